@@ -1,0 +1,39 @@
+"""medseg: train, segment and evaluate on CT and MR, from archive to paper.
+
+The stable API for notebooks::
+
+    scan = medseg.read("scan.nii.gz")
+    model = medseg.load_model("runs/liver/model")
+    result = medseg.segment(model, scan)
+    scores = medseg.evaluate("masks", "cohort.yaml")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.evaluation import evaluate
+    from medseg.inference import segment
+    from medseg.manifests import load_cohort
+    from medseg.model import load_model
+    from medseg.readers import read
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "evaluate", "load_cohort", "load_model", "read", "segment"]
+
+_HOMES = {
+    "read": "medseg.readers",
+    "segment": "medseg.inference",
+    "evaluate": "medseg.evaluation",
+    "load_model": "medseg.model",
+    "load_cohort": "medseg.manifests",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the public API when it is first used, so that importing stays light."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'medseg' has no attribute {name!r}")

@@ -1,0 +1,210 @@
+"""What every pipeline shares: typed, validated once, read from YAML; an unknown key is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medseg.errors import BadConfig
+from medseg.geometry import Alignment
+
+
+class Options(BaseModel):
+    """Base of every options model: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(Options):
+    """One entry of a table with the options it validates itself."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class NormaliseZScore(Options):
+    """Subtract the mean and divide by the standard deviation of the scan's own voxels."""
+
+    kind: Literal["zscore"] = "zscore"
+    #: Only voxels that differ from the padding (0, or the scan's padding value) count.
+    nonzero: bool = False
+
+
+class NormaliseWindow(Options):
+    """Clip real-world values to a window, then shift and scale (CT: HU).
+
+    ``mean`` and ``sd`` default to the window's centre and half width.
+    """
+
+    kind: Literal["window"] = "window"
+    low: float
+    high: float
+    mean: float | None = None
+    sd: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _check_window(self) -> NormaliseWindow:
+        if self.high <= self.low:
+            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
+        return self
+
+
+class NormalisePercentiles(Options):
+    """Map the scan's own percentiles to 0 and 1, clipped."""
+
+    kind: Literal["percentiles"] = "percentiles"
+    low: float = Field(default=0.5, ge=0, le=100)
+    high: float = Field(default=99.5, ge=0, le=100)
+
+
+Normalise = NormaliseZScore | NormaliseWindow | NormalisePercentiles
+
+
+class PrepareConfig(Options):
+    """How a scan becomes a working tensor; travels in the model folder.
+
+    Attributes:
+        spacing_mm: working spacing along R, A, S; ``None`` keeps the scan's.
+        alignment: how the working grid sits on the scan's.
+        normalise: one rule a channel, or one for all.
+        resampling: kernel for intensities.
+    """
+
+    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    alignment: Alignment = Alignment.COVER
+    normalise: tuple[Normalise, ...] = (NormaliseZScore(),)
+    resampling: Literal["linear", "cubic"] = "linear"
+
+
+class InferConfig(Options):
+    """How windows are laid and joined; travels in the model folder.
+
+    Attributes:
+        window: voxels along the working axes; empty means the training patch.
+        overlap: share of a window that overlaps its neighbour.
+        weighting: importance of a window's voxels.
+        batch: windows at a time.
+        mirror_axes: working axes averaged over mirrors (0 = left-right).
+        skip_below: windows whose every voxel is below this real-world value in every
+            channel are background without asking the network; ``None`` asks always.
+    """
+
+    window: tuple[int, ...] = ()
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    weighting: Literal["constant", "gaussian"] = "gaussian"
+    batch: int = Field(default=2, ge=1)
+    mirror_axes: tuple[int, ...] = ()
+    skip_below: float | None = None
+
+
+class PostprocessRule(Options):
+    """One step of cleaning, for one label by name (``*`` = each in turn).
+
+    Attributes:
+        rule: ``keep_largest`` (``count`` components), ``remove_small`` (``ml``),
+            ``fill_holes``, ``close`` (``mm``), ``inside`` (of label ``of``).
+    """
+
+    rule: Literal["keep_largest", "remove_small", "fill_holes", "close", "inside"]
+    label: str = "*"
+    count: int = Field(default=1, ge=1)
+    ml: float = Field(default=0.0, ge=0)
+    mm: float = Field(default=0.0, ge=0)
+    of: str | None = None
+
+
+OptionsModel = TypeVar("OptionsModel", bound=BaseModel)
+
+
+def validate(model: type[OptionsModel], values: Mapping[str, Any], *, path: str | None = None) -> (
+    OptionsModel
+):
+    """Build an options model from plain values.
+
+    Raises:
+        BadConfig: the first thing that is wrong, with the key's dotted name and what it may be.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise BadConfig(
+                f"unknown key {key!r}", path=path,
+                expected=f"one of {', '.join(_keys_beside(model, first['loc']))}",
+                remedy="Check the spelling; nothing is ignored silently.",
+            ) from None
+        shown = first.get("input")
+        raise BadConfig(f"{key or 'config'}: {first['msg']}", path=path,
+                        found=repr(shown)[:120], remedy="Correct the value.") from None
+
+
+def _keys_beside(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Keys that would have been known where an unknown one stands."""
+    current: Any = model
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        annotation = fields[part].annotation if part in fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        current = next((o for o in nested if o.__name__ == part), nested[0] if nested else current)
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        BadConfig: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadConfig("no such file", path=path, remedy="Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig("the file cannot be read", path=path, found=error) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else "the file"
+        raise BadConfig(f"{where} is not YAML", path=path,
+                        found=getattr(error, "problem", None) or "unreadable text") from None
+    if not isinstance(content, dict):
+        raise BadConfig("not a mapping of keys to values", path=path, found=type(content).__name__)
+    return content
+
+
+def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply ``key.sub=value`` assignments (values are YAML) to a copy of nested plain values.
+
+    Raises:
+        BadConfig: an assignment has no ``=`` or goes through a key that is not a mapping.
+    """
+    result: dict[str, Any] = _copy(values)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise BadConfig("not an assignment", found=repr(assignment),
+                            expected="key=value, for example training.minutes=30")
+        *parents, last = key.split(".")
+        target = result
+        for parent in parents:
+            inner = target.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise BadConfig(f"{parent!r} in {key!r} has no keys of its own", found=repr(inner))
+            target = inner
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise BadConfig(f"the value of {key!r} is not YAML", found=repr(text)) from None
+    return result
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, list) else value

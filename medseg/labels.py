@@ -1,0 +1,285 @@
+"""What the integers of a mask mean: value <-> name, colour, code, side, regions."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadLabels
+
+#: Names that say a side, as whole words: "left kidney", "kidney_L", "hippocampus-right".
+_SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
+
+
+class Side(StrEnum):
+    """The side of the body a structure belongs to."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Label:
+    """One named structure.
+
+    Attributes:
+        name: what people call it; unique within a table.
+        value: the integer that stands for it in masks, 1 or more.
+        colour: ``#rrggbb``.
+        code: coding scheme, value and meaning, such as ``("SCT", "10200004", "Liver")``.
+        side: left, right or none.
+    """
+
+    name: str
+    value: int
+    colour: str
+    code: tuple[str, str, str] | None = None
+    side: Side = Side.NONE
+
+
+@dataclass(frozen=True)
+class Region:
+    """A union of labels that a network predicts as one (whole tumour = oedema + core)."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The labels of a cohort or model; background is 0 and has no entry.
+
+    Attributes:
+        labels: in order of value.
+        ignore: value whose voxels are neither trained nor scored, or ``None``.
+        regions: predicted instead of the labels when not empty, painted in this order.
+        mirror_pairs: names that swap when the image is mirrored left to right.
+
+    Raises:
+        BadLabels: a name or value occurs twice, or is out of range, or names nothing.
+    """
+
+    labels: tuple[Label, ...]
+    ignore: int | None = None
+    regions: tuple[Region, ...] = ()
+    mirror_pairs: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        labels = tuple(sorted(self.labels, key=lambda label: label.value))
+        object.__setattr__(self, "labels", labels)
+        if not labels:
+            raise BadLabels("the label table is empty", remedy="Name at least one label.")
+        _check_unique("label name", [label.name for label in labels])
+        _check_unique("label value", [label.value for label in labels])
+        for label in labels:
+            if not label.name.strip() or not 1 <= label.value <= 65535:
+                raise BadLabels(
+                    "a label needs a name and a value", found=f"{label.name!r}: {label.value}",
+                    expected="a name and an integer from 1 to 65535",
+                )
+        known = {label.value for label in labels}
+        if self.ignore is not None and (self.ignore in known or self.ignore == 0):
+            raise BadLabels("the ignore value also names a label", found=self.ignore)
+        for region in self.regions:
+            unknown = sorted(set(region.values) - known)
+            if unknown or not region.values:
+                raise BadLabels(f"region {region.name!r} is made of labels that do not exist",
+                                found=unknown, expected=sorted(known))
+        for name in _flat(self.mirror_pairs):
+            self.value_of(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Label names in order of value."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values in ascending order."""
+        return tuple(label.value for label in self.labels)
+
+    @property
+    def channels(self) -> int:
+        """Channels of logits: background + labels, or one for each region."""
+        return len(self.regions) if self.regions else len(self.labels) + 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned integer type that holds every value."""
+        return np.dtype(np.min_scalar_type(max(*self.values, 1)))
+
+    def value_of(self, name: str) -> int:
+        """The value behind a name.
+
+        Raises:
+            BadLabels: nothing has that name.
+        """
+        for label in self.labels:
+            if label.name == name:
+                return label.value
+        raise BadLabels("no label of that name", found=repr(name), expected=", ".join(self.names))
+
+    def name_of(self, value: int) -> str:
+        """The name behind a value.
+
+        Raises:
+            BadLabels: nothing has that value.
+        """
+        for label in self.labels:
+            if label.value == value:
+                return label.name
+        raise BadLabels("no label has that value", found=value, expected=list(self.values))
+
+    def mirror_pairing(self) -> tuple[tuple[int, int], ...] | None:
+        """Pairs of values to swap in a left-right mirror; ``None`` where it must not be done.
+
+        A label with a side (by name, or said in the card) needs a partner: one given in
+        ``mirror_pairs``, or the label of the same name with the other side.
+        """
+        pairs = {tuple(sorted(map(self.value_of, pair))) for pair in self.mirror_pairs}
+        paired = {value for pair in pairs for value in pair}
+        for label in self.labels:
+            if label.value in paired or label.side is Side.NONE:
+                continue
+            twin = self._twin(label)
+            if twin is None:
+                return None
+            pairs.add((min(label.value, twin.value), max(label.value, twin.value)))
+        if self.regions and any(self._splits(region, pairs) for region in self.regions):
+            return None
+        return tuple(sorted((a, b) for a, b in pairs))
+
+    def _twin(self, label: Label) -> Label | None:
+        stem = _without_side(label.name)
+        twins = [other for other in self.labels
+                 if other.side not in (Side.NONE, label.side) and _without_side(other.name) == stem]
+        return twins[0] if len(twins) == 1 else None
+
+    @staticmethod
+    def _splits(region: Region, pairs: Iterable[tuple[int, ...]]) -> bool:
+        return any((a in region.values) != (b in region.values) for a, b in pairs)
+
+    def check(self, values: NDArray[Any], *, path: str | None = None) -> None:
+        """Refuse integers that the table does not name.
+
+        Raises:
+            BadLabels: `values` (any shape; unique values suffice) holds an unknown integer.
+        """
+        known = {0, *self.values} | ({self.ignore} if self.ignore is not None else set())
+        unknown = sorted({int(value) for value in np.unique(values)} - known)
+        if unknown:
+            raise BadLabels(
+                "the mask holds values that no label names", path=path, found=unknown[:10],
+                expected=sorted(known), remedy="Name them under labels, or remap them in the card.",
+            )
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> LabelTable:
+        """Build from the keys ``labels``, ``ignore``, ``regions`` and ``mirror_pairs``.
+
+        Raises:
+            BadLabels: the mapping does not describe labels.
+        """
+        entries = card.get("labels")
+        if not isinstance(entries, Mapping):
+            raise BadLabels("labels must map names to values", found=entries,
+                            expected="for example {liver: 1, spleen: 2}")
+        entries = {name: entry for name, entry in entries.items() if not _is_background(name, entry)}
+        labels = [_label(str(name), entry, position) for position, (name, entry) in enumerate(
+            entries.items())]
+        regions = tuple(Region(str(name), tuple(_integer(v, name) for v in values))
+                        for name, values in (card.get("regions") or {}).items())
+        pairs = tuple((str(a), str(b)) for a, b in card.get("mirror_pairs") or ())
+        ignore = card.get("ignore")
+        return cls(tuple(labels), None if ignore is None else _integer(ignore, "ignore"), regions, pairs)
+
+    def to_card(self) -> dict[str, Any]:
+        """The long form that :meth:`from_card` reads back, plain YAML values."""
+        labels: dict[str, dict[str, Any]] = {}
+        for label in self.labels:
+            entry: dict[str, Any] = {"value": label.value, "colour": label.colour}
+            if label.code:
+                entry["code"] = list(label.code)
+            entry["side"] = label.side.value
+            labels[label.name] = entry
+        card: dict[str, Any] = {"labels": labels}
+        if self.ignore is not None:
+            card["ignore"] = self.ignore
+        if self.regions:
+            card["regions"] = {region.name: list(region.values) for region in self.regions}
+        if self.mirror_pairs:
+            card["mirror_pairs"] = [list(pair) for pair in self.mirror_pairs]
+        return card
+
+
+def _is_background(name: object, entry: object) -> bool:
+    return entry == 0 or (isinstance(entry, Mapping) and entry.get("value") == 0)
+
+
+def _label(name: str, entry: Any, position: int) -> Label:
+    if not isinstance(entry, Mapping):
+        entry = {"value": entry}
+    unknown = sorted(set(entry) - {"value", "colour", "code", "side"})
+    if unknown or "value" not in entry:
+        raise BadLabels(f"label {name!r} is not described as expected", found=dict(entry),
+                        expected="{value: 1, colour: '#dd8265', code: [SCT, …], side: left}")
+    colour = str(entry.get("colour") or _default_colour(position))
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        raise BadLabels(f"label {name!r} has no readable colour", found=colour, expected="#rrggbb")
+    code = entry.get("code")
+    if code is not None and (len(code) != 3 or not all(str(part) for part in code)):
+        raise BadLabels(f"label {name!r} has an incomplete code", found=code,
+                        expected="[scheme, value, meaning]")
+    side = entry.get("side")
+    if side is not None and side not in list(Side):
+        raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
+    return Label(
+        name, _integer(entry["value"], name), colour.lower(),
+        None if code is None else (str(code[0]), str(code[1]), str(code[2])),
+        Side(side) if side is not None else side_of(name),
+    )
+
+
+def _integer(value: Any, name: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadLabels(f"the value of {name!r} is not an integer", found=repr(value))
+    return value
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+
+
+def side_of(name: str) -> Side:
+    """The side a name tells: ``left kidney``, ``kidney_L``; none where it tells none or both."""
+    sides = {_SIDE_WORDS[word] for word in _words(name) if word in _SIDE_WORDS}
+    return Side(sides.pop()) if len(sides) == 1 else Side.NONE
+
+
+def _without_side(name: str) -> tuple[str, ...]:
+    return tuple(word for word in _words(name) if word not in _SIDE_WORDS)
+
+
+def _default_colour(position: int) -> str:
+    """Well separated hues of equal strength: steps of the golden angle."""
+    hue = (0.05 + position * 0.61803399) % 1.0
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.55, 0.65)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+def _check_unique(what: str, items: list[Any]) -> None:
+    twice = sorted({item for item in items if items.count(item) > 1})
+    if twice:
+        raise BadLabels(f"the same {what} occurs twice", found=twice)
+
+
+def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    return [name for pair in pairs for name in pair]

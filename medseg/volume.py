@@ -1,0 +1,154 @@
+"""A scan and a mask in memory: an array beside its Geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadGeometry, BadLabels
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiForms:
+    """The geometric fields of a NIfTI header that a mask repeats to the bit.
+
+    Attributes:
+        sform: (4, 4) float64, the three srow fields, or ``None`` when its code is 0.
+        sform_code: 0-4.
+        quaternion: quatern_b, c, d and qoffset_x, y, z as stored (float32 for NIfTI-1).
+        qform_code: 0-4.
+        pixdim: the eight pixdim fields; pixdim[0] is the handedness of the qform.
+        xyzt_units: the units field as stored (2 = mm, 10 = mm and s).
+        nifti_version: 1 or 2.
+    """
+
+    sform: NDArray[np.float64] | None
+    sform_code: int
+    quaternion: tuple[float, float, float, float, float, float]
+    qform_code: int
+    pixdim: tuple[float, ...]
+    xyzt_units: int
+    nifti_version: int = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a volume came from, as far as later steps need it; nothing that names a patient.
+
+    Attributes:
+        path: the file or folder, as the user named it.
+        modality: ``CT``, ``MR``, ``PT`` … or empty where the format does not say.
+        padding_value: real-world value (after scaling) of pixels outside the scanned field,
+            or ``None``.
+        forms: the NIfTI header's geometric fields, for NIfTI sources.
+        warnings: what the reader accepted but the user should know.
+        case: a name for the output file derived from the source.
+    """
+
+    path: str = ""
+    modality: str = ""
+    padding_value: float | None = None
+    forms: NiftiForms | None = None
+    warnings: tuple[str, ...] = ()
+    case: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan: stored numbers, their scaling, and where they lie.
+
+    Real-world values are ``data * slope + intercept`` (HU for CT).
+
+    Attributes:
+        data: (C, X, Y, Z) in the stored dtype (or float32 where no integer holds the values).
+        geometry: of every channel.
+        slope: scaling of the stored numbers.
+        intercept: real-world value of a stored zero.
+        channels: a name for each channel, or empty.
+        origin: provenance and header fields that the mask must repeat.
+
+    Raises:
+        BadGeometry: the array does not fit the geometry.
+    """
+
+    data: NDArray[Any]
+    geometry: Geometry
+    slope: float = 1.0
+    intercept: float = 0.0
+    channels: tuple[str, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or self.data.shape[1:] != self.geometry.shape:
+            raise BadGeometry("the array does not fit its grid", path=self.origin.path or None,
+                              found=self.data.shape, expected=("C", *self.geometry.shape))
+        if self.channels and len(self.channels) != self.data.shape[0]:
+            raise BadGeometry("channel names and channels differ in number",
+                              found=len(self.channels), expected=self.data.shape[0])
+
+    def values(self) -> NDArray[np.float32]:
+        """(C, X, Y, Z) real-world values as float32; a copy."""
+        values = self.data.astype(np.float32)
+        if self.slope != 1.0:
+            values *= np.float32(self.slope)
+        if self.intercept != 0.0:
+            values += np.float32(self.intercept)
+        return values
+
+    def with_warning(self, warning: str) -> Volume:
+        """The same volume with one more thing the user should know."""
+        warnings = (*self.origin.warnings, warning)
+        return replace(self, origin=replace(self.origin, warnings=warnings))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A mask: one integer a voxel, named by a table.
+
+    Attributes:
+        data: (X, Y, Z) integers.
+        geometry: the grid they lie on.
+        labels: what the integers mean; ``None`` for a file read before anything names them.
+        origin: provenance and header fields.
+
+    Raises:
+        BadGeometry: the array does not fit the geometry.
+        BadLabels: the array is not of integers.
+    """
+
+    data: NDArray[Any]
+    geometry: Geometry
+    labels: LabelTable | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if self.data.shape != self.geometry.shape:
+            raise BadGeometry("the mask does not fit its grid", path=self.origin.path or None,
+                              found=self.data.shape, expected=self.geometry.shape)
+        if self.data.dtype.kind not in "iu":
+            raise BadLabels("a mask holds integers", path=self.origin.path or None,
+                            found=self.data.dtype)
+
+    def named(self, labels: LabelTable) -> LabelMap:
+        """The same voxels under a table that names every value.
+
+        Raises:
+            BadLabels: a voxel holds a value that the table does not name.
+        """
+        labels.check(self.data, path=self.origin.path or None)
+        return replace(self, labels=labels)
+
+    def volume_ml(self, name: str) -> float:
+        """Volume of a label, in ml, from the determinant of the affine.
+
+        Raises:
+            BadLabels: the map has no table or the table no such name.
+        """
+        if self.labels is None:
+            raise BadLabels("the mask has no label table", path=self.origin.path or None)
+        return int((self.data == self.labels.value_of(name)).sum()) * self.geometry.voxel_ml
