@@ -1,0 +1,98 @@
+# What can I do with a checkout?  `make` alone lists it.  Needs Python 3.11-3.13 and make.
+
+PYTHON ?= python3
+# Extras that `make install` adds, besides what medseg needs to run.
+EXTRAS ?= dev
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# One thread a process: pytest runs two processes, and busy OpenMP pools slow each other down.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(PY) -m pytest
+PIP := PYTHONUNBUFFERED=1 $(PY) -m pip --disable-pip-version-check --no-input
+# pip's talk, one name a package; its errors and warnings still reach the terminal.
+NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); printf "%s ", part[n]; fflush() } \
+	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all bench lint types lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      install, then walk the whole road on phantoms; results in demo/"
+	@echo "make test      install, then lint, types and the fast tests"
+	@echo "make test-all  the slow and the GPU tests too"
+	@echo "make bench     install other people's tools as well, then measure"
+	@echo "make install   only make $(VENV) (PYTHON=python3.12 picks another Python)"
+	@echo "make lock      renew constraints.txt from pyproject.toml"
+	@echo "make clean     remove $(VENV), caches and demo/"
+
+install: $(STAMP)
+
+# Done again only when the requirements or the lock changed; an environment that a broken or
+# interrupted attempt left without pip is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@$(call refuse_wrong_python,$(PYTHON))
+	@rm -f $(STAMP)
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		echo "Making $(VENV) with $$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv --clear $(VENV) || { echo "Could not make $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	fi
+	@$(call refuse_wrong_python,$(PY))
+	@echo "Installing medseg and what it needs into $(VENV) (a few minutes the first time)"
+	@{ $(PIP) install -c constraints.txt pip hatchling editables && \
+	   $(PIP) install -c constraints.txt --no-build-isolation -e ".[$(EXTRAS)]" && touch $@; } | $(NAMES_ONLY)
+	@test -f $@ || { echo "Installation failed: see pip's message above" >&2; exit 1; }
+	@echo "  ready: $(VENV)/bin/medseg"
+
+# $(call refuse_wrong_python,PYTHON) ends the recipe with one clear line.
+define refuse_wrong_python
+$(1) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || { \
+	echo "medseg needs Python 3.11, 3.12 or 3.13; '$(1)' is $$($(1) --version 2>&1 | head -n 1). Try: make PYTHON=python3.12 (after make clean, if $(VENV) is of the wrong version)" >&2; \
+	exit 1; }
+endef
+
+demo: install
+	@$(VENV)/bin/medseg demo --output demo
+
+lint: install
+	@echo "ruff"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: install
+	@echo "mypy --strict medseg (about a minute the first time)"
+	@$(PY) -m mypy
+
+test: lint types
+	@echo "pytest"
+	@$(PYTEST) -q -n 2
+
+test-all: lint types
+	@$(PYTEST) -q -n 2 -m "not bench"
+
+bench: install
+	@$(PIP) install -c constraints.txt ".[bench]" | $(NAMES_ONLY)
+	@$(PY) -m pytest -q -s -m bench tests/benchmarks
+
+# A fresh environment made from pyproject.toml alone, written down. Local version suffixes and the
+# packages of one platform's CUDA are dropped, so that pip picks each machine's own build.
+# torch stays at the version that the results were measured with.
+lock:
+	@$(call refuse_wrong_python,$(PYTHON))
+	@$(PYTHON) -m venv --clear .venv-lock
+	@echo "Resolving every extra in a fresh environment (several minutes)"
+	@.venv-lock/bin/python -m pip install -q --disable-pip-version-check --upgrade pip
+	@.venv-lock/bin/python -m pip install -q --disable-pip-version-check \
+		"torch==2.13.0" hatchling editables -e ".[dev,cluster,onnx,tensorboard,bench]"
+	@{ echo "# Every version that \`make install\` may install; written by \`make lock\`."; \
+	   .venv-lock/bin/python -m pip freeze --all --exclude-editable \
+	   | sed -n 's/^\([A-Za-z0-9._-]*==[A-Za-z0-9.]*\).*/\1/p' | grep -Eiv '^(nvidia|cuda|triton)'; } > constraints.new
+	@mv constraints.new constraints.txt
+	@rm -rf .venv-lock
+	@echo "constraints.txt holds $$(grep -c == constraints.txt) pins"
+
+clean:
+	rm -rf $(VENV) .venv-lock demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

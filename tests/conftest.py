@@ -1,0 +1,48 @@
+"""What does every test share?  One thread a process, repeatable examples, and where real scans lie."""
+
+import os
+
+# Before anything imports numpy, torch or ITK: pytest runs several processes on few cores.
+for _variable in (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# No deadline: a busy machine is not a fault. Derandomised: the same commit gives the same answer.
+hypothesis.settings.register_profile("medseg", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("medseg")
+
+
+def shared_data_folder() -> Path:
+    """The folder of real scans: ``MEDSEG_SHARED_DATA``, else ``shared/data`` beside the repository.
+
+    It may be absent; tests use the ``shared_data`` fixture, scripts look for themselves.
+    """
+    named = os.environ.get("MEDSEG_SHARED_DATA")
+    return Path(named) if named else REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real scans; the test is skipped where this machine has none."""
+    folder = shared_data_folder()
+    if not folder.is_dir():
+        pytest.skip("no real scans here: set MEDSEG_SHARED_DATA to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The top of the checkout."""
+    return REPOSITORY

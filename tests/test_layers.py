@@ -1,0 +1,187 @@
+"""Does every module import only what lies below it, and only the libraries that are its own?
+
+Read from the source with ``ast``: imports inside functions and under ``TYPE_CHECKING`` count too.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Top to bottom. A module imports from rows below its own, never from its own row or above.
+# "medseg" is the package's own __init__: the small API for notebooks.
+LAYERS = (
+    ("__main__",),
+    ("medseg", "cli"),
+    ("reports",),
+    ("training", "batch", "evaluation", "export", "doctor"),
+    ("inference", "planning"),
+    ("model",),
+    ("transforms", "networks", "losses", "metrics", "postprocess", "pictures", "phantoms"),
+    ("manifests",),
+    ("readers", "writers"),
+    ("config", "volume"),
+    ("geometry", "labels"),
+    ("errors",),
+)
+RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
+
+# A library, and the modules that may know it.
+SEAMS = {
+    "nibabel": {"readers", "writers", "manifests"},
+    "SimpleITK": {"readers", "writers", "manifests"},
+    "pydicom": {"readers", "writers", "manifests"},
+    "highdicom": {"readers", "writers", "manifests"},
+    "monai": {"transforms", "losses", "export"},
+    "matplotlib": {"pictures", "reports"},
+    "pandas": {"evaluation", "reports"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+
+# A module, and what it must not know although it lies below or belongs to no one.
+FILES = {"pathlib", "os", "io", "shutil", "tempfile", "zipfile"}
+SCANS = {"medseg.readers", "medseg.writers", "medseg.manifests", "medseg.volume"}
+STRANGERS = {
+    "networks": FILES | SCANS | {"medseg.geometry"},
+    "losses": FILES | SCANS | {"medseg.geometry"},
+    "metrics": FILES | SCANS | {"torch", "lightning", "safetensors"},
+}
+
+# Lives outside the package and composes it.
+OUTSIDE = {"pipelines", "tests"}
+
+PACKAGE = Path(__file__).resolve().parent.parent / "medseg"
+
+
+def sources() -> dict[str, str]:
+    """Every module of medseg: path from the repository's top to source."""
+    return {
+        path.relative_to(PACKAGE.parent).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def faults(modules: dict[str, str]) -> list[str]:
+    """One line for each import that breaks a rule, and for each module that has no layer."""
+    found = []
+    for path, source in modules.items():
+        importer = owner(path)
+        if importer not in RANK:
+            found.append(f"{path}: which layer is '{importer}' on? Add it to LAYERS")
+            continue
+        for line, target in imports(path, source):
+            if fault := judge(importer, target):
+                found.append(f"{path}:{line}: {fault}")
+    return found
+
+
+def judge(importer: str, target: str) -> str | None:
+    """What is wrong with ``importer`` knowing the dotted ``target``, if anything."""
+    if any(
+        target == stranger or target.startswith(f"{stranger}.")
+        for stranger in STRANGERS.get(importer, ())
+    ):
+        return f"{importer} must not know {target}"
+    library, *rest = target.split(".")
+    if library in OUTSIDE:
+        return f"{importer} imports {target}, which lives outside the package"
+    if library != "medseg":
+        allowed = SEAMS.get(library)
+        return (
+            f"only {sorted(allowed)} may know {library}"
+            if allowed and importer not in allowed
+            else None
+        )
+    if rest == ["__version__"]:
+        return None  # a plain string, of use to everybody
+    imported = rest[0] if rest and rest[0] in RANK else "medseg"
+    if rest and imported == "medseg" and (PACKAGE / rest[0]).with_suffix(".py").exists():
+        return f"{importer} imports {target}, which has no layer"
+    if imported == importer or RANK[imported] > RANK[importer]:
+        return None
+    direction = "sideways" if RANK[imported] == RANK[importer] else "upwards"
+    return f"{importer} imports {imported}: {direction}"
+
+
+def owner(path: str) -> str:
+    """The layer's name for a file: ``medseg/readers/nifti.py`` belongs to ``readers``."""
+    part = Path(path).parts[1]
+    return "medseg" if part == "__init__.py" else part.removesuffix(".py")
+
+
+def imports(path: str, source: str) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of everything that a module imports, by whatever spelling."""
+    package = Path(path).parent.parts
+    for node in ast.walk(ast.parse(source, filename=path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*home, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and called(node) in {"import_module", "__import__"}:
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield node.lineno, str(node.args[0].value)
+
+
+def called(node: ast.Call) -> str:
+    """The last part of the name of what is called."""
+    match node.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def test_every_import_goes_downwards_and_keeps_to_its_seam():
+    modules = sources()
+    assert "medseg/geometry.py" in modules, "the checker looked at the wrong folder"
+    assert not faults(modules), "\n".join(faults(modules))
+
+
+BAD = {
+    "upwards": ("medseg/readers/nifti.py", "from medseg.training import fit"),
+    "upwards, whole module": ("medseg/geometry.py", "import medseg.volume"),
+    "upwards, from the package": ("medseg/model.py", "from medseg import cli"),
+    "upwards, to the notebook API": ("medseg/reports/batch.py", "import medseg"),
+    "upwards, relative": ("medseg/readers/dicom.py", "from ..inference.windows import plan_windows"),
+    "upwards, relative to the top": ("medseg/labels.py", "from . import config"),
+    "upwards, in a function": ("medseg/config.py", "def f():\n    from medseg.model import Model"),
+    "upwards, for types only": (
+        "medseg/volume.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from medseg.readers import read",
+    ),
+    "upwards, by name": ("medseg/errors.py", "import importlib\nimportlib.import_module('medseg.labels')"),
+    "sideways": ("medseg/readers/nifti.py", "from medseg.writers.atomic import atomic_path"),
+    "sideways between files": ("medseg/geometry.py", "from medseg.labels import LabelTable"),
+    "a library behind its seam": ("medseg/inference/segment.py", "import nibabel.affines as affines"),
+    "monai in the road": ("medseg/inference/stitch.py", "from monai.inferers import x"),
+    "pandas in the ledger": ("medseg/batch/ledger.py", "import pandas as pd"),
+    "a picture in the wrong place": ("medseg/evaluation/scores.py", "import matplotlib.pyplot as plt"),
+    "a network that knows millimetres": ("medseg/networks/unet.py", "from medseg.geometry import Geometry"),
+    "a loss that reads files": ("medseg/losses.py", "from pathlib import Path"),
+    "a metric that knows torch": ("medseg/metrics/overlap.py", "def f():\n    import torch.nn"),
+    "recipes inside the package": ("medseg/cli/demo.py", "from pipelines import hippocampus"),
+    "a module on no layer": ("medseg/utils.py", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "source"), BAD.values(), ids=BAD)
+def test_checker_finds(path, source):
+    assert len(faults({path: source})) == 1
+
+
+GOOD = {
+    "downwards": ("medseg/cli/segment.py", "from medseg.inference import segment"),
+    "own package": ("medseg/readers/__init__.py", "from medseg.readers import nifti\nfrom . import dicom"),
+    "own library": ("medseg/transforms/load.py", "from monai.data import ImageReader"),
+    "the version": ("medseg/model.py", "from medseg import __version__"),
+    "a free library": ("medseg/metrics/surface.py", "import numpy as np\nfrom scipy import ndimage"),
+    "a longer name": ("medseg/losses.py", "from osmosis import x\nfrom medseg.labels import LabelTable"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "source"), GOOD.values(), ids=GOOD)
+def test_checker_allows(path, source):
+    assert faults({path: source}) == []
