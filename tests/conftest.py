@@ -1,4 +1,4 @@
-"""What does every test share?  One thread a process, repeatable examples, and where real scans lie."""
+"""What do all tests share?  One thread a process, repeatable examples, the place of real scans."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Do `import medseg` and `medseg --help` stay light?  Loading torch takes seconds; help must not."""
+"""Do `import medseg` and `medseg --help` stay light?  Loading torch takes seconds."""
 
 import subprocess
 import sys
