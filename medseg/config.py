@@ -117,6 +117,115 @@ class PostprocessRule(Options):
     of: str | None = None
 
 
+class AugmentConfig(Options):
+    """Random changes of training patches; every probability is per patch.
+
+    Attributes:
+        rotate_degrees: largest rotation about each axis (2D: about the slice's normal).
+        scale: smallest and largest zoom.
+        elastic_voxels: standard deviation of the elastic displacement at its control points,
+            in working voxels; 0 switches it off.
+        elastic_every: voxels between control points.
+        spatial: probability of rotation, zoom and elastic deformation together.
+        mirror_axes: working axes mirrored at random (0 = left-right; labels with a side are
+            swapped with their partner, or axis 0 is left out).
+        brightness, contrast, gamma, noise, blur, low_resolution, bias: probability of each.
+    """
+
+    rotate_degrees: float = Field(default=15.0, ge=0, le=180)
+    scale: tuple[float, float] = (0.85, 1.2)
+    elastic_voxels: float = Field(default=1.5, ge=0)
+    elastic_every: int = Field(default=12, ge=4)
+    spatial: float = Field(default=0.8, ge=0, le=1)
+    mirror_axes: tuple[int, ...] = ()
+    brightness: float = Field(default=0.3, ge=0, le=1)
+    contrast: float = Field(default=0.3, ge=0, le=1)
+    gamma: float = Field(default=0.3, ge=0, le=1)
+    noise: float = Field(default=0.2, ge=0, le=1)
+    blur: float = Field(default=0.15, ge=0, le=1)
+    low_resolution: float = Field(default=0.15, ge=0, le=1)
+    bias: float = Field(default=0.2, ge=0, le=1)
+
+
+class LoopConfig(Options):
+    """How long and how a network is trained.
+
+    Attributes:
+        minutes: wall time of the whole command; turned into steps once, after a timed
+            warm-up. Either this or ``steps``.
+        steps: number of optimiser steps.
+        batch: patches a step.
+        foreground: share of patches centred on a labelled voxel (classes in turn).
+        learning_rate: peak of warm-up and cosine decay.
+        weight_decay: of AdamW.
+        warmup: share of the steps in which the learning rate rises.
+        clip: largest gradient norm.
+        ema: weight of the past in the averaged weights, which are the ones saved.
+        precision: ``auto`` takes bfloat16 where the processor has it.
+        seed: of weights, patches and augmentation.
+        fold: rows of this fold validate; ``None`` trains on every train row.
+        validations: how often the fold is scored by whole scans while training.
+        validation_cases: at most so many scans each time.
+        checkpoint_minutes: time between checkpoints.
+        workers: processes that read patches; 0 reads in the training process.
+        on_error: whether an unreadable case stops before the first step or is left out.
+    """
+
+    minutes: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=2, ge=1)
+    foreground: float = Field(default=0.5, ge=0, le=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    fold: int | None = Field(default=None, ge=0)
+    validations: int = Field(default=5, ge=0)
+    validation_cases: int = Field(default=8, ge=1)
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    workers: int = Field(default=0, ge=0)
+    on_error: Literal["refuse", "skip"] = "refuse"
+
+    @model_validator(mode="after")
+    def _check_length(self) -> LoopConfig:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("give either minutes or steps, and not both")
+        return self
+
+
+class TrainConfig(Options):
+    """Everything ``medseg train`` needs; written by ``medseg plan``, read and edited by people.
+
+    Attributes:
+        cohort: card with the labelled cases; relative to this file.
+        dims: 2 trains on slices, 3 on volumes.
+        slice_axis: working axis (0 = R, 1 = A, 2 = S) along which 2D networks slice; ``None``
+            takes the coarsest of the cohort.
+        patch: voxels along the working axes (2D: of the two axes within a slice).
+    """
+
+    cohort: str
+    dims: Literal[2, 3] = 3
+    slice_axis: Literal[0, 1, 2] | None = None
+    patch: tuple[int, ...]
+    network: Choice = Choice(name="unet")
+    prepare: PrepareConfig = PrepareConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: Choice = Choice(name="dice_ce")
+    training: LoopConfig
+    infer: InferConfig = InferConfig()
+    postprocess: tuple[PostprocessRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> TrainConfig:
+        if len(self.patch) not in (self.dims, 3) or min(self.patch, default=0) < 1:
+            raise ValueError(f"patch needs {self.dims} sizes of 1 voxel or more")
+        return self
+
+
 OptionsModel = TypeVar("OptionsModel", bound=BaseModel)
 
 

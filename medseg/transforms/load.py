@@ -1,0 +1,77 @@
+"""How MONAI's ``LoadImage`` reads scans: through medseg's readers, geometry and warnings kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader, MetaTensor
+from numpy.typing import NDArray
+
+from medseg.geometry import Geometry
+from medseg.readers import read, read_channels
+from medseg.volume import Volume
+
+#: Key of a MetaTensor's ``meta`` under which the scan's Origin travels.
+ORIGIN = "medseg_origin"
+
+
+class MedsegReader(ImageReader):
+    """A MONAI image reader over every format medseg reads.
+
+    One path gives one channel; several paths give channels on one grid. DICOM folders and
+    ``folder#SeriesInstanceUID`` are paths too.
+    """
+
+    def verify_suffix(self, filename: Any) -> bool:
+        """Every file is tried: medseg recognises formats by content, not by suffix."""
+        return True
+
+    def read(self, data: Any, **kwargs: Any) -> Volume:
+        """Read one scan; see :func:`medseg.readers.read` for what is refused."""
+        paths = [data] if isinstance(data, str) or not isinstance(data, Sequence) else list(data)
+        return read(paths[0]) if len(paths) == 1 else read_channels(paths, kwargs.get("channels", ()))
+
+    def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
+        return _measured_values(img), _meta(img)
+
+
+def to_metatensor(volume: Volume) -> MetaTensor:
+    """A Volume already read, as ``LoadImage`` with :class:`MedsegReader` would give it."""
+    return MetaTensor(_measured_values(volume), meta=_meta(volume))
+
+
+def geometry_of(image: MetaTensor) -> Geometry:
+    """The grid a MetaTensor (C, X, Y, Z) lies on."""
+    _, x, y, z = image.shape
+    return Geometry((x, y, z), np.asarray(image.affine, dtype=np.float64))
+
+
+def _measured_values(volume: Volume) -> NDArray[np.float32]:
+    """Real-world values; padding takes the lowest value that was measured.
+
+    A number that means "not scanned" (often -2000 or -3024 in CT) would otherwise be smeared
+    into the anatomy by resampling.
+    """
+    values = volume.values()
+    padding = volume.origin.padding_value
+    if padding is not None:
+        outside = np.isclose(values, padding, rtol=0, atol=1e-3)
+        if outside.any() and not outside.all():
+            values[outside] = values[~outside].min()
+    return values
+
+
+def _meta(volume: Volume) -> dict[str, Any]:
+    affine = np.array(volume.geometry.affine)
+    return {
+        "affine": affine,
+        "original_affine": affine,
+        "spatial_shape": np.array(volume.geometry.shape),
+        "original_channel_dim": 0,
+        "space": "RAS",
+        "filename_or_obj": volume.origin.path,
+        ORIGIN: volume.origin,
+    }

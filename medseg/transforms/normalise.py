@@ -1,0 +1,56 @@
+"""Intensities as networks like them: one rule a channel, done by MONAI's transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    NormalizeIntensity,
+    ScaleIntensityRange,
+    ScaleIntensityRangePercentiles,
+    Transform,
+)
+
+from medseg.config import Normalise, NormalisePercentiles, NormaliseWindow, NormaliseZScore
+from medseg.errors import BadConfig
+
+
+class NormaliseChannels(Transform):
+    """Apply one rule to each channel of a (C, X, Y, Z) MetaTensor, or one rule to all.
+
+    A constant channel becomes zeros under every rule.
+
+    Raises:
+        BadConfig: the rules are neither one nor one a channel.
+    """
+
+    def __init__(self, rules: Sequence[Normalise]) -> None:
+        self.rules = tuple(rules)
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """Normalise a copy."""
+        channels = image.shape[0]
+        if len(self.rules) not in (1, channels):
+            raise BadConfig("prepare.normalise does not fit the channels", found=len(self.rules),
+                            expected=f"1 rule or {channels}, one a channel")
+        rules = self.rules if len(self.rules) == channels else self.rules * channels
+        parts = [_monai_rule(rule)(image[c : c + 1]) for c, rule in enumerate(rules)]
+        result = torch.cat([torch.as_tensor(part) for part in parts]).float()
+        return MetaTensor(result, meta=image.meta)
+
+
+def _monai_rule(rule: Normalise) -> Transform:
+    match rule:
+        case NormaliseZScore():
+            return NormalizeIntensity(nonzero=rule.nonzero)
+        case NormaliseWindow():
+            centre = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
+            scale = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
+            return ScaleIntensityRange(
+                rule.low, rule.high, (rule.low - centre) / scale, (rule.high - centre) / scale,
+                clip=True,
+            )
+        case NormalisePercentiles():
+            return ScaleIntensityRangePercentiles(rule.low, rule.high, 0.0, 1.0, clip=True)

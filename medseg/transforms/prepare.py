@@ -1,0 +1,96 @@
+"""From a scan to the working tensor a network sees, deterministically, as one MONAI Compose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImage, Transform
+from numpy.typing import NDArray
+
+from medseg.config import PrepareConfig
+from medseg.geometry import Geometry, working_grid
+from medseg.labels import LabelTable
+from medseg.transforms.load import ORIGIN, MedsegReader, geometry_of, to_metatensor
+from medseg.transforms.normalise import NormaliseChannels
+from medseg.transforms.resample import resample, resample_labels
+from medseg.volume import LabelMap, Origin, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan on its working grid.
+
+    Attributes:
+        image: (C, X, Y, Z) float32, normalised.
+        working: the grid it lies on (axes nearest to R, A, S).
+        native: the scan's own grid, to which masks go home.
+        origin: the scan's provenance.
+    """
+
+    image: torch.Tensor
+    working: Geometry
+    native: Geometry
+    origin: Origin
+
+
+class ToWorkingGrid(Transform):
+    """Resample a (C, X, Y, Z) MetaTensor onto its working grid: one resampling, anti-aliased."""
+
+    def __init__(self, config: PrepareConfig) -> None:
+        self.config = config
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """The image on :func:`medseg.geometry.working_grid` of its own grid."""
+        native = geometry_of(image)
+        target = working_grid(native, self.config.spacing_mm, alignment=self.config.alignment)
+        data = resample(image.as_tensor(), native, target, kernel=self.config.resampling)
+        return MetaTensor(torch.as_tensor(data), meta={**image.meta, "affine": np.array(target.affine)})
+
+
+def prepare_steps(config: PrepareConfig) -> Compose:
+    """The deterministic road from a MetaTensor of real-world values to the working tensor."""
+    return Compose([ToWorkingGrid(config), NormaliseChannels(config.normalise)])
+
+
+def load_steps(config: PrepareConfig) -> Compose:
+    """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
+    load = LoadImage(reader=MedsegReader(), image_only=True, ensure_channel_first=True)
+    return Compose([load, *prepare_steps(config).transforms])
+
+
+def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
+    """Prepare a scan that was read already."""
+    return _prepared(prepare_steps(config)(to_metatensor(volume)), volume.geometry, volume.origin)
+
+
+def prepare_files(paths: Sequence[str | Path], config: PrepareConfig) -> Prepared:
+    """Read and prepare one scan (several paths are its channels)."""
+    names = [str(path) for path in paths]
+    image = load_steps(config)(names if len(names) > 1 else names[0])
+    native = Geometry(tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
+                      image.meta["original_affine"])
+    return _prepared(image, native, image.meta[ORIGIN])
+
+
+def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDArray[np.int16]:
+    """(X, Y, Z) class indices on the working grid; -1 where the truth says ignore.
+
+    Index 0 is background, index i the i-th label in order of value. Each class is interpolated
+    and the strongest wins, so that thin structures do not fall between voxels.
+    """
+    classes = np.zeros(truth.data.shape, dtype=np.int16)
+    for index, value in enumerate(labels.values, start=1):
+        classes[truth.data == value] = index
+    if labels.ignore is not None:
+        classes[truth.data == labels.ignore] = -1
+    present = [int(value) for value in np.unique(classes)]
+    return np.asarray(resample_labels(classes, truth.geometry, working, present), dtype=np.int16)
+
+
+def _prepared(image: MetaTensor, native: Geometry, origin: Origin) -> Prepared:
+    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native, origin)
