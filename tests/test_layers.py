@@ -13,7 +13,8 @@ import pytest
 # "medseg" is the package's own __init__: the small API for notebooks.
 LAYERS = (
     ("__main__",),
-    ("medseg", "cli"),
+    ("cli",),
+    ("medseg",),
     ("reports",),
     ("training", "batch", "evaluation", "export", "doctor"),
     ("inference", "planning"),
