@@ -1,0 +1,6 @@
+"""How does ``python -m medseg`` start?  As ``medseg`` does."""
+
+from medseg.cli import main
+
+if __name__ == "__main__":
+    main()

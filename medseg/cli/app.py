@@ -1,0 +1,62 @@
+"""Which verbs does ``medseg`` have?  One file a verb, registered in the list below.
+
+A verb file imports only light modules at its top (typer, errors, config) and whatever is heavy
+(torch, readers, pandas) inside its function, so that ``medseg --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import medseg
+from medseg.cli import doctor
+from medseg.cli.console import foreseen_errors_told
+
+
+class Verbs(TyperGroup):
+    """Runs a verb; foreseen errors become one line and an exit code, bugs keep their traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that the arguments name."""
+        with foreseen_errors_told():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which one needs them, not by the alphabet."""
+        return list(self.commands)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(doctor.doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medseg {medseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _medseg(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Train, segment and evaluate on CT and MR: from a scan to a mask on the scan's own grid.
+
+    \b
+    A first walk, offline, in a few minutes:
+        medseg demo --output demo
+    """

@@ -1,0 +1,270 @@
+"""How does a verb talk?  Errors, exit codes and progress; everything printed goes through here.
+
+Results and progress go to standard output, warnings and errors to standard error. A verb opens
+one console and hands its parts down as callables::
+
+    with open_console(quiet=quiet, json=json) as console:
+        found = discover(root, progress=console.progress("looking"))
+        console.say(f"{len(found)} scans found", found=len(found))
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+
+import typer
+
+from medseg.errors import BadConfig, MedsegError
+
+if TYPE_CHECKING:
+    import torch
+    from rich.progress import Progress, TaskID
+
+DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+#: Plain progress lines come no more often than this.
+SECONDS_BETWEEN_LINES = 5.0
+
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Where chance plays: the same again.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a line that tells how to go on."""
+
+
+class ProgressCallback(Protocol):
+    """What a long task calls: how many are done, of how many, and facts worth showing."""
+
+    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
+        """Tell how far the task is."""
+
+
+class Console(ABC):
+    """One way of talking; a context manager, so that a bar is closed whatever happens."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def say(self, text: str, **facts: object) -> None:
+        """One line of result; `facts` are its machine-readable form."""
+
+    def warn(self, text: str, **facts: object) -> None:
+        """One line that the user should see, whatever the style, on standard error."""
+        typer.echo(f"warning: {text}", err=True)
+
+    @abstractmethod
+    def progress(self, task: str) -> ProgressCallback:
+        """A callback for one task, to be called as ``(done, total, **facts)``."""
+
+    def close(self) -> None:  # noqa: B027
+        """Finish what is still drawn; most styles draw nothing that stays open."""
+
+
+def open_console(*, quiet: bool, json: bool) -> Console:
+    """The console that fits the options and the place where the output goes."""
+    if json:
+        return JsonConsole()
+    if quiet:
+        return QuietConsole()
+    return BarConsole() if sys.stdout.isatty() else LineConsole()
+
+
+class QuietConsole(Console):
+    """Says nothing but warnings."""
+
+    def say(self, text: str, **facts: object) -> None:
+        """Nothing."""
+
+    def progress(self, task: str) -> ProgressCallback:
+        """A callback that shows nothing."""
+        return lambda done, total=None, **facts: None
+
+
+class JsonConsole(Console):
+    """One JSON object a line, each with an ``event``."""
+
+    def say(self, text: str, **facts: object) -> None:
+        """``{"event": "message", "text": …, facts…}``."""
+        self._write({"event": "message", "text": text, **facts})
+
+    def warn(self, text: str, **facts: object) -> None:
+        """``{"event": "warning", "text": …, facts…}``."""
+        self._write({"event": "warning", "text": text, **facts})
+
+    def progress(self, task: str) -> ProgressCallback:
+        """``{"event": "progress", "task": …, "done": …, "total": …, facts…}``."""
+
+        def show(done: int, total: int | None = None, **facts: object) -> None:
+            self._write({"event": "progress", "task": task, "done": done, "total": total, **facts})
+
+        return show
+
+    def _write(self, event: dict[str, object]) -> None:
+        typer.echo(json_format.dumps(event, default=str, allow_nan=True))
+
+
+class LineConsole(Console):
+    """Plain lines, for logs and pipes: the first, the last, and one every few seconds."""
+
+    def say(self, text: str, **facts: object) -> None:
+        """The text."""
+        typer.echo(text)
+
+    def progress(self, task: str) -> ProgressCallback:
+        """A callback that prints a line now and then."""
+        started = time.monotonic()
+        last = -SECONDS_BETWEEN_LINES
+
+        def show(done: int, total: int | None = None, **facts: object) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < SECONDS_BETWEEN_LINES and (total is None or done < total):
+                return
+            last = now
+            of = f"{done}/{total}" if total is not None else str(done)
+            left = _time_left(now - started, done, total)
+            typer.echo(" · ".join([f"{task} {of}", *left, *_phrases(facts)]))
+
+        return show
+
+
+class BarConsole(Console):
+    """A bar for each task, on a terminal."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+
+    def say(self, text: str, **facts: object) -> None:
+        """The text, above the bars."""
+        self._above(text)
+
+    def warn(self, text: str, **facts: object) -> None:
+        """The text, above the bars."""
+        self._above(f"warning: {text}")
+
+    def progress(self, task: str) -> ProgressCallback:
+        """A callback that moves a bar."""
+        bars = self._open()
+        bar: TaskID = bars.add_task(task, total=None, facts="")
+
+        def show(done: int, total: int | None = None, **facts: object) -> None:
+            bars.update(bar, completed=done, total=total, facts=" · ".join(_phrases(facts)))
+
+        return show
+
+    def close(self) -> None:
+        """Leave the bars as they stand."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def _above(self, text: str) -> None:
+        if self._bars is None:
+            typer.echo(text)
+        else:
+            self._bars.console.print(text, markup=False, highlight=False)
+
+    def _open(self) -> Progress:
+        if self._bars is None:
+            from rich import progress
+
+            self._bars = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("left"),
+                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[facts]}", markup=False),
+            )
+            self._bars.start()
+        return self._bars
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _time_left(elapsed: float, done: int, total: int | None) -> list[str]:
+    if not total or not 0 < done < total:
+        return []
+    return [f"{duration(elapsed / done * (total - done))} left"]
+
+
+def _phrases(facts: dict[str, Any]) -> list[str]:
+    return [
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in facts.items()
+    ]
+
+
+@contextmanager
+def foreseen_errors_told() -> Iterator[None]:
+    """Turn what we foresee into a line on standard error and an exit code."""
+    try:
+        yield
+    except MedsegError as error:
+        _tell(f"error: {error}")
+        raise typer.Exit(exit_code(error)) from None
+    except KeyboardInterrupt as error:
+        _tell(f"interrupted. {error if isinstance(error, Interrupted) else _GO_ON}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+_GO_ON = "What was written is whole; run the same command again to go on."
+
+
+def exit_code(error: MedsegError) -> int:
+    """2 where the call itself is wrong, 1 where a file is."""
+    return WRONG_CALL if isinstance(error, BadConfig) else SOME_FAILED
+
+
+def _tell(text: str) -> None:
+    typer.echo(f"medseg: {text}", err=True)
+
+
+def pick_device(text: str) -> torch.device:
+    """The device that ``--device`` names; ``auto`` takes the first GPU, else the CPU.
+
+    Raises:
+        BadConfig: the text names no device of this machine.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text == "auto":
+        return torch.device("cuda:0" if gpus else "cpu")
+    offered = ["auto", "cpu", *(f"cuda:{n}" for n in range(gpus))]
+    name = "cuda:0" if text == "cuda" else text
+    if name not in offered:
+        raise BadConfig(
+            "no such device",
+            found=repr(text),
+            expected=", ".join(offered),
+            remedy="`medseg doctor` tells what this machine offers.",
+        )
+    return torch.device(name)

@@ -1,0 +1,60 @@
+"""Which environment variables must be set before Python starts?  Standard library only.
+
+glibc gives big blocks back to the system when they are freed and faults them in again when the
+next tensor needs them; on a CPU that alone makes training and segmenting up to 1.6 times
+slower. The variables below keep the blocks. They are read once, when the C library starts, so
+the heavy verbs replace their process once by the same command in the tuned environment.
+
+Set ``MEDSEG_NO_REEXEC=1`` to switch that off; a variable that is already set is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+
+#: Verbs that run a network for minutes to days.
+HEAVY_VERBS = ("train", "segment", "demo")
+
+#: Marks a process that was already started in the tuned environment.
+MARKER = "MEDSEG_ENVIRONMENT_TUNED"
+#: Set by the user to keep the process as it was started.
+SWITCH_OFF = "MEDSEG_NO_REEXEC"
+
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024**3),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024**3),
+    "MALLOC_TOP_PAD_": str(256 * 1024**2),
+}
+#: Idle threads sleep instead of spinning, so that two busy processes do not slow each other.
+_THREADS = {"OMP_WAIT_POLICY": "passive"}
+
+
+def tuned_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment (this process's by default) with what is missing for speed added."""
+    current = dict(os.environ if environment is None else environment)
+    wanted = dict(_THREADS)
+    if platform.libc_ver()[0] == "glibc":
+        wanted |= _ALLOCATOR
+    return wanted | current
+
+
+def restart_tuned(arguments: Sequence[str] | None = None) -> None:
+    """Replace this process once by the same command in the tuned environment.
+
+    Returns without doing anything outside Linux, for light verbs, when asked not to
+    (``MEDSEG_NO_REEXEC``), when it was already done, and when nothing is missing.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if not sys.platform.startswith("linux") or verb not in HEAVY_VERBS:
+        return
+    if os.environ.get(SWITCH_OFF) or os.environ.get(MARKER) or not sys.executable:
+        return
+    environment = tuned_environment()
+    if environment == dict(os.environ):
+        return
+    command = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, command, environment | {MARKER: "1"})

@@ -1,0 +1,188 @@
+"""What does this machine offer for segmenting, what is missing, and how does one get it?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class State(StrEnum):
+    """How a finding stands."""
+
+    OK = "ok"
+    ADVICE = "advice"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's.
+
+    Attributes:
+        topic: what was looked at.
+        state: fine, could be better, or missing.
+        found: what is there.
+        remedy: what to do, empty where nothing is to be done.
+    """
+
+    topic: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+#: Modules that a part of medseg needs: module, what for, how to get it; needed or optional.
+REQUIRED = (
+    ("torch", "training and segmenting"),
+    ("monai", "transforms and losses"),
+    ("lightning", "training"),
+    ("nibabel", "NIfTI"),
+    ("SimpleITK", "NRRD and MetaImage"),
+    ("pydicom", "DICOM"),
+    ("highdicom", "DICOM SEG"),
+    ("skimage", "post-processing"),
+    ("safetensors", "model files"),
+    ("pandas", "tables"),
+    ("matplotlib", "pictures"),
+    ("jinja2", "reports"),
+)
+OPTIONAL = (
+    ("openjpeg", "JPEG 2000 in DICOM", "pip install pylibjpeg-openjpeg"),
+    ("libjpeg", "JPEG in DICOM", "pip install pylibjpeg-libjpeg"),
+    ("jpeg_ls", "JPEG-LS in DICOM", "pip install pyjpegls"),
+    ("isal", "fast gzip", "pip install isal"),
+    ("distributed", "segment --cluster", "pip install 'medseg[cluster]'"),
+    ("onnx", "export --to onnx", "pip install 'medseg[onnx]'"),
+    ("tensorboard", "curves in TensorBoard", "pip install 'medseg[tensorboard]'"),
+)
+
+
+def examine(folder: Path = Path()) -> list[Finding]:
+    """Look at Python, packages, processor, memory, GPUs and the disk of `folder`."""
+    return [_python(), *_packages(), _processor(), _memory(), *_gpus(), _allocator(), _disk(folder)]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if (3, 11) <= sys.version_info[:2] < (3, 14):
+        return Finding("Python", State.OK, version)
+    return Finding("Python", State.ADVICE, version, "medseg is tested with Python 3.11 to 3.13.")
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for module, purpose in REQUIRED:
+        there = importlib.util.find_spec(module) is not None
+        findings.append(
+            Finding(f"{module} ({purpose})", State.OK, _version(module))
+            if there
+            else Finding(
+                f"{module} ({purpose})", State.MISSING, "not installed", "pip install medseg"
+            )
+        )
+    for module, purpose, remedy in OPTIONAL:
+        there = importlib.util.find_spec(module) is not None
+        findings.append(
+            Finding(f"{module} ({purpose})", State.OK, _version(module))
+            if there
+            else Finding(f"{module} ({purpose})", State.ADVICE, "not installed (optional)", remedy)
+        )
+    return findings
+
+
+def _version(module: str) -> str:
+    names = importlib.metadata.packages_distributions().get(module, [module])
+    try:
+        return importlib.metadata.version(names[0])
+    except importlib.metadata.PackageNotFoundError:
+        return "installed"
+
+
+def _processor() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = _cpu_flags()
+    fast = [
+        name
+        for name, flag in (
+            ("AVX2", "avx2"),
+            ("AVX-512", "avx512f"),
+            ("AVX-512 bfloat16", "avx512_bf16"),
+            ("AMX bfloat16", "amx_bf16"),
+        )
+        if flag in flags
+    ]
+    found = f"{usable} usable cores" + (f", {', '.join(fast)}" if fast else "")
+    return Finding("processor", State.OK, found)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that can still be had without swapping; ``None`` where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    values = dict(line.split(":", 1) for line in text.splitlines())
+    return int(values["MemAvailable"].split()[0]) * 1024
+
+
+def _memory() -> Finding:
+    free = available_memory_bytes()
+    if free is None:
+        return Finding("memory", State.OK, "the system does not say")
+    state = State.OK if free > 4e9 else State.ADVICE
+    remedy = "" if state is State.OK else "Close other programs, or give segment a --memory budget."
+    return Finding("memory", state, f"{free / 1e9:.1f} GB available", remedy)
+
+
+def _gpus() -> list[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        remedy = (
+            "Segmenting works on the CPU; for a GPU install a CUDA build of torch (pytorch.org)."
+            if built is None
+            else "torch has CUDA, but no GPU answers: check the driver (nvidia-smi)."
+        )
+        return [Finding("GPU", State.ADVICE, "none: networks run on the CPU", remedy)]
+    findings = []
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        found = f"{card.name}, {card.total_memory / 1e9:.0f} GB"
+        findings.append(Finding(f"GPU cuda:{index}", State.OK, found))
+    return findings
+
+
+def _allocator() -> Finding:
+    if platform.libc_ver()[0] != "glibc":
+        return Finding("memory allocator", State.OK, platform.libc_ver()[0] or "not glibc")
+    return Finding(
+        "memory allocator",
+        State.OK,
+        "glibc; train, segment and demo restart once with tuned MALLOC_* variables "
+        "(MEDSEG_NO_REEXEC=1 switches that off)",
+    )
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    state = State.OK if free > 5e9 else State.ADVICE
+    remedy = "" if state is State.OK else "Choose an --output on a larger disk."
+    return Finding("disk here", state, f"{free / 1e9:.0f} GB free", remedy)
