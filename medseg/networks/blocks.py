@@ -1,0 +1,271 @@
+"""Which layers do 2D and 3D networks share? One table, ``dims`` -> layers, and blocks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medseg.errors import BadConfig
+
+#: One number for every axis, or one an axis.
+PerAxis = int | tuple[int, ...]
+
+Norm = Literal["instance", "batch", "group", "none"]
+Activation = Literal["leaky_relu", "relu", "gelu"]
+
+LEAK = 0.01
+
+#: Below this many output voxels a convolution under CPU autocast stays in float32.
+STEADY_VOXELS = 512
+
+
+class _Steady:
+    """Keeps a convolution over few voxels in float32 under bfloat16 autocast on the CPU.
+
+    Weight gradients of 3D convolutions over tiny grids (2×3×2 voxels) came back non-finite now and
+    then from oneDNN's bfloat16 kernels although every input was finite; one such step poisons
+    Adam's moments for good. These layers are a percent of a network's work, so float32 is cheap.
+    Elsewhere, and without autocast, the layer is its plain parent.
+    """
+
+    def _voxels(self, image: Tensor) -> int:
+        voxels = 1
+        for size in image.shape[2:]:
+            voxels *= size
+        return voxels
+
+    def _in_float32(self, image: Tensor) -> bool:
+        return (
+            image.device.type == "cpu"
+            and torch.is_autocast_enabled("cpu")
+            and self._voxels(image) < STEADY_VOXELS
+        )
+
+
+class SteadyConv3d(_Steady, nn.Conv3d):
+    """``nn.Conv3d`` that leaves bfloat16 where few voxels make it unsafe (see ``_Steady``)."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """(B, C, X, Y, Z) to (B, C', X', Y', Z')."""
+        if not self._in_float32(input):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
+class SteadyConvTranspose3d(_Steady, nn.ConvTranspose3d):
+    """``nn.ConvTranspose3d`` that leaves bfloat16 where few voxels make it unsafe."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
+        """(B, C, X, Y, Z) to (B, C', X', Y', Z')."""
+        if not self._in_float32(input):
+            return super().forward(input, output_size)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.to(self.weight.dtype), output_size)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of one dimensionality."""
+
+    conv: Callable[..., nn.Conv2d | nn.Conv3d]
+    conv_transposed: Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]
+    batch_norm: Callable[[int], nn.Module]
+    max_pool: Callable[..., nn.Module]
+    mean_pool: Callable[..., nn.Module]
+    dropout: Callable[[float], nn.Module]
+    linear_mode: str
+    memory_format: torch.memory_format
+
+
+LAYERS: dict[int, Layers] = {
+    2: Layers(
+        nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout2d,
+        "bilinear", torch.channels_last,
+    ),
+    3: Layers(
+        SteadyConv3d, SteadyConvTranspose3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AvgPool3d,
+        nn.Dropout3d, "trilinear", torch.channels_last_3d,
+    ),
+}  # fmt: skip
+
+
+def per_axis(value: PerAxis, dims: int) -> tuple[int, ...]:
+    """One number an axis.
+
+    Raises:
+        BadConfig: a tuple of another length than ``dims``.
+    """
+    if isinstance(value, int):
+        return (value,) * dims
+    if len(value) != dims:
+        raise BadConfig(
+            "one number for each axis",
+            found=list(value),
+            expected=f"{dims} numbers, or one for all",
+        )
+    return tuple(value)
+
+
+def ones(value: Sequence[int]) -> bool:
+    """Whether a stride leaves every axis alone."""
+    return all(step == 1 for step in value)
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each channel of each sample over its voxels (doi:10.48550/arXiv.1607.08022).
+
+    On the CPU it runs torch's batch norm over one sample at a time: the only one of torch's norm
+    kernels that is quick in the channels-last order that the convolutions want.
+    ``F.instance_norm`` copies to channels-first and back; ``F.group_norm`` goes backwards slowly.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same, each channel about ``bias`` with spread ``weight``."""
+        if image.device.type != "cpu" or torch.compiler.is_compiling():
+            return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
+        samples = [
+            functional.batch_norm(
+                sample, None, None, self.weight, self.bias, training=True, eps=self.eps
+            )
+            for sample in image.split(1)
+        ]
+        return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+def make_norm(kind: Norm, dims: int, channels: int, groups: int = 8) -> nn.Module:
+    """The normalisation layer of this kind.
+
+    Raises:
+        BadConfig: ``groups`` does not divide the channels of a group norm.
+    """
+    if kind == "instance":
+        return InstanceNorm(channels)
+    if kind == "batch":
+        return LAYERS[dims].batch_norm(channels)
+    if kind == "none":
+        return nn.Identity()
+    if channels % groups:
+        raise BadConfig(
+            "group norm needs channels that the groups divide",
+            found=f"{channels} channels in {groups} groups",
+            remedy="Change groups or features.",
+        )
+    return nn.GroupNorm(groups, channels)
+
+
+#: In place where it is safe: after a norm, a convolution or a sum, none of which keep their output.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": lambda: nn.LeakyReLU(LEAK, inplace=True),
+    "relu": lambda: nn.ReLU(inplace=True),
+    "gelu": lambda: nn.GELU(),
+}
+
+
+def make_conv(
+    dims: int, channels: tuple[int, int], kernel: PerAxis, stride: PerAxis = 1, *,
+    bias: bool = True,
+) -> nn.Conv2d | nn.Conv3d:  # fmt: skip
+    """A convolution with half a kernel of zeros around: coarse voxel j sits on fine voxel s·j.
+
+    Raises:
+        BadConfig: an even kernel, which has no centre and would shift the image.
+    """
+    size = per_axis(kernel, dims)
+    if any(k % 2 == 0 for k in size):
+        raise BadConfig("an even kernel shifts the image", found=list(size), expected="odd numbers")
+    conv = LAYERS[dims].conv(
+        *channels, size, stride=per_axis(stride, dims),
+        padding=tuple(k // 2 for k in size), bias=bias,
+    )  # fmt: skip
+    nn.init.kaiming_normal_(conv.weight, a=LEAK)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What the convolution blocks of one network have in common."""
+
+    dims: int
+    norm: Norm = "instance"
+    groups: int = 8
+    activation: Activation = "leaky_relu"
+
+    def convolution(
+        self, channels: tuple[int, int], kernel: PerAxis, stride: PerAxis = 1
+    ) -> list[nn.Module]:
+        """Convolution, then norm; no bias where the norm would take it away again."""
+        bias = self.norm == "none"
+        conv = make_conv(self.dims, channels, kernel, stride, bias=bias)
+        if bias:
+            return [conv]
+        return [conv, make_norm(self.norm, self.dims, channels[1], self.groups)]
+
+    def act(self) -> nn.Module:
+        """The activation."""
+        return ACTIVATIONS[self.activation]()
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution → norm → activation."""
+
+    def __init__(
+        self, style: BlockStyle, channels: tuple[int, int], kernel: PerAxis, stride: PerAxis = 1
+    ) -> None:
+        super().__init__(*style.convolution(channels, kernel, stride), style.act())
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016, doi:10.1109/CVPR.2016.90).
+
+    Departure: the shortcut shrinks by averaging before its 1×1 convolution, so that no voxel is
+    skipped (the "ResNet-D" of He et al. 2019, doi:10.1109/CVPR.2019.00065).
+    """
+
+    def __init__(
+        self, style: BlockStyle, channels: tuple[int, int], kernel: PerAxis, stride: PerAxis = 1
+    ) -> None:
+        super().__init__()
+        width = channels[1]
+        self.branch = nn.Sequential(
+            *style.convolution(channels, kernel, stride),
+            style.act(),
+            *style.convolution((width, width), kernel),
+        )
+        shortcut: list[nn.Module] = [shrink_by_mean(style.dims, stride)]
+        if channels[0] != width:
+            shortcut += style.convolution(channels, 1)
+        self.shortcut = nn.Sequential(*shortcut)
+        self.act = style.act()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C', *ceil(spatial / stride))."""
+        result: Tensor = self.act(self.branch(image) + self.shortcut(image))
+        return result
+
+
+def shrink_by_max(dims: int, stride: PerAxis) -> nn.Module:
+    """The largest of each cell; a cell cut by the far border holds what is there."""
+    size = per_axis(stride, dims)
+    return nn.Identity() if ones(size) else LAYERS[dims].max_pool(size, ceil_mode=True)
+
+
+def shrink_by_mean(dims: int, stride: PerAxis) -> nn.Module:
+    """The mean of each cell; a cell cut by the far border averages what is there."""
+    size = per_axis(stride, dims)
+    if ones(size):
+        return nn.Identity()
+    return LAYERS[dims].mean_pool(size, ceil_mode=True, count_include_pad=False)
