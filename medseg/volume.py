@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +21,9 @@ class NiftiForms:
 
     Attributes:
         sform: (4, 4) float64, the three srow fields, or ``None`` when its code is 0.
-        sform_code: 0-4.
+        sform_code: 0-5.
         quaternion: quatern_b, c, d and qoffset_x, y, z as stored (float32 for NIfTI-1).
-        qform_code: 0-4.
+        qform_code: 0-5.
         pixdim: the eight pixdim fields; pixdim[0] is the handedness of the qform.
         xyzt_units: the units field as stored (2 = mm, 10 = mm and s).
         nifti_version: 1 or 2.
@@ -48,6 +50,8 @@ class Origin:
         forms: the NIfTI header's geometric fields, for NIfTI sources.
         warnings: what the reader accepted but the user should know.
         case: a name for the output file derived from the source.
+        instances: paths of the source DICOM files in slice order (for an enhanced object the one
+            file), for writers that must refer to them; empty for other formats.
     """
 
     path: str = ""
@@ -56,6 +60,7 @@ class Origin:
     forms: NiftiForms | None = None
     warnings: tuple[str, ...] = ()
     case: str = ""
+    instances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,3 +157,18 @@ class LabelMap:
         if self.labels is None:
             raise BadLabels("the mask has no label table", path=self.origin.path or None)
         return int((self.data == self.labels.value_of(name)).sum()) * self.geometry.voxel_ml
+
+
+def pixel_hash(volume: Volume) -> str:
+    """SHA-256 of the real-world values in canonical order: the identity of a scan's pixels.
+
+    The same scan gives the same hash under another name, format, dtype or storage order;
+    it keeps a scan that trained a model from being scored as if it were new.
+    """
+    axes, backwards = volume.geometry.canonical_axes
+    digest = hashlib.sha256()
+    for channel in volume.values():
+        canonical = channel.transpose(axes)[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
+        for plane in canonical:
+            digest.update(np.ascontiguousarray(plane).tobytes())
+    return digest.hexdigest()

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.readers import read, read_channels
-from medseg.volume import Volume
+from medseg.volume import Volume, pixel_hash
 
 #: Key of a MetaTensor's ``meta`` under which the scan's Origin travels.
 ORIGIN = "medseg_origin"
+
+#: Key of the scan's pixel hash (see :func:`medseg.volume.pixel_hash`), set by ``LoadImage``.
+PIXELS = "medseg_pixels"
 
 
 class MedsegReader(ImageReader):
@@ -35,7 +38,7 @@ class MedsegReader(ImageReader):
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
-        return _measured_values(img), _meta(img)
+        return _measured_values(img), {**_meta(img), PIXELS: pixel_hash(img)}
 
 
 def to_metatensor(volume: Volume) -> MetaTensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from medseg.config import PrepareConfig
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
-from medseg.transforms.load import ORIGIN, MedsegReader, geometry_of, to_metatensor
+from medseg.transforms.load import ORIGIN, PIXELS, MedsegReader, geometry_of, to_metatensor
 from medseg.transforms.normalise import NormaliseChannels
 from medseg.transforms.resample import resample, resample_labels
 from medseg.volume import LabelMap, Origin, Volume
@@ -30,12 +30,14 @@ class Prepared:
         working: the grid it lies on (axes nearest to R, A, S).
         native: the scan's own grid, to which masks go home.
         origin: the scan's provenance.
+        pixels: the scan's pixel hash; empty when the scan was read before preparing.
     """
 
     image: torch.Tensor
     working: Geometry
     native: Geometry
     origin: Origin
+    pixels: str = ""
 
 
 class ToWorkingGrid(Transform):
@@ -93,4 +95,5 @@ def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDA
 
 
 def _prepared(image: MetaTensor, native: Geometry, origin: Origin) -> Prepared:
-    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native, origin)
+    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native, origin,
+                    image.meta.get(PIXELS, ""))
