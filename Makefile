@@ -11,8 +11,10 @@ STAMP := $(VENV)/.installed
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest
 PIP := PYTHONUNBUFFERED=1 $(PY) -m pip --disable-pip-version-check --no-input
-# pip's talk, one name a package; its errors and warnings still reach the terminal.
-NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); printf "%s ", part[n]; fflush() } \
+# Of pip's talk, one name a package; what it complains about is kept, and shown if it fails.
+COMPLAINTS := $(VENV)/pip-complaints.log
+NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); name = part[n]; \
+	sub(/[<>=!~;[].*/, "", name); sub(/-[0-9].*/, "", name); printf "%s ", name; fflush() } \
 	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
 
 .DEFAULT_GOAL := help
@@ -42,8 +44,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(call refuse_wrong_python,$(PY))
 	@echo "Installing medseg and what it needs into $(VENV) (a few minutes the first time)"
 	@{ $(PIP) install -c constraints.txt pip hatchling editables && \
-	   $(PIP) install -c constraints.txt --no-build-isolation -e ".[$(EXTRAS)]" && touch $@; } | $(NAMES_ONLY)
-	@test -f $@ || { echo "Installation failed: see pip's message above" >&2; exit 1; }
+	   $(PIP) install -c constraints.txt --no-build-isolation -e ".[$(EXTRAS)]" && \
+	   touch $@; } 2>$(COMPLAINTS) | $(NAMES_ONLY)
+	@test -f $@ || { cat $(COMPLAINTS) >&2; echo "Installation failed: pip says why above" >&2; exit 1; }
 	@echo "  ready: $(VENV)/bin/medseg"
 
 # $(call refuse_wrong_python,PYTHON) ends the recipe with one clear line.
@@ -73,7 +76,7 @@ test-all: lint types
 	@$(PYTEST) -q -n 2 -m "not bench"
 
 bench: install
-	@$(PIP) install -c constraints.txt ".[bench]" | $(NAMES_ONLY)
+	@$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[bench]"
 	@$(PY) -m pytest -q -s -m bench tests/benchmarks
 
 # A fresh environment made from pyproject.toml alone, written down. Local version suffixes and the
