@@ -1,0 +1,176 @@
+"""How a NIfTI file (1 or 2, plain, gzip or a pair) becomes a Volume."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadScan
+from medseg.readers.grid import case_name, grid_warnings
+from medseg.readers.nifti_header import (
+    HEADER_BYTES,
+    MissingForm,
+    NiftiHeader,
+    is_nifti,
+    parse_header,
+    read_forms,
+    read_geometry,
+)
+from medseg.readers.rawdata import first_bytes, open_bytes, read_array
+from medseg.volume import Origin, Volume
+
+#: Names that promise NIfTI; a file that breaks the promise is refused, not passed over.
+ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
+
+
+class NonFinite(StrEnum):
+    """What becomes of NaN and infinite voxels."""
+
+    #: The smallest finite value of the scan: what no tissue looks brighter than.
+    SMALLEST = "smallest"
+    #: As stored, for conversion; networks must not see them.
+    KEEP = "keep"
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file is NIfTI by content, or claims to be by the name ``.nii[.gz]``.
+
+    The ``.img`` of a pair is recognised by the header beside it.
+    """
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return True
+    return is_nifti(first_bytes(_header_path(path), HEADER_BYTES))
+
+
+def read(
+    path: Path, *, volume: int | None = None, missing_form: MissingForm = MissingForm.REFUSE,
+    nonfinite: NonFinite = NonFinite.SMALLEST,
+) -> Volume:
+    """Read one 3D volume on its own grid, with both forms kept for the mask.
+
+    Stored integers stay as they are, with slope and intercept beside them; float64 becomes
+    float32.
+
+    Args:
+        path: ``.nii``, ``.nii.gz``, or either file of a ``.hdr``/``.img`` pair; plain or gzip
+            is told from the content.
+        volume: which volume of a file that holds several, from 0.
+        missing_form: what to do where neither sform nor qform is set.
+        nonfinite: what becomes of NaN and infinite voxels; they are counted in a warning.
+
+    Raises:
+        BadScan: damaged, ambiguous, or not NIfTI.
+        NotAVolume: colours, complex numbers or one dimension only.
+    """
+    header = _read_header(path)
+    geometry, warnings = read_geometry(header, path, missing_form=missing_form)
+    data = _read_voxels(header, path, volume)
+    if data.dtype.kind == "f":
+        data, found = _tame(data, header, path, nonfinite)
+        warnings += found
+    _check_scaled(data, header, path)
+    origin = Origin(path=str(path), forms=read_forms(header), case=case_name(path, ENDINGS),
+                    warnings=warnings + grid_warnings(geometry))
+    return Volume(data[None], geometry, header.slope, header.intercept, origin=origin)
+
+
+def _read_header(path: Path) -> NiftiHeader:
+    with open_bytes(_header_path(path)) as stream:
+        head = stream.read(HEADER_BYTES)
+    return parse_header(head, path)
+
+
+def _header_path(path: Path) -> Path:
+    """The header beside an ``.img``; else the file itself."""
+    return _beside(path, ".img", ".hdr") or path
+
+
+def _voxel_path(header: NiftiHeader, path: Path) -> Path:
+    """The file that holds the voxels: the ``.img`` of a pair."""
+    if header.single:
+        return _header_path(path)
+    if _header_path(path) != path:
+        return path
+    image = _beside(path, ".hdr", ".img")
+    if image is None:
+        raise BadScan("the header of a .hdr/.img pair, but its .img file is missing", path=path,
+                      remedy="Keep both files together.")
+    return image
+
+
+def _beside(path: Path, ending: str, other: str) -> Path | None:
+    """The file of the same name with the other ending, plain or gzip, where there is one."""
+    for own in (ending, ending + ".gz"):
+        if path.name.lower().endswith(own):
+            stem = path.name[: -len(own)]
+            names = (stem + other, stem + other.upper(), stem + other + ".gz")
+            return next((path.with_name(n) for n in names if path.with_name(n).is_file()), None)
+    return None
+
+
+def _read_voxels(header: NiftiHeader, path: Path, volume: int | None) -> NDArray[Any]:
+    chosen = _choose(header, path, volume)
+    source = _voxel_path(header, path)
+    size = header.dtype.itemsize * math.prod(header.shape)
+    with open_bytes(source) as stream:
+        data = read_array(
+            stream, source, offset=header.offset, skip=chosen * size, shape=header.shape,
+            dtype=header.dtype, behind=(header.volumes - 1 - chosen) * size,
+        )
+    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
+
+
+def _choose(header: NiftiHeader, path: Path, volume: int | None) -> int:
+    count = header.volumes
+    if volume is None and count > 1:
+        raise BadScan(
+            f"4D: {count} volumes in one file, and nothing says which", path=path,
+            found=f"dimensions {[int(n) for n in header.raw['dim']][1:]}",
+            remedy=f"Choose one with --volume 0 … {count - 1}.",
+        )
+    chosen = 0 if volume is None else volume
+    if not 0 <= chosen < count:
+        raise BadScan(f"there is no volume {chosen}", path=path, found=f"{count} volumes",
+                      expected=f"0 to {count - 1}")
+    return chosen
+
+
+def _tame(
+    data: NDArray[Any], header: NiftiHeader, path: Path, nonfinite: NonFinite
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Float voxels as float32 without NaN and infinities, and the warning that names them."""
+    with np.errstate(over="ignore"):
+        data = np.asarray(data, dtype=np.float32, order="F")
+    with np.errstate(invalid="ignore"):
+        extremes = data.min(), data.max()
+    if np.isfinite(extremes).all():
+        return data, ()
+    finite = np.isfinite(data)
+    if not finite.any():
+        raise BadScan("no voxel has a finite value (all are NaN or infinite)", path=path)
+    count, nans = int((~finite).sum()), int(np.isnan(data).sum())
+    told = f"{count} voxels are not finite ({nans} NaN, {count - nans} infinite)"
+    if nonfinite is NonFinite.KEEP:
+        return data, (f"{told}; kept as they are",)
+    smallest = data[finite].min() if header.slope > 0 else data[finite].max()
+    data[~finite] = smallest
+    value = float(smallest) * header.slope + header.intercept
+    return data, (f"{told}; replaced by the smallest finite value, {value:.6g}",)
+
+
+def _check_scaled(data: NDArray[Any], header: NiftiHeader, path: Path) -> None:
+    """Refuse a scaling that throws values out of float32's range."""
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        return
+    with np.errstate(invalid="ignore"):
+        lowest, highest = float(np.nanmin(data)), float(np.nanmax(data))
+    for stored in (lowest, highest):
+        value = stored * header.slope + header.intercept
+        if np.isfinite(stored) and abs(value) > np.finfo(np.float32).max:
+            raise BadScan("the scaling throws values out of range", path=path,
+                          found=f"scl_slope {header.slope:g}, scl_inter {header.intercept:g}")

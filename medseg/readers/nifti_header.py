@@ -1,0 +1,278 @@
+"""What a NIfTI header says, checked field by field: array, scaling and both forms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from medseg.errors import BadGeometry, BadScan, NotAVolume
+from medseg.geometry import Geometry
+from medseg.readers.grid import corner_distance_mm, scan_geometry
+from medseg.volume import NiftiForms
+
+HEADER_BYTES = 540
+
+_CLASSES: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
+
+_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
+           1024: "i8", 1280: "u8"}
+
+_NO_SCAN = {1: "one bit a voxel", 32: "complex numbers", 128: "RGB colours",
+            1536: "128-bit numbers", 1792: "complex numbers", 2048: "complex numbers",
+            2304: "RGBA colours"}
+
+#: Spatial units other than mm, in mm; unknown (0) counts as mm, as in every reader.
+_UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+
+#: Share by which pixdim may differ from the sform's voxel size without a word.
+_PIXDIM_TOLERANCE = 0.01
+
+
+class MissingForm(StrEnum):
+    """What to do with a header whose sform and qform codes are both 0."""
+
+    REFUSE = "refuse"
+    #: Take the voxel sizes, with orientation and position unknown (as nibabel places it).
+    SPACING = "spacing"
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiHeader:
+    """The checked fields.
+
+    Attributes:
+        raw: nibabel's header, in the file's byte order.
+        single: header and voxels lie in one file.
+        shape: voxels along X, Y, Z.
+        volumes: how many 3D volumes the file holds.
+        dtype: as stored, with byte order.
+        offset: byte at which the voxels start in their file.
+        slope: scaling of the stored numbers.
+        intercept: real-world value of a stored zero.
+    """
+
+    raw: Any
+    single: bool
+    shape: tuple[int, int, int]
+    volumes: int
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    intercept: float
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file that starts with these bytes is NIfTI-1 or 2, of either byte order."""
+    return _version(head) is not None
+
+
+def parse_header(head: bytes, path: Path) -> NiftiHeader:
+    """Read and check the first `HEADER_BYTES` bytes of a file.
+
+    Raises:
+        BadScan: not NIfTI, or a field that cannot be trusted.
+        NotAVolume: a whole file, but not of one number a voxel in 3D.
+    """
+    version = _version(head)
+    if version is None:
+        raise _not_nifti(head, path)
+    order, size = version
+    if len(head) < size:
+        raise BadScan("the file is truncated inside its NIfTI header", path=path,
+                      found=f"{len(head)} bytes", expected=f"at least {size}")
+    raw = _CLASSES[size](head[:size], endianness=order, check=False)
+    single = bytes(raw["magic"])[1:2] == b"+"
+    shape, volumes = _shape(raw, path)
+    slope, intercept = _scaling(raw, path)
+    return NiftiHeader(raw, single, shape, volumes, _dtype(raw, order, path),
+                       _offset(raw, single, size, path), slope, intercept)
+
+
+def read_forms(header: NiftiHeader) -> NiftiForms:
+    """The geometric fields to the bit."""
+    raw = header.raw
+    quaternion = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    b, c, d, x, y, z = (float(raw[name]) for name in quaternion)
+    return NiftiForms(
+        sform=raw.get_sform().astype(np.float64) if raw["sform_code"] else None,
+        sform_code=int(raw["sform_code"]), quaternion=(b, c, d, x, y, z),
+        qform_code=int(raw["qform_code"]), pixdim=tuple(float(p) for p in raw["pixdim"]),
+        xyzt_units=int(raw["xyzt_units"]), nifti_version=1 if isinstance(raw, Nifti1Header) and
+        not isinstance(raw, Nifti2Header) else 2,
+    )
+
+
+def read_geometry(
+    header: NiftiHeader, path: Path, *, missing_form: MissingForm
+) -> tuple[Geometry, tuple[str, ...]]:
+    """The grid by the sform, else the qform, in mm; and what to warn of.
+
+    Raises:
+        BadScan: no form (unless told what to do then), an unknown code, or an absurd affine.
+    """
+    raw = header.raw
+    codes = int(raw["sform_code"]), int(raw["qform_code"])
+    if not all(0 <= code <= 5 for code in codes):
+        raise BadScan("the geometry is of an unknown kind", path=path,
+                      found=f"sform_code {codes[0]}, qform_code {codes[1]}", expected="0 to 5")
+    to_mm, warnings = _units(raw, path)
+    if codes == (0, 0):
+        if missing_form is MissingForm.REFUSE:
+            raise BadScan(
+                "the header has no geometry: sform and qform codes are both 0, so orientation and "
+                "position are unknown", path=path,
+                remedy="Convert the scan anew from its source, or set a form if you know it.",
+            )
+        affine = _base_affine(header, path)
+        warnings += ("no sform and no qform: orientation and position are unknown, only voxel "
+                     "sizes are used",)
+    else:
+        affine = raw.get_sform() if codes[0] else _qform(raw, path)
+    geometry = scan_geometry(header.shape, _in_mm(affine, to_mm), path)
+    if codes[0]:
+        warnings += _disagreements(header, geometry, to_mm, path)
+    return geometry, warnings
+
+
+def _version(head: bytes) -> tuple[str, int] | None:
+    if len(head) < 8:
+        return None
+    for order, name in (("<", "little"), (">", "big")):
+        size = int.from_bytes(head[:4], "little" if name == "little" else "big")
+        if size == 348 and head[344:347] in (b"n+1", b"ni1"):
+            return order, 348
+        if size == 540 and head[4:7] in (b"n+2", b"ni2"):
+            return order, 540
+    return None
+
+
+def _not_nifti(head: bytes, path: Path) -> BadScan:
+    if len(head) < 8:
+        return BadScan("not a NIfTI file: it is truncated or empty", path=path,
+                       found=f"{len(head)} bytes", expected="a header of 348 or 540 bytes")
+    size = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
+    if 348 in size and len(head) < 348:
+        return BadScan("the file is truncated inside its NIfTI header", path=path,
+                       found=f"{len(head)} bytes", expected="at least 348")
+    if 348 in size:
+        return BadScan("an ANALYZE 7.5 file, not NIfTI: its header does not tell left from right",
+                       path=path, remedy="Convert the scan anew from its source to NIfTI.")
+    return BadScan("not a NIfTI file, whatever its name says: its format is not recognised",
+                   path=path, found="neither a NIfTI header nor a gzip stream that holds one",
+                   expected="a NIfTI-1 or NIfTI-2 header")
+
+
+def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
+    dim = [int(n) for n in raw["dim"]]
+    if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1:dim[0] + 1]):
+        raise BadScan("the header's dimensions are corrupt", path=path, found=dim,
+                      expected="1 to 7 axes of one voxel or more")
+    if dim[0] < 2:
+        raise NotAVolume("one dimension only: not an image", path=path, found=dim[:2])
+    z = dim[3] if dim[0] > 2 else 1
+    return (dim[1], dim[2], z), math.prod(dim[4:dim[0] + 1])
+
+
+def _dtype(raw: Any, order: str, path: Path) -> np.dtype[Any]:
+    code = int(raw["datatype"])
+    if code in _NO_SCAN:
+        raise NotAVolume(f"the voxels are {_NO_SCAN[code]}, not one value each", path=path,
+                         found=f"NIfTI datatype {code}", expected="integers or real numbers")
+    if code not in _DTYPES:
+        raise BadScan("the voxels are of an unknown type", path=path,
+                      found=f"NIfTI datatype {code}", expected=f"one of {sorted(_DTYPES)}")
+    dtype = np.dtype(order + _DTYPES[code])
+    if int(raw["bitpix"]) not in (0, dtype.itemsize * 8):
+        raise BadScan("the header contradicts itself on the voxels' type", path=path,
+                      found=f"{int(raw['bitpix'])} bits a voxel of {dtype.name}",
+                      expected=f"{dtype.itemsize * 8}")
+    return dtype
+
+
+def _offset(raw: Any, single: bool, header_size: int, path: Path) -> int:
+    offset = float(raw["vox_offset"])
+    least = header_size + 4 if single else 0
+    if offset == 0:
+        return least
+    if not (math.isfinite(offset) and offset == int(offset) and offset >= least):
+        raise BadScan("the header is corrupt: no voxels can start where it says", path=path,
+                      found=f"vox_offset {offset:g}", expected=f"{least} or more")
+    return int(offset)
+
+
+def _scaling(raw: Any, path: Path) -> tuple[float, float]:
+    slope, intercept = float(raw["scl_slope"]), float(raw["scl_inter"])
+    if slope == 0 or math.isnan(slope):
+        return 1.0, 0.0
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise BadScan("the scaling of the values is not finite", path=path,
+                      found=f"scl_slope {slope:g}, scl_inter {intercept:g}")
+    return slope, intercept
+
+
+def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:
+    code = int(raw["xyzt_units"]) & 7
+    if code not in _UNITS_MM:
+        raise BadScan("the unit of length is unknown", path=path, found=f"xyzt_units {code}",
+                      expected="metres, millimetres or micrometres")
+    name = {1: "metres", 3: "micrometres"}.get(code)
+    warnings = (f"the header counts in {name}; volumes are converted to mm",) if name else ()
+    return _UNITS_MM[code], warnings
+
+
+def _in_mm(affine: NDArray[Any], to_mm: float) -> NDArray[np.float64]:
+    scaled = np.array(affine, dtype=np.float64)
+    if to_mm != 1.0:
+        scaled[:3] *= to_mm
+    return scaled
+
+
+def _qform(raw: Any, path: Path) -> NDArray[Any]:
+    """The affine of the quaternion; a qfac of 0 means 1 by the standard."""
+    copy = raw.copy()
+    if float(copy["pixdim"][0]) == 0:
+        copy["pixdim"][0] = 1
+    try:
+        return np.asarray(copy.get_qform())
+    except (HeaderDataError, ValueError) as error:
+        raise BadScan("the qform is corrupt", path=path, found=error) from None
+
+
+def _base_affine(header: NiftiHeader, path: Path) -> NDArray[Any]:
+    zooms = [float(p) for p in header.raw["pixdim"][1:4]]
+    if not all(math.isfinite(zoom) and zoom > 0 for zoom in zooms):
+        raise BadScan("the header has no geometry: neither forms nor voxel sizes", path=path,
+                      found=f"pixdim {zooms}")
+    return np.asarray(header.raw.get_base_affine())
+
+
+def _disagreements(
+    header: NiftiHeader, geometry: Geometry, to_mm: float, path: Path
+) -> tuple[str, ...]:
+    """Where the rest of the header contradicts the sform that is used."""
+    warnings: tuple[str, ...] = ()
+    pixdim = np.abs(header.raw["pixdim"][1:4].astype(np.float64)) * to_mm
+    if not np.allclose(pixdim, geometry.spacing_mm, rtol=_PIXDIM_TOLERANCE, atol=0):
+        told = "x".join(f"{mm:.4g}" for mm in pixdim)
+        used = "x".join(f"{mm:.4g}" for mm in geometry.spacing_mm)
+        warnings += (f"pixdim ({told} mm) and the sform ({used} mm) disagree; the sform is used",)
+    if int(header.raw["qform_code"]) == 0:
+        return warnings
+    try:
+        other = Geometry(header.shape, _in_mm(_qform(header.raw, path), to_mm))
+    except (BadScan, BadGeometry):
+        return (*warnings, "the qform is corrupt; the sform is used")
+    if not geometry.same_grid(other):
+        apart = corner_distance_mm(geometry, other)
+        warnings += (f"sform and qform disagree by {apart:.4g} mm at a corner; the sform is used "
+                     "and masks keep both",)
+    return warnings
