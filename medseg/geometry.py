@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg.errors import BadGeometry
+from medseg.errors import BadGeometry, GridMismatch
 
 #: Two grids are the same where no corner differs by more than this many voxels. Headers keep
 #: float32 affines, whose rounding over 1000 voxels stays below it.

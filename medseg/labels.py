@@ -112,6 +112,30 @@ class LabelTable:
         return len(self.regions) if self.regions else len(self.labels) + 1
 
     @property
+    def channel_values(self) -> tuple[int, ...]:
+        """The integer that each decision leaves in a mask: background, then labels or regions.
+
+        A region paints the one label that no later region paints over.
+
+        Raises:
+            BadLabels: a region leaves no label, or several, to paint.
+        """
+        if not self.regions:
+            return (0, *self.values)
+        painted = [0]
+        for position, region in enumerate(self.regions):
+            later = {value for other in self.regions[position + 1 :] for value in other.values}
+            own = sorted(set(region.values) - later)
+            if len(own) != 1:
+                raise BadLabels(
+                    f"region {region.name!r} must paint one label of its own", found=own,
+                    expected="one label that no later region holds",
+                    remedy="List the regions from the widest to the innermost.",
+                )
+            painted.append(own[0])
+        return tuple(painted)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer type that holds every value."""
         return np.dtype(np.min_scalar_type(max(*self.values, 1)))

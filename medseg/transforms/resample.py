@@ -1,0 +1,275 @@
+"""How does an array of one grid look on another grid along the same axes?
+
+Both grids share their axes up to order, direction, spacing and offset, so that a resampling is
+one small matrix an axis. Outside the source its border goes on. Where an axis shrinks, the
+kernel is widened, so that nothing between two target voxels goes unseen: it is averaged over
+sqrt(step^2 - 1) source voxels. A source voxel is a mean over its own width and a target voxel
+over `step` of them; that box adds just the spread between the two, and since it is centred, a
+ramp stays where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medseg.geometry import AxisMap, Geometry, GridMap, grid_map
+
+Kernel: TypeAlias = Literal["linear", "cubic"]
+Box: TypeAlias = tuple[slice, slice, slice]
+
+#: Source voxels on either side that a kernel reaches before it is widened.
+SUPPORT: dict[Kernel, int] = {"linear": 1, "cubic": 2}
+
+#: Source voxels (times channels) that are held in floating point at a time.
+BLOCK_VOXELS = 1 << 24
+
+#: Target voxels along an axis that share one small matrix; more would multiply mostly zeros.
+BAND = 32
+
+#: Scores of two classes closer than this are a tie: float32 rounding must not decide.
+TIE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class AxisWeights:
+    """Which source voxels of an axis make each target voxel, and how much of each.
+
+    Attributes:
+        index: (size, taps) source voxels; the border stands in for voxels outside.
+        weight: (size, taps) float64, every row adds up to 1.
+        is_copy: whether target voxels are source voxels as they are.
+    """
+
+    index: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    is_copy: bool
+
+    def span(self, part: slice) -> slice:
+        """The source voxels that the target voxels of `part` need."""
+        index = self.index[part]
+        return slice(int(index.min()), int(index.max()) + 1)
+
+    def matrix(self, part: slice) -> NDArray[np.float64]:
+        """(target voxels of `part`, source voxels of its span) dense weights."""
+        index, weight, span = self.index[part], self.weight[part], self.span(part)
+        dense = np.zeros((len(index), span.stop - span.start))
+        rows = np.broadcast_to(np.arange(len(index))[:, None], index.shape)
+        np.add.at(dense, (rows, index - span.start), weight)
+        return dense
+
+
+def axis_weights(axis: AxisMap, kernel: Kernel, *, antialias: bool = True) -> AxisWeights:
+    """Interpolation weights of one axis of a separable map.
+
+    Args:
+        axis: where the target voxels lie in the source.
+        kernel: ``linear`` (a triangle) or ``cubic`` (Keys 1981, a = -1/2,
+            doi:10.1109/TASSP.1981.1163711).
+        antialias: widen the kernel where the axis shrinks.
+    """
+    if axis.is_copy:
+        index = np.rint(axis.source_index()).astype(np.int64)[:, None]
+        return AxisWeights(index, np.ones(index.shape), is_copy=True)
+    position = axis.source_index()
+    width = math.sqrt(max(0.0, axis.step**2 - 1)) if antialias else 0.0
+    reach = SUPPORT[kernel] + width / 2
+    taps = math.ceil(2 * reach) + 1
+    index = np.floor(position - reach).astype(np.int64)[:, None] + np.arange(taps)
+    weight = _averaged(kernel, index - position[:, None], width)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return AxisWeights(index.clip(0, axis.source_size - 1), weight, is_copy=False)
+
+
+def resample(
+    array: torch.Tensor | NDArray[Any],
+    source: Geometry,
+    target: Geometry,
+    *,
+    kernel: Kernel = "linear",
+    antialias: bool = True,
+) -> torch.Tensor:
+    """(C, X, Y, Z) of any number type on one grid to (C, X', Y', Z') float32 on another.
+
+    float64 stays float64. Beside the result, memory holds a block of `BLOCK_VOXELS` at a time.
+
+    Raises:
+        GridMismatch: the axes of the two grids are not parallel.
+    """
+    axes = grid_map(source, target)
+    plans = [axis_weights(axis, kernel, antialias=antialias) for axis in axes]
+    turned = _turn(array, axes)
+    channels, longest = turned.shape[0], int(np.argmax(turned.shape[1:]))
+    kind = torch.float64 if "float64" in str(turned.dtype) else torch.float32
+    device = array.device if isinstance(array, torch.Tensor) else torch.device("cpu")
+    result = torch.empty((channels, *target.shape), dtype=kind, device=device)
+    for channel in range(channels):
+        for part in _parts(plans, turned.shape[1:], longest):
+            spans = [plan.span(slice(None)) for plan in plans]
+            spans[longest] = plans[longest].span(part)
+            parts = [slice(None)] * 3
+            parts[longest] = part
+            block = _block(turned, channel, (spans[0], spans[1], spans[2]), kind)
+            for axis in _shrinking_first(plans, spans, parts):
+                block = _apply(block, plans[axis], parts[axis], axis)
+            result[channel].narrow(longest, part.start, part.stop - part.start).copy_(block)
+    return result
+
+
+def resample_labels(
+    labels: NDArray[Any], source: Geometry, target: Geometry, values: Sequence[int]
+) -> NDArray[Any]:
+    """(X, Y, Z) integers on one grid to integers on another; each class is interpolated.
+
+    The strongest class wins a voxel, in a tie the lower value. Classes come one at a time and
+    only where they lie, so that their number costs no memory. Voxels whose value is not among
+    `values` win nothing; where nothing wins stands 0.
+
+    Raises:
+        GridMismatch: the axes of the two grids are not parallel.
+    """
+    axes = grid_map(source, target)
+    plans = [axis_weights(axis, "linear") for axis in axes]
+    turned = labels.transpose([axis.source_axis for axis in axes])
+    if all(plan.is_copy for plan in plans):
+        copied = turned[np.ix_(*(plan.index[:, 0] for plan in plans))]
+        return np.where(np.isin(copied, list(values)), copied, 0).astype(labels.dtype)
+    best = np.full(target.shape, TIE, dtype=np.float32)
+    winner = np.zeros(target.shape, dtype=labels.dtype)
+    boxes = ndimage.find_objects(turned) if turned.max(initial=0) > 0 else []
+    whole = tuple(slice(0, size) for size in turned.shape)
+    for value in sorted({int(value) for value in values}):
+        box = (boxes[value - 1] if value <= len(boxes) else None) if value > 0 else whole
+        if box is not None:
+            _compete(turned, value, (box[0], box[1], box[2]), plans, best, winner)
+    return winner
+
+
+def _averaged(kernel: Kernel, offset: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """The kernel, averaged over `width` source voxels about each offset."""
+    if width < 1e-3:
+        distance = np.abs(offset)
+        return np.maximum(0, 1 - distance) if kernel == "linear" else _keys(distance)
+    integral = _triangle_integral if kernel == "linear" else _keys_integral
+    return (integral(offset + width / 2) - integral(offset - width / 2)) / width
+
+
+def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+
+
+def _triangle_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    distance = np.minimum(np.abs(offset), 1)
+    return np.sign(offset) * (distance - distance**2 / 2)
+
+
+def _keys_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = np.minimum(np.abs(offset), 1)
+    far = np.clip(np.abs(offset), 1, 2)
+    inner = near**4 * 3 / 8 - near**3 * 5 / 6 + near
+    outer = (1 - far**4) / 8 + (far**3 - 1) * 5 / 6 - 2 * (far - 1) ** 2 - 2 * (far - 1)
+    return np.sign(offset) * (inner + outer)
+
+
+def _turn(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:
+    """A view with the source axes in the order of the target's."""
+    order = [0, *(1 + axis.source_axis for axis in axes)]
+    return array.permute(order) if isinstance(array, torch.Tensor) else array.transpose(order)
+
+
+def _parts(plans: Sequence[AxisWeights], shape: Sequence[int], axis: int) -> list[slice]:
+    """Target voxels along `axis`, cut so that the source of each part fits a block."""
+    plane = int(np.prod([n for other, n in enumerate(shape) if other != axis]))
+    size = len(plans[axis].index)
+    step = max(1, int(BLOCK_VOXELS / plane * size / shape[axis]))
+    return [slice(start, min(size, start + step)) for start in range(0, size, step)]
+
+
+def _block(
+    array: torch.Tensor | NDArray[Any], channel: int, spans: Box, kind: torch.dtype
+) -> torch.Tensor:
+    if isinstance(array, torch.Tensor):
+        return array[(channel, *spans)].to(kind).contiguous()
+    number = np.float64 if kind == torch.float64 else np.float32
+    return torch.from_numpy(array[(channel, *spans)].astype(number, order="C"))
+
+
+def _shrinking_first(
+    plans: Sequence[AxisWeights], spans: Sequence[slice], parts: Sequence[slice]
+) -> list[int]:
+    growth = [
+        len(plan.index[part]) / (span.stop - span.start)
+        for plan, span, part in zip(plans, spans, parts, strict=True)
+    ]
+    return sorted(range(3), key=lambda axis: growth[axis])
+
+
+def _apply(block: torch.Tensor, plan: AxisWeights, part: slice, axis: int) -> torch.Tensor:
+    """Resample one axis of an (X, Y, Z) block that starts at the span of `part`."""
+    index = plan.index[part]
+    offset = int(index.min())
+    if plan.is_copy:
+        wanted = torch.as_tensor(index[:, 0] - offset, device=block.device)
+        if torch.equal(wanted, torch.arange(block.shape[axis], device=block.device)):
+            return block
+        return block.index_select(axis, wanted)
+    first = part.indices(len(plan.index))[0]
+    shape = [*block.shape[:axis], len(index), *block.shape[axis + 1 :]]
+    result = block.new_empty(shape)
+    for start in range(0, len(index), BAND):
+        stop = min(len(index), start + BAND)
+        band = slice(first + start, first + stop)
+        span = plan.span(band)
+        matrix = torch.as_tensor(plan.matrix(band), dtype=block.dtype, device=block.device)
+        source = block.narrow(axis, span.start - offset, span.stop - span.start)
+        result.narrow(axis, start, stop - start).copy_(_multiply(matrix, source, axis))
+    return result
+
+
+def _multiply(matrix: torch.Tensor, block: torch.Tensor, axis: int) -> torch.Tensor:
+    if axis == 2:
+        return block @ matrix.T
+    if axis == 1:
+        return matrix @ block
+    return torch.tensordot(matrix, block, dims=1)
+
+
+def _compete(
+    labels: NDArray[Any],
+    value: int,
+    box: Box,
+    plans: Sequence[AxisWeights],
+    best: NDArray[np.float32],
+    winner: NDArray[Any],
+) -> None:
+    """Let one class, which lies within `box` of the source, win target voxels, in place."""
+    reached = [_reached(plan, side) for plan, side in zip(plans, box, strict=True)]
+    if any(part.stop <= part.start for part in reached):
+        return
+    thickness = max(1, BLOCK_VOXELS // max(1, best[0].size))
+    for start in range(reached[0].start, reached[0].stop, thickness):
+        parts = (slice(start, min(start + thickness, reached[0].stop)), reached[1], reached[2])
+        spans = [plan.span(part) for plan, part in zip(plans, parts, strict=True)]
+        block = torch.from_numpy((labels[tuple(spans)] == value).astype(np.float32))
+        for axis in _shrinking_first(plans, spans, parts):
+            block = _apply(block, plans[axis], parts[axis], axis)
+        score = block.numpy()
+        better = score > best[parts] + TIE
+        best[parts][better] = score[better]
+        winner[parts][better] = value
+
+
+def _reached(plan: AxisWeights, side: slice) -> slice:
+    """The target voxels that see any source voxel of `side`."""
+    inside = (plan.index >= side.start) & (plan.index < side.stop) & (plan.weight > 0)
+    seen = np.flatnonzero(inside.any(axis=1))
+    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)

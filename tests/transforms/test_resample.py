@@ -1,0 +1,176 @@
+"""Does resampling between grids of one scan put every value where it belongs?"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from medseg.errors import GridMismatch
+from medseg.geometry import Alignment, canonical_grid, grid_map, working_grid
+from medseg.transforms import resample as module
+from medseg.transforms.resample import axis_weights, resample, resample_labels
+from tests.transforms.grids import NATIVE, grid
+
+SPACING = (1.3, 1.4, 1.5)
+everywhere = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
+
+
+def world_ramp(geometry):
+    """A value that grows 2, -3 and 5 per mm along R, A and S."""
+    index = np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), axis=-1)
+    return (geometry.to_world(index) @ [2.0, -3.0, 5.0])[None]
+
+
+def inside(source, target, margin):
+    """Target voxels at least `margin` source voxels within the source."""
+    index = np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), axis=-1)
+    at = source.to_index(target.to_world(index))
+    return ((at >= margin) & (at <= np.array(source.shape) - 1 - margin)).all(-1)
+
+
+@everywhere
+@pytest.mark.parametrize("kernel", ["linear", "cubic"])
+@pytest.mark.parametrize("alignment", list(Alignment))
+def test_a_ramp_in_the_world_stays_where_it_is(native, kernel, alignment):
+    target = working_grid(native, SPACING, alignment=alignment)
+    result = resample(world_ramp(native), native, target, kernel=kernel).numpy()[0]
+    support = 1 if kernel == "linear" else 2
+    reach = {m.source_axis: support + max(0, abs(m.step) - 1) for m in grid_map(native, target)}
+    deep = inside(native, target, np.array([reach[axis] for axis in range(3)]))
+    if deep.any():
+        np.testing.assert_allclose(result[deep], world_ramp(target)[0][deep], atol=1e-9)
+    else:
+        assert min(native.shape) < 8  # too thin to have an interior
+
+
+@everywhere
+def test_a_constant_stays_constant_up_to_the_border(native):
+    target = working_grid(native, SPACING)
+    result = resample(np.full((1, *native.shape), -1024, np.int16), native, target, kernel="cubic")
+    torch.testing.assert_close(result, torch.full_like(result, -1024), rtol=1e-6, atol=0)
+
+
+@everywhere
+def test_turning_and_mirroring_copies_every_bit(native):
+    values = np.random.default_rng(1).normal(size=(2, *native.shape)).astype(np.float32)
+    target = canonical_grid(native)
+    there = resample(values, native, target)
+    back = resample(there, target, native).numpy()
+    assert np.array_equal(back, values)
+    order = [m.source_axis for m in grid_map(native, target)]
+    turned = values.transpose([0, *(1 + axis for axis in order)])
+    flips = [-1 if m.step < 0 else 1 for m in grid_map(native, target)]
+    assert np.array_equal(there.numpy(), turned[:, :: flips[0], :: flips[1], :: flips[2]])
+
+
+@everywhere
+def test_finer_grids_agree_with_scipy(native):
+    values = np.random.default_rng(2).normal(size=(1, *native.shape))
+    target = working_grid(native, (0.61, 0.57, 0.83))
+    index = np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), axis=-1)
+    at = np.moveaxis(native.to_index(target.to_world(index)), -1, 0)
+    expected = ndimage.map_coordinates(values[0], at, order=1, mode="nearest")
+    result = resample(values, native, target, antialias=False)
+    assert result.dtype == torch.float64
+    np.testing.assert_allclose(result.numpy()[0], expected, atol=1e-6)
+
+
+def test_cubic_reproduces_a_parabola_inside():
+    native, target = grid((40, 3, 3)), grid((60, 3, 3), (0.6, 1, 1))
+    parabola = np.broadcast_to((np.arange(40.0)[:, None, None] - 13) ** 2, native.shape)[None]
+    result = resample(parabola, native, target, kernel="cubic").numpy()[0, :, 0, 0]
+    at = grid_map(native, target)[0].source_index()
+    deep = (at > 1) & (at < 38)
+    np.testing.assert_allclose(result[deep], (at[deep] - 13) ** 2, atol=1e-9)
+
+
+def test_shrinking_sees_what_lies_between_the_target_voxels():
+    native, target = grid((64, 4, 4)), grid((16, 4, 4), (4, 1, 1))
+    stripes = np.zeros((1, *native.shape), np.float32)
+    stripes[:, 2::4] = 4.0  # every fourth plane; no target voxel lies on one
+    smooth = resample(stripes, native, target).numpy()[0, 2:-2]
+    np.testing.assert_allclose(smooth, 1.0, atol=0.1)  # the box is 3.87 voxels wide, not 4
+    assert resample(stripes, native, target, antialias=False).max() == 0
+
+
+@everywhere
+def test_cutting_into_blocks_changes_nothing(native, monkeypatch):
+    values = np.random.default_rng(3).integers(-1000, 3000, size=(2, *native.shape), dtype=np.int16)
+    target = working_grid(native, SPACING)
+    whole = resample(values, native, target)
+    monkeypatch.setattr(module, "BLOCK_VOXELS", 500)
+    monkeypatch.setattr(module, "BAND", 3)
+    torch.testing.assert_close(resample(values, native, target), whole, rtol=1e-5, atol=1e-3)
+
+
+def test_arrays_and_tensors_of_any_order_agree():
+    native = NATIVE["sagittal first"]
+    target = working_grid(native, SPACING)
+    values = np.random.default_rng(4).normal(size=(1, *native.shape)).astype(np.float32)
+    expected = resample(values, native, target)
+    assert torch.equal(resample(np.asfortranarray(values), native, target), expected)
+    assert torch.equal(resample(values[..., ::-1].copy()[..., ::-1], native, target), expected)
+    assert torch.equal(resample(torch.from_numpy(values), native, target), expected)
+    big_endian = values.astype(">f4")
+    assert torch.equal(resample(big_endian, native, target), expected)
+
+
+def test_weights_add_up_to_one():
+    for native, kernel in itertools.product(NATIVE.values(), ["linear", "cubic"]):
+        for axis in grid_map(native, working_grid(native, SPACING)):
+            np.testing.assert_allclose(axis_weights(axis, kernel).weight.sum(1), 1, atol=1e-12)
+
+
+def test_rotated_grids_are_refused():
+    with pytest.raises(GridMismatch, match="rotated"):
+        resample(np.zeros((1, 8, 8, 8)), grid((8, 8, 8)), grid((8, 8, 8), degrees=10))
+
+
+def ball(geometry, centre_mm, radius_mm):
+    index = np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), axis=-1)
+    return np.linalg.norm(geometry.to_world(index) - centre_mm, axis=-1) <= radius_mm
+
+
+@everywhere
+def test_labels_equal_all_classes_at_once(native, monkeypatch):
+    rng = np.random.default_rng(5)
+    coarse = rng.choice(
+        np.array([0, 0, 3, 7, -1], np.int16), size=[n // 3 + 1 for n in native.shape]
+    )
+    labels = coarse.repeat(3, 0).repeat(3, 1).repeat(3, 2)[tuple(map(slice, native.shape))]
+    target = working_grid(native, SPACING)
+    monkeypatch.setattr(module, "BLOCK_VOXELS", 500)
+    values = [-1, 0, 3, 7]
+    scores = np.stack([resample((labels == v)[None] * 1.0, native, target)[0] for v in values])
+    expected = np.array(values)[scores.argmax(0)]
+    second = np.sort(scores, axis=0)[-2:]
+    clear = second[1] - second[0] > 1e-5
+    result = resample_labels(labels, native, target, [3, 7, 0, -1])
+    assert result.dtype == labels.dtype
+    assert np.array_equal(result[clear], expected[clear])
+    assert clear.mean() > 0.5
+
+
+def test_a_ball_keeps_its_volume_and_place():
+    native, spacing = grid((60, 64, 40), (0.8, 0.8, 1.2), "LPS", degrees=9), (1.5, 1.5, 1.5)
+    centre = native.corners_mm().mean(0) + np.array([5, -4, 6])  # off centre: a mirror must show
+    target = working_grid(native, spacing)
+    result = resample_labels(ball(native, centre, 11).astype(np.uint8), native, target, [0, 1])
+    expected = ball(target, centre, 11)
+    dice = 2 * (result & expected).sum() / (result.sum() + expected.sum())
+    assert dice > 0.96  # the staircase alone; half a voxel off gives 0.93
+    assert result.sum() * target.voxel_ml == pytest.approx(4 / 3 * np.pi * 1.1**3, rel=0.02)
+
+
+def test_a_tie_goes_to_the_lower_value():
+    native, target = grid((4, 1, 1)), grid((3, 1, 1), origin=(12.5, -30, 7))
+    labels = np.array([5, 2, 2, 9], np.uint8).reshape(4, 1, 1)
+    assert resample_labels(labels, native, target, [2, 5, 9]).ravel().tolist() == [2, 2, 2]
+
+
+def test_values_that_are_not_asked_for_become_background():
+    native = grid((4, 1, 1))
+    labels = np.array([5, 2, 2, 9], np.uint8).reshape(4, 1, 1)
+    assert resample_labels(labels, native, native, [2]).ravel().tolist() == [0, 2, 2, 0]
