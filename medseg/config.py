@@ -158,7 +158,7 @@ class LoopConfig(Options):
         foreground: share of patches centred on a labelled voxel (classes in turn).
         learning_rate: peak of warm-up and cosine decay.
         weight_decay: of AdamW.
-        warmup: share of the steps in which the learning rate rises.
+        warmup: steps in which the learning rate rises; a time budget is measured in them.
         clip: largest gradient norm.
         ema: weight of the past in the averaged weights, which are the ones saved.
         precision: ``auto`` takes bfloat16 where the processor has it.
@@ -177,7 +177,7 @@ class LoopConfig(Options):
     foreground: float = Field(default=0.5, ge=0, le=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    warmup: float = Field(default=0.05, ge=0, lt=1)
+    warmup: int = Field(default=40, ge=1)
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -224,6 +224,30 @@ class TrainConfig(Options):
         if len(self.patch) not in (self.dims, 3) or min(self.patch, default=0) < 1:
             raise ValueError(f"patch needs {self.dims} sizes of 1 voxel or more")
         return self
+
+
+class EvaluateConfig(Options):
+    """How predictions are scored and what is said of the scores.
+
+    Attributes:
+        tolerance_mm: surfaces this near agree (NSD).
+        tolerances_mm: the same for single labels, by name.
+        confidence: level of intervals.
+        interval: studentised or BCa bootstrap over patients.
+        resamples: bootstrap samples, and permutations where not all can be tried.
+        seed: of the resampling.
+        other_grid: what to do with a prediction that is not on the truth's grid.
+        leakage: what to do when the model was trained on what it is scored on.
+    """
+
+    tolerance_mm: float = Field(default=1.0, ge=0)
+    tolerances_mm: dict[str, float] = Field(default_factory=dict)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    interval: Literal["studentised", "bca"] = "studentised"
+    resamples: int = Field(default=5000, ge=100)
+    seed: int = 0
+    other_grid: Literal["refuse", "nearest"] = "refuse"
+    leakage: Literal["refuse", "tell"] = "refuse"
 
 
 OptionsModel = TypeVar("OptionsModel", bound=BaseModel)

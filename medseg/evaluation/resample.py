@@ -1,0 +1,33 @@
+"""How is a prediction brought to the truth's grid when the user asks?  By the nearest voxel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.geometry import Geometry
+from medseg.volume import LabelMap
+
+
+def nearest(mask: LabelMap, target: Geometry) -> NDArray[Any]:
+    """(X, Y, Z) of the target: each voxel takes the mask's nearest voxel, 0 outside it.
+
+    Any two grids will do, oblique and sheared ones too; one target slice at a time in memory.
+    """
+    to_source = np.linalg.solve(mask.geometry.affine, target.affine)
+    result = np.zeros(target.shape, dtype=mask.data.dtype)
+    first, second = np.meshgrid(np.arange(target.shape[0]), np.arange(target.shape[1]),
+                                indexing="ij", sparse=True)
+    for third in range(target.shape[2]):
+        inside: NDArray[np.bool_] = np.ones(target.shape[:2], dtype=bool)
+        index = []
+        for axis in range(3):
+            row = to_source[axis]
+            place = np.rint(row[0] * first + row[1] * second + (row[2] * third + row[3]))
+            inside &= (place >= 0) & (place < mask.data.shape[axis])
+            index.append(place.astype(np.intp))
+        i, j, k = (axis[inside] for axis in index)
+        result[:, :, third][inside] = mask.data[i, j, k]
+    return result

@@ -1,0 +1,215 @@
+"""How good is the prediction of one case?  Both masks read, checked, and every metric applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.config import EvaluateConfig
+from medseg.errors import GridMismatch, MedsegError
+from medseg.evaluation.pairing import same_names, sha256_of
+from medseg.evaluation.resample import nearest
+from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
+from medseg.labels import LabelTable
+from medseg.manifests import Case, Cohort, read_case
+from medseg.manifests.reading import remapped, require
+from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
+from medseg.readers import read_labels
+from medseg.volume import LabelMap, pixel_hash
+
+Row = tuple[str, str, str, str, float, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """All that scoring one case needs; small, so that it travels to another process.
+
+    Attributes:
+        cohort: with this case alone.
+        prediction: the mask, or ``None`` where there is none.
+        labels: what the prediction's values mean.
+        training_pixels: scans that trained the model; empty asks nothing.
+        config: tolerances, and what to do with other grids.
+    """
+
+    cohort: Cohort
+    prediction: Path | None
+    labels: LabelTable
+    training_pixels: frozenset[str]
+    config: EvaluateConfig
+
+    @property
+    def case(self) -> Case:
+        """The one case."""
+        return self.cohort.cases[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The scores of one case.
+
+    Attributes:
+        rows: of the tidy table.
+        status: scored, missing, refused (the prediction) or unscored (the truth).
+        reason: why not scored, or what was done to score it.
+        facts: checksums.
+        leaked: whether the scan's pixels trained the model.
+    """
+
+    rows: tuple[Row, ...]
+    status: str
+    reason: str
+    facts: dict[str, str]
+    leaked: bool
+
+
+def structures_of(labels: LabelTable) -> tuple[Structure, ...]:
+    """Every label, then every region that is no label under another name."""
+    single = [Structure(label.name, (label.value,)) for label in labels.labels]
+    known = {(structure.name, structure.values) for structure in single}
+    names = {structure.name for structure in single}
+    regions = [
+        Structure(f"{region.name} (region)" if region.name in names else region.name,
+                  region.values)
+        for region in labels.regions if (region.name, region.values) not in known
+    ]
+    return (*single, *regions)
+
+
+def score_case(task: Task) -> Outcome:
+    """Score one case; a fault of this case is recorded, not raised."""
+    facts: dict[str, str] = {}
+    try:
+        truth = _read_truth(task, facts)
+        leaked = _leaked(task)
+    except MedsegError as error:
+        rows = _rows_without(task, None, "truth not usable")
+        return Outcome(rows, UNSCORED, str(error), facts, leaked=False)
+    if task.prediction is None:
+        rows = _rows_without(task, truth, "prediction missing")
+        return Outcome(rows, MISSING, "no prediction of that name", facts, leaked)
+    try:
+        prediction, note = _read_prediction(task, truth, facts)
+    except MedsegError as error:
+        rows = _rows_without(task, truth, "prediction refused")
+        return Outcome(rows, REFUSED, str(error), facts, leaked)
+    return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked)
+
+
+def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
+    path = task.case.label
+    if path is None:
+        raise MedsegError("the case has no truth", found="no label in the table")
+    require(task.cohort, path)
+    facts["truth_sha256"] = sha256_of(path) if path.is_file() else ""
+    mask = read_labels(path)
+    values = remapped(mask.data, task.cohort.remap)
+    return replace(mask, data=values).named(task.cohort.labels)
+
+
+def _leaked(task: Task) -> bool:
+    """Whether this very scan trained the model; reads it only when hashes are known."""
+    if not task.training_pixels:
+        return False
+    return pixel_hash(read_case(task.cohort, task.case)) in task.training_pixels
+
+
+def _read_prediction(
+    task: Task, truth: LabelMap, facts: dict[str, str]
+) -> tuple[NDArray[Any], str]:
+    """The prediction's voxels on the truth's grid with the truth's values, and a note."""
+    path = task.prediction
+    if path is None:
+        raise MedsegError("no prediction")
+    facts["prediction_sha256"] = sha256_of(path)
+    mask = read_labels(path)
+    values, note = mask.data, ""
+    if not mask.geometry.same_grid(truth.geometry):
+        if task.config.other_grid == "refuse":
+            raise GridMismatch(
+                "the prediction lies on another grid than the truth", path=path,
+                found=mask.geometry.describe(), expected=truth.geometry.describe(),
+                remedy="Segment the same scan, or ask for --resample-nearest.",
+            )
+        values = nearest(mask, truth.geometry)
+        note = "resampled to the truth's grid by nearest neighbour"
+    return same_names(values, task.labels, task.cohort.labels, path=path), note
+
+
+def _rows(task: Task, truth: LabelMap, prediction: NDArray[Any], note: str) -> tuple[Row, ...]:
+    table = task.cohort.labels
+    true_values, found_values = truth.data, prediction
+    if table.ignore is not None:
+        ignored = true_values == table.ignore
+        true_values = np.where(ignored, 0, true_values)
+        found_values = np.where(ignored, 0, found_values)
+    structures = structures_of(table)
+    tolerances = {s.name: _tolerance(task, s.name) for s in structures}
+    rows: list[Row] = []
+    steps = truth.geometry.affine[:3, :3]
+    for structure, pair in pairs(true_values, found_values, structures, steps,
+                                 tolerances_mm=tolerances):
+        why = _empty_note(pair)
+        for metric in METRICS.values():
+            value = metric.value(pair)
+            unit = metric.unit_at(tolerances[structure.name])
+            rows.append(_row(task, structure.name, metric, value, unit, _join(note, why)))
+    return tuple(rows + _mean_rows(task, rows, note))
+
+
+def _empty_note(pair: Pair) -> str:
+    counts = pair.counts
+    if counts.truth == 0 and counts.prediction == 0:
+        return "both empty"
+    if counts.truth == 0:
+        return f"truth empty, {counts.prediction * pair.voxel_ml:.6g} ml false positive"
+    return "prediction empty" if counts.prediction == 0 else ""
+
+
+def _rows_without(task: Task, truth: LabelMap | None, why: str) -> tuple[Row, ...]:
+    """Rows of a case without a usable prediction (or, `truth` being ``None``, truth)."""
+    rows: list[Row] = []
+    for structure in structures_of(task.cohort.labels):
+        there = truth is not None and bool(np.isin(truth.data, structure.values).any())
+        for metric in METRICS.values():
+            value = metric.missing if there else nan
+            if truth is not None and metric.name == "truth_ml":
+                value = float(np.isin(truth.data, structure.values).sum()) * truth.geometry.voxel_ml
+            unit = metric.unit_at(_tolerance(task, structure.name))
+            note = why if there or truth is None else _join(why, "truth empty")
+            rows.append(_row(task, structure.name, metric, value, unit, note))
+    return tuple(rows + _mean_rows(task, rows, why))
+
+
+def _mean_rows(task: Task, rows: list[Row], note: str) -> list[Row]:
+    """The mean over the case's defined labels, of each metric; regions do not count."""
+    single = set(task.cohort.labels.names)
+    means = []
+    for metric in METRICS.values():
+        of_metric = [row for row in rows if row[3] == metric.name and row[2] in single]
+        defined = [row[4] for row in of_metric if not isnan(row[4])]
+        value = sum(defined) / len(defined) if defined else nan
+        units = {row[5] for row in of_metric}
+        unit = units.pop() if len(units) == 1 else "per label"
+        means.append(_row(task, MEAN, metric, value, unit,
+                          _join(note, f"over {len(defined)} of {len(of_metric)} labels")))
+    return means
+
+
+def _row(
+    task: Task, label: str, metric: Metric, value: float, unit: str, note: str
+) -> Row:
+    return (task.case.case, task.case.patient, label, metric.name, float(value), unit, note)
+
+
+def _tolerance(task: Task, name: str) -> float:
+    return task.config.tolerances_mm.get(name, task.config.tolerance_mm)
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,128 @@
+"""What must be known of a metric to read its figures: unit, direction, range, empty masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf, nan
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medseg.metrics.pair import Pair
+
+#: Surfaces within this distance agree, where nothing else is said.
+DEFAULT_TOLERANCE_MM = 1.0
+
+
+class Better(StrEnum):
+    """Which figures are good ones."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    ZERO = "nearer to zero"
+    NEITHER = "neither"
+
+
+class Empty(StrEnum):
+    """What a metric gives where a mask is empty."""
+
+    UNDEFINED = "undefined"
+    ZERO = "0"
+    FORMULA = "by the formula"
+
+
+@dataclass(frozen=True)
+class EmptyRule:
+    """What a metric gives for an empty truth, an empty prediction, and both."""
+
+    truth: Empty
+    prediction: Empty
+    both: Empty
+
+
+#: Overlap: nothing gained by predicting something, or nothing, where the other differs.
+OVERLAP = EmptyRule(Empty.ZERO, Empty.ZERO, Empty.UNDEFINED)
+#: There is no distance to nothing.
+DISTANCE = EmptyRule(Empty.UNDEFINED, Empty.UNDEFINED, Empty.UNDEFINED)
+#: A volume error needs a structure on one side.
+ERROR = EmptyRule(Empty.FORMULA, Empty.FORMULA, Empty.UNDEFINED)
+#: An error relative to the truth needs a truth.
+RELATIVE = EmptyRule(Empty.UNDEFINED, Empty.FORMULA, Empty.UNDEFINED)
+#: A count or a volume is a figure whatever is empty.
+ALWAYS = EmptyRule(Empty.FORMULA, Empty.FORMULA, Empty.FORMULA)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of the table.
+
+    Attributes:
+        name: column of tables.
+        title: what people call it; Metrics Reloaded's name where it has one.
+        unit: ``""`` for ratios; ``mm``, ``ml``; ``mm tolerance`` puts the tolerance there.
+        better: which figures are good ones.
+        low: least value that is possible.
+        high: greatest value that is possible.
+        empty: what empty masks give.
+        source: where it is defined.
+        of: the formula; called only where `empty` says so.
+        missing: what a case without a usable prediction scores.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    low: float
+    high: float
+    empty: EmptyRule
+    source: str
+    of: Callable[[Pair], float]
+
+    @property
+    def missing(self) -> float:
+        """Value of a structure that is there but whose prediction is missing."""
+        return 0.0 if self.empty.prediction is Empty.ZERO else nan
+
+    def value(self, pair: Pair) -> float:
+        """The figure of a pair, by the formula or by the rule for empty masks."""
+        return _apply(self, pair)
+
+    def compute(
+        self, truth: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing_mm: ArrayLike,
+        *, tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    ) -> float:
+        """The figure of two masks.
+
+        Args:
+            truth: (X, Y, Z) mask.
+            prediction: (X, Y, Z) mask on the same grid.
+            spacing_mm: three spacings, or the (3, 3) steps of a sheared grid.
+            tolerance_mm: for surface metrics that have one.
+        """
+        steps = np.asarray(spacing_mm, dtype=np.float64)
+        steps = np.diag(steps) if steps.ndim == 1 else steps
+        return _apply(self, Pair(truth.astype(bool), prediction.astype(bool), steps, tolerance_mm))
+
+    def unit_at(self, tolerance_mm: float) -> str:
+        """The unit column: the unit, or the tolerance where the metric has one."""
+        return f"{tolerance_mm:g} mm" if self.unit == "tolerance" else self.unit
+
+
+def _apply(metric: Metric, pair: Pair) -> float:
+    counts = pair.counts
+    rule = Empty.FORMULA
+    if counts.truth == 0 and counts.prediction == 0:
+        rule = metric.empty.both
+    elif counts.truth == 0:
+        rule = metric.empty.truth
+    elif counts.prediction == 0:
+        rule = metric.empty.prediction
+    if rule is Empty.FORMULA:
+        return metric.of(pair)
+    return 0.0 if rule is Empty.ZERO else nan
+
+
+UNBOUNDED = (-inf, inf)

@@ -1,0 +1,53 @@
+"""What does a metric look at?  Truth and prediction of one structure, and what they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.metrics.counts import Counts, counts_of_masks
+from medseg.metrics.lesions import Matches, match_lesions
+from medseg.metrics.surface import SurfaceDistances, surface_distances
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Truth and prediction of one structure, cropped or not; nothing of it lies outside.
+
+    What several metrics need is computed once, when the first of them asks.
+
+    Attributes:
+        truth: (X, Y, Z) mask.
+        prediction: (X, Y, Z) mask on the same grid.
+        steps_mm: (3, 3) one voxel step along each array axis, one a column, in mm; a
+            diagonal of spacings, or any affine's upper left part (sheared grids too).
+        tolerance_mm: distance up to which surfaces count as agreeing.
+    """
+
+    truth: NDArray[np.bool_]
+    prediction: NDArray[np.bool_]
+    steps_mm: NDArray[np.float64]
+    tolerance_mm: float
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Voxels shared and not."""
+        return counts_of_masks(self.truth, self.prediction)
+
+    @cached_property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, in ml."""
+        return float(abs(np.linalg.det(self.steps_mm))) / 1000.0
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        """Distances between the two surfaces."""
+        return surface_distances(self.truth, self.prediction, self.steps_mm)
+
+    @cached_property
+    def lesions(self) -> Matches:
+        """Which connected component of the truth is found by which of the prediction."""
+        return match_lesions(self.truth, self.prediction)
