@@ -58,6 +58,22 @@ def grid_warnings(geometry: Geometry) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def choose_volume(count: int, volume: int | None, path: Path) -> int:
+    """Which volume to read of a file that holds `count`.
+
+    Raises:
+        BadScan: there are several and none is chosen, or there is no such one.
+    """
+    if volume is None and count > 1:
+        raise BadScan(f"4D: the file holds {count} volumes, and nothing says which to take",
+                      path=path, remedy=f"Choose one with --volume, 0 to {count - 1}.")
+    chosen = 0 if volume is None else volume
+    if not 0 <= chosen < count:
+        raise BadScan(f"there is no volume {chosen}", path=path, found=f"{count} of them",
+                      expected=f"0 to {count - 1}")
+    return chosen
+
+
 def case_name(path: Path, endings: tuple[str, ...]) -> str:
     """The file's own name without its ending."""
     name = path.name

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadScan
-from medseg.readers.grid import case_name, grid_warnings
+from medseg.readers.grid import case_name, choose_volume, grid_warnings
 from medseg.readers.nifti_header import (
     HEADER_BYTES,
     MissingForm,
@@ -22,19 +20,11 @@ from medseg.readers.nifti_header import (
     read_geometry,
 )
 from medseg.readers.rawdata import first_bytes, open_bytes, read_array
+from medseg.readers.values import NonFinite, finite_values
 from medseg.volume import Origin, Volume
 
 #: Names that promise NIfTI; a file that breaks the promise is refused, not passed over.
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
-
-
-class NonFinite(StrEnum):
-    """What becomes of NaN and infinite voxels."""
-
-    #: The smallest finite value of the scan: what no tissue looks brighter than.
-    SMALLEST = "smallest"
-    #: As stored, for conversion; networks must not see them.
-    KEEP = "keep"
 
 
 def recognises(path: Path) -> bool:
@@ -70,12 +60,10 @@ def read(
     header = _read_header(path)
     geometry, warnings = read_geometry(header, path, missing_form=missing_form)
     data = _read_voxels(header, path, volume)
-    if data.dtype.kind == "f":
-        data, found = _tame(data, header, path, nonfinite)
-        warnings += found
-    _check_scaled(data, header, path)
+    data, found = finite_values(data, header.slope, header.intercept, path=path,
+                                nonfinite=nonfinite)
     origin = Origin(path=str(path), forms=read_forms(header), case=case_name(path, ENDINGS),
-                    warnings=warnings + grid_warnings(geometry))
+                    warnings=warnings + found + grid_warnings(geometry))
     return Volume(data[None], geometry, header.slope, header.intercept, origin=origin)
 
 
@@ -114,63 +102,11 @@ def _beside(path: Path, ending: str, other: str) -> Path | None:
 
 
 def _read_voxels(header: NiftiHeader, path: Path, volume: int | None) -> NDArray[Any]:
-    chosen = _choose(header, path, volume)
+    chosen = choose_volume(header.volumes, volume, path)
     source = _voxel_path(header, path)
     size = header.dtype.itemsize * math.prod(header.shape)
     with open_bytes(source) as stream:
-        data = read_array(
+        return read_array(
             stream, source, offset=header.offset, skip=chosen * size, shape=header.shape,
             dtype=header.dtype, behind=(header.volumes - 1 - chosen) * size,
         )
-    return data if data.dtype.isnative else data.astype(data.dtype.newbyteorder("="))
-
-
-def _choose(header: NiftiHeader, path: Path, volume: int | None) -> int:
-    count = header.volumes
-    if volume is None and count > 1:
-        raise BadScan(
-            f"4D: {count} volumes in one file, and nothing says which", path=path,
-            found=f"dimensions {[int(n) for n in header.raw['dim']][1:]}",
-            remedy=f"Choose one with --volume 0 … {count - 1}.",
-        )
-    chosen = 0 if volume is None else volume
-    if not 0 <= chosen < count:
-        raise BadScan(f"there is no volume {chosen}", path=path, found=f"{count} volumes",
-                      expected=f"0 to {count - 1}")
-    return chosen
-
-
-def _tame(
-    data: NDArray[Any], header: NiftiHeader, path: Path, nonfinite: NonFinite
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Float voxels as float32 without NaN and infinities, and the warning that names them."""
-    with np.errstate(over="ignore"):
-        data = np.asarray(data, dtype=np.float32, order="F")
-    with np.errstate(invalid="ignore"):
-        extremes = data.min(), data.max()
-    if np.isfinite(extremes).all():
-        return data, ()
-    finite = np.isfinite(data)
-    if not finite.any():
-        raise BadScan("no voxel has a finite value (all are NaN or infinite)", path=path)
-    count, nans = int((~finite).sum()), int(np.isnan(data).sum())
-    told = f"{count} voxels are not finite ({nans} NaN, {count - nans} infinite)"
-    if nonfinite is NonFinite.KEEP:
-        return data, (f"{told}; kept as they are",)
-    smallest = data[finite].min() if header.slope > 0 else data[finite].max()
-    data[~finite] = smallest
-    value = float(smallest) * header.slope + header.intercept
-    return data, (f"{told}; replaced by the smallest finite value, {value:.6g}",)
-
-
-def _check_scaled(data: NDArray[Any], header: NiftiHeader, path: Path) -> None:
-    """Refuse a scaling that throws values out of float32's range."""
-    if (header.slope, header.intercept) == (1.0, 0.0):
-        return
-    with np.errstate(invalid="ignore"):
-        lowest, highest = float(np.nanmin(data)), float(np.nanmax(data))
-    for stored in (lowest, highest):
-        value = stored * header.slope + header.intercept
-        if np.isfinite(stored) and abs(value) > np.finfo(np.float32).max:
-            raise BadScan("the scaling throws values out of range", path=path,
-                          found=f"scl_slope {header.slope:g}, scl_inter {header.intercept:g}")

@@ -1,11 +1,13 @@
-"""Where the bytes of a scan come from: plain or gzip by content, never more than are there."""
+"""Where the bytes of a scan come from: plain or packed, never more than are there."""
 
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,7 +23,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 #: Deflate turns one byte into at most 1032; a header that asks for more lies.
 _MOST_EXPANSION = 1032
 
-#: Bytes that may follow the voxels in a compressed file before we stop looking for its checksum.
+#: Bytes that may follow the voxels in a packed file before we stop looking for its checksum.
 _MOST_TRAILING = 1 << 26
 
 _CHUNK = 1 << 20
@@ -29,18 +31,32 @@ _CHUNK = 1 << 20
 _DAMAGED = (igzip.BadGzipFile, cast("type[Exception]", IsalError), zlib.error)
 
 
+class Packing(StrEnum):
+    """How bytes are packed."""
+
+    #: gzip where the content says so, plain otherwise.
+    BY_CONTENT = "by content"
+    PLAIN = "plain"
+    GZIP = "gzip"
+    ZLIB = "zlib"
+
+
 @contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The content of a file, unpacked where it is gzip, whatever its name says.
+def open_bytes(
+    path: Path, *, start: int = 0, packing: Packing = Packing.BY_CONTENT
+) -> Iterator[BinaryIO]:
+    """The content of a file from byte `start` on, unpacked, whatever its name says.
 
     Raises:
-        BadScan: the file cannot be read, or its compressed stream is damaged or cut short.
+        BadScan: the file cannot be read, or its packed stream is damaged or cut short.
     """
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == GZIP_MAGIC
-            file.seek(0)
-            yield cast("BinaryIO", igzip.IGzipFile(fileobj=file, mode="rb") if packed else file)
+            file.seek(start)
+            if packing is Packing.BY_CONTENT:
+                packing = Packing.GZIP if file.read(2) == GZIP_MAGIC else Packing.PLAIN
+                file.seek(start)
+            yield _unpacked(file, packing)
     except EOFError:
         raise BadScan("the compressed file is truncated: it ends before its end mark", path=path,
                       remedy="Copy or download it again.") from None
@@ -65,14 +81,14 @@ def read_array(
     stream: BinaryIO, path: Path, *, offset: int, skip: int, shape: tuple[int, ...],
     dtype: np.dtype[Any], behind: int = 0,
 ) -> NDArray[Any]:
-    """An array, first axis fastest, that lies `offset + skip` bytes into the content.
+    """An array in native byte order, first axis fastest, `offset + skip` bytes into a stream.
 
-    A compressed stream is read to its end, so that its checksum is proven.
+    A packed stream is read to its end, so that its checksum is proven.
 
     Args:
-        stream: from `open_bytes`, at its start.
+        stream: from `open_bytes`, at its start or behind a header read from it.
         path: the file, for messages.
-        offset: where the voxels of all volumes start.
+        offset: where the voxels of all volumes start, from the stream's start.
         skip: bytes of volumes before the one wanted.
         shape: voxels along each axis.
         dtype: as stored, with byte order.
@@ -82,9 +98,7 @@ def read_array(
         BadScan: the content is shorter than header and shape ask for; checked against the
             size of the file before anything is allocated.
     """
-    wanted = dtype.itemsize
-    for size in shape:
-        wanted *= int(size)
+    wanted = dtype.itemsize * math.prod(shape)
     _check_size(stream, path, offset + skip + wanted + behind)
     try:
         array = np.empty(shape, dtype=dtype, order="F")
@@ -93,18 +107,49 @@ def read_array(
                       found=f"{'x'.join(map(str, shape))} voxels, {wanted} bytes") from None
     _forward(stream, path, offset + skip)
     _fill(stream, path, array.reshape(-1, order="F").view(np.uint8))
-    if _is_packed(stream):
+    if not _is_plain(stream):
         _drain(stream, path, behind + _MOST_TRAILING)
-    return array
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
-def _is_packed(stream: object) -> bool:
-    return isinstance(stream, igzip.IGzipFile)
+def _unpacked(file: BinaryIO, packing: Packing) -> BinaryIO:
+    if packing is Packing.GZIP:
+        return cast("BinaryIO", igzip.IGzipFile(fileobj=file, mode="rb"))
+    return cast("BinaryIO", _Inflated(file)) if packing is Packing.ZLIB else file
+
+
+class _Inflated(io.RawIOBase):
+    """Reads one zlib or gzip stream, as MetaImage keeps it, up to its own end mark."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflate = zlib.decompressobj(wbits=47)
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int = _CHUNK) -> bytes:
+        block = b""
+        while not block and not self._inflate.eof and count > 0:
+            packed = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
+            if not packed:
+                raise EOFError
+            block = self._inflate.decompress(packed, count)
+        self._position += len(block)
+        return block
+
+
+def _is_plain(stream: object) -> bool:
+    return isinstance(stream, io.BufferedReader)
 
 
 def _check_size(stream: BinaryIO, path: Path, wanted: int) -> None:
     there = path.stat().st_size
-    if _is_packed(stream):
+    if not _is_plain(stream):
         there = there * _MOST_EXPANSION
     if wanted > there:
         raise BadScan(
@@ -116,7 +161,7 @@ def _check_size(stream: BinaryIO, path: Path, wanted: int) -> None:
 
 def _forward(stream: BinaryIO, path: Path, count: int) -> None:
     """Go to byte `count` without holding what lies before."""
-    if stream.seekable() and not _is_packed(stream):
+    if _is_plain(stream):
         stream.seek(count)
         return
     left = count - stream.tell()
@@ -129,19 +174,13 @@ def _forward(stream: BinaryIO, path: Path, count: int) -> None:
 def _fill(stream: BinaryIO, path: Path, target: NDArray[np.uint8]) -> None:
     view, done = memoryview(target.data), 0
     while done < len(view):
-        if isinstance(stream, io.BufferedReader):
-            count = stream.readinto(view[done:])
-        else:
-            block = _some(stream, path, min(len(view) - done, _CHUNK))
-            count = len(block)
-            view[done:done + count] = block
-        if not count:
-            raise _too_short(path)
-        done += count
+        block = _some(stream, path, min(len(view) - done, _CHUNK))
+        view[done:done + len(block)] = block
+        done += len(block)
 
 
 def _drain(stream: BinaryIO, path: Path, most: int) -> None:
-    """Read to the end of a compressed stream: only there its checksum is compared."""
+    """Read to the end of a packed stream: only there its checksum is compared."""
     while block := stream.read(_CHUNK):
         most -= len(block)
         if most < 0:
@@ -151,10 +190,6 @@ def _drain(stream: BinaryIO, path: Path, most: int) -> None:
 def _some(stream: BinaryIO, path: Path, count: int) -> bytes:
     block = stream.read(count)
     if not block:
-        raise _too_short(path)
+        raise BadScan("the file is truncated: it ends before the last voxel", path=path,
+                      remedy="Copy or download it again.")
     return block
-
-
-def _too_short(path: Path) -> BadScan:
-    return BadScan("the file is truncated: it ends before the last voxel", path=path,
-                   remedy="Copy or download it again.")

@@ -19,6 +19,8 @@ __all__ = ["WRITERS", "ending", "write_labels", "write_volume"]
 #: ``--format`` name -> module; imported when used, for highdicom takes its time.
 WRITERS: dict[str, str] = {
     "nifti": "medseg.writers.nifti",
+    "nrrd": "medseg.writers.nrrd",
+    "mha": "medseg.writers.metaimage",
 }
 
 
