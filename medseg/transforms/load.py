@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 from monai.data import ImageReader, MetaTensor
+from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.readers import read, read_channels
 from medseg.volume import Volume, pixel_hash
 
-#: Key of a MetaTensor's ``meta`` under which the scan's Origin travels.
-ORIGIN = "medseg_origin"
+#: Key of a MetaTensor's ``meta`` under which the reader's warnings travel.
+WARNINGS = "medseg_warnings"
 
 #: Key of the scan's pixel hash (see :func:`medseg.volume.pixel_hash`), set by ``LoadImage``.
 PIXELS = "medseg_pixels"
@@ -33,12 +34,28 @@ class MedsegReader(ImageReader):
 
     def read(self, data: Any, **kwargs: Any) -> Volume:
         """Read one scan; see :func:`medseg.readers.read` for what is refused."""
-        paths = [data] if isinstance(data, str) or not isinstance(data, Sequence) else list(data)
+        single = isinstance(data, str) or not isinstance(data, Sequence)
+        paths = [data] if single else list(data)
         return read(paths[0]) if len(paths) == 1 else read_channels(paths, kwargs.get("channels", ()))
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
         return _measured_values(img), {**_meta(img), PIXELS: pixel_hash(img)}
+
+
+class LoadScan(LoadImage):  # type: ignore[misc]
+    """MONAI's ``LoadImage`` bound to :class:`MedsegReader`.
+
+    Left to itself ``LoadImage`` tries other readers when one refuses, and so turns a refusal
+    into a guess; here a refusal stays a refusal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(image_only=True, ensure_channel_first=True)
+
+    def __call__(self, filename: Any, reader: ImageReader | None = None) -> MetaTensor:
+        """(C, X, Y, Z) real-world values of one path, or of several paths as channels."""
+        return super().__call__(filename, reader=reader or MedsegReader())
 
 
 def to_metatensor(volume: Volume) -> MetaTensor:
@@ -76,5 +93,5 @@ def _meta(volume: Volume) -> dict[str, Any]:
         "original_channel_dim": 0,
         "space": "RAS",
         "filename_or_obj": volume.origin.path,
-        ORIGIN: volume.origin,
+        WARNINGS: list(volume.origin.warnings),
     }

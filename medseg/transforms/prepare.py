@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage, Transform
+from monai.transforms import Compose, Transform
 from numpy.typing import NDArray
 
 from medseg.config import PrepareConfig
+from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
-from medseg.transforms.load import ORIGIN, PIXELS, MedsegReader, geometry_of, to_metatensor
+from medseg.transforms.load import PIXELS, WARNINGS, LoadScan, geometry_of, to_metatensor
 from medseg.transforms.normalise import NormaliseChannels
 from medseg.transforms.resample import resample, resample_labels
-from medseg.volume import LabelMap, Origin, Volume
+from medseg.volume import LabelMap, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +31,14 @@ class Prepared:
         image: (C, X, Y, Z) float32, normalised.
         working: the grid it lies on (axes nearest to R, A, S).
         native: the scan's own grid, to which masks go home.
-        origin: the scan's provenance.
+        warnings: what the reader accepted but the user should know.
         pixels: the scan's pixel hash; empty when the scan was read before preparing.
     """
 
     image: torch.Tensor
     working: Geometry
     native: Geometry
-    origin: Origin
+    warnings: tuple[str, ...] = ()
     pixels: str = ""
 
 
@@ -61,22 +63,22 @@ def prepare_steps(config: PrepareConfig) -> Compose:
 
 def load_steps(config: PrepareConfig) -> Compose:
     """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
-    load = LoadImage(reader=MedsegReader(), image_only=True, ensure_channel_first=True)
-    return Compose([load, *prepare_steps(config).transforms])
+    return Compose([LoadScan(), *prepare_steps(config).transforms])
 
 
 def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
     """Prepare a scan that was read already."""
-    return _prepared(prepare_steps(config)(to_metatensor(volume)), volume.geometry, volume.origin)
+    image = _run(prepare_steps(config), to_metatensor(volume))
+    return _prepared(image, volume.geometry)
 
 
 def prepare_files(paths: Sequence[str | Path], config: PrepareConfig) -> Prepared:
     """Read and prepare one scan (several paths are its channels)."""
     names = [str(path) for path in paths]
-    image = load_steps(config)(names if len(names) > 1 else names[0])
+    image = _run(load_steps(config), names if len(names) > 1 else names[0])
     native = Geometry(tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
                       image.meta["original_affine"])
-    return _prepared(image, native, image.meta[ORIGIN])
+    return _prepared(image, native)
 
 
 def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDArray[np.int16]:
@@ -94,6 +96,19 @@ def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDA
     return np.asarray(resample_labels(classes, truth.geometry, working, present), dtype=np.int16)
 
 
-def _prepared(image: MetaTensor, native: Geometry, origin: Origin) -> Prepared:
-    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native, origin,
-                    image.meta.get(PIXELS, ""))
+def _run(steps: Compose, first: Any) -> MetaTensor:
+    """Run the steps; a refusal comes out as itself, not wrapped by MONAI's Compose."""
+    try:
+        return steps(first)
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MedsegError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def _prepared(image: MetaTensor, native: Geometry) -> Prepared:
+    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native,
+                    tuple(image.meta[WARNINGS]), image.meta.get(PIXELS, ""))

@@ -1,0 +1,173 @@
+"""Labelled scans, prepared once: one memory-mapped file a case, named by what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from medseg.config import PrepareConfig
+from medseg.geometry import canonical_grid
+from medseg.manifests import Case, Cohort, read_truth
+from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
+from medseg.volume import LabelMap
+from medseg.writers.atomic import atomic_path
+
+#: Raised whenever the content of a cache file changes its meaning.
+_VERSION = 1
+
+#: Voxels of each class remembered as possible patch centres.
+_CENTRES_PER_CLASS = 2000
+
+#: Voxels sampled per channel for the fingerprint.
+_SAMPLED_VOXELS = 20_000
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What later steps need to know of a case without opening its arrays.
+
+    Attributes:
+        case: case id.
+        shape: voxels along the working axes.
+        spacing_mm: of the working grid.
+        native_spacing_mm: of the scan along R, A, S.
+        native_shape: voxels of the scan along R, A, S.
+        volumes_ml: of each label, measured on the native grid.
+        intensity: 0.5, 50 and 99.5 percentile of the prepared values, a row a channel.
+        pixels: pixel hash of the scan.
+        warnings: of the reader.
+    """
+
+    case: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    native_spacing_mm: tuple[float, float, float]
+    native_shape: tuple[int, int, int]
+    volumes_ml: Mapping[str, float]
+    intensity: tuple[tuple[float, float, float], ...]
+    pixels: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A prepared case on disk.
+
+    The file holds ``image`` (C, X, Y, Z) float16, ``classes`` (X, Y, Z) int16 class indices
+    (-1 = not scored) and, for each class that occurs, ``centres_<class>`` (n, 3) voxels.
+    """
+
+    path: Path
+    facts: CaseFacts
+
+    @cached_property
+    def _file(self) -> Any:
+        return safe_open(self.path, framework="numpy")
+
+    @cached_property
+    def centres(self) -> dict[int, NDArray[np.int32]]:
+        """Class index -> (n, 3) voxels of that class; background left out."""
+        names = [name for name in self._file.keys() if name.startswith("centres_")]  # noqa: SIM118
+        return {int(name.removeprefix("centres_")): self._file.get_tensor(name)
+                for name in sorted(names)}
+
+    def box(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> (
+        tuple[NDArray[np.float32], NDArray[np.int64]]
+    ):
+        """Image (C, x, y, z) and classes (x, y, z) between two voxels; only these are read."""
+        (x0, y0, z0), (x1, y1, z1) = start, stop
+        image = self._file.get_slice("image")[:, x0:x1, y0:y1, z0:z1]
+        classes = self._file.get_slice("classes")[x0:x1, y0:y1, z0:z1]
+        return image.astype(np.float32), classes.astype(np.int64)
+
+
+def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path) -> CachedCase:
+    """The prepared case, made now or found from an earlier run.
+
+    Raises:
+        MedsegError: the scan or its truth is refused, with the reason.
+    """
+    path = folder / f"{case.case}-{_key(cohort, case, config)}.safetensors"
+    facts = _read_facts(path)
+    if facts is None:
+        prepared = prepare_files(case.sources, config)
+        truth = read_truth(cohort, case, grid=prepared.native)
+        facts = _facts(cohort, case, prepared, truth)
+        classes = prepare_truth(truth, cohort.labels, prepared.working)
+        _write(path, prepared, classes, facts)
+    return CachedCase(path, facts)
+
+
+def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
+    """A name that changes with the files, the labels and the way of preparing."""
+    files = [*case.sources, *([case.label] if case.label else [])]
+    stats = [(path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
+             for path in files]
+    recipe = [_VERSION, [str(path.resolve()) for path in files], stats,
+              config.model_dump(mode="json"), cohort.labels.to_card(), sorted(cohort.remap.items())]
+    return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
+
+
+def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> CaseFacts:
+    canonical = canonical_grid(prepared.native)
+    counts = {name: int((truth.data == cohort.labels.value_of(name)).sum())
+              for name in cohort.labels.names}
+    step = max(1, prepared.image[0].numel() // _SAMPLED_VOXELS)
+    sample = prepared.image.reshape(prepared.image.shape[0], -1)[:, ::step].numpy()
+    low, middle, high = np.percentile(sample, [0.5, 50, 99.5], axis=1)
+    return CaseFacts(
+        case=case.case,
+        shape=prepared.working.shape,
+        spacing_mm=prepared.working.spacing_mm,
+        native_spacing_mm=canonical.spacing_mm,
+        native_shape=canonical.shape,
+        volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
+        intensity=tuple((float(a), float(b), float(c))
+                        for a, b, c in zip(low, middle, high, strict=True)),
+        pixels=prepared.pixels,
+        warnings=prepared.warnings,
+    )
+
+
+def _write(path: Path, prepared: Prepared, classes: NDArray[np.int16], facts: CaseFacts) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "image": prepared.image.numpy().astype(np.float16),
+        "classes": np.ascontiguousarray(classes),
+    }
+    rng = np.random.default_rng(0)
+    for value in np.unique(classes):
+        if value <= 0:
+            continue
+        voxels = np.flatnonzero(classes == value)
+        if voxels.size > _CENTRES_PER_CLASS:
+            voxels = rng.choice(voxels, _CENTRES_PER_CLASS, replace=False)
+        centres = np.stack(np.unravel_index(voxels, classes.shape), axis=1).astype(np.int32)
+        arrays[f"centres_{value}"] = np.ascontiguousarray(centres)
+    metadata = {"facts": json.dumps(asdict(facts))}
+    with atomic_path(path) as temporary:
+        safetensors.numpy.save_file(arrays, temporary, metadata=metadata)
+
+
+def _read_facts(path: Path) -> CaseFacts | None:
+    """The facts of a cache file, or ``None`` where there is none that can be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            plain = json.loads(file.metadata()["facts"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        return None
+    plain = {key: _tuple(value) for key, value in plain.items()}
+    return CaseFacts(**plain)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,131 @@
+"""A cohort as Lightning wants it: prepared cases, and the stream of patches from any step on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from medseg.config import TrainConfig
+from medseg.errors import BadCohort, MedsegError
+from medseg.manifests import Case, Cohort
+from medseg.training.cache import CachedCase, cached_case
+from medseg.training.patches import PatchPlan, PatchStream
+from medseg.transforms.augment import Patches, source_shape
+
+#: Called with (cases done, cases in all).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The prepared cases of one run.
+
+    Attributes:
+        train: patches come from these.
+        validation: scored as whole scans; empty when every row trains.
+        left_out: case id -> why it was not used.
+    """
+
+    train: tuple[CachedCase, ...]
+    validation: tuple[tuple[Case, CachedCase], ...]
+    left_out: dict[str, str]
+
+
+def prepare_cohort(config: TrainConfig, cohort: Cohort, folder: Path, progress: Progress) -> TrainingData:
+    """Prepare every labelled train row, or find it prepared; test rows are never opened.
+
+    Raises:
+        BadCohort: no case can be used, or one is refused and ``on_error`` says so.
+    """
+    rows = cohort.select(split="train").labelled().cases
+    fold = config.training.fold
+    if fold is not None and fold not in cohort.folds:
+        raise BadCohort("no train row is in the fold that should validate", path=cohort.path,
+                        found=f"fold {fold}", expected=f"one of {list(cohort.folds)}",
+                        remedy="Divide with `medseg cohort split`, or set training.fold.")
+    prepared: dict[str, CachedCase] = {}
+    left_out: dict[str, str] = {}
+    for done, case in enumerate(rows, start=1):
+        try:
+            prepared[case.case] = cached_case(cohort, case, config.prepare, folder)
+        except MedsegError as error:
+            left_out[case.case] = str(error)
+        progress(done, len(rows))
+    if left_out and config.training.on_error == "refuse":
+        first, reason = next(iter(left_out.items()))
+        raise BadCohort(
+            f"{len(left_out)} of {len(rows)} cases cannot be used; case {first}: {reason}",
+            path=cohort.path, remedy="Mend or remove them, or set training.on_error=skip.",
+        )
+    kept = [case for case in rows if case.case in prepared]
+    train = tuple(prepared[case.case] for case in kept if fold is None or case.fold != fold)
+    if not train:
+        raise BadCohort("no case is left to train on", path=cohort.path)
+    validation = tuple((case, prepared[case.case]) for case in kept
+                       if fold is not None and case.fold == fold)
+    return TrainingData(train, validation, left_out)
+
+
+def slice_axis(config: TrainConfig, cases: tuple[CachedCase, ...]) -> int | None:
+    """The working axis 2D networks slice along: as told, else the coarsest of the cohort."""
+    if config.dims == 3:
+        return None
+    if config.slice_axis is not None:
+        return config.slice_axis
+    typical = np.median([case.facts.spacing_mm for case in cases], axis=0)
+    # where all are equal, along the body
+    return int(max(range(3), key=lambda axis: (round(float(typical[axis]), 3), axis)))
+
+
+def patch_axes(config: TrainConfig, sliced: int | None) -> tuple[int, ...]:
+    """The working axes of a patch."""
+    return tuple(axis for axis in range(3) if axis != sliced)
+
+
+def patch_shape(config: TrainConfig, sliced: int | None) -> tuple[int, ...]:
+    """The patch along those axes; a 2D config may give three sizes, of which two are used."""
+    if len(config.patch) == config.dims:
+        return config.patch
+    return tuple(config.patch[axis] for axis in patch_axes(config, sliced))
+
+
+class PatchData(L.LightningDataModule):
+    """Feeds the training cases' patches from the trainer's current step on."""
+
+    def __init__(self, config: TrainConfig, cases: tuple[CachedCase, ...]) -> None:
+        super().__init__()
+        sliced = slice_axis(config, cases)
+        patch = patch_shape(config, sliced)
+        loop = config.training
+        self.cases = cases
+        self.loop = loop
+        self.plan = PatchPlan(
+            patch=patch, source_shape=source_shape(patch, config.augment),
+            axes=patch_axes(config, sliced), foreground=loop.foreground, batch=loop.batch,
+            seed=loop.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[Patches]:
+        """Batches from the step the trainer is at, so that a resumed run sees what it missed."""
+        trainer = self.trainer
+        first = trainer.global_step if trainer is not None else 0
+        rank, ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        stream = PatchStream(self.cases, self.plan, first, rank, ranks)
+        return DataLoader(
+            stream, batch_size=None, num_workers=self.loop.workers,
+            persistent_workers=self.loop.workers > 0,
+            multiprocessing_context="spawn" if self.loop.workers else None,
+        )
+
+    def transfer_batch_to_device(self, batch: Patches, device: torch.device, dataloader_idx: int) -> (
+        Patches
+    ):
+        """Move a batch."""
+        del dataloader_idx
+        return batch.to(device)
