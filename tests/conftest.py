@@ -46,3 +46,12 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The top of the checkout."""
     return REPOSITORY
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``gpu`` on a machine without one."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
