@@ -1,0 +1,33 @@
+"""How are thousands of scans segmented and none lost?  A ledger, a runner and its executors."""
+
+from __future__ import annotations
+
+from medseg.batch.ledger import Entry, Ledger, Recipe, look, open_ledger
+from medseg.batch.road import Job
+from medseg.batch.runner import Listener, Summary, run_batch
+from medseg.batch.task import Flag, Outcome, State, Task, Unusable
+
+__all__ = [
+    "EXECUTORS",
+    "Entry",
+    "Flag",
+    "Job",
+    "Ledger",
+    "Listener",
+    "Outcome",
+    "Recipe",
+    "State",
+    "Summary",
+    "Task",
+    "Unusable",
+    "look",
+    "open_ledger",
+    "run_batch",
+]
+
+#: ``--executor`` name -> class; imported when used, for Dask is an extra.
+EXECUTORS: dict[str, str] = {
+    "process": "medseg.batch.process:ProcessExecutor",
+    "inline": "medseg.batch.inline:InlineExecutor",
+    "cluster": "medseg.batch.cluster:ClusterExecutor",
+}

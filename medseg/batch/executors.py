@@ -1,0 +1,69 @@
+"""Where do cases run?  In this process, in worker processes of this machine, or on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from medseg.batch.task import Outcome, Task
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the user should hear while the batch goes on."""
+
+    text: str
+
+
+class Executor(Protocol):
+    """Takes cases and gives back outcomes; a context manager.
+
+    A case that was submitted comes back exactly once, as an outcome, unless the executor is
+    left before that.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """How many cases to have under way at once."""
+
+    def __enter__(self) -> Self:
+        """Get ready; a model that cannot be loaded is refused here."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop at once, with whatever is still under way."""
+
+    def submit(self, task: Task) -> None:
+        """Take a case."""
+
+    def collect(self, seconds: float) -> list[Outcome | Notice]:
+        """What happened; waits up to `seconds` where nothing has."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a case may take before its worker is thought to hang, by size of its files.
+
+    Attributes:
+        read_s, read_s_per_mb: for reading and for writing.
+        segment_s, segment_s_per_mb: for the network and all around it.
+    """
+
+    read_s: float = 60.0
+    read_s_per_mb: float = 2.0
+    segment_s: float = 600.0
+    segment_s_per_mb: float = 60.0
+
+    def seconds(self, stage: str, size_bytes: int) -> float:
+        """The limit for a stage; waiting for the device has none."""
+        megabytes = size_bytes / 1e6
+        if stage == "segment":
+            return self.segment_s + self.segment_s_per_mb * megabytes
+        if stage in ("read", "write"):
+            return self.read_s + self.read_s_per_mb * megabytes
+        return float("inf")

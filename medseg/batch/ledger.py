@@ -1,0 +1,340 @@
+"""How does every case of a batch stand?  A SQLite file in the output folder, one writer.
+
+With a rollback journal and full flushing, so that it is right after a crash, on a network share
+too. It alone holds whole paths; tables and pages show sources relative to what the user passed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.batch.task import Flag, Outcome, State, Task, Unusable, Written
+from medseg.errors import BadConfig, BadOutput
+
+NAME = "ledger.sqlite"
+#: Changes with the tables below.
+_VERSION = 1
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cases (
+    "case" TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    place TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    warnings TEXT NOT NULL DEFAULT '[]',
+    flags TEXT NOT NULL DEFAULT '[]',
+    volumes_ml TEXT NOT NULL DEFAULT '{}',
+    confidence TEXT NOT NULL DEFAULT '{}',
+    seconds REAL NOT NULL DEFAULT 0,
+    segment_seconds REAL NOT NULL DEFAULT 0,
+    started REAL,
+    finished REAL,
+    output TEXT,
+    output_bytes INTEGER,
+    output_modified_ns INTEGER,
+    output_sha256 TEXT
+);
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case as the ledger has it; see :class:`Task` and :class:`Outcome` for the parts."""
+
+    case: str
+    source: str
+    place: str
+    identity: str
+    size_bytes: int
+    state: State
+    attempts: int
+    reason: str
+    warnings: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    volumes_ml: Mapping[str, float]
+    confidence: Mapping[str, float]
+    seconds: float
+    segment_seconds: float
+    finished: float | None
+    written: Written | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides how masks come out; a folder holds masks of one recipe only.
+
+    Attributes:
+        models: checksum of each model folder, in order.
+        options: whatever else changes a mask.
+    """
+
+    models: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """The same text for the same recipe."""
+        plain = {"models": list(self.models), "options": dict(self.options)}
+        return json.dumps(plain, sort_keys=True)
+
+
+class Ledger:
+    """The cases of one output folder; open it with :func:`open_ledger` or :func:`look`."""
+
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self._database = database
+        self._path = path
+
+    def adopt(self, recipe: Recipe) -> None:
+        """Bind the folder to a recipe, or check that it is the one it was bound to.
+
+        Raises:
+            BadConfig: the folder holds masks made another way.
+        """
+        known = self._fact("recipe")
+        if known is None or (known != recipe.to_text() and not self.count()[State.DONE]):
+            self._remember("recipe", recipe.to_text())
+        elif known != recipe.to_text():
+            raise BadConfig(
+                "the folder holds masks made with another model or other options",
+                path=self._path.parent,
+                found=_difference(known, recipe.to_text()),
+                expected="one model and one set of options a folder",
+                remedy="Choose another --output, or give --redo to make every mask again.",
+            )
+
+    def rebind(self, recipe: Recipe) -> None:
+        """Bind the folder to a recipe; cases done with another one are pending again."""
+        if self._fact("recipe") not in (None, recipe.to_text()):
+            self._write(
+                "UPDATE cases SET state = ?, reason = '' WHERE state = ?",
+                (State.PENDING, State.DONE),
+            )
+        self._remember("recipe", recipe.to_text())
+
+    def add(self, task: Task | Unusable) -> None:
+        """Enter a case, or enter it again after its input changed: pending, nothing known."""
+        state = task.state if isinstance(task, Unusable) else State.PENDING
+        reason = task.reason if isinstance(task, Unusable) else ""
+        size = 0 if isinstance(task, Unusable) else task.size_bytes
+        self._write(
+            'INSERT OR REPLACE INTO cases ("case", position, source, place, identity, size_bytes,'
+            " state, reason) VALUES (?,"
+            ' COALESCE((SELECT position FROM cases WHERE "case" = ?),'
+            " (SELECT COALESCE(MAX(position), 0) + 1 FROM cases)), ?, ?, ?, ?, ?, ?)",
+            (task.case, task.case, task.source, task.place, task.identity, size, state, reason),
+        )
+
+    def moved(self, task: Task | Unusable) -> None:
+        """The same input lies at another place, or is named from another one."""
+        self._write(
+            'UPDATE cases SET place = ?, source = ? WHERE "case" = ?',
+            (task.place, task.source, task.case),
+        )
+
+    def wait(self, case: str) -> None:
+        """Back to pending."""
+        self._write(
+            "UPDATE cases SET state = ?, reason = '' WHERE \"case\" = ?", (State.PENDING, case)
+        )
+
+    def start(self, case: str) -> None:
+        """Handed to a worker."""
+        self._write(
+            'UPDATE cases SET state = ?, attempts = attempts + 1, started = ? WHERE "case" = ?',
+            (State.RUNNING, time.time(), case),
+        )
+
+    def finish(self, outcome: Outcome) -> None:
+        """Enter how a case ended; for a done one, only after its mask is in place."""
+        written = outcome.written
+        self._write(
+            "UPDATE cases SET state = ?, reason = ?, warnings = ?, flags = ?, volumes_ml = ?,"
+            " confidence = ?, seconds = ?, segment_seconds = ?, finished = ?, output = ?,"
+            ' output_bytes = ?, output_modified_ns = ?, output_sha256 = ? WHERE "case" = ?',
+            (
+                outcome.state,
+                outcome.reason,
+                json.dumps(list(outcome.warnings)),
+                json.dumps([[flag.kind, flag.label, flag.text] for flag in outcome.flags]),
+                json.dumps(dict(outcome.volumes_ml)),
+                json.dumps(dict(outcome.confidence)),
+                outcome.seconds,
+                outcome.stage_seconds.get("segment", 0.0),
+                time.time(),
+                written.name if written else None,
+                written.size_bytes if written else None,
+                written.modified_ns if written else None,
+                written.sha256 if written else None,
+                outcome.case,
+            ),
+        )
+
+    def touched(self, case: str, modified_ns: int) -> None:
+        """The mask is the same, but copied: its file has another time."""
+        self._write('UPDATE cases SET output_modified_ns = ? WHERE "case" = ?', (modified_ns, case))
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a fact about the batch (plain JSON)."""
+        self._remember(key, json.dumps(value))
+
+    def recall(self, key: str) -> Any:
+        """A fact kept before, or ``None``."""
+        text = self._fact(key)
+        return None if text is None else json.loads(text)
+
+    def entry(self, case: str) -> Entry | None:
+        """One case, or ``None`` where it was never entered."""
+        rows = self._read('SELECT * FROM cases WHERE "case" = ?', (case,))
+        return _entry(rows[0]) if rows else None
+
+    def entries(self) -> list[Entry]:
+        """Every case in the order of discovery."""
+        return [_entry(row) for row in self._read("SELECT * FROM cases ORDER BY position", ())]
+
+    def count(self) -> dict[State, int]:
+        """Number of cases in each state."""
+        rows = self._read("SELECT state, COUNT(*) AS n FROM cases GROUP BY state", ())
+        return dict.fromkeys(State, 0) | {State(row["state"]): row["n"] for row in rows}
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Everything in the block becomes visible at once, with one flush."""
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            yield
+        except BaseException:
+            self._database.rollback()
+            raise
+        self._write("COMMIT", ())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _fact(self, key: str) -> str | None:
+        rows = self._read("SELECT value FROM facts WHERE key = ?", (key,))
+        return None if not rows else str(rows[0]["value"])
+
+    def _remember(self, key: str, text: str) -> None:
+        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, text))
+
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        with _refusals(self._path):
+            return self._database.execute(statement, values).fetchall()
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with _refusals(self._path):
+            self._database.execute(statement, values)
+
+
+def open_ledger(folder: Path) -> Ledger:
+    """The ledger of an output folder, made where missing; hold the folder's lock meanwhile.
+
+    Raises:
+        BadOutput: the file cannot be written, is not a ledger, or is of a later medseg.
+    """
+    path = folder / NAME
+    with _refusals(path):
+        # autocommit: every statement is its own transaction unless `together` says otherwise
+        database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA journal_mode = DELETE")
+        database.execute("PRAGMA synchronous = FULL")
+        database.executescript(_TABLES)
+    ledger = Ledger(database, path)
+    version = ledger.recall("version")
+    if version is None:
+        ledger.remember("version", _VERSION)
+    elif version != _VERSION:
+        raise BadOutput(
+            "the ledger is of another version of medseg",
+            path=path,
+            found=version,
+            expected=_VERSION,
+            remedy="Choose another --output.",
+        )
+    return ledger
+
+
+def look(folder: Path) -> Ledger:
+    """The ledger of an output folder, to read; a run may be writing to it.
+
+    Raises:
+        BadOutput: the folder has none.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise BadOutput(
+            "no batch was run into this folder",
+            path=folder,
+            found=f"no {NAME}",
+            expected="the --output of medseg segment",
+        )
+    with _refusals(path):
+        database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA query_only = ON")
+    return Ledger(database, path)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BadOutput(
+            "the ledger cannot be read or written",
+            path=path,
+            found=error,
+            remedy="Check free space and permissions; then run the same command again to go on.",
+        ) from error
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    written = None
+    if row["output"] is not None:
+        written = Written(
+            row["output"], row["output_bytes"], row["output_modified_ns"], row["output_sha256"]
+        )
+    return Entry(
+        case=row["case"],
+        source=row["source"],
+        place=row["place"],
+        identity=row["identity"],
+        size_bytes=row["size_bytes"],
+        state=State(row["state"]),
+        attempts=row["attempts"],
+        reason=row["reason"],
+        warnings=tuple(json.loads(row["warnings"])),
+        flags=tuple(Flag(*flag) for flag in json.loads(row["flags"])),
+        volumes_ml=json.loads(row["volumes_ml"]),
+        confidence=json.loads(row["confidence"]),
+        seconds=row["seconds"],
+        segment_seconds=row["segment_seconds"],
+        finished=row["finished"],
+        written=written,
+    )
+
+
+def _difference(known: str, wanted: str) -> str:
+    before, now = json.loads(known), json.loads(wanted)
+    if before["models"] != now["models"]:
+        return "another model"
+    keys = sorted({*before["options"], *now["options"]})
+    changed = [k for k in keys if before["options"].get(k) != now["options"].get(k)]
+    return "; ".join(
+        f"{key} {before['options'].get(key)!r}, now {now['options'].get(key)!r}" for key in changed
+    )

@@ -1,0 +1,225 @@
+"""How do worker processes of this machine run a batch, and what happens when one dies or hangs?
+
+A worker that dies takes the cases it had begun under suspicion: each is tried once more, alone,
+and one that brings its worker down again has failed. A case that takes longer than its size
+allows has failed at once; its worker is ended and replaced.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import Self
+
+from medseg.batch.engine import DEPTH
+from medseg.batch.executors import Notice, Patience
+from medseg.batch.road import Job
+from medseg.batch.task import Outcome, State, Task
+from medseg.batch.worker import Message, Ready, Stage, Unable, serve
+from medseg.errors import MedsegError
+
+#: How often time-outs are looked at.
+_LOOK_S = 0.5
+#: Workers that end before their model is loaded, one after another, before we give up.
+_FALSE_STARTS = 3
+
+
+@dataclass
+class _Begun:
+    """A case that a worker has."""
+
+    task: Task
+    stage: str = ""
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Worker:
+    """A worker process and what it has."""
+
+    process: SpawnProcess
+    connection: Connection
+    ready: bool = False
+    alone: bool = False
+    cases: dict[str, _Begun] = field(default_factory=dict)
+
+
+class ProcessExecutor:
+    """Runs cases in spawned worker processes, each with its own copy of the model."""
+
+    def __init__(self, job: Job, *, workers: int = 1, patience: Patience | None = None) -> None:
+        self.capacity = workers * DEPTH
+        self._job, self._number = job, workers
+        self._patience = patience or Patience()
+        self._workers: list[_Worker] = []
+        self._waiting: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._suspected: set[str] = set()
+        self._false_starts = 0
+
+    def __enter__(self) -> Self:
+        self._workers = [self._start() for _ in range(self._number)]
+        try:
+            while not all(worker.ready for worker in self._workers):
+                self.collect(_LOOK_S)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def submit(self, task: Task) -> None:
+        """Take a case."""
+        self._waiting.append(task)
+        self._hand_out()
+
+    def collect(self, seconds: float) -> list[Outcome | Notice]:
+        """What happened; waits up to `seconds` where nothing has.
+
+        Raises:
+            MedsegError: the model cannot be loaded, or workers cannot start.
+        """
+        events: list[Outcome | Notice] = []
+        deadline = time.monotonic() + seconds
+        while not events and (left := deadline - time.monotonic()) > 0:
+            before = [worker.ready for worker in self._workers]
+            self._listen(min(left, _LOOK_S), events)
+            self._look_for_hangs(events)
+            self._hand_out()
+            if before != [worker.ready for worker in self._workers]:
+                break
+        return events
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, self._job), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _listen(self, seconds: float, events: list[Outcome | Notice]) -> None:
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), seconds):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                while worker.connection.poll():
+                    self._hear(worker, worker.connection.recv(), events)
+            except (EOFError, OSError):
+                self._mourn(worker, events)
+
+    def _hear(self, worker: _Worker, message: Message, events: list[Outcome | Notice]) -> None:
+        match message:
+            case Ready():
+                worker.ready, self._false_starts = True, 0
+            case Unable(error):
+                raise error
+            case Stage(case, stage):
+                worker.cases[case].stage = stage
+                worker.cases[case].since = time.monotonic()
+            case Outcome():
+                del worker.cases[message.case]
+                worker.alone = False
+                events.append(message)
+
+    def _mourn(self, worker: _Worker, events: list[Outcome | Notice]) -> None:
+        """A worker has died: find out which case it was."""
+        worker.process.join(timeout=5)
+        how = _ending(worker.process.exitcode)
+        begun = [case for case in worker.cases.values() if case.stage]
+        self._waiting.extendleft(c.task for c in worker.cases.values() if not c.stage)
+        for case in begun:
+            if case.task.case in self._suspected:
+                reason = f"the worker process {how} twice while this case was in stage {case.stage}"
+                events.append(Outcome(case.task.case, State.FAILED, reason))
+            else:
+                self._suspected.add(case.task.case)
+                self._suspects.append(case.task)
+        if begun:
+            names = ", ".join(f"{c.task.case} ({c.stage})" for c in begun)
+            events.append(Notice(f"a worker process {how} during {names}; trying each once alone"))
+        self._replace(worker, how)
+
+    def _replace(self, worker: _Worker, how: str) -> None:
+        if not worker.ready:
+            self._false_starts += 1
+        if self._false_starts >= _FALSE_STARTS:
+            raise MedsegError(
+                "worker processes end before the model is loaded",
+                found=f"the last one {how}",
+                remedy="Perhaps memory is short; --executor inline shows what happens.",
+            )
+        worker.connection.close()
+        self._workers[self._workers.index(worker)] = self._start()
+
+    def _look_for_hangs(self, events: list[Outcome | Notice]) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            for begun in worker.cases.values():
+                limit = self._patience.seconds(begun.stage, begun.task.size_bytes)
+                if now - begun.since > limit:
+                    self._end_hanging(worker, begun, limit, events)
+                    break
+
+    def _end_hanging(
+        self, worker: _Worker, culprit: _Begun, limit: float, events: list[Outcome | Notice]
+    ) -> None:
+        worker.process.kill()
+        worker.process.join()
+        case, stage = culprit.task.case, culprit.stage
+        reason = f"took longer than {limit:.0f} s in stage {stage}; its worker was ended"
+        events.append(Notice(f"{case}: {reason}"))
+        events.append(Outcome(case, State.FAILED, reason))
+        del worker.cases[case]
+        self._waiting.extendleft(begun.task for begun in worker.cases.values())
+        self._replace(worker, "was ended")
+
+    def _hand_out(self) -> None:
+        for worker in self._workers:
+            while worker.ready and not worker.alone:
+                if self._suspects:
+                    if worker.cases:
+                        break  # first let it finish what it has
+                    worker.alone = True
+                    self._send(worker, self._suspects.popleft())
+                elif self._waiting and len(worker.cases) < DEPTH:
+                    self._send(worker, self._waiting.popleft())
+                else:
+                    break
+
+    def _send(self, worker: _Worker, task: Task) -> None:
+        worker.cases[task.case] = _Begun(task)
+        try:
+            worker.connection.send(task)
+        except OSError:
+            worker.ready = False  # it is dead; `_listen` finds out and hands the case to another
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers = []
+
+
+def _ending(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"ended (exit code {code})"
+    return (
+        "was killed (signal 9, perhaps short of memory)"
+        if code == -9
+        else (f"crashed (signal {-code})")
+    )

@@ -1,0 +1,144 @@
+"""Which cases are still to do, given what the output folder already holds?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from medseg.batch.ledger import Entry, Ledger
+from medseg.batch.road import PICTURES, describe
+from medseg.batch.task import State, Task, Unusable
+from medseg.errors import MedsegError
+from medseg.readers.labels import read_labels
+
+
+class Check(StrEnum):
+    """How closely masks that are already there are looked at."""
+
+    #: Size, time and header.
+    QUICK = "quick"
+    #: Every checksum.
+    CHECKSUM = "checksum"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        tasks: in the order in which to run them.
+        remarks: what was noticed about earlier work, for the user.
+    """
+
+    tasks: tuple[Task, ...]
+    remarks: tuple[str, ...]
+
+
+def plan_run(
+    found: Sequence[Task | Unusable],
+    ledger: Ledger,
+    folder: Path,
+    *,
+    check: Check = Check.QUICK,
+    retry: frozenset[State] = frozenset(),
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Plan:
+    """Enter what was found and decide, case by case, what is left to do.
+
+    Args:
+        found: from discovery; case names are unique.
+        ledger: of `folder`, whose lock the caller holds.
+        folder: the output.
+        check: of masks that are already there.
+        retry: settled states to try again.
+        progress: called as (cases looked at, cases in all).
+    """
+    tasks: list[tuple[int, Task]] = []
+    remarks: list[str] = []
+    with ledger.together():
+        for number, item in enumerate(found):
+            entry = ledger.entry(item.case)
+            remark = _bring_up_to_date(item, entry, ledger, folder, check)
+            if remark:
+                remarks.append(f"{item.case}: {remark}")
+            entry = ledger.entry(item.case)
+            progress(number + 1, len(found))
+            if entry is None or not isinstance(item, Task):
+                continue
+            if entry.state in retry or entry.state is State.RUNNING:
+                ledger.wait(item.case)
+            elif entry.state is not State.PENDING:
+                continue
+            tasks.append((entry.attempts, item))
+    # What was under way when a run was killed comes last, lest it kill the next one first.
+    tasks.sort(key=lambda pair: pair[0])
+    return Plan(tuple(task for _, task in tasks), tuple(remarks))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run left half-written; hold the folder's lock meanwhile."""
+    for place in (folder, folder / PICTURES):
+        for path in place.glob(".part-*"):
+            path.unlink(missing_ok=True)
+
+
+def _bring_up_to_date(
+    item: Task | Unusable, entry: Entry | None, ledger: Ledger, folder: Path, check: Check
+) -> str:
+    """Enter or correct one case; a remark where earlier work could not simply stand."""
+    if entry is None:
+        ledger.add(item)
+        return ""
+    if entry.identity != item.identity:
+        if entry.place != item.place and entry.state is State.DONE:
+            refusal = f"the folder already holds a mask of another scan named {item.case}"
+            remedy = "Segment it into another --output."
+            return f"{refusal} ({entry.source}); this one is left out. {remedy}"
+        ledger.add(item)
+        return "the input has changed since it was entered; it is done again"
+    if (entry.place, entry.source) != (item.place, item.source):
+        ledger.moved(item)
+    if isinstance(item, Unusable):
+        if entry.state is not item.state or entry.reason != item.reason:
+            ledger.add(item)
+        return ""
+    if entry.state is State.DONE:
+        return _look_at_mask(entry, ledger, folder, check)
+    return ""
+
+
+def _look_at_mask(entry: Entry, ledger: Ledger, folder: Path, check: Check) -> str:
+    written = entry.written
+    path = folder / written.name if written else None
+    if written is None or path is None or not path.is_file():
+        ledger.wait(entry.case)
+        return "its mask is gone; it is done again"
+    status = path.stat()
+    same_stamp = (status.st_size, status.st_mtime_ns) == (written.size_bytes, written.modified_ns)
+    if same_stamp and check is Check.QUICK and _has_header(path):
+        return ""
+    now = describe(path)
+    if now.sha256 == written.sha256:
+        ledger.touched(entry.case, now.modified_ns)
+        return ""
+    if _is_whole(path):
+        return "its mask was edited after it was written; it is left as it is"
+    ledger.wait(entry.case)
+    return "its mask is damaged; it is done again"
+
+
+def _has_header(path: Path) -> bool:
+    """Whether the file begins as it should; cheap, for thousands of files."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return len(head) == 2 and (head == b"\x1f\x8b" or not path.name.endswith(".gz"))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_labels(path)
+    except MedsegError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""How does one case go from its file to its mask, whatever happens on the way?
+
+Everything that a case can do wrong ends here as an :class:`Outcome`; this is the one place where
+an unforeseen exception is caught.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from medseg.batch.task import Flag, Outcome, State, Task, Written
+from medseg.errors import BadOutput, MedsegError, NotAVolume
+from medseg.volume import LabelMap, Volume
+from medseg.writers import ending, write_labels
+from medseg.writers.atomic import atomic_path
+
+PICTURES, LOGS = "pictures", "logs"
+
+
+class Segmented(Protocol):
+    """What segmenting one scan gives; ``medseg.inference.Segmentation`` is one."""
+
+    @property
+    def labelmap(self) -> LabelMap:
+        """The mask on the scan's grid."""
+
+    @property
+    def volumes_ml(self) -> Mapping[str, float]:
+        """Volume of each label."""
+
+    @property
+    def confidence(self) -> Mapping[str, float] | None:
+        """0-1 for each label, or ``None`` where the network does not tell."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know."""
+
+
+Segment = Callable[[Volume], Segmented]
+
+
+class Segmenter(Protocol):
+    """How to get a segment function; travels to the worker, which loads the model once."""
+
+    def load(self) -> Segment:
+        """Load the model onto its device."""
+
+
+class Inspector(Protocol):
+    """Finds reasons to look at a mask; travels to the worker."""
+
+    def __call__(self, volume: Volume, result: Segmented) -> tuple[Flag, ...]:
+        """Reasons to look at this mask before believing it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs besides the cases.
+
+    Attributes:
+        segmenter: loads the model.
+        output: the output folder, seen under this path by every worker.
+        format: of the masks.
+        inspect: quality flags, or ``None``.
+        depict: (volume, mask) to a JPEG for the gallery, or ``None``.
+    """
+
+    segmenter: Segmenter
+    output: Path
+    format: str = "nifti"
+    inspect: Inspector | None = None
+    depict: Callable[[Volume, LabelMap], bytes] | None = None
+
+
+TellStage = Callable[[str, str], None]
+
+
+def run_case(
+    task: Task, job: Job, segment: Segment, device: threading.Lock, tell: TellStage
+) -> Outcome:
+    """Read, segment, write; never raises.
+
+    Several threads run this side by side: the device belongs to one of them at a time, while
+    others read ahead and write behind.
+
+    Args:
+        task: the case.
+        job: where the mask goes, and how.
+        segment: the loaded model.
+        device: held while `segment` runs.
+        tell: called as ``(case, stage)`` with stage read, wait, segment, write.
+    """
+    clock = _Clock(task.case, tell)
+    trace = ""
+    try:
+        clock.enter("read")
+        volume = task.scan.read()
+        clock.enter("wait")
+        with device:
+            clock.enter("segment")
+            result = segment(volume)
+        clock.enter("write")
+        outcome = _written(task, job, volume, result)
+    except NotAVolume as error:
+        outcome = Outcome(task.case, State.SKIPPED, _reason(error, task))
+    except BadOutput as error:
+        lost = isinstance(error.__cause__, OSError)
+        state = State.PENDING if lost else State.FAILED
+        outcome = Outcome(task.case, state, _reason(error, task), output_lost=lost)
+    except MedsegError as error:
+        outcome = Outcome(task.case, State.REFUSED, _reason(error, task))
+    except Exception as error:  # noqa: BLE001 - a bug costs its case, not the batch
+        trace = traceback.format_exc()
+        outcome = Outcome(
+            task.case, State.FAILED, f"{type(error).__name__}: {_reason(error, task)}"
+        )
+    clock.enter("end")
+    outcome = _timed(outcome, clock.seconds)
+    with suppress(OSError):
+        _log(job.output / LOGS / f"{task.case}.log", outcome, trace)
+    return outcome
+
+
+class _Clock:
+    """Wall time of the stages of one case."""
+
+    def __init__(self, case: str, tell: TellStage) -> None:
+        self.seconds: dict[str, float] = {}
+        self._case, self._tell = case, tell
+        self._stage, self._since = "", time.monotonic()
+
+    def enter(self, stage: str) -> None:
+        now = time.monotonic()
+        if self._stage:
+            self.seconds[self._stage] = now - self._since
+        self._stage, self._since = stage, now
+        if stage != "end":
+            self._tell(self._case, stage)
+
+
+def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome:
+    path = job.output / f"{task.case}{ending(job.format)}"
+    write_labels(result.labelmap, path, format=job.format)
+    written = describe(path)
+    flags = job.inspect(volume, result) if job.inspect else ()
+    if job.depict:
+        picture = job.depict(volume, result.labelmap)
+        with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
+            temporary.write_bytes(picture)
+    warnings = dict.fromkeys((*task.warnings, *volume.origin.warnings, *result.warnings))
+    return Outcome(
+        task.case,
+        State.DONE,
+        warnings=tuple(_relative(warning, task) for warning in warnings),
+        flags=flags,
+        volumes_ml=dict(result.volumes_ml),
+        confidence=dict(result.confidence or {}),
+        written=written,
+    )
+
+
+def describe(path: Path) -> Written:
+    """What a file is now: size, time and checksum."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    status = path.stat()
+    return Written(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
+
+
+def _timed(outcome: Outcome, seconds: Mapping[str, float]) -> Outcome:
+    from dataclasses import replace
+
+    return replace(outcome, stage_seconds=dict(seconds))
+
+
+def _reason(error: Exception, task: Task) -> str:
+    text = _relative(" ".join(str(error).split()) or "no message", task)
+    return text.removeprefix(f"{task.source}: ")
+
+
+def _relative(text: str, task: Task) -> str:
+    """Paths as the user may show them: relative to the argument that was passed."""
+    text = text.replace(task.place, task.source)
+    if task.place.endswith(task.source) and (root := task.place[: -len(task.source)]):
+        text = text.replace(root, "") if len(root) > 1 else text
+    return text
+
+
+def _log(path: Path, outcome: Outcome, trace: str) -> None:
+    lines = [f"state: {outcome.state}"]
+    if outcome.reason:
+        lines.append(f"reason: {outcome.reason}")
+    lines += [f"warning: {warning}" for warning in outcome.warnings]
+    lines += [f"flag: {flag.kind} {flag.label}: {flag.text}" for flag in outcome.flags]
+    lines += [f"{stage}: {seconds:.3f} s" for stage, seconds in outcome.stage_seconds.items()]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([*lines, trace]).rstrip() + "\n", encoding="utf-8")

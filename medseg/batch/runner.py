@@ -1,0 +1,183 @@
+"""How does a batch run from its first case to its last, losing none?"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from medseg.batch.executors import Executor, Notice
+from medseg.batch.ledger import Ledger
+from medseg.batch.task import Outcome, State, Task
+from medseg.errors import BadOutput, MedsegError
+
+#: Tables beside the masks are brought up to date this often while a batch runs.
+SECONDS_BETWEEN_TABLES = 60.0
+
+
+class Tell(Protocol):
+    """Progress of a batch."""
+
+    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
+        """So many of so many cases, and facts worth showing."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears what happens.
+
+    Attributes:
+        progress: after every case.
+        notice: a line worth reading.
+        tables: asked now and then to write cases.csv and the like.
+    """
+
+    progress: Tell = lambda done, total=None, **facts: None
+    notice: Callable[[str], object] = lambda text: None
+    tables: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        finished: cases it settled.
+        interrupted: whether the user ended it before its last case.
+        seconds: wall time.
+        segment_seconds: summed over cases, the device's share of it.
+    """
+
+    finished: int
+    interrupted: bool
+    seconds: float
+    segment_seconds: float
+
+
+def run_batch(
+    tasks: Sequence[Task], executor: Executor, ledger: Ledger, listener: Listener | None = None
+) -> Summary:
+    """Run every task through an executor that was entered already.
+
+    The ledger hears of a case before it starts and after its mask is in place. The first
+    Ctrl-C (or SIGTERM) lets cases that are under way finish; the second leaves them pending.
+
+    Raises:
+        BadOutput: the output folder was lost (full, read-only, gone); no case is blamed.
+        MedsegError: the executor cannot go on.
+    """
+    run = _Run(executor, ledger, listener or Listener(), len(tasks))
+    with _patient_interrupt(run.ask_to_stop):
+        try:
+            run.go(deque(tasks))
+        except KeyboardInterrupt:
+            run.give_back()
+            run.interrupted = True
+        except MedsegError:
+            run.give_back()
+            raise
+    return run.summary()
+
+
+class _Run:
+    """The state of one run of a batch."""
+
+    def __init__(self, executor: Executor, ledger: Ledger, listener: Listener, total: int) -> None:
+        self._executor, self._ledger, self._listener = executor, ledger, listener
+        self._total = total
+        self._under_way: set[str] = set()
+        self._finished, self._bad, self._segment_seconds = 0, 0, 0.0
+        self._started = self._tables_at = time.monotonic()
+        self.interrupted = False
+
+    def ask_to_stop(self) -> None:
+        """Start no more cases."""
+        self.interrupted = True
+        self._listener.notice(
+            f"stopping: {len(self._under_way)} cases under way will finish; "
+            "press Ctrl-C again to leave them for the next run"
+        )
+
+    def go(self, waiting: deque[Task]) -> None:
+        while self._under_way or (waiting and not self.interrupted):
+            while waiting and not self.interrupted and self._has_room():
+                self._begin(waiting.popleft())
+            for event in self._executor.collect(seconds=1.0):
+                if isinstance(event, Notice):
+                    self._listener.notice(event.text)
+                else:
+                    self._settle(event)
+            self._refresh_tables()
+
+    def give_back(self) -> None:
+        """Cases under way are pending again, as far as the ledger can still be written."""
+        try:
+            for case in self._under_way:
+                self._ledger.wait(case)
+        except BadOutput:
+            pass  # they stand as running, which the next run takes for the same
+        self._under_way.clear()
+
+    def summary(self) -> Summary:
+        seconds = time.monotonic() - self._started
+        return Summary(self._finished, self.interrupted, seconds, self._segment_seconds)
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) < self._executor.capacity
+
+    def _begin(self, task: Task) -> None:
+        self._ledger.start(task.case)
+        self._under_way.add(task.case)
+        self._executor.submit(task)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.output_lost:
+            raise BadOutput(
+                "the output folder was lost; no case is to blame",
+                found=outcome.reason,
+                remedy="Make room or bring the folder back, then run the same command again.",
+            )
+        self._ledger.finish(outcome)
+        self._under_way.discard(outcome.case)
+        self._finished += 1
+        self._segment_seconds += outcome.stage_seconds.get("segment", 0.0)
+        if outcome.state in (State.REFUSED, State.FAILED):
+            self._bad += 1
+            self._listener.notice(f"{outcome.case}: {outcome.state}: {outcome.reason}")
+        rate = self._finished / max(time.monotonic() - self._started, 1e-9) * 60
+        facts = {"cases_per_minute": round(rate, 1)} | ({"bad": self._bad} if self._bad else {})
+        self._listener.progress(self._finished, self._total, **facts)
+
+    def _refresh_tables(self) -> None:
+        if time.monotonic() - self._tables_at > SECONDS_BETWEEN_TABLES:
+            self._listener.tables()
+            self._tables_at = time.monotonic()
+
+
+@contextmanager
+def _patient_interrupt(ask_to_stop: Callable[[], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM in the block asks, the second raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        ask_to_stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,79 @@
+"""What does a worker process do?  Loads the model once and runs the cases it is sent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from medseg.batch.engine import Engine
+from medseg.batch.road import Job
+from medseg.batch.task import Outcome, Task
+from medseg.errors import MedsegError
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True)
+class Unable:
+    """The model cannot be loaded: no case can be."""
+
+    error: MedsegError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A case entered a stage of its road."""
+
+    case: str
+    stage: str
+
+
+Message = Ready | Unable | Stage | Outcome
+
+
+def serve(connection: Connection, job: Job) -> None:
+    """Run in the worker process: tasks come in, messages go out, until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _die_with_parent()
+    sending = threading.Lock()
+
+    def send(message: Message) -> None:
+        with sending:
+            connection.send(message)
+
+    try:
+        engine = Engine(job, lambda case, stage: send(Stage(case, stage)), send)
+    except MedsegError as error:
+        send(Unable(error))
+        return
+    send(Ready())
+    while (task := _next(connection)) is not None:
+        engine.submit(task)
+    # No waiting: what is under way belongs to a run that has ended.
+    os._exit(0)
+
+
+def _next(connection: Connection) -> Task | None:
+    try:
+        task: Task | None = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return task
+
+
+def _die_with_parent() -> None:
+    """On Linux, have the kernel end this process with its parent, however that dies.
+
+    Elsewhere the closed connection does it, as soon as the main thread may run.
+    """
+    if sys.platform.startswith("linux"):
+        parent_death_signal = 1
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
