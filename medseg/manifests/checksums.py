@@ -1,0 +1,19 @@
+"""Are these the bytes that were meant?  SHA-256 of a file, and of a folder of DICOM files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 in hexadecimal.
+
+    That of a folder is the SHA-256 over the sorted checksums of all files below it, one a line:
+    it does not depend on their names, which archives like to change.
+    """
+    if path.is_dir():
+        sums = sorted(sha256_of(file) for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256("".join(f"{line}\n" for line in sums).encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""How do a case's files become a Volume and its truth?  On one grid, under the cohort's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg import readers
+from medseg.errors import BadCohort, GridMismatch
+from medseg.geometry import Geometry
+from medseg.manifests.cohort import Case, Cohort
+from medseg.volume import LabelMap, Volume
+
+
+def read_case(cohort: Cohort, case: Case) -> Volume:
+    """The case's channels, stacked in the cohort's order on one grid.
+
+    Raises:
+        BadCohort: a file is missing.
+        BadScan: a file cannot be read as a volume.
+        GridMismatch: the channels lie on several grids.
+    """
+    for path in case.sources:
+        require(cohort, path)
+    if len(cohort.channels) == 1:
+        volume = readers.read(case.sources[0])
+        return replace(volume, channels=cohort.channels)
+    return readers.read_channels(case.sources, cohort.channels)
+
+
+def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> LabelMap:
+    """The case's mask, remapped and named.
+
+    Args:
+        cohort: tells remap and labels.
+        case: one with a label.
+        grid: of the case's image; the image is read for it when not given.
+
+    Raises:
+        BadCohort: the case has no mask, or the file is missing.
+        GridMismatch: mask and image lie on two grids.
+        BadLabels: the mask holds a value that the card does not name.
+    """
+    if case.label is None:
+        raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
+    require(cohort, case.label)
+    mask = readers.read_labels(case.label)
+    image = read_case(cohort, case).geometry if grid is None else grid
+    if not mask.geometry.same_grid(image):
+        raise GridMismatch("the label lies on another grid than its image", path=case.label,
+                           found=mask.geometry.describe(), expected=image.describe(),
+                           remedy="Resample the label onto the image, or export it anew.")
+    values = remapped(mask.data, cohort.remap)
+    return replace(mask, data=values).named(cohort.labels)
+
+
+def remapped(values: NDArray[Any], remap: Mapping[int, int]) -> NDArray[Any]:
+    """The same integers with some replaced; all at once, so that values can change places."""
+    if not remap:
+        return values
+    wide = np.result_type(values.dtype, np.min_scalar_type(max(remap.values())))
+    result = values.astype(wide)
+    for old, new in remap.items():
+        result[values == old] = new
+    return result
+
+
+def require(cohort: Cohort, path: Path) -> None:
+    """Refuse a path that is not there.
+
+    Raises:
+        BadCohort: neither the path nor the part before ``#`` exists.
+    """
+    if not file_of(path).exists():
+        raise BadCohort("no such file", path=path, expected=f"a file of the cohort {cohort.name}",
+                        remedy="Check the table, or say with --root where its paths start.")
+
+
+def file_of(path: Path) -> Path:
+    """The file or folder of ``folder#SeriesInstanceUID``."""
+    if path.exists() or "#" not in path.name:
+        return path
+    return path.with_name(path.name.rpartition("#")[0])

@@ -1,0 +1,234 @@
+"""How does a CSV table become cases?  Every row is checked, and a refusal names the row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medseg.errors import BadCohort
+from medseg.manifests.cohort import Case, Split
+
+#: Columns that are not covariates; ``image`` and ``image_sha256`` may carry ``:channel``.
+COLUMNS = ("case", "patient", "split", "fold", "image", "label", "image_sha256", "label_sha256")
+REQUIRED = ("case", "patient", "split")
+
+#: Letters, digits, dot, dash and underscore: safe on every file system and on a command line.
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def read_table(table: Path, root: Path, channels: Sequence[str]) -> tuple[Case, ...]:
+    """Read and check a cohort's table.
+
+    Comma, semicolon and tab are understood, and the byte-order mark that spreadsheets write.
+
+    Args:
+        table: the CSV file.
+        root: where relative paths start.
+        channels: names of the card.
+
+    Raises:
+        BadCohort: the first thing that is wrong, with its row (the header is row 1).
+    """
+    columns, rows = _cells(table)
+    _check_columns(table, columns, channels)
+    cases = []
+    for number, cells in rows:
+        try:
+            cases.append(_case(cells, root, channels))
+        except BadCohort as error:
+            raise _in_row(table, number, error) from None
+    _check_together(table, [number for number, _ in rows], cases)
+    return tuple(cases)
+
+
+def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> str:
+    """The text that :func:`read_table` reads back; paths relative to `root` where below it."""
+    covariates = list(dict.fromkeys(name for case in cases for name in case.covariates))
+    images = _per_channel("image", channels)
+    sums = _per_channel("image_sha256", channels)
+    header = ["case", "patient", "split", "fold", *images.values(), "label", *sums.values(),
+              "label_sha256", *covariates]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for case in cases:
+        writer.writerow([
+            case.case, case.patient, case.split.value, "" if case.fold is None else case.fold,
+            *(_relative(case.images[channel], root) for channel in channels),
+            "" if case.label is None else _relative(case.label, root),
+            *(case.image_sha256.get(channel, "") for channel in channels), case.label_sha256,
+            *(case.covariates.get(name, "") for name in covariates),
+        ])
+    return text.getvalue()
+
+
+def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The header, and the rows that hold anything, each with its number in a spreadsheet."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BadCohort("no such table", path=table,
+                        remedy="Check the key `table` of the card.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadCohort("the table cannot be read", path=table, found=error,
+                        expected="a CSV file in UTF-8") from None
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise BadCohort("the table is not CSV", path=table, found=error) from None
+    columns = [name.strip() for name in lines[0]] if lines else []
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        values = [value.strip() for value in line]
+        if not any(values):
+            continue
+        if len(values) != len(columns):
+            raise BadCohort(f"row {number} has another number of cells than the header",
+                            path=table, found=len(values), expected=len(columns))
+        rows.append((number, dict(zip(columns, values, strict=True))))
+    if not rows:
+        raise BadCohort("the table has no rows", path=table, expected="one row a case",
+                        remedy="`medseg cohort import` writes one from a folder.")
+    return columns, rows
+
+
+def _check_columns(table: Path, columns: Sequence[str], channels: Sequence[str]) -> None:
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise BadCohort("the same column occurs twice", path=table, found=twice)
+    missing = [name for name in REQUIRED if name not in columns]
+    if "image" not in columns:
+        missing += [f"image:{channel}" if len(channels) > 1 else "image" for channel in channels
+                    if f"image:{channel}" not in columns]
+    if missing:
+        remedy = "Repeat the case id where every case is another person." if (
+            "patient" in missing) else None
+        raise BadCohort(f"the column {missing[0]!r} is missing", path=table,
+                        found=", ".join(columns) or "no columns", remedy=remedy)
+    for name in columns:
+        kind, colon, channel = name.partition(":")
+        if kind in ("image", "image_sha256") and colon and channel not in channels:
+            raise BadCohort(f"the column {name!r} belongs to no channel", path=table,
+                            expected=f"one of {', '.join(channels)}",
+                            remedy="Name it under `channels` on the card.")
+        if name not in COLUMNS and name.lower() in COLUMNS:
+            raise BadCohort(f"the column {name!r} is not spelt as expected", path=table,
+                            expected=repr(name.lower()))
+
+
+def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case:
+    name = cells["case"]
+    if not SAFE_NAME.fullmatch(name) or name.endswith("."):
+        raise BadCohort("the case id is not safe as a file name", found=repr(name),
+                        expected="letters, digits, '.', '-' and '_'")
+    if not cells["patient"]:
+        raise BadCohort("the patient is empty", expected="an id that all rows of one person share")
+    if cells["split"] not in list(Split):
+        raise BadCohort("wrong split", found=repr(cells["split"]), expected=" or ".join(Split))
+    split = Split(cells["split"])
+    label = cells.get("label", "")
+    return Case(
+        case=name, patient=cells["patient"], split=split, fold=_fold(cells.get("fold", ""), split),
+        images=_images(cells, root, channels), label=_path(label, root) if label else None,
+        image_sha256={channel: _sha256(cells.get(column, ""))
+                      for channel, column in _per_channel("image_sha256", channels, cells).items()
+                      if cells.get(column)},
+        label_sha256=_sha256(cells.get("label_sha256", "")),
+        covariates={column: value for column, value in cells.items()
+                    if column.partition(":")[0] not in COLUMNS},
+    )
+
+
+def _images(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> dict[str, Path]:
+    images = {}
+    for channel, column in _per_channel("image", channels, cells).items():
+        if not cells[column]:
+            raise BadCohort(f"the cell {column!r} is empty", expected="the path of a scan")
+        images[channel] = _path(cells[column], root)
+    return images
+
+
+def _per_channel(
+    kind: str, channels: Sequence[str], known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Channel -> column. One column ``image`` serves all channels where it stands alone."""
+    if known is None:
+        return {c: kind if len(channels) == 1 else f"{kind}:{c}" for c in channels}
+    return {c: f"{kind}:{c}" if f"{kind}:{c}" in known else kind for c in channels}
+
+
+def _path(text: str, root: Path) -> Path:
+    """Windows' separators are understood; absolute paths stay what they are."""
+    return root / text.replace("\\", "/")
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _fold(text: str, split: Split) -> int | None:
+    if not text:
+        return None
+    if split is not Split.TRAIN:
+        raise BadCohort(f"a {split.value} row has a fold", found=text, expected="an empty cell")
+    # Spreadsheets and data frames write 0.0 where a column has empty cells.
+    if not re.fullmatch(r"\d{1,4}(\.0+)?", text):
+        raise BadCohort("the fold is not an integer", found=repr(text), expected="0, 1, 2 …")
+    return int(float(text))
+
+
+def _sha256(text: str) -> str:
+    if text and not SHA256.fullmatch(text.lower()):
+        raise BadCohort("not a SHA-256 checksum", found=repr(text),
+                        expected="64 hexadecimal digits, or an empty cell")
+    return text.lower()
+
+
+def _in_row(table: Path, number: int, error: BadCohort) -> BadCohort:
+    return BadCohort(f"row {number}: {error.problem}", path=table, found=error.found,
+                     expected=error.expected, remedy=error.remedy)
+
+
+def _check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
+    """What no row can tell alone: ids, patients across splits and folds, the folds' numbers."""
+    seen: dict[str, tuple[int, Case]] = {}
+    first: dict[str, tuple[int, Case]] = {}
+    for number, case in zip(numbers, cases, strict=True):
+        key = case.case.lower()  # some file systems cannot tell a.nii.gz from A.nii.gz
+        if key in seen:
+            raise BadCohort(f"rows {seen[key][0]} and {number} have one case id", path=table,
+                            found=repr(case.case), remedy="Give every row an id of its own.")
+        seen[key] = number, case
+        earlier, other = first.setdefault(case.patient, (number, case))
+        where, what = _standing(case)
+        if _standing(other)[1] != what:
+            raise BadCohort(
+                f"one patient in two {where}s: rows {earlier} and {number}", path=table,
+                found=f"{_standing(other)[1]} and {what}", expected=f"one {where} a patient",
+                remedy="Scores would flatter; `medseg cohort split` divides by patient.",
+            )
+    _check_folds(table, numbers, cases)
+
+
+def _standing(case: Case) -> tuple[str, str]:
+    if case.split is Split.TRAIN and case.fold is not None:
+        return "fold", f"fold {case.fold}"
+    return "split", case.split.value
+
+
+def _check_folds(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
+    train = [(n, case) for n, case in zip(numbers, cases, strict=True) if case.split is Split.TRAIN]
+    folds = sorted({case.fold for _, case in train if case.fold is not None})
+    without = [number for number, case in train if case.fold is None]
+    if folds and without:
+        raise BadCohort(f"row {without[0]} is a train row without a fold, though others have one",
+                        path=table, found=f"{len(without)} such rows", expected="all or none")
+    if folds != list(range(len(folds))):
+        raise BadCohort("the folds are not numbered from 0 without gaps", path=table, found=folds,
+                        expected=list(range(len(folds))))
