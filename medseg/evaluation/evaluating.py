@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+import medseg
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.leakage import patients_in_both, refuse_leaks
@@ -67,7 +68,7 @@ def evaluate(
     whole = cohort if isinstance(cohort, Cohort) else load_cohort(cohort)
     evaluated = _select(whole, split)
     sets = _prediction_sets(Path(predictions), evaluated, split, labels)
-    tasks = [_task(whole, case, _set_of(sets, case), chosen) for case in evaluated.cases]
+    tasks = _tasks(whole, evaluated, sets, chosen)
     outcomes = []
     for outcome in _score_all(tasks, workers):
         outcomes.append(outcome)
@@ -82,6 +83,16 @@ def evaluate(
     table = pd.DataFrame([row for o in outcomes for row in o.rows], columns=list(COLUMNS))
     about = _about(whole, split, sets, evaluated, leaks)
     return Scores(table, _case_table(tasks, outcomes), chosen, about)
+
+
+def plan_tasks(
+    predictions: str | Path, cohort: Cohort, *, split: str = "test",
+    labels: LabelTable | None = None, config: EvaluateConfig | None = None,
+) -> list[Task]:
+    """The pairs that `evaluate` scores with these arguments, to look at some of them."""
+    evaluated = _select(cohort, split)
+    sets = _prediction_sets(Path(predictions), evaluated, split, labels)
+    return _tasks(cohort, evaluated, sets, config if config is not None else EvaluateConfig())
 
 
 def _select(cohort: Cohort, split: str) -> Cohort:
@@ -109,6 +120,12 @@ def _prediction_sets(
 
 def _set_of(sets: dict[int | None, Predictions], case: Case) -> Predictions | None:
     return sets[None] if None in sets else sets.get(case.fold)
+
+
+def _tasks(
+    whole: Cohort, evaluated: Cohort, sets: dict[int | None, Predictions], config: EvaluateConfig
+) -> list[Task]:
+    return [_task(whole, case, _set_of(sets, case), config) for case in evaluated.cases]
 
 
 def _task(
@@ -181,14 +198,9 @@ def _about(
         "labels_not_predicted": [name for name in cohort.labels.names if name not in theirs],
         "labels_not_in_cohort": sorted(theirs - set(cohort.labels.names)),
         "extra_predictions": extras, "leaked": list(leaks), "run": run,
-        "versions": {"medseg": _version("medseg"), "python": platform.python_version(),
-                     "numpy": _version("numpy"), "scipy": _version("scipy"),
-                     "pandas": _version("pandas")},
+        "versions": {"medseg": medseg.__version__, "python": platform.python_version(),
+                     **{name: version(name) for name in ("numpy", "scipy", "pandas")}},
     }
-
-
-def _version(package: str) -> str:
-    return version(package)
 
 
 def problems(scores: Scores) -> list[str]:

@@ -101,6 +101,17 @@ def score_case(task: Task) -> Outcome:
     return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked)
 
 
+def read_pair(task: Task) -> tuple[LabelMap, NDArray[Any]]:
+    """Truth and prediction of a case on the truth's grid, for looking at them.
+
+    Raises:
+        MedsegError: one of them cannot be used.
+    """
+    facts: dict[str, str] = {}
+    truth = _read_truth(task, facts)
+    return truth, _read_prediction(task, truth, facts)[0]
+
+
 def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
     path = task.case.label
     if path is None:

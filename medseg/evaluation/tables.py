@@ -1,0 +1,102 @@
+"""What does the paper's table look like?  Mean and interval of each label, for print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Any
+
+import pandas as pd
+
+from medseg.evaluation.scores import MEAN
+from medseg.metrics import METRICS, Better
+
+#: The columns of a paper's table, where they were measured.
+PAPER_METRICS = ("dice", "nsd", "hd95", "assd", "volume_error_ml")
+
+_ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.ZERO: "→ 0", Better.NEITHER: ""}
+_LATEX_ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→ 0": r"$\rightarrow 0$"}
+_LATEX_SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+                  "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+                  "^": r"\textasciicircum{}"}
+_MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in r"\`*_{}[]<>|#"} | {"\n": " "})
+
+
+def figure(value: float, metric: str) -> str:
+    """A value as print shows it: ratios with three decimals, mm and ml with two; – undefined."""
+    if isnan(value):
+        return "–"
+    known = METRICS.get(metric)
+    ratio = known is None or known.unit in ("", "tolerance")
+    text = f"{value:.3f}" if ratio or abs(value) < 0.1 else f"{value:.2f}"
+    return text.replace("-", "−")
+
+
+def with_interval(row: pd.Series[Any], metric: str) -> str:
+    """``0.874 [0.861, 0.885]``."""
+    mean = figure(float(row["mean"]), metric)
+    low, high = float(row["ci_low"]), float(row["ci_high"])
+    if isnan(low) or isnan(high):
+        return mean
+    return f"{mean} [{figure(low, metric)}, {figure(high, metric)}]"
+
+
+def heading(metric: str, tolerance_mm: float) -> str:
+    """``HD95 [mm] ↓``: name, unit or tolerance, and which figures are good ones."""
+    known = METRICS[metric]
+    short = known.title.rpartition("(")[2].rstrip(")") if "(" in known.title else known.title
+    unit = known.unit_at(tolerance_mm)
+    unit = f" at {unit}" if known.unit == "tolerance" else f" [{unit}]" if unit else ""
+    return f"{short}{unit} {_ARROWS[known.better]}".strip()
+
+
+def paper_table(
+    summary: pd.DataFrame, tolerance_mm: float, metrics: Sequence[str] = PAPER_METRICS
+) -> pd.DataFrame:
+    """One row a label (the mean over labels last), one column a metric, cells as printed."""
+    present = [metric for metric in metrics if (summary["metric"] == metric).any()]
+    labels = [label for label in summary["label"].unique() if label != MEAN]
+    rows = []
+    for label in [*labels, *([MEAN] if len(labels) > 1 else [])]:
+        of_label = summary[summary["label"] == label].set_index("metric")
+        cells = {"label": "mean over labels" if label == MEAN else label}
+        if present:
+            cells["n"] = str(of_label.loc[present[0], "n"])
+        for metric in present:
+            cells[heading(metric, tolerance_mm)] = with_interval(of_label.loc[metric], metric)
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def to_markdown(table: pd.DataFrame, caption: str) -> str:
+    """A pipe table; hostile names are escaped."""
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(str(c).translate(_MARKDOWN_SPECIAL) for c in cells) + " |"
+
+    rule = "|" + "|".join(["---"] + ["---:"] * (len(table.columns) - 1)) + "|"
+    rows = [line(list(row)) for row in table.itertuples(index=False)]
+    return "\n".join([line(list(table.columns)), rule, *rows, "", caption, ""])
+
+
+def to_latex(table: pd.DataFrame, caption: str) -> str:
+    r"""A ``tabular`` for booktabs; hostile names are escaped."""
+    def line(cells: Sequence[str]) -> str:
+        return "  " + " & ".join(latex_text(str(cell)) for cell in cells) + r" \\"
+
+    return "\n".join([
+        r"% needs \usepackage{booktabs}", r"\begin{table}", r"  \centering",
+        rf"  \caption{{{latex_text(caption)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"  \toprule",
+        line(list(table.columns)), r"  \midrule",
+        *(line(list(row)) for row in table.itertuples(index=False)),
+        r"  \bottomrule", r"  \end{tabular}", r"\end{table}", "",
+    ])
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX sets as it stands."""
+    for arrow, command in _LATEX_ARROWS.items():
+        if arrow in text:
+            return command.join(latex_text(part) for part in text.split(arrow))
+    escaped = "".join(_LATEX_SPECIAL.get(letter, letter) for letter in text)
+    return escaped.replace("–", "--").replace("−", "$-$").replace("\n", " ")

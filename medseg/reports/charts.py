@@ -1,0 +1,136 @@
+"""How are scores drawn?  One function a chart, each giving an SVG that prints well.
+
+Colours are Okabe & Ito's; nothing is told by colour alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from medseg.pictures import PALETTE
+
+_BLUE, _ORANGE, _GREEN, _RED = PALETTE[6], PALETTE[1], PALETTE[2], PALETTE[5]
+
+_STYLE: Any = {
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.edgecolor": "#777777",
+    "svg.hashsalt": "medseg", "text.parse_math": False, "axes.titlesize": 10,
+    "axes.titleweight": "bold", "axes.titlelocation": "left",
+}
+
+#: Above this number of dots, dots become pixels, so that the page stays small.
+MOST_DOTS = 3000
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG without date, so that the same scores give the same page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None}, dpi=200)
+    return buffer.getvalue()
+
+
+def distribution(
+    values: pd.DataFrame, intervals: Mapping[str, tuple[float, float, float]], axis: str,
+    *, bounds: tuple[float, float],
+) -> bytes:
+    """One row a label: each case a dot, box of quartiles, mean with its interval.
+
+    Args:
+        values: one column a label, one row a case.
+        intervals: mean, low and high of each label.
+        axis: name and unit of the values.
+        bounds: possible values; finite ones limit the axis.
+    """
+    with mpl.rc_context(_STYLE):
+        labels = list(values.columns)
+        figure = Figure(figsize=(7.2, 0.75 + 0.42 * len(labels)))
+        ax = figure.add_subplot()
+        many = values.size > MOST_DOTS
+        for row, label in enumerate(labels):
+            defined = values[label].dropna().to_numpy(dtype=np.float64)
+            if defined.size == 0:
+                continue
+            ax.boxplot(defined, positions=[row], orientation="horizontal", widths=0.56,
+                       showfliers=False, whis=(5, 95), manage_ticks=False,
+                       boxprops={"color": "#888888"}, medianprops={"color": "#333333"},
+                       whiskerprops={"color": "#aaaaaa"}, capprops={"color": "#aaaaaa"})
+            ax.plot(defined, row + _spread(len(defined)), ".", color=_BLUE, alpha=0.55,
+                    markersize=4.5, markeredgewidth=0, rasterized=many)
+            _mean_mark(ax, row, intervals.get(label))
+        _label_rows(ax, labels)
+        _limit(ax, bounds)
+        ax.set_xlabel(axis)
+        return svg(figure)
+
+
+def _spread(count: int) -> NDArray[np.float64]:
+    """Offsets that keep dots apart, the same each time: steps of the golden ratio."""
+    return np.asarray((np.arange(count) * 0.61803399 % 1.0 - 0.5) * 0.42, dtype=np.float64)
+
+
+def _mean_mark(ax: Axes, row: int, interval: tuple[float, float, float] | None) -> None:
+    if interval is None or isnan(interval[0]):
+        return
+    mean, low, high = interval
+    if not isnan(low):
+        ax.plot([low, high], [row, row], color=_RED, linewidth=2.4, solid_capstyle="butt")
+    ax.plot([mean], [row], "D", color=_RED, markersize=5, markeredgecolor="white",
+            markeredgewidth=0.8)
+
+
+def _label_rows(ax: Axes, labels: Sequence[str]) -> None:
+    ax.set_yticks(range(len(labels)), [_short(label) for label in labels])
+    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+
+
+def _short(name: str, most: int = 34) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    return printable if len(printable) <= most else printable[: most - 1] + "…"
+
+
+def _limit(ax: Axes, bounds: tuple[float, float]) -> None:
+    low, high = ax.get_xlim()
+    margin = 0.02 * (high - low)
+    if np.isfinite(bounds[0]):
+        low = max(low, bounds[0] - margin)
+    if np.isfinite(bounds[1]):
+        high = min(high, bounds[1] + margin)
+    ax.set_xlim(low, high)
+
+
+def curves(table: pd.DataFrame) -> bytes:
+    """Training curves: losses on the left, everything else on the right, against time or step.
+
+    Args:
+        table: a row a moment; ``step`` or ``epoch``, and named figures (gaps allowed).
+    """
+    numbers = table.select_dtypes("number").rename(columns=str)
+    along = next((name for name in ("step", "epoch") if name in numbers), None)
+    x = numbers[along] if along else pd.Series(range(len(numbers)))
+    names = [str(name) for name in numbers if name not in ("step", "epoch")
+             and numbers[name].notna().any()]
+    losses = [name for name in names if "loss" in name]
+    scores = [name for name in names if name not in losses and "dice" in name.lower()]
+    groups = [group for group in (losses, scores) if group] or [names[:8]]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
+            for position, name in enumerate(group[:8]):
+                defined = numbers[name].notna()
+                ax.plot(x[defined], numbers.loc[defined, name], color=PALETTE[6 - position % 7],
+                        label=_short(name), linewidth=1.4,
+                        linestyle=("-", "--", ":", "-.")[position % 4])
+            ax.set_xlabel(along or "row")
+            ax.legend(frameon=False, fontsize=8)
+        return svg(figure)

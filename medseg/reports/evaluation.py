@@ -1,0 +1,206 @@
+"""What does a reviewer want to see of an evaluation?  One page that can go into a supplement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import medseg
+from medseg.errors import BadOutput
+from medseg.evaluation import Scores, problems
+from medseg.evaluation.scores import MEAN
+from medseg.evaluation.tables import PAPER_METRICS, figure, heading, paper_table, with_interval
+from medseg.metrics import METRICS
+from medseg.metrics.lesions import DETECTED_IOU, PANOPTIC_IOU
+from medseg.reports import charts
+from medseg.reports.page import Picture, picture, write_page
+
+#: Metrics whose distribution is drawn.
+_DRAWN = ("dice", "nsd", "hd95")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table cell shows, and the exact number behind it."""
+
+    text: str
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows of cells, and which columns are text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    text: tuple[int, ...] = ()
+
+
+def write_evaluation_report(
+    path: Path, scores: Scores, summary: pd.DataFrame, *, gallery: Sequence[Picture] = (),
+    curves: Path | None = None,
+) -> None:
+    """Write ``report.html``.
+
+    Args:
+        path: the page.
+        scores: what was scored.
+        summary: what `summarise` says of the scores.
+        gallery: pictures of cases.
+        curves: CSV of the training, or ``None``.
+    """
+    tolerance = scores.config.tolerance_mm
+    paper = paper_table(summary, tolerance)
+    about = scores.about
+    write_page(path, "evaluation.html", {
+        "title": f"Evaluation on {about.get('cohort', 'a cohort')}",
+        "version": medseg.__version__,
+        "lead": _lead(scores),
+        "tiles": _tiles(summary, tolerance),
+        "warnings": problems(scores),
+        "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
+        "table_note": _table_note(scores),
+        "distributions": [_distribution(scores, summary, metric) for metric in _DRAWN],
+        "gallery": list(gallery),
+        "curves": None if curves is None else _curves(curves),
+        "case_table": _case_table(scores),
+        "summary_table": _summary_table(summary),
+        "short_summary": len(scores.labels) <= 3,
+        "rules": _rules(scores),
+        "metrics": [_metric_row(name, tolerance) for name in scores.metrics],
+        "facts": _facts(about),
+    })
+
+
+def _lead(scores: Scores) -> str:
+    about = scores.about
+    counts = f"{len(scores.cases)} cases of {scores.cases['patient'].nunique()} patients"
+    split = {"test": "the test split", "train": "the train split",
+             "folds": "out-of-fold predictions of a cross-validation"}.get(
+                 str(about.get("split", "")), "")
+    model = (about.get("run") or {}).get("model")
+    told = f" Model {model}." if isinstance(model, str) else ""
+    return f"{counts}, {split}.{told}" if split else f"{counts}.{told}"
+
+
+def _tiles(summary: pd.DataFrame, tolerance: float) -> list[dict[str, str]]:
+    rows = summary[summary["label"] == MEAN].set_index("metric")
+    return [{"figure": with_interval(rows.loc[[metric]].iloc[0], metric),
+             "text": f"{heading(metric, tolerance)}, mean over cases and labels"}
+            for metric in ("dice", "nsd", "hd95") if metric in rows.index]
+
+
+def _table_note(scores: Scores) -> str:
+    config = scores.config
+    return (f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
+            "values. ↑ higher is better, ↓ lower is better. A dash is undefined.")
+
+
+def _distribution(scores: Scores, summary: pd.DataFrame, metric: str) -> Picture:
+    values = scores.values(metric)
+    rows = summary[summary["metric"] == metric].set_index("label")
+    intervals = {str(label): (float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
+                 for label, row in rows.iterrows()}
+    known = METRICS[metric]
+    name = heading(metric, scores.config.tolerance_mm)
+    content = charts.distribution(values, intervals, name, bounds=(known.low, known.high))
+    return picture(content, alt=f"Distribution of {known.title} by label", caption=(
+        f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th percentile, "
+        f"diamond: mean with its {scores.config.confidence:.0%} interval."))
+
+
+def _curves(path: Path) -> Picture:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise BadOutput("the training curves cannot be read", path=path, found=error) from None
+    return picture(charts.curves(table), alt="Training curves", caption="Training and validation.")
+
+
+def _case_table(scores: Scores) -> Table:
+    metrics = [metric for metric in PAPER_METRICS if metric in scores.metrics]
+    means = {metric: scores.values(metric)[MEAN] for metric in metrics}
+    folds = scores.cases.get("fold")
+    fold = folds is not None and (folds != "").any()
+    columns = ("case", *(("fold",) if fold else ()), "status",
+               *(heading(metric, scores.config.tolerance_mm) for metric in metrics), "note")
+    rows = []
+    for case in scores.cases.to_dict("records"):
+        cells = [Cell(str(case["case"]))]
+        cells += [Cell(str(case["fold"]))] if fold else []
+        cells.append(Cell(str(case["status"])))
+        cells += [number(float(means[m][case["case"]]), m) for m in metrics]
+        cells.append(Cell(str(case.get("reason", ""))))
+        rows.append(tuple(cells))
+    text = (0, 1, 2, len(columns) - 1) if fold else (0, 1, len(columns) - 1)
+    return Table(columns, tuple(rows), text)
+
+
+def number(value: float, metric: str) -> Cell:
+    """A figure as print shows it, with its exact value behind."""
+    return Cell(figure(value, metric), "" if isnan(value) else repr(value))
+
+
+def _summary_table(summary: pd.DataFrame) -> Table:
+    rows = []
+    for row in summary.to_dict("records"):
+        metric = str(row["metric"])
+        cells = [Cell(str(row["label"])), Cell(metric), Cell(str(row["n"]), str(row["n"]))]
+        cells += [number(float(row[c]), metric)
+                  for c in ("mean", "sd", "median", "q25", "q75", "ci_low", "ci_high")]
+        cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined")]
+        rows.append(tuple(cells))
+    return Table(tuple(str(name) for name in summary.columns), tuple(rows), (0, 1))
+
+
+def _rules(scores: Scores) -> list[str]:
+    config = scores.config
+    method = "studentised" if config.interval == "studentised" else "BCa"
+    return [
+        "A case's mean is taken over the labels that are defined in it; the table's mean over "
+        "labels is taken over these. Undefined values are counted and never enter a mean. A case "
+        "whose prediction is missing or refused scores 0 for overlap where the truth holds the "
+        "label; its distances and volume errors are undefined.",
+        f"Intervals: {method} bootstrap of {config.resamples} samples over patients, clipped to "
+        f"the metric's range, {config.confidence:.0%}.",
+        "Surfaces consist of marching-cubes patches between voxel centres, weighted with their "
+        "area (doi:10.2196/26151), exact on anisotropic and sheared grids; a mask that touches "
+        "the border of the scan has a surface there. HD95 is the larger of the two directed "
+        "percentiles.",
+        "Lesions are components that touch over faces, edges or corners, matched one to one in "
+        f"order of falling IoU from {DETECTED_IOU:g} on; panoptic quality counts matches above "
+        f"{PANOPTIC_IOU:g}. Volumes come from the determinant of the affine.",
+    ]
+
+
+def _metric_row(name: str, tolerance: float) -> tuple[str, ...]:
+    metric = METRICS[name]
+    unit = metric.unit_at(tolerance)
+    return (name, metric.title, f"tolerance {unit}" if metric.unit == "tolerance" else unit,
+            metric.better.value, metric.empty.truth.value, metric.empty.prediction.value,
+            metric.empty.both.value, metric.source)
+
+
+def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of everything known, nested keys joined by dots."""
+    hidden = {"labels", "extra_predictions", "leaked"}
+    return [(name.replace("_", " "), text) for name, text in _flat(about, "")
+            if name.split(".")[0] not in hidden and text not in ("", "[]", "None")]
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            rows.append((name, ", ".join(str(item) for item in value)))
+        else:
+            rows.append((name, str(value)))
+    return rows

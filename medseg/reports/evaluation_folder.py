@@ -1,0 +1,45 @@
+"""What does ``medseg evaluate`` leave behind?  Tables, text for a paper, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from medseg.evaluation import Scores, summarise, write_scores, write_table
+from medseg.evaluation.scoring import Task
+from medseg.evaluation.tables import paper_table, to_latex, to_markdown
+from medseg.reports.evaluation import write_evaluation_report
+from medseg.reports.gallery import best_median_worst
+from medseg.writers.atomic import atomic_path
+
+
+def write_evaluation(
+    folder: Path, scores: Scores, tasks: Sequence[Task] = (), *, curves: Path | None = None
+) -> pd.DataFrame:
+    """Write ``scores.csv``, ``summary.csv``, ``table.md``, ``table.tex`` and ``report.html``.
+
+    Args:
+        folder: made when absent; files of the same names are replaced.
+        scores: what was scored.
+        tasks: the pairs behind the scores, for pictures; none draws none.
+        curves: CSV of the training, or ``None``.
+
+    Returns:
+        The summary.
+    """
+    write_scores(scores, folder)
+    summary = summarise(scores)
+    write_table(summary, folder / "summary.csv")
+    paper = paper_table(summary, scores.config.tolerance_mm)
+    caption = (f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "
+               f"of {scores.cases['patient'].nunique()} patients.")
+    for name, text in (("table.md", to_markdown(paper, caption)),
+                       ("table.tex", to_latex(paper, caption))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    gallery = best_median_worst(scores, tasks) if tasks else []
+    write_evaluation_report(folder / "report.html", scores, summary, gallery=gallery,
+                            curves=curves)
+    return summary

@@ -1,0 +1,64 @@
+"""Which cases does a reader want to see?  Best, median and worst, truth and prediction overlaid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medseg.errors import MedsegError
+from medseg.evaluation.scores import MEAN, SCORED, Scores
+from medseg.evaluation.scoring import Task, read_pair
+from medseg.evaluation.tables import figure
+from medseg.manifests import read_case
+from medseg.pictures import overlay, prediction_layer, truth_layer
+from medseg.reports.page import Picture, picture
+
+#: Intensities shown for CT: a soft-tissue window, in HU.
+CT_WINDOW = (-160.0, 240.0)
+
+
+def chosen_cases(scores: Scores, metric: str = "dice") -> tuple[tuple[str, str, float], ...]:
+    """(rank, case, mean over labels) of the best, the median and the worst scored case."""
+    rows = scores.table[(scores.table["metric"] == metric) & (scores.table["label"] == MEAN)]
+    scored = set(scores.with_status(SCORED))
+    rows = rows[rows["value"].notna() & rows["case"].isin(scored)]
+    rows = rows.sort_values(["value", "case"], ascending=[False, True], ignore_index=True)
+    if rows.empty:
+        return ()
+    places = {"best": 0, "median": len(rows) // 2, "worst": len(rows) - 1}
+    chosen: dict[int, tuple[str, str, float]] = {}
+    for rank, place in places.items():
+        chosen.setdefault(place, (rank, str(rows["case"][place]), float(rows["value"][place])))
+    return tuple(chosen.values())
+
+
+def best_median_worst(scores: Scores, tasks: Sequence[Task]) -> list[Picture]:
+    """Pictures of those cases; one that cannot be read again is left out with its reason."""
+    by_case = {task.case.case: task for task in tasks}
+    pictures = []
+    for rank, case, value in chosen_cases(scores):
+        caption = f"{rank}: {case}, mean Dice {figure(value, 'dice')}"
+        try:
+            content = draw_pair(by_case[case])
+        except MedsegError as error:
+            pictures.append(Picture("", caption, f"{caption} (no picture: {error})"))
+            continue
+        pictures.append(picture(
+            content, caption=caption,
+            alt=f"Truth and prediction of the {rank} case in three planes",
+        ))
+    return pictures
+
+
+def draw_pair(task: Task) -> bytes:
+    """A PNG of one case: truth and prediction over the first channel.
+
+    Raises:
+        MedsegError: the scan or a mask cannot be read.
+    """
+    truth, prediction = read_pair(task)
+    scan = read_case(task.cohort, task.case)
+    window = CT_WINDOW if task.cohort.modality.upper() == "CT" else None
+    table = task.cohort.labels
+    mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data
+    return overlay(scan.values()[0], scan.geometry,
+                   [truth_layer(mask), prediction_layer(prediction)], window=window)

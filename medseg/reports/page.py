@@ -1,0 +1,50 @@
+"""How does a page come about?  A template, everything inlined, nothing a name could inject."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medseg.writers.atomic import atomic_path
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that stands inside the page.
+
+    Attributes:
+        data_uri: ``data:image/…``; an image never runs scripts.
+        alt: what it shows, for those who do not see it.
+        caption: under it; empty for none.
+    """
+
+    data_uri: str
+    alt: str
+    caption: str = ""
+
+
+def picture(content: bytes, *, alt: str, caption: str = "") -> Picture:
+    """A PNG or SVG, inlined."""
+    kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt, caption)
+
+
+def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
+    """Render a template of ``reports/templates`` into one self-contained file."""
+    text = _environment().get_template(template).render(**values)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("medseg.reports"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
