@@ -20,6 +20,7 @@ import yaml
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg import __version__
 from medseg.config import Choice, InferConfig, Options, PostprocessRule, PrepareConfig, load_yaml, validate
 from medseg.errors import BadModel, MedsegError
 from medseg.labels import LabelTable
@@ -51,7 +52,7 @@ class Provenance(Options):
         cohort: name of the training cohort.
         cohort_sha256: of its table.
         training_pixels: pixel hash of every training scan (see ``medseg.volume.pixel_hash``).
-        training_patients: salted hashes are not kept; only the number of patients is.
+        training_patients: number of patients among them; who they are is not kept.
         seed, steps, seconds, config: of the run.
         versions: of Python and the packages that shape the numbers.
         non_finite_steps: steps skipped because a gradient was not finite.
@@ -232,8 +233,9 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what shapes the numbers."""
-    packages: Sequence[str] = ("medseg", "torch", "monai", "numpy", "lightning")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages: Sequence[str] = ("torch", "monai", "numpy", "lightning")
+    return {"medseg": __version__, "python": platform.python_version(),
+            **{name: version(name) for name in packages}}
 
 
 def _labels_part(card: Mapping[str, Any]) -> dict[str, Any]:

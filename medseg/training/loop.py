@@ -17,9 +17,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from medseg.config import InferConfig, TrainConfig
+from medseg.config import InferConfig, TrainConfig, load_yaml
 from medseg.errors import BadConfig, BadModel, BadOutput
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
@@ -38,6 +39,7 @@ from medseg.training.data import PatchData, TrainingData, patch_shape, prepare_c
 from medseg.training.module import AveragedWeights, SegmentationTask
 from medseg.training.validate import NetworkInTraining, whole_scan_dice
 from medseg.transforms.augment import Augment, allowed_mirrors
+from medseg.writers.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
 
@@ -234,6 +236,7 @@ def save_run(task: SegmentationTask, config: TrainConfig, cohort: Cohort, data: 
             cohort_sha256=hashlib.sha256(table.read_bytes()).hexdigest()
             if table is not None and table.is_file() else "",
             training_pixels=tuple(sorted(fact.pixels for fact in facts)),
+            training_patients=_patients(cohort, facts),
             seed=loop.seed, steps=task.total_steps or 0,
             seconds=round(time.monotonic() - run.started, 1),
             non_finite_steps=int(task.skipped), config=config.model_dump(mode="json"),
@@ -242,6 +245,10 @@ def save_run(task: SegmentationTask, config: TrainConfig, cohort: Cohort, data: 
     )
     stem = "all" if loop.fold is None else f"fold_{loop.fold}"
     return save_model(run.folder / "model", card, cohort.labels, {stem: task.network.state_dict()})
+
+
+def _patients(cohort: Cohort, facts: Any) -> int:
+    return len({cohort.case(fact.case).patient for fact in facts})
 
 
 def _volume_ranges(facts: Any, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
@@ -265,14 +272,36 @@ def _fingerprint(cases: tuple[CachedCase, ...]) -> Fingerprint:
     )
 
 
-def begin_run(folder: Path, *, resume: bool) -> None:
-    """Make the run's folder, or refuse one that holds another run.
+def begin_run(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make the run's folder and keep the config in it, or refuse one that holds another run.
 
     Raises:
-        BadOutput: the folder holds a run and `resume` was not asked, or the reverse.
+        BadOutput: the folder holds a run and `resume` was not asked.
+        BadConfig: the run to resume was begun with another config.
     """
-    begun = (folder / "checkpoints").exists() or (folder / "model").exists()
-    if begun and not resume:
-        raise BadOutput("the folder already holds a run", path=folder,
-                        remedy="Go on with --resume, or choose another --output.")
+    path = folder / "config.yaml"
+    plain = config.model_dump(mode="json")
+    if (folder / "model").exists() or (folder / "checkpoints").exists():
+        if not resume:
+            raise BadOutput("the folder already holds a run", path=folder,
+                            remedy="Go on with --resume, or choose another --output.")
+        changed = _changed(load_yaml(path), plain) if path.is_file() else []
+        if changed:
+            raise BadConfig("the run was begun with another config", path=path,
+                            found=", ".join(changed), expected="no change of these keys",
+                            remedy="Resume with the same config, or start anew with --init.")
     folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None),
+                             encoding="utf-8")
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            keys += _changed(old, new, f"{prefix}{key}.")
+        elif old != new:
+            keys.append(f"{prefix}{key}")
+    return keys
