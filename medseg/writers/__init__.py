@@ -21,6 +21,7 @@ WRITERS: dict[str, str] = {
     "nifti": "medseg.writers.nifti",
     "nrrd": "medseg.writers.nrrd",
     "mha": "medseg.writers.metaimage",
+    "dicom-seg": "medseg.writers.dicom_seg",
 }
 
 

@@ -80,7 +80,7 @@ def mask_dtype(labelmap: LabelMap) -> np.dtype[Any]:
 
 def value_dtype(volume: Volume) -> np.dtype[Any]:
     """The type that holds every real-world value: an integer where all are whole."""
-    data, slope, intercept = volume.data, volume.slope, volume.intercept
+    data, slope, intercept = volume.data, float(volume.slope), float(volume.intercept)
     if data.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
         return data.dtype.newbyteorder("=")
     lowest, highest = np.inf, -np.inf
@@ -102,7 +102,7 @@ def value_dtype(volume: Volume) -> np.dtype[Any]:
 
 def _values(volume: Volume, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Real-world values, plane by plane in file order."""
-    slope, intercept = volume.slope, volume.intercept
+    slope, intercept = float(volume.slope), float(volume.intercept)
     exact = dtype.kind in "iu" and volume.data.dtype.kind in "iu" and slope.is_integer()
     for plane in (plane for channel in volume.data for plane in _planes(channel)):
         if (slope, intercept) == (1.0, 0.0):

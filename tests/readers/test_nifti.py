@@ -130,7 +130,7 @@ def test_4d_of_one_volume_is_3d(tmp_path):
 def test_4d_is_refused_until_a_volume_is_chosen(tmp_path, name, chosen):
     data = voxels(shape=(*SHAPE, 3))
     path = save(tmp_path / name, data)
-    with pytest.raises(BadScan, match="4D: the file holds 3 volumes.*--volume"):
+    with pytest.raises(BadScan, match=r"4D: the file holds 3 volumes.*--volume"):
         nifti.read(path)
     assert np.array_equal(nifti.read(path, volume=chosen).data[0], data[..., chosen])
     with pytest.raises(BadScan, match="no volume 3"):
@@ -167,7 +167,7 @@ def test_no_form_is_refused_unless_told(tmp_path):
     image = nib.Nifti1Image(voxels(), None)
     image.header.set_zooms((2, 3, 4))
     nib.save(image, tmp_path / "a.nii")
-    with pytest.raises(BadScan, match="no geometry.*sform and qform"):
+    with pytest.raises(BadScan, match=r"no geometry.*sform and qform"):
         nifti.read(tmp_path / "a.nii")
     volume = nifti.read(tmp_path / "a.nii", missing_form=MissingForm.SPACING)
     assert volume.geometry.spacing_mm == (2, 3, 4)
@@ -227,7 +227,7 @@ def test_truncated_file_is_refused(tmp_path, name, share):
     path = save(tmp_path / name, data)
     content = path.read_bytes()
     path.write_bytes(content[: max(1, int(len(content) * share))])
-    with pytest.raises(BadScan, match="truncated|not a NIfTI"):
+    with pytest.raises(BadScan, match=r"truncated|not a NIfTI"):
         nifti.read(path)
 
 
@@ -268,7 +268,7 @@ def test_absurd_dimensions_are_refused_before_memory_is_taken(tmp_path, dim, pac
     path = patch(save(tmp_path / "a.nii", voxels()), 42, "<hhh", *dim)
     if packed:
         path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(BadScan, match="truncated|dimensions"):
+    with pytest.raises(BadScan, match=r"truncated|dimensions"):
         nifti.read(path)
 
 
