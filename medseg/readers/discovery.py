@@ -1,0 +1,298 @@
+"""Which scans lie in a folder, a file or an archive?  Nothing found disappears without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from medseg.errors import BadScan, NotAVolume
+from medseg.geometry import Geometry
+from medseg.readers import archive, dicom, formats
+from medseg.readers.case_names import name_cases
+from medseg.readers.dicom_header import FileHeader, hashed
+from medseg.readers.dicom_look import look_at, look_into
+from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding, findings
+from medseg.readers.index import HeaderIndex, index_path
+from medseg.readers.selection import Selection
+from medseg.readers.sources import Source, Unreadable, files_under
+from medseg.volume import Volume
+
+#: Files looked at before the index is told and progress is shown.
+_CHUNK = 512
+#: Threads: they overlap the waiting for disks and networks.
+_THREADS = 4
+
+
+class Progress(Protocol):
+    """What is called while files are looked at."""
+
+    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
+        """So many of so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoundScan:
+    """One series or image file that was found, usable or not.
+
+    Attributes:
+        case: a name for output files: for DICOM a hash that tells nothing.
+        source: where it lies, relative to what the user named.
+        status: ``usable``, ``skipped`` or ``refused``.
+        reason: why it is not usable, or empty.
+        warnings: what is accepted but should be told.
+        modality: as the headers say, or empty.
+        geometry: the grid, or ``None`` where it is unknown before reading.
+        files: how many it consists of.
+        volumes: how many volumes there are to choose from.
+        volume: the chosen one, or ``None``.
+        path: what can be read again: the file, or the folder or archive it was found in.
+        finding: the DICOM series behind it, or ``None``.
+    """
+
+    case: str
+    source: str
+    status: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    modality: str = ""
+    geometry: Geometry | None = None
+    files: int = 1
+    volumes: int = 1
+    volume: int | None = None
+    path: Path = field(default=Path())
+    finding: Finding | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Voxels along each axis, where known."""
+        return None if self.geometry is None else self.geometry.shape
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Voxel spacing, where known."""
+        return None if self.geometry is None else self.geometry.spacing_mm
+
+    def is_series(self, name: str) -> bool:
+        """Whether a SeriesInstanceUID or a case names this scan."""
+        if name == self.case:
+            return True
+        return self.finding is not None and self.finding.files[0].series == hashed(name)
+
+    def describe(self) -> str:
+        """One short phrase for messages."""
+        grid = "" if self.geometry is None else self.geometry.describe()
+        return ", ".join(part for part in (self.modality, grid) if part) or self.source
+
+    def read(self) -> Volume:
+        """The scan itself.
+
+        Raises:
+            BadScan: it is damaged or ambiguous after all.
+            NotAVolume: it is no volume.
+        """
+        if self.status == SKIPPED:
+            raise NotAVolume(self.reason, path=self.source)
+        if self.status == REFUSED:
+            raise BadScan(self.reason, path=self.source)
+        if self.finding is None:
+            scan = formats.read(self.path, volume=self.volume)
+        else:
+            candidate, number = dicom.choose(self.finding, self.source, self.volume)
+            scan = dicom.read_candidate(candidate, self.finding, self.source, number=number)
+        origin = replace(scan.origin, case=self.case, warnings=tuple(dict.fromkeys(
+            (*self.warnings, *scan.origin.warnings))))
+        return replace(scan, origin=origin)
+
+
+def discover(
+    root: str | Path, *, selection: Selection | None = None, progress: Progress | None = None,
+    index: Path | None = None,
+) -> list[FoundScan]:
+    """Every scan under a folder, in a file, or in a zip or tar archive, from headers alone.
+
+    Args:
+        root: a folder (searched recursively), a file, or an archive.
+        selection: which scans and volumes are wanted; the others come as skipped.
+        progress: called with the number of files looked at.
+        index: where to remember headers, so that a second look is cheap; by default in the
+            user's cache folder.
+
+    Raises:
+        BadScan: there is no such place.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise BadScan("no such file or folder", path=root, remedy="Check the path.")
+    seen = _look(root, HeaderIndex(index or index_path()), progress or _silent)
+    found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.refused]
+    found = _tell_damaged(found)
+    if seen.foreign:
+        found.append(_foreign(seen.foreign, root))
+    wanted = selection or Selection()
+    return name_cases([chosen for scan in found for chosen in wanted.apply(scan)])
+
+
+def _silent(done: int, total: int | None = None, **facts: object) -> None:
+    pass
+
+
+@dataclass(eq=False)
+class _Seen:
+    """What lies under a root, by what it is."""
+
+    headers: list[FileHeader] = field(default_factory=list)
+    others: list[Source] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    refused: list[FoundScan] = field(default_factory=list)
+
+
+def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
+    seen, plain = _Seen(), []
+    for entry in files_under(root):
+        if isinstance(entry, Unreadable):
+            seen.refused.append(FoundScan("", entry.name, REFUSED, entry.reason))
+        elif archive.is_archive(entry.name) or (not Path(entry.name).suffix and entry.size > 22
+                                                and archive.is_zip(Path(entry.path))):
+            _look_inside(entry, seen)
+        else:
+            plain.append(entry)
+    done = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(plain), _CHUNK):
+            chunk = plain[start:start + _CHUNK]
+            known = index.known(chunk)
+            new = [source for source in chunk if source not in known]
+            learned = list(zip(new, pool.map(look_at, new), strict=True))
+            index.learn(learned)
+            for source, header in [*known.items(), *learned]:
+                _sort_in(source, header, seen)
+            done += len(chunk)
+            progress(done, len(plain), files=done)
+    index.close()
+    return seen
+
+
+def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
+    if header is not None:
+        seen.headers.append(header)
+    elif source.member:
+        seen.foreign.append(source.name)
+    elif formats.is_other_image(Path(source.path)):
+        seen.others.append(source)
+    elif not formats.is_companion(Path(source.path)):
+        seen.foreign.append(source.name)
+
+
+def _look_inside(packed: Source, seen: _Seen) -> None:
+    """The files of an archive, one after the other; they stay inside."""
+    try:
+        for member in archive.members(Path(packed.path)):
+            name = f"{packed.name}/{member.name}"
+            if isinstance(member, archive.Unsafe):
+                seen.refused.append(FoundScan("", f"{packed.name}/…", SKIPPED, (
+                    f"{member.reason}: refused to read it")))
+                continue
+            source = Source(packed.path, member.name, member.size, packed.changed_ns, name)
+            header = look_into(member.stream, source)
+            if header is None and formats.claims(name):
+                seen.refused.append(FoundScan("", name, REFUSED, (
+                    "an image file inside an archive: unpack the archive first")))
+            else:
+                _sort_in(source, header, seen)
+    except BadScan as error:
+        seen.headers[:] = [h for h in seen.headers if h.source.path != packed.path]
+        seen.refused.append(FoundScan("", packed.name, REFUSED, str(error)))
+
+
+def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
+    """DICOM files grouped into series; without a UID, the files of a folder count as one."""
+    series: dict[tuple[str, str, str], list[FileHeader]] = {}
+    for header in headers:
+        key = (header.study, header.series, "") if header.series else (
+            "", "", header.source.folder if header.frames else header.source.name)
+        series.setdefault(key, []).append(header)
+    found = []
+    for files in series.values():
+        files.sort(key=lambda header: header.source.name)
+        name = _common_folder([file.source for file in files], root)
+        for finding in findings(files, name):
+            where = _common_folder([file.source for file in finding.files], root)
+            found.append(_found(finding, where, root))
+    return found
+
+
+def _found(finding: Finding, name: str, root: Path) -> FoundScan:
+    first = finding.files[0]
+    single = finding.candidates[0] if len(finding.candidates) == 1 else None
+    warnings = dicom.notes(finding.files)
+    if not first.series and first.frames and len(finding.files) > 1:
+        warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
+    return FoundScan(
+        case=dicom.case_of(first, single, 0), source=name, status=finding.status,
+        reason=finding.reason, modality=first.modality, files=len(finding.files),
+        warnings=warnings + (single.warnings if single else ()),
+        geometry=single.geometry if single else None,
+        volumes=max(1, len(finding.candidates)), path=root, finding=finding,
+    )
+
+
+def _common_folder(sources: Sequence[Source], root: Path) -> str:
+    """The name of the only file, else of the folder that all files share."""
+    if len(sources) == 1:
+        return sources[0].name
+    parts = [source.folder.split("/") if source.folder else [] for source in sources]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return "/".join(shared) or "."
+
+
+def _image_files(sources: Sequence[Source]) -> list[FoundScan]:
+    """Image files of other formats, by what their headers promise."""
+    found = []
+    for source in sources:
+        path = Path(source.path)
+        if formats.is_companion(path):
+            continue
+        seen = formats.glimpse(path)
+        status = REFUSED if seen.problem else SKIPPED if seen.skip else USABLE
+        reason = seen.problem or seen.skip
+        if seen.volumes > 1 and not reason:
+            status, reason = REFUSED, (
+                f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose one with "
+                f"--volume 0 … {seen.volumes - 1}, or --volume all")
+        found.append(FoundScan(formats.stem(source.name), source.name, status, reason, path=path,
+                               geometry=seen.geometry, volumes=seen.volumes))
+    return found
+
+
+def _tell_damaged(found: list[FoundScan]) -> list[FoundScan]:
+    """Warn of damaged files that name no series: a neighbour may lack a slice."""
+    lost: dict[str, list[str]] = {}
+    for scan in found:
+        if scan.finding and scan.status == REFUSED and not scan.finding.files[0].series:
+            for file in scan.finding.files:
+                lost.setdefault(file.source.folder, []).append(file.source.name)
+    if not lost:
+        return found
+    told = []
+    for scan in found:
+        files = scan.finding.files if scan.finding and scan.status == USABLE else ()
+        near = [name for folder in {file.source.folder for file in files}
+                for name in lost.get(folder, [])]
+        told.append(scan if not near else replace(scan, warnings=(
+            *scan.warnings, f"{len(near)} damaged DICOM files in the same folder may belong to "
+            f"this series (first: {near[0]})")))
+    return told
+
+
+def _foreign(names: list[str], root: Path) -> FoundScan:
+    first = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
+    return FoundScan("", ".", SKIPPED, f"not DICOM or another scan: {len(names)} foreign files "
+                     f"ignored ({first})", files=len(names), path=root)
+

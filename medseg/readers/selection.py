@@ -1,0 +1,92 @@
+"""Which of the scans found are wanted, and which volume of those that hold several?"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from medseg.readers import dicom
+from medseg.readers.dicom_identity import description_of
+from medseg.readers.dicom_series import SKIPPED, USABLE
+
+if TYPE_CHECKING:
+    from medseg.readers.discovery import FoundScan
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted; ``None`` wants all.
+
+    Attributes:
+        modality: ``CT``, ``MR`` …; scans whose format tells no modality stay.
+        description: a pattern such as ``*T1*`` on the series description, case ignored.
+        min_slices: along the axis of slices.
+        orientation: the plane of the slices: ``axial``, ``coronal`` or ``sagittal``.
+        volume: which volume, from 0, of scans that hold several; ``"all"`` for each of them.
+    """
+
+    modality: str | None = None
+    description: str | None = None
+    min_slices: int | None = None
+    orientation: str | None = None
+    volume: int | str | None = None
+
+    def apply(self, scan: FoundScan) -> Iterable[FoundScan]:
+        """The scan, its volumes, or the scan as skipped."""
+        for chosen in self._volumes(scan):
+            reason = self._unwanted(chosen) if chosen.status == USABLE else ""
+            yield replace(chosen, status=SKIPPED, reason=f"not selected: {reason}") if (
+                reason) else chosen
+
+    def _volumes(self, scan: FoundScan) -> list[FoundScan]:
+        if self.volume is None or scan.volumes < 2:
+            return [scan]
+        if self.volume == "all":
+            return [pick(scan, number) for number in range(scan.volumes)]
+        return [pick(scan, int(self.volume))]
+
+    def _unwanted(self, scan: FoundScan) -> str:
+        """Why a usable scan is not wanted, or empty."""
+        if self.modality and scan.modality and scan.modality != self.modality.upper():
+            return f"modality {scan.modality}, not {self.modality.upper()}"
+        if self.description and scan.finding is not None:
+            told = description_of(scan.finding.files[0])
+            if not fnmatch.fnmatch(told.casefold(), self.description.casefold()):
+                return "its description does not match the pattern"
+        if scan.geometry is None:
+            return ""
+        if self.min_slices and scan.geometry.shape[2] < self.min_slices:
+            return f"{scan.geometry.shape[2]} slices, fewer than {self.min_slices}"
+        if self.orientation and plane_of(scan) != self.orientation.lower():
+            return f"{plane_of(scan)} slices, not {self.orientation.lower()}"
+        return ""
+
+
+def plane_of(scan: FoundScan) -> str:
+    """The plane of the slices: the world axis that the third array axis follows most."""
+    if scan.geometry is None:
+        return ""
+    letter = scan.geometry.orientation[2]
+    return {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}.get(letter, "axial")
+
+
+def pick(scan: FoundScan, number: int) -> FoundScan:
+    """One volume of a scan that holds several; refused where there is no such volume."""
+    if not 0 <= number < scan.volumes:
+        return replace(scan, status="refused", reason=(
+            f"there is no volume {number}: it holds {scan.volumes}"))
+    if scan.finding is None:
+        return replace(scan, status=USABLE, reason="", volume=number,
+                       case=f"{scan.case}_{number}")
+    candidate = scan.finding.candidates[number]
+    case = dicom.case_of(scan.finding.files[0], candidate, number)
+    if candidate.problem:
+        return replace(scan, case=case, status="refused", reason=candidate.problem, volume=number)
+    chosen = f"volume {number} of {scan.volumes}" + (
+        f" ({candidate.label})" if candidate.label else "")
+    return replace(
+        scan, case=case, status=USABLE, reason="", volume=number, geometry=candidate.geometry,
+        files=len({plane.file.source for plane in candidate.planes}),
+        warnings=(*scan.warnings, chosen, *candidate.warnings))

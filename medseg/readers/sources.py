@@ -1,0 +1,147 @@
+"""Where do a file's bytes come from: a folder, or an archive that stays packed?
+
+Archives are never unpacked to disk, so no name inside one can lead anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from medseg.errors import BadScan
+from medseg.readers import archive
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, on disk or inside a zip or tar archive.
+
+    Attributes:
+        path: the file, or the archive that holds it.
+        member: its name inside the archive, or empty.
+        size: in bytes.
+        changed_ns: when it (or its archive) last changed.
+        name: what to call it in messages: relative to what the user named.
+    """
+
+    path: str
+    member: str = ""
+    size: int = 0
+    changed_ns: int = 0
+    name: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The folder of `name`, empty at the top."""
+        folder = str(PurePosixPath(self.name).parent)
+        return "" if folder == "." else folder
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file or folder that the system does not let us see."""
+
+    name: str
+    reason: str
+
+
+def file_source(path: Path, name: str | None = None) -> Source:
+    """One file on disk.
+
+    Raises:
+        BadScan: there is none, or it cannot be looked at.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadScan("cannot be read", path=path, found=error.strerror,
+                      remedy="Check the path.") from None
+    return Source(str(path), "", status.st_size, status.st_mtime_ns, name or path.name)
+
+
+def files_under(root: Path) -> Iterator[Source | Unreadable]:
+    """Every regular file under a folder, or the file itself, in the order of their names.
+
+    Links are followed, each folder once.
+    """
+    if not root.is_dir():
+        yield file_source(root)
+        return
+    seen: set[tuple[int, int]] = set()
+    waiting = [(str(root), "")]
+    while waiting:
+        folder, name = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Unreadable(name or ".", f"the folder cannot be read: {error.strerror}")
+            continue
+        folders = []
+        for entry in entries:
+            below = f"{name}/{entry.name}" if name else entry.name
+            try:
+                if entry.is_dir():
+                    folders.append((entry.path, below))
+                    continue
+                status = entry.stat()
+            except OSError as error:
+                yield Unreadable(below, f"cannot be read: {error.strerror}")
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield Source(entry.path, "", status.st_size, status.st_mtime_ns, below)
+        waiting.extend(reversed(folders))
+
+
+def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:
+    """Every source with its open stream, valid until the next is asked for.
+
+    Files on disk come in the order given; those of one archive together, in the archive's order,
+    so that it is gone through once.
+
+    Raises:
+        BadScan: a file or archive cannot be read.
+    """
+    packed: dict[str, dict[str, Source]] = {}
+    for source in sources:
+        if source.member:
+            packed.setdefault(source.path, {})[source.member] = source
+        else:
+            with _opened(source) as stream:
+                yield source, stream
+    for path, members in packed.items():
+        first = next(iter(members.values()))
+        _refuse_if_changed(first)
+        for name, stream in archive.open_members(Path(path), set(members)):
+            yield members[name], stream
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[IO[bytes]]:
+    _refuse_if_changed(source)
+    try:
+        stream = open(source.path, "rb", buffering=0)  # noqa: PTH123, SIM115
+    except OSError as error:
+        raise BadScan("cannot be read", path=source.name, found=error.strerror) from None
+    with stream:
+        yield stream
+
+
+def _refuse_if_changed(source: Source) -> None:
+    try:
+        status = os.stat(source.path)  # noqa: PTH116
+    except OSError as error:
+        raise BadScan("cannot be read", path=source.name, found=error.strerror) from None
+    if status.st_mtime_ns != source.changed_ns or (
+            not source.member and status.st_size != source.size):
+        raise BadScan("the file has changed since it was looked at", path=source.name,
+                      remedy="Run again.")
