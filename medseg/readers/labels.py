@@ -52,8 +52,10 @@ def whole_numbers(
     if data.dtype.kind == "f" or scaled:
         values = data.astype(np.float64) * slope + intercept
         # A 16-bit file scaled by a float32 slope misses its whole numbers by a little.
-        _refuse(values, ~(np.abs(values - np.rint(values)) <= (0.01 if scaled else 0)), path,
-                "voxels that are no whole numbers", "integers; is this a scan or a probability?")
+        with np.errstate(invalid="ignore"):
+            whole = np.abs(values - np.rint(values)) <= (0.01 if scaled else 0)
+        _refuse(values, ~whole, path, "voxels that are no whole numbers",
+                "integers; is this a scan or a probability?")
         data = np.rint(values)
     if data.min() < 0:
         _refuse(data, data < 0, path, "negative voxels", "0 for background, labels from 1 up")
