@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import medseg
-from medseg.cli import doctor
+from medseg.cli import convert, demo, doctor, evaluate, networks, segment, status, train
 from medseg.cli.console import foreseen_errors_told
 
 
@@ -38,7 +38,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(doctor.doctor)
+#: In the order in which one needs them.
+VERBS = (
+    demo.demo,
+    convert.convert,
+    train.train,
+    segment.segment,
+    status.status,
+    evaluate.evaluate,
+    networks.networks,
+    doctor.doctor,
+)
+for verb in VERBS:
+    app.command()(verb)
 
 
 def _show_version(wanted: bool) -> None:
