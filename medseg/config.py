@@ -253,9 +253,9 @@ class EvaluateConfig(Options):
 OptionsModel = TypeVar("OptionsModel", bound=BaseModel)
 
 
-def validate(model: type[OptionsModel], values: Mapping[str, Any], *, path: str | None = None) -> (
-    OptionsModel
-):
+def validate(
+    model: type[OptionsModel], values: Mapping[str, Any], *, path: str | None = None
+) -> OptionsModel:
     """Build an options model from plain values.
 
     Raises:
@@ -268,13 +268,18 @@ def validate(model: type[OptionsModel], values: Mapping[str, Any], *, path: str 
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise BadConfig(
-                f"unknown key {key!r}", path=path,
+                f"unknown key {key!r}",
+                path=path,
                 expected=f"one of {', '.join(_keys_beside(model, first['loc']))}",
                 remedy="Check the spelling; nothing is ignored silently.",
             ) from None
         shown = first.get("input")
-        raise BadConfig(f"{key or 'config'}: {first['msg']}", path=path,
-                        found=repr(shown)[:120], remedy="Correct the value.") from None
+        raise BadConfig(
+            f"{key or 'config'}: {first['msg']}",
+            path=path,
+            found=repr(shown)[:120],
+            remedy="Correct the value.",
+        ) from None
 
 
 def _keys_beside(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -304,8 +309,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else "the file"
-        raise BadConfig(f"{where} is not YAML", path=path,
-                        found=getattr(error, "problem", None) or "unreadable text") from None
+        raise BadConfig(
+            f"{where} is not YAML",
+            path=path,
+            found=getattr(error, "problem", None) or "unreadable text",
+        ) from None
     if not isinstance(content, dict):
         raise BadConfig("not a mapping of keys to values", path=path, found=type(content).__name__)
     return content
@@ -321,8 +329,11 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise BadConfig("not an assignment", found=repr(assignment),
-                            expected="key=value, for example training.minutes=30")
+            raise BadConfig(
+                "not an assignment",
+                found=repr(assignment),
+                expected="key=value, for example training.minutes=30",
+            )
         *parents, last = key.split(".")
         target = result
         for parent in parents:

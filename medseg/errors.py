@@ -41,8 +41,10 @@ class MedsegError(Exception):
         if self.found is not None:
             text += f"; found {self.found}"
         if self.expected is not None:
-            text += f", expected {self.expected}" if self.found is not None else (
-                f"; expected {self.expected}"
+            text += (
+                f", expected {self.expected}"
+                if self.found is not None
+                else (f"; expected {self.expected}")
             )
         if self.remedy:
             text = text.rstrip(".") + f". {self.remedy}"
@@ -54,9 +56,9 @@ class MedsegError(Exception):
         return _rebuild, (type(self), state)
 
 
-def _rebuild(kind: type[MedsegError], state: tuple[str, str | None, object, object, str | None]) -> (
-    MedsegError
-):
+def _rebuild(
+    kind: type[MedsegError], state: tuple[str, str | None, object, object, str | None]
+) -> MedsegError:
     problem, path, found, expected, remedy = state
     return kind(problem, path=path, found=found, expected=expected, remedy=remedy)
 

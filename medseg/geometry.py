@@ -57,8 +57,9 @@ class Geometry:
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         volume = abs(np.linalg.det(affine[:3, :3]))
         if lengths.min() == 0 or volume < 1e-6 * lengths.prod():
-            raise BadGeometry("the affine is singular: its axes do not span space",
-                              found=affine[:3, :3].tolist())
+            raise BadGeometry(
+                "the affine is singular: its axes do not span space", found=affine[:3, :3].tolist()
+            )
         affine.flags.writeable = False
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -177,7 +178,11 @@ class AxisMap:
         """Whether target voxels are source voxels, in order or reversed, none invented."""
         last = self.start + self.step * (self.size - 1)
         whole = abs(self.start - round(self.start)) < 1e-6 and abs(abs(self.step) - 1) < 1e-6
-        return whole and -0.5 < min(self.start, last) and max(self.start, last) < self.source_size - 0.5
+        return (
+            whole
+            and min(self.start, last) > -0.5
+            and max(self.start, last) < self.source_size - 0.5
+        )
 
     def source_index(self) -> NDArray[np.float64]:
         """(size,) fractional source index of every target voxel centre."""
@@ -208,8 +213,13 @@ def grid_map(source: Geometry, target: Geometry) -> GridMap:
                 expected=f"a grid along the axes of {source.describe()}",
             )
         maps.append(
-            AxisMap(feeding, source.shape[feeding], target.shape[axis],
-                    float(to_source[feeding, 3]), float(to_source[feeding, axis]))
+            AxisMap(
+                feeding,
+                source.shape[feeding],
+                target.shape[axis],
+                float(to_source[feeding, 3]),
+                float(to_source[feeding, axis]),
+            )
         )
     if sorted(m.source_axis for m in maps) != [0, 1, 2]:
         raise GridMismatch("two axes of one grid lie along one axis of the other")
@@ -220,7 +230,9 @@ def canonical_grid(native: Geometry) -> Geometry:
     """The same voxels with axes in the order nearest to R, A, S, all growing that way."""
     axes, backwards = native.canonical_axes
     affine = np.eye(4)
-    first = np.array([native.shape[a] - 1 if b else 0 for a, b in zip(axes, backwards, strict=True)])
+    first = np.array(
+        [native.shape[a] - 1 if b else 0 for a, b in zip(axes, backwards, strict=True)]
+    )
     index = np.zeros(3)
     for position, axis in zip(first, axes, strict=True):
         index[axis] = position

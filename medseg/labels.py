@@ -82,7 +82,8 @@ class LabelTable:
         for label in labels:
             if not label.name.strip() or not 1 <= label.value <= 65535:
                 raise BadLabels(
-                    "a label needs a name and a value", found=f"{label.name!r}: {label.value}",
+                    "a label needs a name and a value",
+                    found=f"{label.name!r}: {label.value}",
                     expected="a name and an integer from 1 to 65535",
                 )
         known = {label.value for label in labels}
@@ -91,8 +92,11 @@ class LabelTable:
         for region in self.regions:
             unknown = sorted(set(region.values) - known)
             if unknown or not region.values:
-                raise BadLabels(f"region {region.name!r} is made of labels that do not exist",
-                                found=unknown, expected=sorted(known))
+                raise BadLabels(
+                    f"region {region.name!r} is made of labels that do not exist",
+                    found=unknown,
+                    expected=sorted(known),
+                )
         for name in _flat(self.mirror_pairs):
             self.value_of(name)
 
@@ -128,7 +132,8 @@ class LabelTable:
             own = sorted(set(region.values) - later)
             if len(own) != 1:
                 raise BadLabels(
-                    f"region {region.name!r} must paint one label of its own", found=own,
+                    f"region {region.name!r} must paint one label of its own",
+                    found=own,
                     expected="one label that no later region holds",
                     remedy="List the regions from the widest to the innermost.",
                 )
@@ -183,8 +188,11 @@ class LabelTable:
 
     def _twin(self, label: Label) -> Label | None:
         stem = _without_side(label.name)
-        twins = [other for other in self.labels
-                 if other.side not in (Side.NONE, label.side) and _without_side(other.name) == stem]
+        twins = [
+            other
+            for other in self.labels
+            if other.side not in (Side.NONE, label.side) and _without_side(other.name) == stem
+        ]
         return twins[0] if len(twins) == 1 else None
 
     @staticmethod
@@ -201,8 +209,11 @@ class LabelTable:
         unknown = sorted({int(value) for value in np.unique(values)} - known)
         if unknown:
             raise BadLabels(
-                "the mask holds values that no label names", path=path, found=unknown[:10],
-                expected=sorted(known), remedy="Name them under labels, or remap them in the card.",
+                "the mask holds values that no label names",
+                path=path,
+                found=unknown[:10],
+                expected=sorted(known),
+                remedy="Name them under labels, or remap them in the card.",
             )
 
     @classmethod
@@ -214,16 +225,27 @@ class LabelTable:
         """
         entries = card.get("labels")
         if not isinstance(entries, Mapping):
-            raise BadLabels("labels must map names to values", found=entries,
-                            expected="for example {liver: 1, spleen: 2}")
-        entries = {name: entry for name, entry in entries.items() if not _is_background(name, entry)}
-        labels = [_label(str(name), entry, position) for position, (name, entry) in enumerate(
-            entries.items())]
-        regions = tuple(Region(str(name), tuple(_integer(v, name) for v in values))
-                        for name, values in (card.get("regions") or {}).items())
+            raise BadLabels(
+                "labels must map names to values",
+                found=entries,
+                expected="for example {liver: 1, spleen: 2}",
+            )
+        entries = {
+            name: entry for name, entry in entries.items() if not _is_background(name, entry)
+        }
+        labels = [
+            _label(str(name), entry, position)
+            for position, (name, entry) in enumerate(entries.items())
+        ]
+        regions = tuple(
+            Region(str(name), tuple(_integer(v, name) for v in values))
+            for name, values in (card.get("regions") or {}).items()
+        )
         pairs = tuple((str(a), str(b)) for a, b in card.get("mirror_pairs") or ())
         ignore = card.get("ignore")
-        return cls(tuple(labels), None if ignore is None else _integer(ignore, "ignore"), regions, pairs)
+        return cls(
+            tuple(labels), None if ignore is None else _integer(ignore, "ignore"), regions, pairs
+        )
 
     def to_card(self) -> dict[str, Any]:
         """The long form that :meth:`from_card` reads back, plain YAML values."""
@@ -253,20 +275,28 @@ def _label(name: str, entry: Any, position: int) -> Label:
         entry = {"value": entry}
     unknown = sorted(set(entry) - {"value", "colour", "code", "side"})
     if unknown or "value" not in entry:
-        raise BadLabels(f"label {name!r} is not described as expected", found=dict(entry),
-                        expected="{value: 1, colour: '#dd8265', code: [SCT, …], side: left}")
+        raise BadLabels(
+            f"label {name!r} is not described as expected",
+            found=dict(entry),
+            expected="{value: 1, colour: '#dd8265', code: [SCT, …], side: left}",
+        )
     colour = str(entry.get("colour") or _default_colour(position))
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
         raise BadLabels(f"label {name!r} has no readable colour", found=colour, expected="#rrggbb")
     code = entry.get("code")
     if code is not None and (len(code) != 3 or not all(str(part) for part in code)):
-        raise BadLabels(f"label {name!r} has an incomplete code", found=code,
-                        expected="[scheme, value, meaning]")
+        raise BadLabels(
+            f"label {name!r} has an incomplete code",
+            found=code,
+            expected="[scheme, value, meaning]",
+        )
     side = entry.get("side")
     if side is not None and side not in list(Side):
         raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
     return Label(
-        name, _integer(entry["value"], name), colour.lower(),
+        name,
+        _integer(entry["value"], name),
+        colour.lower(),
         None if code is None else (str(code[0]), str(code[1]), str(code[2])),
         Side(side) if side is not None else side_of(name),
     )

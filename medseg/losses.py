@@ -73,7 +73,9 @@ class SegmentationLoss(nn.Module):
         if self.has_regions:
             truth = self.members[:, index].movedim(0, 1).to(logits.dtype)
             probability = logits.sigmoid()
-            voxel_losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
+            voxel_losses = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(
+                1
+            )
         else:
             truth = F.one_hot(index, logits.shape[1]).movedim(-1, 1).to(logits.dtype)[:, 1:]
             log_probability = logits.log_softmax(1)
@@ -104,7 +106,9 @@ def _scored_mean(voxel_losses: Tensor, scored: Tensor) -> Tensor:
     return (voxel_losses * scored).sum() / scored.sum().clamp(min=1)
 
 
-def _tversky(tp: Tensor, fp: Tensor, fn: Tensor, *, alpha: float, beta: float, smooth: float) -> Tensor:
+def _tversky(
+    tp: Tensor, fp: Tensor, fn: Tensor, *, alpha: float, beta: float, smooth: float
+) -> Tensor:
     """1 - mean of TP / (TP + alpha FP + beta FN); Dice at alpha = beta = 0.5."""
     return 1 - ((tp + smooth) / (tp + alpha * fp + beta * fn + smooth)).mean()
 
@@ -117,8 +121,9 @@ def dice_ce(labels: LabelTable, options: DiceCEOptions) -> SegmentationLoss:
     """
     return SegmentationLoss(
         labels,
-        lambda tp, fp, fn: options.dice
-        * _tversky(tp, fp, fn, alpha=0.5, beta=0.5, smooth=options.smooth),
+        lambda tp, fp, fn: (
+            options.dice * _tversky(tp, fp, fn, alpha=0.5, beta=0.5, smooth=options.smooth)
+        ),
         lambda losses, scored: options.cross_entropy * _scored_mean(losses, scored),
     )
 
@@ -135,8 +140,9 @@ def tversky_focal(labels: LabelTable, options: TverskyFocalOptions) -> Segmentat
 
     return SegmentationLoss(
         labels,
-        lambda tp, fp, fn: _tversky(tp, fp, fn, alpha=options.alpha, beta=options.beta,
-                                    smooth=options.smooth),
+        lambda tp, fp, fn: _tversky(
+            tp, fp, fn, alpha=options.alpha, beta=options.beta, smooth=options.smooth
+        ),
         focal,
     )
 
@@ -188,8 +194,14 @@ def deep_loss(loss: nn.Module, logits: list[Tensor], classes: Tensor) -> Tensor:
     total = logits[0].new_zeros(())
     for weight, scale in zip(weights, logits, strict=True):
         size = scale.shape[2:]
-        target = classes if size == classes.shape[1:] else (
-            F.interpolate(classes[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+        target = (
+            classes
+            if size == classes.shape[1:]
+            else (
+                F.interpolate(classes[:, None].float(), size=size, mode="nearest-exact")[
+                    :, 0
+                ].long()
+            )
         )
         total = total + weight / sum(weights) * loss(scale, target)
     return total

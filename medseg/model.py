@@ -21,7 +21,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medseg import __version__
-from medseg.config import Choice, InferConfig, Options, PostprocessRule, PrepareConfig, load_yaml, validate
+from medseg.config import (
+    Choice,
+    InferConfig,
+    Options,
+    PostprocessRule,
+    PrepareConfig,
+    load_yaml,
+    validate,
+)
 from medseg.errors import BadModel, MedsegError
 from medseg.labels import LabelTable
 from medseg.networks import build_network
@@ -157,21 +165,29 @@ class Model:
         path = self.folder / _WEIGHTS / name
         content = _read(path)
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise BadModel("the weights are not the ones the card was written for", path=path,
-                           found="another checksum", remedy="Copy the model folder again.")
+            raise BadModel(
+                "the weights are not the ones the card was written for",
+                path=path,
+                found="another checksum",
+                remedy="Copy the model folder again.",
+            )
         network = self.blank_network()
         try:
             network.load_state_dict(safetensors.torch.load(content))
         except (RuntimeError, safetensors.SafetensorError) as error:
-            raise BadModel("the weights do not fit the network", path=path,
-                           found=str(error).splitlines()[0]) from None
+            raise BadModel(
+                "the weights do not fit the network", path=path, found=str(error).splitlines()[0]
+            ) from None
         return network.to(device).eval()
 
     def blank_network(self) -> nn.Module:
         """The network without its weights."""
         return build_network(
-            self.card.network.name, dims=self.dims, in_channels=len(self.card.channels),
-            out_channels=self.labels.channels, options=self.card.network.options,
+            self.card.network.name,
+            dims=self.dims,
+            in_channels=len(self.card.channels),
+            out_channels=self.labels.channels,
+            options=self.card.network.options,
         )
 
 
@@ -183,8 +199,12 @@ def load_model(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     if not (folder / CARD).is_file():
-        raise BadModel("not a model folder", path=folder, found="no model.yaml",
-                       expected="the folder RUN/model that medseg train leaves")
+        raise BadModel(
+            "not a model folder",
+            path=folder,
+            found="no model.yaml",
+            expected="the folder RUN/model that medseg train leaves",
+        )
     try:
         card = validate(ModelCard, load_yaml(folder / CARD), path=str(folder / CARD))
         labels = LabelTable.from_card(_labels_part(card.model_dump()))
@@ -194,8 +214,12 @@ def load_model(folder: str | Path) -> Model:
         raise BadModel("the card names no weights", path=folder / CARD)
     for name in card.weights:
         if Path(name).name != name or not (folder / _WEIGHTS / name).is_file():
-            raise BadModel("a weights file is missing", path=folder / _WEIGHTS, expected=name,
-                           remedy="Copy the model folder again.")
+            raise BadModel(
+                "a weights file is missing",
+                path=folder / _WEIGHTS,
+                expected=name,
+                remedy="Copy the model folder again.",
+            )
     return Model(folder, card, labels)
 
 
@@ -227,15 +251,20 @@ def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``model.yaml``, atomically."""
     plain = card.model_dump(mode="json", exclude_none=True)
     with atomic_path(folder / CARD) as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True,
-                                            default_flow_style=None), encoding="utf-8")
+        temporary.write_text(
+            yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None),
+            encoding="utf-8",
+        )
 
 
 def versions() -> dict[str, str]:
     """Versions of what shapes the numbers."""
     packages: Sequence[str] = ("torch", "monai", "numpy", "lightning")
-    return {"medseg": __version__, "python": platform.python_version(),
-            **{name: version(name) for name in packages}}
+    return {
+        "medseg": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
 
 
 def _labels_part(card: Mapping[str, Any]) -> dict[str, Any]:

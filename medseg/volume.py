@@ -89,11 +89,18 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1:] != self.geometry.shape:
-            raise BadGeometry("the array does not fit its grid", path=self.origin.path or None,
-                              found=self.data.shape, expected=("C", *self.geometry.shape))
+            raise BadGeometry(
+                "the array does not fit its grid",
+                path=self.origin.path or None,
+                found=self.data.shape,
+                expected=("C", *self.geometry.shape),
+            )
         if self.channels and len(self.channels) != self.data.shape[0]:
-            raise BadGeometry("channel names and channels differ in number",
-                              found=len(self.channels), expected=self.data.shape[0])
+            raise BadGeometry(
+                "channel names and channels differ in number",
+                found=len(self.channels),
+                expected=self.data.shape[0],
+            )
 
     def values(self) -> NDArray[np.float32]:
         """(C, X, Y, Z) real-world values as float32; a copy."""
@@ -132,11 +139,16 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         if self.data.shape != self.geometry.shape:
-            raise BadGeometry("the mask does not fit its grid", path=self.origin.path or None,
-                              found=self.data.shape, expected=self.geometry.shape)
+            raise BadGeometry(
+                "the mask does not fit its grid",
+                path=self.origin.path or None,
+                found=self.data.shape,
+                expected=self.geometry.shape,
+            )
         if self.data.dtype.kind not in "iu":
-            raise BadLabels("a mask holds integers", path=self.origin.path or None,
-                            found=self.data.dtype)
+            raise BadLabels(
+                "a mask holds integers", path=self.origin.path or None, found=self.data.dtype
+            )
 
     def named(self, labels: LabelTable) -> LabelMap:
         """The same voxels under a table that names every value.
@@ -167,7 +179,9 @@ def pixel_hash(volume: Volume) -> str:
     axes, backwards = volume.geometry.canonical_axes
     digest = hashlib.sha256()
     for channel in volume.values():
-        canonical = channel.transpose(axes)[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
+        canonical = channel.transpose(axes)[
+            tuple(slice(None, None, -1 if b else 1) for b in backwards)
+        ]
         for plane in canonical:
             digest.update(np.ascontiguousarray(plane).tobytes())
     return digest.hexdigest()

@@ -19,7 +19,9 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[key=value …]", help="Changes to it, such as training.minutes=30."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("run"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
+        "run"
+    ),
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     init: Annotated[Path | None, typer.Option(help="Model to start from.")] = None,
@@ -48,11 +50,20 @@ def train(
     begin_run(output, settings, resume=resume)
     with open_console(quiet=quiet, json=json) as console:
         run = Run(output, pick_device(device), started, cache, init)
-        model = run_training(settings, cohort, run, prepared=console.progress("preparing"),
-                             report=console.progress("training"))
+        model = run_training(
+            settings,
+            cohort,
+            run,
+            prepared=console.progress("preparing"),
+            report=console.progress("training"),
+        )
         card = model.card.provenance
-        console.say(f"trained {card.steps} steps in {card.seconds / 60:.1f} min: {model.folder}",
-                    model=str(model.folder), steps=card.steps, seconds=card.seconds,
-                    non_finite_steps=card.non_finite_steps)
+        console.say(
+            f"trained {card.steps} steps in {card.seconds / 60:.1f} min: {model.folder}",
+            model=str(model.folder),
+            steps=card.steps,
+            seconds=card.seconds,
+            non_finite_steps=card.non_finite_steps,
+        )
         if card.non_finite_steps:
             console.warn(f"{card.non_finite_steps} steps were skipped: a gradient was not finite")

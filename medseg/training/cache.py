@@ -78,12 +78,14 @@ class CachedCase:
     def centres(self) -> dict[int, NDArray[np.int32]]:
         """Class index -> (n, 3) voxels of that class; background left out."""
         names = [name for name in self._file.keys() if name.startswith("centres_")]  # noqa: SIM118
-        return {int(name.removeprefix("centres_")): self._file.get_tensor(name)
-                for name in sorted(names)}
+        return {
+            int(name.removeprefix("centres_")): self._file.get_tensor(name)
+            for name in sorted(names)
+        }
 
-    def box(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> (
-        tuple[NDArray[np.float32], NDArray[np.int64]]
-    ):
+    def box(
+        self, start: tuple[int, int, int], stop: tuple[int, int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Image (C, x, y, z) and classes (x, y, z) between two voxels; only these are read."""
         (x0, y0, z0), (x1, y1, z1) = start, stop
         image = self._file.get_slice("image")[:, x0:x1, y0:y1, z0:z1]
@@ -111,17 +113,26 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
 def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
     """A name that changes with the files, the labels and the way of preparing."""
     files = [*case.sources, *([case.label] if case.label else [])]
-    stats = [(path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
-             for path in files]
-    recipe = [_VERSION, [str(path.resolve()) for path in files], stats,
-              config.model_dump(mode="json"), cohort.labels.to_card(), sorted(cohort.remap.items())]
+    stats = [
+        (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in files
+    ]
+    recipe = [
+        _VERSION,
+        [str(path.resolve()) for path in files],
+        stats,
+        config.model_dump(mode="json"),
+        cohort.labels.to_card(),
+        sorted(cohort.remap.items()),
+    ]
     return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
 
 
 def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> CaseFacts:
     canonical = canonical_grid(prepared.native)
-    counts = {name: int((truth.data == cohort.labels.value_of(name)).sum())
-              for name in cohort.labels.names}
+    counts = {
+        name: int((truth.data == cohort.labels.value_of(name)).sum())
+        for name in cohort.labels.names
+    }
     step = max(1, prepared.image[0].numel() // _SAMPLED_VOXELS)
     sample = prepared.image.reshape(prepared.image.shape[0], -1)[:, ::step].numpy()
     low, middle, high = np.percentile(sample, [0.5, 50, 99.5], axis=1)
@@ -132,8 +143,9 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
         native_spacing_mm=canonical.spacing_mm,
         native_shape=canonical.shape,
         volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
-        intensity=tuple((float(a), float(b), float(c))
-                        for a, b, c in zip(low, middle, high, strict=True)),
+        intensity=tuple(
+            (float(a), float(b), float(c)) for a, b, c in zip(low, middle, high, strict=True)
+        ),
         pixels=prepared.pixels,
         warnings=prepared.warnings,
     )

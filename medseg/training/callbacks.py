@@ -52,7 +52,9 @@ class Schedule(L.Callback):
         self.validation_seconds = 0.0
         self._timed_from: tuple[int, float] | None = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
         """Count, time, stop."""
         del args
         task, step = _task(pl_module), trainer.global_step
@@ -85,8 +87,11 @@ class Schedule(L.Callback):
 
 def environment() -> dict[str, object]:
     """What must not change for a resumed run to follow the undisturbed one to the bit."""
-    return {"torch": torch.__version__, "threads": torch.get_num_threads(),
-            "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 class Curves(L.Callback):
@@ -115,8 +120,9 @@ class Curves(L.Callback):
             writer.writeheader()
             writer.writerows(rows)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any,
-                           *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
         """Write the mean loss of the last steps."""
         del args
         self._losses.append(float(outputs["loss"]))
@@ -153,8 +159,13 @@ class WholeScanValidation(L.Callback):
         times: how often in a run, the last at its end.
     """
 
-    def __init__(self, score: Callable[[torch.nn.Module], Mapping[str, float]], curves: Curves,
-                 schedule: Schedule, times: int) -> None:
+    def __init__(
+        self,
+        score: Callable[[torch.nn.Module], Mapping[str, float]],
+        curves: Curves,
+        schedule: Schedule,
+        times: int,
+    ) -> None:
         self.score = score
         self.curves = curves
         self.schedule = schedule
@@ -162,13 +173,20 @@ class WholeScanValidation(L.Callback):
         self.best: tuple[float, int] = (-1.0, 0)
         self.latest: float | None = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
         """Validate when it is time."""
         del args
         task, step = _task(pl_module), trainer.global_step
         first = step == task.loop.warmup - 1 and task.total_steps is None
-        due = task.total_steps is not None and self.times > 0 and (
-            step * self.times // task.total_steps != (step - 1) * self.times // task.total_steps)
+        due = (
+            task.total_steps is not None
+            and self.times > 0
+            and (
+                step * self.times // task.total_steps != (step - 1) * self.times // task.total_steps
+            )
+        )
         if not (first or due) or step == 0:
             return
         started = time.monotonic()
@@ -178,8 +196,11 @@ class WholeScanValidation(L.Callback):
         mean = sum(dice.values()) / max(1, len(dice))
         self.latest = mean
         self.best = max(self.best, (mean, step))
-        self.curves.add(step, dice=f"{mean:.5f}",
-                        detail=" ".join(f"{name}={value:.4f}" for name, value in dice.items()))
+        self.curves.add(
+            step,
+            dice=f"{mean:.5f}",
+            detail=" ".join(f"{name}={value:.4f}" for name, value in dice.items()),
+        )
 
 
 class Progress(L.Callback):
@@ -192,15 +213,18 @@ class Progress(L.Callback):
         self._worked = 0.0
         self._mark = time.monotonic()
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
         """The batch is here: what passed since the last step was waiting."""
         del trainer, pl_module, args
         now = time.monotonic()
         self._waited += now - self._mark
         self._mark = now
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any,
-                           *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any
+    ) -> None:
         """The step is over."""
         del args
         now = time.monotonic()

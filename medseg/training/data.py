@@ -37,7 +37,9 @@ class TrainingData:
     left_out: dict[str, str]
 
 
-def prepare_cohort(config: TrainConfig, cohort: Cohort, folder: Path, progress: Progress) -> TrainingData:
+def prepare_cohort(
+    config: TrainConfig, cohort: Cohort, folder: Path, progress: Progress
+) -> TrainingData:
     """Prepare every labelled train row, or find it prepared; test rows are never opened.
 
     Raises:
@@ -46,9 +48,13 @@ def prepare_cohort(config: TrainConfig, cohort: Cohort, folder: Path, progress: 
     rows = cohort.select(split="train").labelled().cases
     fold = config.training.fold
     if fold is not None and fold not in cohort.folds:
-        raise BadCohort("no train row is in the fold that should validate", path=cohort.path,
-                        found=f"fold {fold}", expected=f"one of {list(cohort.folds)}",
-                        remedy="Divide with `medseg cohort split`, or set training.fold.")
+        raise BadCohort(
+            "no train row is in the fold that should validate",
+            path=cohort.path,
+            found=f"fold {fold}",
+            expected=f"one of {list(cohort.folds)}",
+            remedy="Divide with `medseg cohort split`, or set training.fold.",
+        )
     prepared: dict[str, CachedCase] = {}
     left_out: dict[str, str] = {}
     for done, case in enumerate(rows, start=1):
@@ -61,14 +67,16 @@ def prepare_cohort(config: TrainConfig, cohort: Cohort, folder: Path, progress: 
         first, reason = next(iter(left_out.items()))
         raise BadCohort(
             f"{len(left_out)} of {len(rows)} cases cannot be used; case {first}: {reason}",
-            path=cohort.path, remedy="Mend or remove them, or set training.on_error=skip.",
+            path=cohort.path,
+            remedy="Mend or remove them, or set training.on_error=skip.",
         )
     kept = [case for case in rows if case.case in prepared]
     train = tuple(prepared[case.case] for case in kept if fold is None or case.fold != fold)
     if not train:
         raise BadCohort("no case is left to train on", path=cohort.path)
-    validation = tuple((case, prepared[case.case]) for case in kept
-                       if fold is not None and case.fold == fold)
+    validation = tuple(
+        (case, prepared[case.case]) for case in kept if fold is not None and case.fold == fold
+    )
     return TrainingData(train, validation, left_out)
 
 
@@ -106,8 +114,11 @@ class PatchData(L.LightningDataModule):
         self.cases = cases
         self.loop = loop
         self.plan = PatchPlan(
-            patch=patch, source_shape=source_shape(patch, config.augment),
-            axes=patch_axes(config, sliced), foreground=loop.foreground, batch=loop.batch,
+            patch=patch,
+            source_shape=source_shape(patch, config.augment),
+            axes=patch_axes(config, sliced),
+            foreground=loop.foreground,
+            batch=loop.batch,
             seed=loop.seed,
         )
 
@@ -118,14 +129,16 @@ class PatchData(L.LightningDataModule):
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         stream = PatchStream(self.cases, self.plan, first, rank, ranks)
         return DataLoader(
-            stream, batch_size=None, num_workers=self.loop.workers,
+            stream,
+            batch_size=None,
+            num_workers=self.loop.workers,
             persistent_workers=self.loop.workers > 0,
             multiprocessing_context="spawn" if self.loop.workers else None,
         )
 
-    def transfer_batch_to_device(self, batch: Patches, device: torch.device, dataloader_idx: int) -> (
-        Patches
-    ):
+    def transfer_batch_to_device(
+        self, batch: Patches, device: torch.device, dataloader_idx: int
+    ) -> Patches:
         """Move a batch."""
         del dataloader_idx
         return batch.to(device)

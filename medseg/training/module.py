@@ -27,8 +27,14 @@ class SegmentationTask(L.LightningModule):
             steps; the warm-up's learning rates do not depend on it.
     """
 
-    def __init__(self, network: nn.Module, loss: nn.Module, augment: Augment, loop: LoopConfig,
-                 total_steps: int | None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        augment: Augment,
+        loop: LoopConfig,
+        total_steps: int | None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
@@ -42,7 +48,8 @@ class SegmentationTask(L.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """The finest logits."""
-        return self.network(image)  # type: ignore[no-any-return]
+        logits: Tensor = self.network(image)
+        return logits
 
     def training_step(self, batch: Patches, batch_idx: int) -> Tensor:
         """Loss of an augmented batch."""
@@ -60,8 +67,10 @@ class SegmentationTask(L.LightningModule):
         """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, cosine to zero."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.loop.weight_decay},
-                  {"params": others, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.loop.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.loop.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -76,7 +85,9 @@ class SegmentationTask(L.LightningModule):
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def configure_gradient_clipping(
-        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None,
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip; where a gradient is not finite the step changes nothing and is counted."""

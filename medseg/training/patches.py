@@ -46,8 +46,14 @@ class PatchStream(IterableDataset[Patches]):
         rank, ranks: which part of every batch this process gives.
     """
 
-    def __init__(self, cases: Sequence[CachedCase], plan: PatchPlan, first_step: int = 0,
-                 rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        cases: Sequence[CachedCase],
+        plan: PatchPlan,
+        first_step: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         super().__init__()
         self.cases = list(cases)
         self.plan = plan
@@ -67,7 +73,9 @@ class PatchStream(IterableDataset[Patches]):
         """This process's part of the batch of a step."""
         per_rank = self.plan.batch // self.ranks
         first = step * self.plan.batch + self.rank * per_rank
-        drawn = [draw_patch(self.cases, self.plan, index) for index in range(first, first + per_rank)]
+        drawn = [
+            draw_patch(self.cases, self.plan, index) for index in range(first, first + per_rank)
+        ]
         images, classes, spacings = zip(*drawn, strict=True)
         return Patches(
             torch.from_numpy(np.stack(images)),
@@ -77,9 +85,9 @@ class PatchStream(IterableDataset[Patches]):
         )
 
 
-def draw_patch(cases: Sequence[CachedCase], plan: PatchPlan, index: int) -> (
-    tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
-):
+def draw_patch(
+    cases: Sequence[CachedCase], plan: PatchPlan, index: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Patch number `index` of a run: image (C, *source), classes (*source), spacing (dims,)."""
     epoch, place = divmod(index, len(cases))
     order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
@@ -105,7 +113,9 @@ def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDAr
         centre = [int(rng.integers(size)) for size in case.facts.shape]
     for size, axis in zip(plan.patch, plan.axes, strict=True):
         room, half = case.facts.shape[axis], size // 2
-        centre[axis] = min(max(centre[axis], half), room - (size - half)) if room > size else room // 2
+        centre[axis] = (
+            min(max(centre[axis], half), room - (size - half)) if room > size else room // 2
+        )
     return np.array(centre)
 
 

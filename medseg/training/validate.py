@@ -34,8 +34,9 @@ class NetworkInTraining:
         return [self.network.eval()]
 
 
-def whole_scan_dice(model: NetworkInTraining, cohort: Cohort, cases: Sequence[Case],
-                    device: torch.device) -> dict[str, float]:
+def whole_scan_dice(
+    model: NetworkInTraining, cohort: Cohort, cases: Sequence[Case], device: torch.device
+) -> dict[str, float]:
     """Mean Dice of each label over the cases where it is defined, keyed by name."""
     dice = METRICS["dice"].compute
     found: dict[str, list[float]] = {name: [] for name in model.labels.names}
@@ -44,8 +45,9 @@ def whole_scan_dice(model: NetworkInTraining, cohort: Cohort, cases: Sequence[Ca
         truth = read_truth(cohort, case, grid=volume.geometry)
         mask = segment(model, volume, device=device).labelmap
         for label in model.labels.labels:
-            value = dice(truth.data == label.value, mask.data == label.value,
-                         volume.geometry.spacing_mm)
+            value = dice(
+                truth.data == label.value, mask.data == label.value, volume.geometry.spacing_mm
+            )
             if np.isfinite(value):
                 found[label.name].append(value)
     return {name: float(np.mean(values)) for name, values in found.items() if values}

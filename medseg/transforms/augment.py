@@ -40,8 +40,10 @@ class Patches:
 
     def to(self, device: torch.device) -> Patches:
         """The same batch on a device."""
-        move = [t.to(device, non_blocking=True) for t in
-                (self.image, self.classes, self.spacing_mm, self.index)]
+        move = [
+            t.to(device, non_blocking=True)
+            for t in (self.image, self.classes, self.spacing_mm, self.index)
+        ]
         return Patches(*move)
 
 
@@ -65,7 +67,9 @@ def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]
 def allowed_mirrors(config: AugmentConfig, labels: LabelTable) -> tuple[int, ...]:
     """Working axes that may be mirrored: left-right only where sides can be swapped with it."""
     pairing = labels.mirror_pairing()
-    return tuple(axis for axis in sorted(set(config.mirror_axes)) if axis != 0 or pairing is not None)
+    return tuple(
+        axis for axis in sorted(set(config.mirror_axes)) if axis != 0 or pairing is not None
+    )
 
 
 class Augment:
@@ -79,8 +83,14 @@ class Augment:
         seed: of the whole run.
     """
 
-    def __init__(self, config: AugmentConfig, patch: Sequence[int], axes: Sequence[int],
-                 labels: LabelTable, seed: int) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        patch: Sequence[int],
+        axes: Sequence[int],
+        labels: LabelTable,
+        seed: int,
+    ) -> None:
         self.config = config
         self.patch = tuple(patch)
         self.seed = seed
@@ -93,12 +103,17 @@ class Augment:
         """Deform, crop and change intensities of a batch."""
         device = patches.image.device
         generators = [_generator(self.seed, int(i), device) for i in patches.index]
-        draws = [_Draws.take(self, np.random.default_rng([self.seed, int(i), 1]))
-                 for i in patches.index]
-        grid = torch.stack([
-            self._sampling_grid(draw, generator, spacing, patches.image.shape[2:])
-            for draw, generator, spacing in zip(draws, generators, patches.spacing_mm, strict=True)
-        ])
+        draws = [
+            _Draws.take(self, np.random.default_rng([self.seed, int(i), 1])) for i in patches.index
+        ]
+        grid = torch.stack(
+            [
+                self._sampling_grid(draw, generator, spacing, patches.image.shape[2:])
+                for draw, generator, spacing in zip(
+                    draws, generators, patches.spacing_mm, strict=True
+                )
+            ]
+        )
         image = _sample(patches.image, grid, border=True)
         classes = _sample_classes(patches.classes, grid)
         for b, draw in enumerate(draws):
@@ -107,20 +122,25 @@ class Augment:
             image[b] = _change_intensity(image[b], draw, generators[b], self.config)
         return Patches(image, classes, patches.spacing_mm, patches.index)
 
-    def _sampling_grid(self, draw: _Draws, generator: torch.Generator, spacing_mm: Tensor,
-                       source: Sequence[int]) -> Tensor:
+    def _sampling_grid(
+        self, draw: _Draws, generator: torch.Generator, spacing_mm: Tensor, source: Sequence[int]
+    ) -> Tensor:
         """(*patch, dims) source positions in grid_sample's units (last axis first)."""
         device, dims = spacing_mm.device, len(self.patch)
         spacing = spacing_mm.to(torch.float32)
         # voxel -> mm, turn, zoom, mirror, mm -> voxel
         turn = torch.as_tensor(draw.matrix, dtype=torch.float32, device=device)
         matrix = turn * spacing[None, :] / spacing[:, None]
-        lines = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in self.patch]
+        lines = [
+            torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in self.patch
+        ]
         offset = torch.stack(torch.meshgrid(*lines, indexing="ij"), -1) @ matrix.T
         if draw.deforms and self.config.elastic_voxels > 0:
             coarse = [max(2, round(n / self.config.elastic_every) + 1) for n in self.patch]
             field = torch.randn(1, dims, *coarse, generator=generator, device=device)
-            offset = offset + self.config.elastic_voxels * _enlarge(field, self.patch)[0].movedim(0, -1)
+            offset = offset + self.config.elastic_voxels * _enlarge(field, self.patch)[0].movedim(
+                0, -1
+            )
         halves = torch.tensor([max(n - 1, 1) / 2 for n in source], device=device)
         return (offset / halves).flip(-1)
 
@@ -140,7 +160,8 @@ class _Draws:
         config, dims = augment.config, len(augment.patch)
         deforms = bool(rng.random() < config.spatial)
         angles = np.radians(rng.uniform(-config.rotate_degrees, config.rotate_degrees, 3))
-        zoom = np.exp(rng.uniform(*np.log(config.scale), dims))
+        low, high = np.log(config.scale)
+        zoom = np.exp(rng.uniform(low, high, dims))
         coins = rng.random(dims)
         flips = tuple(-1 if i in augment.mirrors and coins[i] < 0.5 else 1 for i in range(dims))
         matrix = np.diag(np.array(flips, dtype=float))
@@ -199,7 +220,8 @@ def _sample_classes(classes: Tensor, grid: Tensor) -> Tensor:
     for start in range(0, len(present), _CHANNELS_AT_ONCE):
         chosen = torch.tensor(present[start : start + _CHANNELS_AT_ONCE], device=classes.device)
         shares = _sample(
-            (classes[:, None] == chosen.view(1, -1, *[1] * (classes.ndim - 1))).float(), grid,
+            (classes[:, None] == chosen.view(1, -1, *[1] * (classes.ndim - 1))).float(),
+            grid,
             border=False,
         )
         top, which = shares.max(1)
@@ -209,8 +231,9 @@ def _sample_classes(classes: Tensor, grid: Tensor) -> Tensor:
     return result
 
 
-def _change_intensity(image: Tensor, draw: _Draws, generator: torch.Generator,
-                      config: AugmentConfig) -> Tensor:
+def _change_intensity(
+    image: Tensor, draw: _Draws, generator: torch.Generator, config: AugmentConfig
+) -> Tensor:
     """One patch (C, *spatial); ranges follow doi:10.1038/s41592-020-01008-z where it gives them."""
     del config
     happens, amount = draw.chances, draw.amounts
@@ -221,15 +244,20 @@ def _change_intensity(image: Tensor, draw: _Draws, generator: torch.Generator,
     if happens["blur"]:
         image = _blur(image, 0.4 + 0.7 * amount["blur"])
     if happens["bias"]:
-        coarse = torch.randn(1, 1, *[3] * (image.ndim - 1), generator=generator, device=image.device)
+        coarse = torch.randn(
+            1, 1, *[3] * (image.ndim - 1), generator=generator, device=image.device
+        )
         low = image.min()
-        image = (image - low) * torch.exp(0.25 * amount["bias"] * _enlarge(coarse, image.shape[1:])[0]) + low
+        image = (image - low) * torch.exp(
+            0.25 * amount["bias"] * _enlarge(coarse, image.shape[1:])[0]
+        ) + low
     if happens["brightness"]:
         image = image * (0.75 + 0.5 * amount["brightness"])
     if happens["contrast"]:
         mean = image.mean()
         image = ((image - mean) * (0.65 + 0.85 * amount["contrast"]) + mean).clamp(
-            image.min(), image.max())
+            image.min(), image.max()
+        )
     if happens["low_resolution"]:
         image = _coarsen(image, 1 + amount["low_resolution"])
     if happens["gamma"]:

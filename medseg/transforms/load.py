@@ -36,14 +36,18 @@ class MedsegReader(ImageReader):
         """Read one scan; see :func:`medseg.readers.read` for what is refused."""
         single = isinstance(data, str) or not isinstance(data, Sequence)
         paths = [data] if single else list(data)
-        return read(paths[0]) if len(paths) == 1 else read_channels(paths, kwargs.get("channels", ()))
+        if len(paths) == 1:
+            return read(paths[0])
+        return read_channels(
+            paths, kwargs.get("channels") or [f"channel {n}" for n in range(len(paths))]
+        )
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
         return _measured_values(img), {**_meta(img), PIXELS: pixel_hash(img)}
 
 
-class LoadScan(LoadImage):  # type: ignore[misc]
+class LoadScan(LoadImage):
     """MONAI's ``LoadImage`` bound to :class:`MedsegReader`.
 
     Left to itself ``LoadImage`` tries other readers when one refuses, and so turns a refusal
@@ -55,7 +59,8 @@ class LoadScan(LoadImage):  # type: ignore[misc]
 
     def __call__(self, filename: Any, reader: ImageReader | None = None) -> MetaTensor:
         """(C, X, Y, Z) real-world values of one path, or of several paths as channels."""
-        return super().__call__(filename, reader=reader or MedsegReader())
+        image: MetaTensor = super().__call__(filename, reader=reader or MedsegReader())
+        return image
 
 
 def to_metatensor(volume: Volume) -> MetaTensor:

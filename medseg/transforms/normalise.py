@@ -33,8 +33,11 @@ class NormaliseChannels(Transform):
         """Normalise a copy."""
         channels = image.shape[0]
         if len(self.rules) not in (1, channels):
-            raise BadConfig("prepare.normalise does not fit the channels", found=len(self.rules),
-                            expected=f"1 rule or {channels}, one a channel")
+            raise BadConfig(
+                "prepare.normalise does not fit the channels",
+                found=len(self.rules),
+                expected=f"1 rule or {channels}, one a channel",
+            )
         rules = self.rules if len(self.rules) == channels else self.rules * channels
         parts = [_monai_rule(rule)(image[c : c + 1]) for c, rule in enumerate(rules)]
         result = torch.cat([torch.as_tensor(part) for part in parts]).float()
@@ -49,7 +52,10 @@ def _monai_rule(rule: Normalise) -> Transform:
             centre = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
             scale = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
             return ScaleIntensityRange(
-                rule.low, rule.high, (rule.low - centre) / scale, (rule.high - centre) / scale,
+                rule.low,
+                rule.high,
+                (rule.low - centre) / scale,
+                (rule.high - centre) / scale,
                 clip=True,
             )
         case NormalisePercentiles():

@@ -53,7 +53,9 @@ class ToWorkingGrid(Transform):
         native = geometry_of(image)
         target = working_grid(native, self.config.spacing_mm, alignment=self.config.alignment)
         data = resample(image.as_tensor(), native, target, kernel=self.config.resampling)
-        return MetaTensor(torch.as_tensor(data), meta={**image.meta, "affine": np.array(target.affine)})
+        return MetaTensor(
+            torch.as_tensor(data), meta={**image.meta, "affine": np.array(target.affine)}
+        )
 
 
 def prepare_steps(config: PrepareConfig) -> Compose:
@@ -76,8 +78,10 @@ def prepare_files(paths: Sequence[str | Path], config: PrepareConfig) -> Prepare
     """Read and prepare one scan (several paths are its channels)."""
     names = [str(path) for path in paths]
     image = _run(load_steps(config), names if len(names) > 1 else names[0])
-    native = Geometry(tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
-                      image.meta["original_affine"])
+    native = Geometry(
+        tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
+        image.meta["original_affine"],
+    )
     return _prepared(image, native)
 
 
@@ -87,11 +91,11 @@ def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDA
     Index 0 is background, index i the i-th label in order of value. Each class is interpolated
     and the strongest wins, so that thin structures do not fall between voxels.
     """
-    classes = np.zeros(truth.data.shape, dtype=np.int16)
-    for index, value in enumerate(labels.values, start=1):
-        classes[truth.data == value] = index
+    index_of = np.zeros(max(*labels.values, labels.ignore or 0, 0) + 1, dtype=np.int16)
+    index_of[list(labels.values)] = np.arange(1, len(labels.values) + 1)
     if labels.ignore is not None:
-        classes[truth.data == labels.ignore] = -1
+        index_of[labels.ignore] = -1
+    classes = index_of[truth.data]
     present = [int(value) for value in np.unique(classes)]
     return np.asarray(resample_labels(classes, truth.geometry, working, present), dtype=np.int16)
 
@@ -99,7 +103,7 @@ def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDA
 def _run(steps: Compose, first: Any) -> MetaTensor:
     """Run the steps; a refusal comes out as itself, not wrapped by MONAI's Compose."""
     try:
-        return steps(first)
+        image: MetaTensor = steps(first)
     except RuntimeError as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MedsegError):
@@ -107,8 +111,14 @@ def _run(steps: Compose, first: Any) -> MetaTensor:
         if cause is None:
             raise
         raise cause from None
+    return image
 
 
 def _prepared(image: MetaTensor, native: Geometry) -> Prepared:
-    return Prepared(image.as_tensor().float().contiguous(), geometry_of(image), native,
-                    tuple(image.meta[WARNINGS]), image.meta.get(PIXELS, ""))
+    return Prepared(
+        image.as_tensor().float().contiguous(),
+        geometry_of(image),
+        native,
+        tuple(image.meta[WARNINGS]),
+        image.meta.get(PIXELS, ""),
+    )
