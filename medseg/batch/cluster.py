@@ -69,7 +69,7 @@ class ClusterExecutor:
                 remedy="pip install 'medseg[cluster]'",
             ) from None
         try:
-            client = distributed.Client(self._cluster, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+            client: Client = distributed.Client(self._cluster, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError, ValueError) as error:
             raise BadConfig(
                 "no Dask scheduler answers",
@@ -77,7 +77,7 @@ class ClusterExecutor:
                 found=error,
                 remedy="Check --cluster, and that its workers run.",
             ) from None
-        self._client: Client = client
+        self._client = client
         self._client.subscribe_topic(_TOPIC, self._hear_stage)
         return self
 

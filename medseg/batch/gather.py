@@ -1,0 +1,167 @@
+"""Which cases do the arguments of a batch name?  Files, folders, archives, cards and tables."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.batch.task import State, Task, Unusable
+from medseg.errors import BadCohort
+from medseg.manifests import Case, Cohort, load_cohort, read_case
+from medseg.manifests.reading import file_of
+from medseg.readers import FoundScan, discover
+from medseg.volume import Volume
+
+CARDS = (".yaml", ".yml")
+
+Found = Task | Unusable
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class CohortScan:
+    """One case of a cohort, to be read by a worker.
+
+    Attributes:
+        cohort: with this case alone, so that it travels light.
+    """
+
+    cohort: Cohort
+
+    def read(self) -> Volume:
+        """The case's channels on one grid, with the modality that the card names."""
+        volume = read_case(self.cohort, self.cohort.cases[0])
+        modality = volume.origin.modality or self.cohort.modality
+        return replace(volume, origin=replace(volume.origin, modality=modality))
+
+
+def gather(
+    arguments: Sequence[Path],
+    *,
+    split: str | None = None,
+    root: Path | None = None,
+    progress: Progress = lambda done, total=None, **facts: None,
+) -> list[Found]:
+    """Every case under the arguments, each with a name of its own.
+
+    Args:
+        arguments: scans, folders, archives, cohort cards, tables of ``medseg convert``.
+        split: rows of cohort cards; all of them when not given.
+        root: where the files of cohort cards lie when not where the card says.
+        progress: of the search.
+
+    Raises:
+        BadScan: an argument does not exist.
+        BadCohort: a card cannot be used, or two cards name one case differently.
+    """
+    found: list[tuple[Path, Found]] = []
+    for argument in arguments:
+        if argument.suffix.lower() in CARDS:
+            cases = of_cohort(load_cohort(argument, root=root), split=split)
+        else:
+            cases = [_of_scan(scan, argument) for scan in discover(argument, progress=progress)]
+        found += [(argument, case) for case in cases]
+    return _with_unique_names(found)
+
+
+def of_cohort(cohort: Cohort, *, split: str | None = None) -> list[Found]:
+    """The cases of a cohort; one whose files are missing is refused, not the cohort."""
+    chosen = cohort.select(split=split) if split else cohort
+    return [_of_case(chosen, case) for case in chosen.cases]
+
+
+def _of_case(cohort: Cohort, case: Case) -> Found:
+    files = [file_of(path) for path in case.sources]
+    sources = ", ".join(_relative(path, cohort.root) for path in case.sources)
+    place = ", ".join(str(path.absolute()) for path in case.sources)
+    identity, size = _stamp(files)
+    missing = [path for path in files if not path.exists()]
+    if missing:
+        reason = (
+            f"no such file: {_relative(missing[0], cohort.root)}. "
+            "Check the table, or say with --root where its paths start."
+        )
+        return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
+    scan = CohortScan(cohort.with_cases((case,)))
+    return Task(case.case, sources, place, identity, size, scan)
+
+
+def _of_scan(scan: FoundScan, argument: Path) -> Found:
+    base = argument.absolute()
+    place = str(base / scan.source) if base.is_dir() else str(base)
+    if scan.finding is not None:
+        stamps = [(f.source.name, f.source.size, f.source.changed_ns) for f in scan.finding.files]
+        identity, size = _digest(stamps), sum(stamp[1] for stamp in stamps)
+    else:
+        identity, size = _stamp([scan.path] if scan.path.is_file() else [])
+    if scan.volume is not None:
+        identity = f"{identity} volume {scan.volume}"
+    name = scan.case or _safe(scan.source)
+    if scan.status != "usable":
+        return Unusable(name, scan.source, place, identity, State(scan.status), scan.reason)
+    return Task(name, scan.source, place, identity, size, scan, scan.warnings)
+
+
+def _with_unique_names(found: Sequence[tuple[Path, Found]]) -> list[Found]:
+    """One case a name: a scan given twice counts once, others take their argument's name along.
+
+    Raises:
+        BadCohort: names clash even so.
+    """
+    distinct: dict[tuple[str, str], tuple[Path, Found]] = {}
+    for argument, case in found:
+        distinct.setdefault((case.case, case.place), (argument, case))
+    uses = Counter(case.case for _, case in distinct.values())
+    named = [
+        case
+        if uses[case.case] == 1
+        else replace(case, case=_safe(f"{argument.name}_{case.source}"))
+        for argument, case in distinct.values()
+    ]
+    twice = [name for name, count in Counter(case.case for case in named).items() if count > 1]
+    if twice:
+        raise BadCohort(
+            "two scans have one name", found=twice[0], remedy="Segment them into two folders."
+        )
+    return named
+
+
+def _safe(source: str) -> str:
+    """A relative path as a file name."""
+    stem = source.removesuffix(".gz").removesuffix(".nii").replace("\\", "/").strip("/.")
+    return "_".join(part for part in stem.split("/") if part) or "unnamed"
+
+
+def _stamp(paths: Iterable[Path]) -> tuple[str, int]:
+    """Identity and size of files and of everything in folders."""
+    stamps = []
+    for path in paths:
+        for file in sorted(_files(path)):
+            status = file.stat()
+            stamps.append((file.name, status.st_size, status.st_mtime_ns))
+    return _digest(stamps), sum(stamp[1] for stamp in stamps)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [
+        Path(folder) / name
+        for folder, _, names in os.walk(path, followlinks=True)
+        for name in names
+    ]
+
+
+def _digest(stamps: Sequence[tuple[str, int, int]]) -> str:
+    return hashlib.sha256(repr(sorted(stamps)).encode()).hexdigest()[:32]
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.absolute().relative_to(root.absolute()).as_posix()
+    except ValueError:
+        return path.name

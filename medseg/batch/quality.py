@@ -1,0 +1,177 @@
+"""Which masks should a person look at first, and why?  Flags, cheap enough for every case.
+
+A flag says that something is unusual, never that the mask is wrong. Every threshold below is a
+rule of thumb, named so that it can be argued with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medseg.batch.road import Segmented
+from medseg.batch.task import Flag
+from medseg.geometry import canonical_grid
+from medseg.labels import LabelTable
+from medseg.volume import Volume
+
+#: A structure is cut where its area on a face of the scan is this share of its largest section.
+CUT_SHARE = 0.25
+#: Another component is large when it holds this share of the largest one's voxels.
+PIECE_SHARE = 0.2
+#: A volume may leave the training range by these factors.
+VOLUME_MARGIN = (0.8, 1.25)
+#: Spacing may leave the training range by this factor, either way.
+SPACING_FACTOR = 1.3
+#: A scan is blank when its range of values is below this share of the training scans'.
+BLANK_SHARE = 0.02
+#: Percentiles of intensity may differ by this share of the training scans' range. Units are
+#: arbitrary outside CT: there, only where the median lies within the range is compared.
+INTENSITY_SHARE = {"CT": 0.75}
+OTHER_INTENSITY_SHARE = 0.4
+#: Below this the network is less sure of a structure than it should be.
+CONFIDENCE = 0.7
+#: Components are counted on every second voxel beyond this size, to bound memory.
+MANY_VOXELS = 30_000_000
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What the training cohort leads one to expect of a scan and its mask.
+
+    Attributes:
+        labels: of the model.
+        modality: of the training scans, or empty.
+        spacing_mm: smallest and largest, along R, A, S; empty where unknown.
+        intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
+        volume_ranges_ml: smallest and largest of each label.
+    """
+
+    labels: LabelTable
+    modality: str = ""
+    spacing_mm: tuple[tuple[float, float], ...] = ()
+    intensity: tuple[tuple[float, float, float], ...] = ()
+    volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __call__(self, volume: Volume, result: Segmented) -> tuple[Flag, ...]:
+        """Every reason to look at this mask before believing it."""
+        return (
+            *self._input_flags(volume),
+            *self._mask_flags(result.labelmap.data),
+            *self._volume_flags(result.volumes_ml),
+            *_confidence_flags(result.confidence or {}),
+        )
+
+    def _input_flags(self, volume: Volume) -> Iterator[Flag]:
+        found = volume.origin.modality.upper()
+        wanted = self.modality.upper()
+        if found and wanted and found[:2] != wanted[:2]:
+            yield Flag("modality", "", f"modality {found}, the model was trained on {wanted}")
+        spacing = canonical_grid(volume.geometry).spacing_mm
+        for name, mm, (low, high) in zip("RAS", spacing, self.spacing_mm, strict=False):
+            if not low / SPACING_FACTOR <= mm <= high * SPACING_FACTOR:
+                yield Flag(
+                    "spacing",
+                    "",
+                    f"spacing along {name} is {mm:.3g} mm, in training {low:.3g} to {high:.3g} mm",
+                )
+        for channel, expected in enumerate(self.intensity[: volume.data.shape[0]]):
+            reason = self._unlike(_percentiles(volume, channel), expected)
+            if reason:
+                yield Flag("intensity", "", reason)
+
+    def _unlike(
+        self, found: tuple[float, float, float], expected: tuple[float, float, float]
+    ) -> str:
+        width, usual = found[2] - found[0], expected[2] - expected[0]
+        described = f"intensities {_three(found)}, in training {_three(expected)}"
+        is_ct = self.modality.upper() in INTENSITY_SHARE
+        if width <= 0 or (is_ct and width < BLANK_SHARE * usual):
+            return f"the scan is blank: {described}"
+        if usual <= 0:
+            return ""
+        if is_ct:
+            limit = INTENSITY_SHARE[self.modality.upper()] * usual
+            apart = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+            return described if apart > limit else ""
+        if found[0] < -0.1 * width and expected[0] >= 0:
+            return f"values below zero: {described}"
+        middle = (found[1] - found[0]) / width - (expected[1] - expected[0]) / usual
+        return described if abs(middle) > OTHER_INTENSITY_SHARE else ""
+
+    def _mask_flags(self, mask: NDArray[Any]) -> Iterator[Flag]:
+        boxes: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(
+            mask, max_label=max(self.labels.values)
+        )
+        if not any(boxes):
+            yield Flag("empty", "", "the mask is empty")
+            return
+        for label in self.labels.labels:
+            box = boxes[label.value - 1]
+            if box is None:
+                continue
+            part = mask[box] == label.value
+            if _is_cut(part, box, mask.shape):
+                yield Flag("cut", label.name, f"{label.name} is cut by the edge of the scan")
+            pieces = _large_pieces(part)
+            if pieces > 1:
+                yield Flag("pieces", label.name, f"{label.name} is in {pieces} large pieces")
+
+    def _volume_flags(self, volumes_ml: Mapping[str, float]) -> Iterator[Flag]:
+        for name, (low, high) in self.volume_ranges_ml.items():
+            found = volumes_ml.get(name, 0.0)
+            if not low * VOLUME_MARGIN[0] <= found <= high * VOLUME_MARGIN[1]:
+                range_text = f"{low:.3g} to {high:.3g} ml"
+                yield Flag("volume", name, f"{name} has {found:.3g} ml, in training {range_text}")
+
+
+def _confidence_flags(confidence: Mapping[str, float]) -> Iterator[Flag]:
+    for name, share in confidence.items():
+        if share < CONFIDENCE:
+            yield Flag("confidence", name, f"the network is unsure of {name} ({share:.2f})")
+
+
+def _percentiles(volume: Volume, channel: int) -> tuple[float, float, float]:
+    """0.5, 50 and 99.5 percentile of real-world values, from at most some 100,000 voxels."""
+    data = volume.data[channel]
+    step = max(1, round((data.size / 100_000) ** (1 / 3)))
+    sample = data[::step, ::step, ::step].astype(np.float64)
+    values = sample * volume.slope + volume.intercept
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 0.0, 0.0
+    low, middle, high = np.percentile(values, [0.5, 50, 99.5])
+    return float(low), float(middle), float(high)
+
+
+def _is_cut(part: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Whether the structure runs into a face of the scan with a good part of its section."""
+    for axis, (inside, size) in enumerate(zip(box, shape, strict=True)):
+        if size == 1 or (inside.start > 0 and inside.stop < size):
+            continue
+        areas = part.sum(axis=tuple(other for other in range(3) if other != axis))
+        ends = ([areas[0]] if inside.start == 0 else []) + (
+            [areas[-1]] if inside.stop == size else []
+        )
+        if max(ends) >= CUT_SHARE * areas.max():
+            return True
+    return False
+
+
+def _large_pieces(part: NDArray[np.bool_]) -> int:
+    if part.size > MANY_VOXELS:
+        part = part[::2, ::2, ::2]
+    pieces, count = ndimage.label(part, structure=np.ones((3, 3, 3)))
+    if count <= 1:
+        return int(count)
+    sizes = np.bincount(pieces.ravel())[1:]
+    return int((sizes >= PIECE_SHARE * sizes.max()).sum())
+
+
+def _three(values: tuple[float, float, float]) -> str:
+    return "/".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,223 @@
+"""How is a batch segmented into a folder, from what was found to tables beside the masks?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from medseg.batch.executors import Executor, Patience
+from medseg.batch.ledger import Entry, Ledger, Recipe, open_ledger
+from medseg.batch.lock import FolderLock
+from medseg.batch.models import ModelSegmenter, expectations, load_models
+from medseg.batch.preflight import Estimate, estimate, require_room
+from medseg.batch.resume import Check, Plan, plan_run, sweep
+from medseg.batch.road import Job
+from medseg.batch.runner import Listener, Summary, run_batch
+from medseg.batch.tables import write_cases, write_labels_card, write_run_card
+from medseg.batch.task import State, Task, Unusable
+from medseg.batch.thumbnail import thumbnail
+from medseg.errors import BadOutput
+from medseg.labels import LabelTable
+from medseg.model import Model, versions
+
+
+class OtherRecipe(StrEnum):
+    """What to do with masks in the folder that another model or other options made."""
+
+    REFUSE = "refuse"
+    REDO = "redo"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a batch needs besides its cases.
+
+    Attributes:
+        models: model folders; several are an ensemble.
+        output: made where missing.
+        device: as ``--device`` names it; ``auto`` is decided where the worker runs.
+        format: of the masks, a name from ``WRITERS``.
+        options: for inference that change masks; they are part of the recipe.
+        limits: for inference that do not (memory).
+        executor: a name from ``EXECUTORS``.
+        cluster: the scheduler's address, or a Dask cluster, for the executor of that name.
+        patience: time-outs.
+        check: how closely masks that are already there are looked at.
+        retry: settled states to try again.
+        other_recipe: what to do with masks made another way.
+    """
+
+    models: tuple[Path, ...]
+    output: Path
+    device: str = "auto"
+    format: str = "nifti"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    executor: str = "process"
+    cluster: Any = None
+    patience: Patience = field(default_factory=Patience)
+    check: Check = Check.QUICK
+    retry: frozenset[State] = frozenset()
+    other_recipe: OtherRecipe = OtherRecipe.REFUSE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """An output folder held by this process, with what is to do in it.
+
+    Attributes:
+        settings: as given.
+        models: read and checked; their weights are loaded by workers.
+        ledger: of the folder.
+        plan: cases to do, and remarks about earlier ones.
+        needs: disk, memory and time for them.
+    """
+
+    settings: Settings
+    models: Sequence[Model]
+    ledger: Ledger
+    plan: Plan
+    needs: Estimate
+
+    @property
+    def labels(self) -> LabelTable:
+        """What the masks' integers mean."""
+        return self.models[0].labels
+
+    def run(self, listener: Listener | None = None) -> Summary:
+        """Do what is planned; tables are right whenever this ends.
+
+        Raises:
+            BadOutput: there is no room, or the folder was lost on the way.
+            MedsegError: the model cannot be loaded.
+        """
+        require_room(self.needs, self.settings.output)
+        heard = listener or Listener()
+        heard = Listener(heard.progress, heard.notice, self.write_tables)
+        self._write_cards()
+        try:
+            if not self.plan.tasks:
+                return Summary(0, interrupted=False, seconds=0.0, segment_seconds=0.0)
+            with make_executor(self._job(), self.settings) as executor:
+                return run_batch(self.plan.tasks, executor, self.ledger, heard)
+        finally:
+            self.write_tables()
+
+    def entries(self) -> list[Entry]:
+        """Every case as it stands now."""
+        return self.ledger.entries()
+
+    def write_tables(self) -> None:
+        """Bring cases.csv up to date."""
+        write_cases(self.settings.output, self.entries(), self.labels)
+
+    def _job(self) -> Job:
+        chosen = self.settings
+        return Job(
+            ModelSegmenter(chosen.models, chosen.device, {**chosen.options, **chosen.limits}),
+            chosen.output.absolute(),
+            chosen.format,
+            expectations(list(self.models)),
+            thumbnail,
+        )
+
+    def _write_cards(self) -> None:
+        write_labels_card(self.settings.output, self.labels)
+        recipe = _recipe(self.settings, self.models)
+        write_run_card(
+            self.settings.output,
+            {
+                "models": [
+                    {"name": model.card.name, "sha256": checksum, "weights": model.card.weights}
+                    for model, checksum in zip(self.models, recipe.models, strict=True)
+                ],
+                "options": dict(recipe.options),
+                "executor": self.settings.executor,
+                "device": self.settings.device,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": versions(),
+                "system": platform.platform(terse=True),
+            },
+        )
+
+
+@contextmanager
+def open_batch(
+    found: Sequence[Task | Unusable],
+    settings: Settings,
+    *,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Iterator[Batch]:
+    """Hold the output folder and plan what is to do in it.
+
+    Args:
+        found: from :mod:`medseg.batch.gather`.
+        settings: models, output and the rest.
+        progress: called while masks of an earlier run are looked at.
+
+    Raises:
+        BadModel: a model cannot be used.
+        BadOutput: the folder cannot be written, or another run holds it.
+        BadConfig: the folder holds masks made another way.
+    """
+    models = load_models(settings.models)
+    _make_folder(settings.output)
+    with FolderLock(settings.output):
+        ledger = open_ledger(settings.output)
+        try:
+            recipe = _recipe(settings, models)
+            if settings.other_recipe is OtherRecipe.REDO:
+                ledger.rebind(recipe)
+            else:
+                ledger.adopt(recipe)
+            sweep(settings.output)
+            plan = plan_run(
+                found,
+                ledger,
+                settings.output,
+                check=settings.check,
+                retry=settings.retry,
+                progress=progress,
+            )
+            needs = estimate(plan.tasks, ledger.entries(), settings.output)
+            yield Batch(settings, models, ledger, plan, needs)
+        finally:
+            ledger.close()
+
+
+def make_executor(job: Job, settings: Settings) -> Executor:
+    """The executor that the settings name."""
+    if settings.executor == "cluster":
+        from medseg.batch.cluster import ClusterExecutor
+
+        return ClusterExecutor(job, settings.cluster, patience=settings.patience)
+    if settings.executor == "inline":
+        from medseg.batch.inline import InlineExecutor
+
+        return InlineExecutor(job)
+    from medseg.batch.process import ProcessExecutor
+
+    return ProcessExecutor(job, patience=settings.patience)
+
+
+def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
+    checksums = tuple(model.checksum for model in models)
+    return Recipe(checksums, {"format": settings.format, **settings.options})
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOutput(
+            "the output folder cannot be made",
+            path=folder,
+            found=error.strerror,
+            remedy="Check the path and its permissions.",
+        ) from error

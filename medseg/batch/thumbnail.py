@@ -1,0 +1,114 @@
+"""What does a case look like at a glance?  Three planes with contours, as a small JPEG.
+
+Drawn without a plotting library, in a few milliseconds, for every case of a large batch. In
+radiological convention: the patient's right, and in the sagittal plane the front, lies on the
+left of the picture; up is anterior in the axial plane and superior in the others.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medseg.geometry import canonical_grid
+from medseg.labels import LabelTable
+from medseg.volume import LabelMap, Volume
+
+#: Height of the picture, and the widest that one plane may be.
+HEIGHT, WIDEST = 144, 216
+_GAP = 4
+_QUALITY = 75
+#: CT is shown in a window that suits soft tissue, in HU.
+_CT_WINDOW = (-160.0, 240.0)
+
+#: Canonical axis cut, across (towards the left of the picture: right, front), up.
+_PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
+
+
+def thumbnail(volume: Volume, mask: LabelMap) -> bytes:
+    """A JPEG of the axial, coronal and sagittal plane through the mask, else the middle."""
+    axes, backwards = volume.geometry.canonical_axes
+    flips = tuple(slice(None, None, -1 if back else 1) for back in backwards)
+    scan = volume.data[0].transpose(axes)[flips]
+    labels = mask.data.transpose(axes)[flips]
+    spacing = canonical_grid(volume.geometry).spacing_mm
+    window = _window(scan, volume)
+    tiles = []
+    for cut, across, up in _PLANES:
+        index = _best_index(labels, cut)
+        shades = np.take(scan, index, axis=cut) * np.float32(volume.slope) + volume.intercept
+        part = np.take(labels, index, axis=cut)
+        tiles.append(_tile(shades, part, (spacing[across], spacing[up]), window, mask.labels))
+    return _joined(tiles)
+
+
+def _best_index(labels: NDArray[Any], axis: int) -> int:
+    """The plane in which the mask is largest; the middle one where it is empty."""
+    areas = (labels > 0).sum(axis=tuple(other for other in range(3) if other != axis))
+    return int(areas.argmax()) if areas.any() else labels.shape[axis] // 2
+
+
+def _window(scan: NDArray[Any], volume: Volume) -> tuple[float, float]:
+    step = max(1, round((scan.size / 50_000) ** (1 / 3)))
+    sample = scan[::step, ::step, ::step] * np.float32(volume.slope) + volume.intercept
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return 0.0, 1.0
+    low, high = np.percentile(sample, [1, 99])
+    if volume.origin.modality == "CT" or low < -500:
+        return _CT_WINDOW
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _tile(
+    shades: NDArray[Any],
+    part: NDArray[Any],
+    spacing_mm: tuple[float, float],
+    window: tuple[float, float],
+    table: LabelTable | None,
+) -> Image.Image:
+    """One plane; `shades` and `part` are (across, up)."""
+    low, high = window
+    grey = np.clip((np.nan_to_num(shades) - low) / (high - low), 0, 1) * 255
+    # rows run downwards: superior or anterior first; columns towards the patient's left or back
+    picture = Image.fromarray(grey.T[::-1, ::-1].astype(np.uint8))
+    size = _size(part.shape, spacing_mm)
+    picture = picture.resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    flat = Image.fromarray(part.T[::-1, ::-1].astype(np.int32))
+    values = np.asarray(flat.resize(size, Image.Resampling.NEAREST))
+    pixels = np.array(picture)
+    for label in table.labels if table else ():
+        pixels[_outline(values == label.value)] = _rgb(label.colour)
+    return Image.fromarray(pixels)
+
+
+def _size(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[int, int]:
+    width_mm, height_mm = shape[0] * spacing_mm[0], shape[1] * spacing_mm[1]
+    scale = min(HEIGHT / height_mm, WIDEST / width_mm)
+    return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+
+
+def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    padded = np.pad(inside, 1)
+    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.asarray(inside & ~core)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _joined(tiles: list[Image.Image]) -> bytes:
+    width = sum(tile.width for tile in tiles) + _GAP * (len(tiles) - 1)
+    whole = Image.new("RGB", (width, HEIGHT))
+    left = 0
+    for tile in tiles:
+        whole.paste(tile, (left, (HEIGHT - tile.height) // 2))
+        left += tile.width + _GAP
+    stream = io.BytesIO()
+    whole.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,262 @@
+"""``medseg segment``: scans in, masks out, thousands of them if need be, none lost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medseg.cli.console import (
+    DONE,
+    SOME_FAILED,
+    Console,
+    Device,
+    Interrupted,
+    Json,
+    Quiet,
+    duration,
+    open_console,
+    pick_device,
+)
+from medseg.errors import BadConfig
+
+if TYPE_CHECKING:
+    from medseg.batch.segmenting import Batch, Settings
+
+_GO_ON = "Every mask that was written is whole. Run the same command again to go on."
+
+
+def segment(
+    arguments: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL [MODEL …] SCAN…",
+            help="Model folders (several are an ensemble), then scans: files, folders searched "
+            "recursively, zips, cohort cards, or an edited scans.csv.",
+        ),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the masks.")],
+    split: Annotated[str | None, typer.Option(help="Rows of a cohort card: train or test.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where a card's files lie.")] = None,
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help="Of the masks: nifti, nrrd, mha or dicom-seg.")
+    ] = "nifti",
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Keep within it, such as 4GB.")
+    ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Keep within it on the GPU.")
+    ] = None,
+    all_windows: Annotated[
+        bool, typer.Option("--all-windows", help="Ask the network about empty air too.")
+    ] = False,
+    tta: Annotated[
+        str,
+        typer.Option(
+            help="Average over mirrors: model (as its card says), mirror (every axis it was "
+            "trained to mirror) or none."
+        ),
+    ] = "model",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it needs; stop.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every mask that is already there.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed and refused cases again.")
+    ] = False,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Replace masks that another model or options made.")
+    ] = False,
+    executor: Annotated[
+        str, typer.Option(help="process (isolated, with time-outs) or inline (this process).")
+    ] = "process",
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask cluster: tcp://…")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="For a small scan; large ones get more.")
+    ] = 600.0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Segment scans; run the same command again to resume.
+
+    Writes one mask a case, cases.csv, labels.yaml, run.yaml and report.html. A bad scan gets its
+    reason in cases.csv and the rest is done; the exit code is 1 then. Ctrl-C lets cases under
+    way finish.
+
+    \b
+    Examples:
+        medseg segment runs/liver/model scan.nii.gz --output masks
+        medseg segment runs/liver/model archive/ --output masks --dry-run
+        medseg segment fold0/model fold1/model cohort.yaml --split test --output masks
+        medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
+    """
+    from medseg.batch.executors import Patience
+    from medseg.batch.resume import Check
+    from medseg.batch.segmenting import OtherRecipe, Settings
+    from medseg.batch.task import State
+
+    models, scans = told_apart(arguments)
+    _require_choice("--executor", executor, ("process", "inline"))
+    _require_choice("--tta", tta, ("model", "mirror", "none"))
+    settings = Settings(
+        models=tuple(path.absolute() for path in models),
+        output=output,
+        device=device if cluster else str(pick_device(device)),
+        format=format,
+        options={"tta": tta, "all_windows": all_windows},
+        limits={"memory": size_bytes(memory), "device_memory": size_bytes(device_memory)},
+        executor="cluster" if cluster else executor,
+        cluster=cluster,
+        patience=Patience(segment_s=timeout),
+        check=Check.CHECKSUM if verify else Check.QUICK,
+        retry=frozenset({State.FAILED, State.REFUSED} if retry_failed else ()),
+        other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
+    )
+    with open_console(quiet=quiet, json=json) as console:
+        code = _segment(scans, settings, console, split=split, root=root, dry_run=dry_run)
+    raise typer.Exit(code)
+
+
+def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Model folders and scans: a model folder has a ``model.yaml``.
+
+    Raises:
+        BadConfig: there is no model, or nothing to segment.
+    """
+    models = [path for path in arguments if (path / "model.yaml").is_file()]
+    scans = [path for path in arguments if path not in models]
+    if not models:
+        raise BadConfig(
+            "no model given",
+            found=", ".join(map(str, arguments)),
+            expected="a folder with a model.yaml, such as RUN/model",
+        )
+    if not scans:
+        raise BadConfig("nothing to segment", found="models only", expected="MODEL… SCAN…")
+    return models, scans
+
+
+def size_bytes(text: str | None) -> int | None:
+    """Bytes of ``4GB``, ``500 MB`` or ``4e9``.
+
+    Raises:
+        BadConfig: the text is no size.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    try:
+        number = float(match[1]) if match else 0.0
+    except ValueError:
+        number = 0.0
+    if not match or number <= 0:
+        raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
+    return int(number * 1000 ** " kmgt".index(match[2] or " "))
+
+
+def _require_choice(option: str, found: str, choices: tuple[str, ...]) -> None:
+    if found not in choices:
+        raise BadConfig(
+            f"{option} has no such choice", found=repr(found), expected=" or ".join(choices)
+        )
+
+
+def _segment(
+    scans: list[Path],
+    settings: Settings,
+    console: Console,
+    *,
+    split: str | None,
+    root: Path | None,
+    dry_run: bool,
+) -> int:
+    from medseg.batch.gather import gather
+    from medseg.batch.segmenting import open_batch
+
+    found = gather(scans, split=split, root=root, progress=console.progress("looking for scans"))
+    with open_batch(found, settings, progress=console.progress("checking")) as batch:
+        _say_plan(batch, console)
+        if dry_run:
+            return DONE if batch.plan.tasks else _exit_code(batch)
+        interrupted = _run(batch, console)
+        _write_report(batch, console)
+        code = _exit_code(batch)
+        _say_end(batch, console)
+    if interrupted:
+        raise Interrupted(_GO_ON)
+    return code
+
+
+def _run(batch: Batch, console: Console) -> bool:
+    from medseg.batch.runner import Listener
+
+    show: Any = console.progress("segmenting")
+    listener = Listener(progress=show, notice=console.warn)
+    summary = batch.run(listener)
+    if summary.finished:
+        pace = summary.finished / max(summary.seconds, 1e-9) * 60
+        console.say(
+            f"{summary.finished} cases in {duration(summary.seconds)} ({pace:.1f} a minute)",
+            finished=summary.finished,
+            seconds=summary.seconds,
+            segment_seconds=summary.segment_seconds,
+        )
+    return summary.interrupted
+
+
+def _say_plan(batch: Batch, console: Console) -> None:
+    for remark in batch.plan.remarks:
+        console.warn(remark)
+    counts = {str(state): count for state, count in batch.ledger.count().items() if count}
+    console.say(
+        "found " + ", ".join(f"{count} {state}" for state, count in counts.items()), **counts
+    )
+    needs = batch.needs
+    if not needs.cases:
+        return
+    time = f"about {duration(needs.seconds)}" if needs.seconds else "known after the first cases"
+    console.say(
+        f"{needs.cases} cases to do: disk {needs.disk_bytes / 1e9:.2f} GB of "
+        f"{needs.disk_free / 1e9:.0f} GB free, memory for scans {needs.scans_bytes / 1e9:.2f} GB "
+        f"besides the network's, time {time}",
+        to_do=needs.cases,
+        disk_bytes=needs.disk_bytes,
+        scans_bytes=needs.scans_bytes,
+        seconds=needs.seconds,
+    )
+
+
+def _write_report(batch: Batch, console: Console) -> None:
+    from medseg.reports.batch import write_batch_report
+
+    path = write_batch_report(batch.settings.output, batch.entries(), batch.labels)
+    console.say(f"report: {path}", report=str(path))
+
+
+def _say_end(batch: Batch, console: Console) -> None:
+    from medseg.batch.task import State
+
+    counts = batch.ledger.count()
+    flagged = sum(bool(entry.flags) for entry in batch.entries())
+    told = {str(state): count for state, count in counts.items() if count}
+    text = ", ".join(f"{count} {state}" for state, count in told.items())
+    look = f"; {flagged} worth a look" if flagged else ""
+    console.say(f"masks: {batch.settings.output} ({text}{look})", flagged=flagged, **told)
+    if counts[State.DONE] == 0 and counts[State.PENDING] == 0:
+        console.warn("nothing usable was found; cases.csv tells why")
+
+
+def _exit_code(batch: Batch) -> int:
+    from medseg.batch.task import State
+
+    counts = batch.ledger.count()
+    bad = counts[State.REFUSED] + counts[State.FAILED]
+    return SOME_FAILED if bad or not counts[State.DONE] else DONE

@@ -1,0 +1,54 @@
+"""``medseg status``: how does a batch stand, at which rate, and how long will it take?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.console import DONE, SOME_FAILED, Json, Quiet, duration, open_console
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="The --output of medseg segment.")],
+    *,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """How a batch stands: cases by state, rate, time left, and what went wrong.
+
+    Exit code 1 where cases were refused or failed.
+
+    \b
+    Example:
+        medseg status masks
+    """
+    from medseg.batch.ledger import look
+    from medseg.batch.standing import standing
+
+    ledger = look(folder)
+    try:
+        now = standing(ledger, folder)
+    finally:
+        ledger.close()
+    with open_console(quiet=quiet, json=json) as console:
+        console.say(
+            ", ".join(f"{count} {state}" for state, count in now.counts.items() if count),
+            **now.counts,
+        )
+        console.say(
+            f"held by {now.holder}" if now.holder else "no run is under way", holder=now.holder
+        )
+        if now.cases_per_hour:
+            left = f", {duration(now.seconds_left)} left" if now.seconds_left else ""
+            console.say(
+                f"{now.cases_per_hour:.0f} cases an hour{left}",
+                cases_per_hour=now.cases_per_hour,
+                seconds_left=now.seconds_left,
+            )
+        for case, text in now.under_way.items():
+            console.say(f"under way: {case} ({text})", case=case)
+        for case, reason in now.troubles.items():
+            console.say(f"{case}: {reason}", case=case, reason=reason)
+    raise typer.Exit(SOME_FAILED if now.troubles else DONE)

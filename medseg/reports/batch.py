@@ -1,0 +1,135 @@
+"""Which masks of a batch should a person look at, and what came out?  One page, up to thousands.
+
+Cases come sorted by suspicion: each flag counts as much as it is rare in this batch, so that a
+flag that every second case has does not hide the one that a single case has.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medseg import __version__
+from medseg.batch.ledger import Entry
+from medseg.batch.road import PICTURES
+from medseg.batch.task import State
+from medseg.labels import LabelTable
+from medseg.reports.page import write_page
+
+NAME = "report.html"
+#: All pictures together may take about this much of the page.
+PICTURES_BYTES = 24_000_000
+#: Bins of a volume distribution.
+_BINS = 24
+
+
+def write_batch_report(folder: Path, entries: Sequence[Entry], labels: LabelTable) -> Path:
+    """Write ``report.html`` beside the masks.
+
+    The page names cases, never their sources: those may tell more than the case id.
+
+    Args:
+        folder: the output folder with its ``pictures``.
+        entries: every case of the ledger.
+        labels: of the masks.
+    """
+    scores = suspicion(entries)
+    order = sorted(entries, key=lambda entry: (-scores[entry.case], entry.case))
+    pictures = _pictures(folder, [entry.case for entry in order])
+    counts = Counter(entry.state.value for entry in entries)
+    done = [entry for entry in entries if entry.state is State.DONE]
+    path = folder / NAME
+    write_page(
+        path,
+        "batch.html",
+        {
+            "title": f"Batch of {len(entries)} cases",
+            "version": __version__,
+            "counts": dict(counts),
+            "flagged": sum(bool(entry.flags) for entry in done),
+            "flag_counts": Counter(flag.kind for e in done for flag in e.flags).most_common(),
+            "volumes": [_distribution(name, done) for name in labels.names],
+            "labels": [{"name": label.name, "colour": label.colour} for label in labels.labels],
+            "cases": [_row(entry, scores[entry.case], labels) for entry in order],
+            "pictures": pictures,
+        },
+    )
+    return path
+
+
+def suspicion(entries: Sequence[Entry]) -> dict[str, float]:
+    """For each case, the sum over its flags of how surprising each is in this batch, in bits."""
+    done = [entry for entry in entries if entry.state is State.DONE]
+    uses = Counter((flag.kind, flag.label) for entry in done for flag in set(entry.flags))
+    total = len(done) + 2
+    bits = {key: -math.log2((count + 1) / total) for key, count in uses.items()}
+    return {
+        entry.case: math.fsum(bits.get((flag.kind, flag.label), 0.0) for flag in entry.flags)
+        for entry in entries
+    }
+
+
+def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
+    reason = entry.reason.replace(entry.source, "the scan") if entry.source else entry.reason
+    return {
+        "case": entry.case,
+        "state": entry.state.value,
+        "suspicion": round(score, 2),
+        "flags": [flag.text for flag in entry.flags],
+        "notes": [reason] if reason else [],
+        "volumes": [_rounded(entry.volumes_ml.get(name)) for name in labels.names],
+        "confidence": _rounded(min(entry.confidence.values())) if entry.confidence else None,
+        "seconds": round(entry.seconds, 2),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+
+
+def _distribution(name: str, done: Sequence[Entry]) -> dict[str, Any]:
+    """Counts of cases by volume, with the quartiles."""
+    found = [entry.volumes_ml[name] for entry in done if name in entry.volumes_ml]
+    values = np.array([value for value in found if math.isfinite(value)])
+    if not values.size:
+        return {"name": name, "bars": [], "low": "", "high": "", "text": "no case"}
+    low, high = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values, bins=_BINS, range=(low, high if high > low else low + 1))
+    q25, middle, q75 = np.percentile(values, [25, 50, 75])
+    return {
+        "name": name,
+        "bars": [round(float(count) / counts.max(), 3) for count in counts],
+        "low": f"{low:.3g}",
+        "high": f"{high:.3g}",
+        "text": f"median {middle:.3g} ml, quartiles {q25:.3g} to {q75:.3g} ml, n = {values.size}",
+    }
+
+
+def _pictures(folder: Path, cases: Sequence[str]) -> Mapping[str, str]:
+    """Case to JPEG in base64; drawn smaller where the page would grow too large."""
+    found = {case: folder / PICTURES / f"{case}.jpg" for case in cases}
+    found = {case: path for case, path in found.items() if path.is_file()}
+    total = sum(path.stat().st_size for path in found.values())
+    shrink = math.sqrt(max(1.0, total / PICTURES_BYTES))
+    return {
+        case: base64.b64encode(_shrunk(path.read_bytes(), shrink)).decode()
+        for case, path in found.items()
+    }
+
+
+def _shrunk(content: bytes, factor: float) -> bytes:
+    if factor <= 1.0:
+        return content
+    picture = Image.open(io.BytesIO(content))
+    size = max(1, round(picture.width / factor)), max(1, round(picture.height / factor))
+    stream = io.BytesIO()
+    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=60)
+    return stream.getvalue()

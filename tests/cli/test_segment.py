@@ -1,0 +1,240 @@
+"""Does ``medseg segment`` do what its page promises, from arguments to exit code?"""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from medseg.batch.models import ModelSegmenter
+from medseg.cli.app import app
+from medseg.cli.segment import size_bytes, told_apart
+from medseg.config import Choice, InferConfig, PrepareConfig
+from medseg.errors import BadConfig
+from medseg.model import ModelCard, save_model
+from medseg.networks import build_network
+from medseg.writers import write_volume
+from tests.batch import stub
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A small real model folder; what segments in these tests is a threshold."""
+    folder = tmp_path_factory.mktemp("run") / "model"
+    options = {"features": [4, 8]}
+    network = build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
+    card = ModelCard(
+        name="ball",
+        modality="MR",
+        channels=("T1",),
+        labels={"ball": 1},
+        dims=3,
+        network=Choice(name="unet", options=options),
+        prepare=PrepareConfig(),
+        infer=InferConfig(window=(8, 8, 8)),
+        volume_ranges_ml={"ball": (0.03, 0.6)},
+    )
+    save_model(folder, card, stub.LABELS, {"all": network.state_dict()})
+    return folder
+
+
+@pytest.fixture
+def by_threshold(monkeypatch):
+    monkeypatch.setattr(ModelSegmenter, "load", lambda self: stub.Threshold().load())
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    (folder / "deep").mkdir(parents=True)
+    for number, name in enumerate(["a.nii.gz", "b.nii.gz", "deep/c.nii.gz"]):
+        write_volume(stub.scan(number), folder / name)
+    return folder
+
+
+def segment(*arguments, executor="inline"):
+    call = ["segment", *map(str, arguments), "--executor", executor]
+    return CliRunner().invoke(app, call)
+
+
+def rows(out):
+    with (out / "cases.csv").open(newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def test_a_folder_becomes_masks_and_tables(scans, model_folder, by_threshold, tmp_path):
+    out = tmp_path / "out"
+    ended = segment(model_folder, scans, "--output", out)
+    assert ended.exit_code == 0, ended.output
+    head = (out / "cases.csv").read_text().splitlines()[0]
+    assert head == "case,status,reason,source,warnings,seconds,ml:ball"
+    found = rows(out)
+    assert {case: row["status"] for case, row in found.items()} == dict.fromkeys("abc", "done")
+    assert found["c"]["source"] == "deep/c.nii.gz"
+    expected = (stub.scan(1).values() >= stub.BALL_VALUE / 2).sum() * 2 / 1000
+    assert float(found["b"]["ml:ball"]) == pytest.approx(expected)
+    assert yaml.safe_load((out / "labels.yaml").read_text())["labels"]["ball"]["value"] == 1
+    run = yaml.safe_load((out / "run.yaml").read_text())
+    assert len(run["models"][0]["sha256"]) == 64
+    assert run["versions"]["torch"] == torch.__version__
+    assert (out / "report.html").is_file()
+    everything = "".join(p.read_text() for p in out.rglob("*") if p.suffix in (".csv", ".yaml"))
+    assert str(tmp_path) not in everything
+
+
+def test_a_bad_scan_gets_its_row_and_exit_code_1(scans, model_folder, by_threshold, tmp_path):
+    (scans / "text.nii.gz").write_text("no scan at all")
+    whole = (scans / "a.nii.gz").read_bytes()
+    (scans / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    ended = segment(model_folder, scans, "--output", tmp_path / "out")
+    assert ended.exit_code == 1
+    assert "Traceback" not in ended.output
+    found = rows(tmp_path / "out")
+    assert found["text"]["status"] == found["cut"]["status"] == "refused"
+    assert found["text"]["reason"]
+    assert [row["status"] for row in found.values()].count("done") == 3
+
+
+def test_a_second_call_resumes(scans, model_folder, by_threshold, tmp_path):
+    segment(model_folder, scans, "--output", tmp_path / "out")
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.nii.gz")}
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    ended = segment(model_folder, scans, "--output", tmp_path / "out")
+    assert ended.exit_code == 0
+    again = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.nii.gz")}
+    assert {p.name for p in again if again[p] != stamps[p]} == {"b.nii.gz"}
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_no_mask(scans, model_folder, tmp_path):
+    ended = segment(model_folder, scans, "--output", tmp_path / "out", "--dry-run")
+    assert ended.exit_code == 0
+    assert "3 cases to do" in ended.stdout
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_other_options_are_refused_until_redo_is_asked_for(
+    scans, model_folder, by_threshold, tmp_path
+):
+    out = tmp_path / "out"
+    segment(model_folder, scans, "--output", out)
+    ended = segment(model_folder, scans, "--output", out, "--tta", "none")
+    assert ended.exit_code == 2
+    assert "--redo" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert segment(model_folder, scans, "--output", out, "--tta", "none", "--redo").exit_code == 0
+
+
+def test_the_rows_of_a_cohort_card_are_picked_by_split(model_folder, by_threshold, scans, tmp_path):
+    (tmp_path / "cohort.csv").write_text(
+        "case,patient,split,fold,image,label\n"
+        "one,p1,test,,a.nii.gz,\ntwo,p2,train,0,b.nii.gz,\nthree,p3,test,,gone.nii.gz,\n"
+    )
+    (tmp_path / "cohort.yaml").write_text(
+        "name: balls\nmodality: MR\nchannels: [T1]\nlabels: {ball: 1}\ntable: cohort.csv\n"
+        "root: .\nlicence: CC0-1.0\nsource: made here\ncitation: none\n"
+    )
+    ended = segment(
+        model_folder,
+        tmp_path / "cohort.yaml",
+        "--split",
+        "test",
+        "--root",
+        scans,
+        "--output",
+        tmp_path / "out",
+    )
+    assert ended.exit_code == 1
+    found = rows(tmp_path / "out")
+    assert found["one"]["status"] == "done"
+    assert found["three"]["status"] == "refused"
+    assert "no such file: gone.nii.gz" in found["three"]["reason"]
+    assert "two" not in found
+
+
+def test_equal_names_in_two_folders_are_told_apart(model_folder, by_threshold, scans, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(scans / "b.nii.gz", other / "a.nii.gz")
+    out = tmp_path / "out"
+    assert segment(model_folder, scans, other, scans, "--output", out).exit_code == 0
+    assert set(rows(out)) == {"scans_a", "other_a", "b", "c"}
+    assert len(list(out.glob("*.nii.gz"))) == 4
+
+
+def test_nothing_usable_is_exit_code_1(model_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("nothing")
+    ended = segment(model_folder, tmp_path / "empty", "--output", tmp_path / "out")
+    assert ended.exit_code == 1
+    assert "nothing usable" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing-here"], "no model given"),
+        (["MODEL"], "nothing to segment"),
+        (["MODEL", "SCANS", "--tta", "all"], "--tta"),
+        (["MODEL", "SCANS", "--memory", "lots"], "not a size"),
+        (["MODEL", "SCANS", "--device", "tpu"], "no such device"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(arguments, said, model_folder, scans, tmp_path):
+    places = {"MODEL": str(model_folder), "SCANS": str(scans)}
+    call = [places.get(word, word) for word in arguments]
+    ended = segment(*call, "--output", tmp_path / "out")
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_missing_scan_is_one_line_and_exit_code_1(model_folder, tmp_path):
+    ended = segment(model_folder, tmp_path / "gone.nii", "--output", tmp_path / "out")
+    assert ended.exit_code == 1
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_model_is_told_by_its_card(model_folder, scans):
+    assert told_apart([model_folder, scans]) == ([model_folder], [scans])
+    with pytest.raises(BadConfig):
+        told_apart([scans])
+
+
+def test_sizes_are_read_as_people_write_them():
+    assert size_bytes("4GB") == size_bytes("4 gb") == size_bytes("4e9") == 4_000_000_000
+    assert size_bytes("500M") == 500_000_000
+    assert size_bytes(None) is None
+
+
+def test_status_tells_how_the_batch_stands(scans, model_folder, by_threshold, tmp_path):
+    (scans / "text.nii.gz").write_text("no scan at all")
+    segment(model_folder, scans, "--output", tmp_path / "out")
+    ended = CliRunner().invoke(app, ["status", str(tmp_path / "out"), "--json"])
+    assert ended.exit_code == 1
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert events[0]["done"] == 3
+    assert events[0]["refused"] == 1
+    assert events[-1]["case"] == "text"
+    nowhere = CliRunner().invoke(app, ["status", str(tmp_path)])
+    assert nowhere.exit_code == 1
+    assert "no batch was run" in nowhere.stderr
+
+
+def test_no_leftovers(scans, model_folder, by_threshold, tmp_path):
+    segment(model_folder, scans, "--output", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    masks = {f"{case}.nii.gz" for case in "abc"}
+    assert names == masks | {
+        "cases.csv",
+        "labels.yaml",
+        "ledger.sqlite",
+        "logs",
+        "pictures",
+        "report.html",
+        "run.yaml",
+    }
+    assert Path(tmp_path / "out" / "pictures" / "a.jpg").stat().st_size > 500
