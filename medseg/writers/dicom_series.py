@@ -45,7 +45,7 @@ _OWN: dict[str, dict[str, Any]] = {
 
 def write_dicom_series(
     volume: Volume, folder: Path, *, modality: Modality = "CT", seed: int = 0, series: int = 1,
-    patient: str = "phantom", ending: str = ".dcm",
+    patient: str = "phantom", ending: str = ".dcm", flavour: str = "",
 ) -> tuple[Path, ...]:
     """Write one file a slice along the third array axis, in any orientation, sheared or not.
 
@@ -60,6 +60,7 @@ def write_dicom_series(
         series: number of the series within the study.
         patient: name and id of the patient, who does not exist.
         ending: of the file names, or empty.
+        flavour: third value of the image type, such as ``LOCALIZER``; empty for the usual one.
 
     Returns:
         The files in slice order.
@@ -71,6 +72,8 @@ def write_dicom_series(
     _check(volume, folder)
     stored, slope, intercept = _stored(volume, _INTERCEPTS.get(modality, 0.0))
     template = _template(volume, modality, seed, series, patient)
+    if flavour:
+        template.ImageType = ["ORIGINAL", "PRIMARY", flavour]
     template.RescaleSlope, template.RescaleIntercept = _decimal(slope), _decimal(intercept)
     if volume.origin.padding_value is not None:
         padding = round((volume.origin.padding_value - intercept) / slope)

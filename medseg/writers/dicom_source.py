@@ -128,11 +128,15 @@ def _elsewhere(target: Path, found: str) -> BadOutput:
 
 def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:
     shared = dataset.SharedFunctionalGroupsSequence[0]
+    first = dataset.PerFrameFunctionalGroupsSequence[0]
     frames = []
     for number, own in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
         position, orientation, measures = (
             (own if name in own else shared)[name].value[0] for name in _GEOMETRY)
         frames.append(_frame(dataset, position, orientation, measures, index, number))
+    for name in _GEOMETRY[1:]:
+        if name not in shared:  # where highdicom looks for them
+            shared[name] = first[name]
     return frames
 
 
