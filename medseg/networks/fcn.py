@@ -135,6 +135,10 @@ class FCN(nn.Module):
         """The logits as a list of one: an FCN has no outputs at coarser levels."""
         return [self(image)]
 
+    def deepest_path(self) -> list[nn.Module]:
+        """The longest way from image to logits, in order (for the receptive field)."""
+        return [*self.backbone.stages, self.head, self.score, *self.rise.values(), self.last]
+
     def start_from_coarser(self, weights: Mapping[str, Tensor]) -> None:
         """Take over a trained coarser network of the same options (32s into 16s, 16s into 8s).
 

@@ -139,6 +139,11 @@ class UNet(nn.Module):
         maps = self._finest_first(image)
         return [head(features) for head, features in zip(self.heads, maps, strict=False)]
 
+    def deepest_path(self) -> list[nn.Module]:
+        """The longest way from image to logits, in order (for the receptive field)."""
+        steps = zip(self.rise, self.merge, strict=True)
+        return [*self.contract, *(module for step in steps for module in step), self.heads[0]]
+
     def _finest_first(self, image: Tensor) -> list[Tensor]:
         """The features of each level of the expanding path."""
         skips = []

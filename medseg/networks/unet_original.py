@@ -25,11 +25,21 @@ from medseg.networks.upsampling import Upsampling, cut_like, make_rise
 #: Voxels an axis that the two valid convolutions of a level take away.
 LOST = 4
 
+#: dims -> channels at each level.
+PAPER_FEATURES = {2: (64, 128, 256, 512, 1024), 3: (64, 128, 256, 512)}
+
 
 class OriginalUNetOptions(Options):
-    """What can be chosen: the widths (64 … 1024 in the paper), dropout and the up-convolution."""
+    """What can be chosen of the original.
 
-    features: tuple[int, ...] = Field(default=(64, 128, 256, 512, 1024), min_length=2)
+    Attributes:
+        features: channels at each level; ``None`` is the papers': 64 to 1024 over five levels in
+            2D, 64 to 512 over four in 3D.
+        dropout: share of whole channels dropped at the bottom while training.
+        upsampling: see ``upsampling.UPSAMPLING``; the paper's is ``transposed``.
+    """
+
+    features: tuple[int, ...] | None = Field(default=None, min_length=2)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     upsampling: Upsampling = "transposed"
 
@@ -41,7 +51,7 @@ class ValidUNet(nn.Module):
         self, dims: int, in_channels: int, out_channels: int, options: OriginalUNetOptions
     ) -> None:
         super().__init__()
-        widths = options.features
+        widths = options.features or PAPER_FEATURES[dims]
         self.pool = LAYERS[dims].max_pool(2)
         self.contract = nn.ModuleList(
             _twice(dims, before, width)
@@ -77,8 +87,8 @@ class OriginalUNet(nn.Module):
         self, dims: int, in_channels: int, out_channels: int, options: OriginalUNetOptions
     ) -> None:
         super().__init__()
-        self.poolings = len(options.features) - 1
         self.valid = ValidUNet(dims, in_channels, out_channels, options)
+        self.poolings = len(self.valid.contract)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) intensities to (B, K, *spatial) logits."""
@@ -93,6 +103,13 @@ class OriginalUNet(nn.Module):
     def forward_deep(self, image: Tensor) -> list[Tensor]:
         """The logits as a list of one: the original has no outputs at coarser levels."""
         return [self(image)]
+
+    def deepest_path(self) -> list[nn.Module]:
+        """The longest way from image to logits, in order (for the receptive field)."""
+        valid = self.valid
+        down = [module for block in valid.contract for module in (block, valid.pool)]
+        steps = zip(valid.rise, valid.merge, strict=True)
+        return [*down, valid.bottom, *(module for step in steps for module in step), valid.head]
 
 
 def margin(poolings: int) -> int:
