@@ -36,13 +36,13 @@ def _head(s: Sculptor) -> list[Part]:
         Part(s.shape((0, 0, 0), (72, 91, 84)), "marrow"),
         Part(s.shape((0, 0, 0), (70, 89, 82)), "cortical bone"),
         Part(s.shape((0, 0, 0), (68, 87, 80)), "csf"),
-        Part(s.shape((0, -1, 4), (64, 83, 72), ripple=0.035), "grey matter"),
-        Part(s.shape((0, -1, 4), (57, 75, 64), ripple=0.12), "white matter",
-             within=("grey matter",)),
-        Part(s.shape((0, 0, 40), (1.8, 90, 45)), "csf", within=("grey matter", "white matter")),
-        Part(s.shape((0, -52, -48), (44, 28, 22), ripple=0.03), "grey matter"),
-        Part(s.shape((0, -52, -48), (36, 22, 16), ripple=0.15), "white matter"),
-        Part(s.shape((0, -22, -50), (13, 13, 35)), "white matter"),
+        *_lobes(s, 0, "grey matter", 0.10), *_lobes(s, 6.5, "white matter", 0.30),
+        Part(s.shape((0, 0, 44), (1.8, 88, 42)), "csf", within=("grey matter", "white matter")),
+        Part(s.shape((0, 22, -74), (58, 62, 30)), "muscle", within=("csf",)),
+        Part(s.shape((0, -50, -46), (46, 30, 22)), "csf"),
+        Part(s.shape((0, -50, -46), (44, 28, 20), ripple=0.05), "grey matter"),
+        Part(s.shape((0, -48, -46), (34, 20, 13), ripple=0.3), "white matter"),
+        Part(s.shape((0, -18, -50), (13, 13, 40)), "white matter"),
     ]
     for side in (-1, 1):
         front, back = (8 * side, 20, 14), (15 * side, -28, 10)
@@ -55,6 +55,16 @@ def _head(s: Sculptor) -> list[Part]:
             Part(s.shape((side * 31, 76, -38), (13, 13, 13)), "eye"),
         ]
     return parts
+
+
+def _lobes(s: Sculptor, rim_mm: float, tissue: str, ripple: float) -> list[Part]:
+    """The furrowed hemispheres and temporal lobes, `rim_mm` below their surface."""
+    def lobe(centre: tuple[float, float, float], a: float, b: float, c: float) -> Part:
+        radii = (a - rim_mm, b - rim_mm, c - rim_mm)
+        return Part(s.shape(centre, radii, ripple=ripple * 50 / min(radii)), tissue)
+
+    parts = [lobe((0, 0, 14), 66, 85, 64)]
+    return parts + [lobe((side * 40, 10, -34), 23, 45, 26) for side in (-1, 1)]
 
 
 def _tumour(s: Sculptor) -> list[Part]:

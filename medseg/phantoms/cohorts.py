@@ -1,9 +1,9 @@
-"""How does one make a cohort or an archive of phantoms?  NIfTI with card and table, or DICOM."""
+"""How does one make a cohort of phantoms?  NIfTI scans and masks, with card and table."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -132,9 +132,3 @@ def _write_channels(volume: Volume, folder: Path, name: str) -> dict[str, Path]:
                             channels=(channel,), origin=volume.origin), path)
         paths[channel] = path
     return paths
-
-
-def held_out(population: Population, cases: int) -> Sequence[tuple[Phantom, str]]:
-    """Phantoms that no cohort of fewer than 10 000 scans from this population holds."""
-    return [phantom_of(population, 10_000 + SECOND_VISIT_EVERY * index)[:2]
-            for index in range(cases)]

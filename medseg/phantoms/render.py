@@ -102,19 +102,15 @@ def scan_patient(
     scanner = SCANNERS[modality]
     data = _measure(patient, grid, scanner, rng)
     volume = Volume(data, grid, channels=scanner.channels, origin=Origin(modality=scanner.modality))
-    return Phantom(volume, _truth(patient, grid), patient.volumes_ml)
+    return Phantom(volume, truth_of(patient, grid), patient.volumes_ml)
 
 
-def _subset(labels: LabelTable, names: Sequence[str]) -> LabelTable:
-    unknown = [name for name in names if name not in labels.names]
-    if unknown or not names:
-        raise BadConfig("no such structure", found=unknown, expected=", ".join(labels.names))
-    kept = tuple(label for label in labels.labels if label.name in names)
-    numbered = tuple(replace(label, value=value) for value, label in enumerate(kept, start=1))
-    return LabelTable(numbered)
+def truth_of(patient: Anatomy, grid: Geometry) -> LabelMap:
+    """The voxels whose centre lies in a structure.
 
-
-def _truth(patient: Anatomy, grid: Geometry) -> LabelMap:
+    Raises:
+        BadGeometry: the grid cuts through a structure, so that its volume is not whole.
+    """
     points = patient.warp(centres_mm(grid))
     values = np.zeros(grid.shape, patient.labels.dtype)
     for part in patient.parts:
@@ -126,6 +122,15 @@ def _truth(patient: Anatomy, grid: Geometry) -> LabelMap:
         raise BadGeometry("the grid cuts through a structure of the phantom", found=grid.describe(),
                           remedy="Use a grid that covers the patient, see phantom_grid().")
     return LabelMap(values, grid, patient.labels)
+
+
+def _subset(labels: LabelTable, names: Sequence[str]) -> LabelTable:
+    unknown = [name for name in names if name not in labels.names]
+    if unknown or not names:
+        raise BadConfig("no such structure", found=unknown, expected=", ".join(labels.names))
+    kept = tuple(label for label in labels.labels if label.name in names)
+    numbered = tuple(replace(label, value=value) for value, label in enumerate(kept, start=1))
+    return LabelTable(numbered)
 
 
 def _measure(
