@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medseg.training.callbacks import read_curves
-from medseg.training.loop import Run, begin_run, train
+from medseg.training.loop import train
+from medseg.training.run import Run, begin_run
 
 __all__ = ["Run", "begin_run", "read_curves", "train"]

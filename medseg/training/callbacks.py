@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import torch
 
 from medseg.errors import TrainingFailed
 from medseg.training.module import SegmentationTask
-from medseg.writers.atomic import atomic_path
+from medseg.training.run import write_schedule
 
 _log = logging.getLogger(__name__)
 
@@ -40,17 +39,23 @@ class Schedule(L.Callback):
     alone. At the deadline the run stops whatever is left, and says so.
 
     Args:
-        folder: of the run.
+        path: of ``schedule.json``.
         deadline: ``time.monotonic()`` at which the command should be over, or ``None``.
         validations: whole-scan validations to leave time for.
     """
 
-    def __init__(self, folder: Path, deadline: float | None, validations: int) -> None:
-        self.path = folder / "schedule.json"
+    def __init__(self, path: Path, deadline: float | None, validations: int) -> None:
+        self.path = path
         self.deadline = deadline
         self.validations = validations
         self.validation_seconds = 0.0
         self._timed_from: tuple[int, float] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A number of steps that is given is fixed at once."""
+        task = _task(pl_module)
+        if task.total_steps is not None and trainer.global_step == 0:
+            write_schedule(self.path, task.total_steps)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
@@ -66,32 +71,26 @@ class Schedule(L.Callback):
             _log.warning("time is up after %d of %d planned steps", step, task.total_steps)
             trainer.should_stop = True
 
+    def validated(self, seconds: float) -> None:
+        """Take note of what a validation cost; it is no part of a step's time."""
+        self.validation_seconds = seconds
+        if self._timed_from is not None:
+            step, since = self._timed_from
+            self._timed_from = step, since + seconds
+
     def _time_warmup(self, task: SegmentationTask, step: int) -> None:
-        if self._timed_from is None and step >= min(_UNTIMED_STEPS, task.loop.warmup - 1):
-            self._timed_from = (step, time.monotonic())
-        elif step >= task.loop.warmup and self._timed_from is not None:
+        if self._timed_from is None:
+            if step >= min(_UNTIMED_STEPS, task.loop.warmup - 1):
+                self._timed_from = step, time.monotonic()
+        elif step >= task.loop.warmup:
             if self.deadline is None:
                 raise TrainingFailed("neither a number of steps nor a time budget is set")
             first, since = self._timed_from
             seconds = (time.monotonic() - since) / (step - first)
             left = self.deadline - time.monotonic() - _RESERVE_SECONDS
             left -= self.validations * self.validation_seconds
-            task.total_steps = step + max(1, int(left / seconds))
-            self._write(task.total_steps, seconds)
-
-    def _write(self, steps: int, seconds: float) -> None:
-        facts = {"steps": steps, "seconds_a_step": round(seconds, 4), **environment()}
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-
-
-def environment() -> dict[str, object]:
-    """What must not change for a resumed run to follow the undisturbed one to the bit."""
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
+            task.total_steps = step + max(1, int(left / max(seconds, 1e-6)))
+            write_schedule(self.path, task.total_steps, seconds_a_step=round(seconds, 4))
 
 
 class Curves(L.Callback):
@@ -191,7 +190,7 @@ class WholeScanValidation(L.Callback):
             return
         started = time.monotonic()
         dice = self.score(_averaged_network(trainer, task))
-        self.schedule.validation_seconds = time.monotonic() - started
+        self.schedule.validated(time.monotonic() - started)
         task.train()
         mean = sum(dice.values()) / max(1, len(dice))
         self.latest = mean

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ class SegmentationTask(L.LightningModule):
         loop: optimiser settings.
         total_steps: length of the run, or ``None`` until a time budget has been turned into
             steps; the warm-up's learning rates do not depend on it.
+
+    Attributes:
+        steps_done: set when the run is over.
+        skipped: steps that changed nothing because a gradient was not finite.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class SegmentationTask(L.LightningModule):
         self.augment = augment
         self.loop = loop
         self.total_steps = total_steps
+        self.steps_done = 0
         self.deep = bool(getattr(network, "deep_supervision", False))
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
 
@@ -52,11 +58,12 @@ class SegmentationTask(L.LightningModule):
         return logits
 
     def training_step(self, batch: Patches, batch_idx: int) -> Tensor:
-        """Loss of an augmented batch."""
+        """Loss of an augmented batch; chance depends on (seed, number of the patch) alone."""
         del batch_idx
         patches = self.augment(batch)
+        torch.manual_seed(_mixed(self.loop.seed, int(batch.index[0])))  # dropout
         if self.deep:
-            logits = self.network.forward_deep(patches.image)  # type: ignore[operator]
+            logits = self.network.forward_deep(patches.image)
             loss = deep_loss(self.loss, logits, patches.classes)
         else:
             loss = self.loss(self.network(patches.image), patches.classes)
@@ -107,3 +114,12 @@ class AveragedWeights(WeightAveraging):
             torch._foreach_lerp_(list(averaged), list(current), 1 - weight)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    def settle(self, task: SegmentationTask) -> None:
+        """Make the average the task's weights, also where a resumed run had no step left."""
+        self._copy_average_to_current(task)
+
+
+def _mixed(*numbers: int) -> int:
+    """A seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -39,12 +39,9 @@ class Patches:
     index: Tensor
 
     def to(self, device: torch.device) -> Patches:
-        """The same batch on a device."""
-        move = [
-            t.to(device, non_blocking=True)
-            for t in (self.image, self.classes, self.spacing_mm, self.index)
-        ]
-        return Patches(*move)
+        """The same batch on a device; the index stays where Python reads it."""
+        moved = [t.to(device, non_blocking=True) for t in (self.image, self.classes)]
+        return Patches(*moved, self.spacing_mm.to(device), self.index)
 
 
 def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]:
@@ -119,7 +116,7 @@ class Augment:
         for b, draw in enumerate(draws):
             if self.left_right is not None and draw.flips[self.left_right] < 0:
                 classes[b] = self.swap.to(device)[classes[b] + 1] - 1
-            image[b] = _change_intensity(image[b], draw, generators[b], self.config)
+            image[b] = _change_intensity(image[b], draw, generators[b])
         return Patches(image, classes, patches.spacing_mm, patches.index)
 
     def _sampling_grid(
@@ -231,11 +228,8 @@ def _sample_classes(classes: Tensor, grid: Tensor) -> Tensor:
     return result
 
 
-def _change_intensity(
-    image: Tensor, draw: _Draws, generator: torch.Generator, config: AugmentConfig
-) -> Tensor:
+def _change_intensity(image: Tensor, draw: _Draws, generator: torch.Generator) -> Tensor:
     """One patch (C, *spatial); ranges follow doi:10.1038/s41592-020-01008-z where it gives them."""
-    del config
     happens, amount = draw.chances, draw.amounts
     spread = image.std() + 1e-6
     if happens["noise"]:

@@ -1,0 +1,84 @@
+"""How is the state of a run kept?  One file, written whole, now and then and when interrupted."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from medseg.writers.atomic import atomic_path
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all, on whatever file system they lie.
+
+    Lightning's own are written to the temporary folder and moved, which is a copy where that is
+    another disk: a kill then leaves half a file in place of the last good one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write and rename."""
+        del storage_options
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def checkpoint_callback(path: Path, minutes: float) -> ModelCheckpoint:
+    """Keeps the last state at `path`, this many minutes apart."""
+    return ModelCheckpoint(
+        path.parent,
+        filename=path.stem,
+        save_top_k=1,
+        train_time_interval=timedelta(minutes=minutes),
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+
+
+class Interruption(L.Callback):
+    """Ctrl-C ends the run after the step it is at, with its state kept, so that nothing is lost.
+
+    A second Ctrl-C does not wait.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked = False
+        self._before: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen, where signals can be heard."""
+        del trainer, pl_module
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
+        """Keep the state and stop, if asked."""
+        del pl_module, args
+        if self.asked:
+            trainer.save_checkpoint(self.path)
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen no more."""
+        del trainer, pl_module, stage
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _hear(self, *signal_and_frame: object) -> None:
+        del signal_and_frame
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

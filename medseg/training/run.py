@@ -1,0 +1,129 @@
+"""Where does a run keep its things?  Its folder, its config, and what must not change under it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from medseg.config import TrainConfig, load_yaml
+from medseg.errors import BadConfig, BadOutput
+from medseg.writers.atomic import atomic_path
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how one run takes place.
+
+    Attributes:
+        folder: holds ``model/``, ``curves.csv``, ``schedule.json``, ``checkpoints/``, ``cache/``.
+        device: chosen by the caller.
+        started: ``time.monotonic()`` when the command began; a time budget counts from here.
+        cache: folder of prepared cases; ``folder/cache`` when ``None``.
+        init: model whose weights to start from.
+    """
+
+    folder: Path
+    device: torch.device
+    started: float
+    cache: Path | None = None
+    init: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last state of the run."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def schedule(self) -> Path:
+        """How many steps the run has, and under what it computes."""
+        return self.folder / "schedule.json"
+
+    @property
+    def model(self) -> Path:
+        """The model folder, there when the run is over."""
+        return self.folder / "model"
+
+
+def begin_run(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make the run's folder and keep the config in it, or refuse one that holds another run.
+
+    Raises:
+        BadOutput: the folder holds a run and `resume` was not asked.
+        BadConfig: the run to resume was begun with another config.
+    """
+    path = folder / "config.yaml"
+    plain = config.model_dump(mode="json")
+    if (folder / "model").exists() or (folder / "checkpoints").exists():
+        if not resume:
+            raise BadOutput(
+                "the folder already holds a run",
+                path=folder,
+                remedy="Go on with --resume, or choose another --output.",
+            )
+        changed = _changed(load_yaml(path), plain) if path.is_file() else []
+        if changed:
+            raise BadConfig(
+                "the run was begun with another config",
+                path=path,
+                found=", ".join(changed),
+                expected="no change of these keys",
+                remedy="Resume with the same config, or start anew with --init.",
+            )
+    else:
+        (folder / "schedule.json").unlink(missing_ok=True)  # of an attempt that left nothing else
+    text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def environment() -> dict[str, object]:
+    """What must not change for a resumed run to follow the undisturbed one to the bit."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def write_schedule(path: Path, steps: int, **facts: object) -> None:
+    """Fix the length of a run."""
+    content = {"steps": steps, **facts, **environment()}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_schedule(path: Path) -> int | None:
+    """The length that was fixed, or ``None``; names what has changed in the environment since."""
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    for name, now in environment().items():
+        if facts.get(name) != now:
+            _log.warning(
+                "resumed with %s %s, begun with %s: the weights will differ in the last digits"
+                " from an undisturbed run's",
+                name,
+                now,
+                facts.get(name),
+            )
+    return int(facts["steps"])
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            keys += _changed(old, new, f"{prefix}{key}.")
+        elif old != new:
+            keys.append(f"{prefix}{key}")
+    return keys

@@ -1,0 +1,92 @@
+"""What does a run leave?  The model folder: weights, and a card with all that segmenting needs."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from medseg.config import InferConfig, TrainConfig
+from medseg.manifests import Cohort
+from medseg.model import Fingerprint, Model, ModelCard, Provenance, save_model, versions
+from medseg.training.cache import CachedCase, CaseFacts
+from medseg.training.data import TrainingData, patch_shape, slice_axis
+from medseg.training.module import SegmentationTask
+from medseg.training.run import Run
+
+
+def save_run(
+    task: SegmentationTask, config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run
+) -> Model:
+    """Write ``model/``: the averaged weights and their card."""
+    facts = [case.facts for case in data.train]
+    card = ModelCard(
+        name=cohort.name,
+        modality=cohort.modality,
+        channels=cohort.channels,
+        labels={},
+        dims=config.dims,
+        slice_axis=slice_axis(config, data.train),
+        network=config.network,
+        prepare=config.prepare,
+        infer=infer_config(config, data),
+        postprocess=config.postprocess,
+        volume_ranges_ml=_volume_ranges(facts, cohort.labels.names),
+        fingerprint=_fingerprint(data.train),
+        provenance=Provenance(
+            cohort=cohort.name,
+            cohort_sha256=_table_sum(cohort),
+            training_pixels=tuple(sorted(fact.pixels for fact in facts)),
+            training_patients=len({cohort.case(fact.case).patient for fact in facts}),
+            seed=config.training.seed,
+            steps=task.steps_done,
+            seconds=round(time.monotonic() - run.started, 1),
+            non_finite_steps=int(task.skipped),
+            config=config.model_dump(mode="json"),
+            versions=versions(),
+        ),
+    )
+    fold = config.training.fold
+    state: dict[str, torch.Tensor] = task.network.state_dict()
+    stem = "all" if fold is None else f"fold_{fold}"
+    return save_model(run.model, card, cohort.labels, {stem: state})
+
+
+def infer_config(config: TrainConfig, data: TrainingData) -> InferConfig:
+    """How to segment; windows are as large as the training patch unless told."""
+    window = config.infer.window or patch_shape(config, slice_axis(config, data.train))
+    return config.infer.model_copy(update={"window": window})
+
+
+def _table_sum(cohort: Cohort) -> str:
+    table = cohort.path.with_suffix(".csv") if cohort.path is not None else None
+    if table is None or not table.is_file():
+        return ""
+    return hashlib.sha256(table.read_bytes()).hexdigest()
+
+
+def _volume_ranges(
+    facts: Sequence[CaseFacts], names: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    ranges = {}
+    for name in names:
+        present = [fact.volumes_ml[name] for fact in facts if fact.volumes_ml[name] > 0]
+        if present:
+            ranges[name] = (round(min(present), 4), round(max(present), 4))
+    return ranges
+
+
+def _fingerprint(cases: Sequence[CachedCase]) -> Fingerprint:
+    spacings = np.array([case.facts.native_spacing_mm for case in cases])
+    shapes = np.array([case.facts.native_shape for case in cases])
+    intensity = np.median([case.facts.intensity for case in cases], axis=0)
+    ends = zip(spacings.min(0), spacings.max(0), strict=True)
+    sizes = zip(shapes.min(0), shapes.max(0), strict=True)
+    return Fingerprint(
+        spacing_mm=tuple((float(a), float(b)) for a, b in ends),
+        intensity=tuple((float(a), float(b), float(c)) for a, b, c in intensity),
+        shape=tuple((int(a), int(b)) for a, b in sizes),
+    )
