@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
-from medseg.errors import BadScan, GridMismatch, NotAVolume
+from medseg.errors import BadScan, GridMismatch, MedsegError, NotAVolume
+from medseg.readers import formats
+from medseg.readers.archive import is_archive
 from medseg.readers.discovery import FoundScan, discover
 from medseg.readers.formats import READERS
 from medseg.readers.labels import read_labels
@@ -35,6 +36,8 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
         NotAVolume: the only thing there is no volume.
     """
     place, series = _split(path, series)
+    if place.is_file() and series is None and not is_archive(place.name):
+        return formats.read(place, volume=volume)
     found = discover(place, selection=Selection(volume=volume))
     if series is not None:
         found = [scan for scan in found if scan.is_series(series)]
@@ -47,7 +50,7 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
         raise BadScan(f"holds {len(usable)} scans, and nothing says which", path=place,
                       remedy="Choose one: " + "; ".join(
                           f"{place.name}#{scan.case} ({scan.describe()})" for scan in usable[:8]))
-    _refuse(place, found)
+    raise _refusal(place, found)
 
 
 def _split(path: str | Path, series: str | None) -> tuple[Path, str | None]:
@@ -57,14 +60,14 @@ def _split(path: str | Path, series: str | None) -> tuple[Path, str | None]:
     return Path(text), series
 
 
-def _refuse(place: Path, found: Sequence[FoundScan]) -> NoReturn:
+def _refusal(place: Path, found: Sequence[FoundScan]) -> MedsegError:
     for scan in found:
         if scan.status == "refused":
-            raise BadScan(scan.reason, path=place)
+            return BadScan(scan.reason, path=place)
     named = next((scan for scan in found if scan.finding is not None), None)
     if named is not None:
-        raise NotAVolume(named.reason, path=place)
-    raise BadScan("no DICOM series and no other readable image found", path=place,
+        return NotAVolume(named.reason, path=place)
+    return BadScan("no DICOM series and no other readable image found", path=place,
                   found=found[0].reason if found else "nothing")
 
 

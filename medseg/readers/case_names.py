@@ -20,14 +20,20 @@ def name_cases(scans: Sequence[FoundScan]) -> list[FoundScan]:
     """The scans with unique cases: a file's stem, or its relative path where stems repeat."""
     files = [scan for scan in scans if scan.finding is None and scan.case]
     stems = Counter(safe(scan.case).casefold() for scan in files)
-    taken: set[str] = set()
-    named = []
+    cases = []
     for scan in scans:
         case = safe(scan.case)
         if scan.finding is None and scan.case and stems[case.casefold()] > 1:
             case = _from_path(scan)
-        named.append(replace(scan, case=_unique(case, taken)))
-    return named
+        cases.append(case)
+    return [replace(scan, case=case)
+            for scan, case in zip(scans, unique_cases(cases), strict=True)]
+
+
+def unique_cases(cases: Sequence[str]) -> list[str]:
+    """The same names, numbered where one occurs again; empty ones stay empty."""
+    taken: set[str] = set()
+    return [_unique(case, taken) for case in cases]
 
 
 def _from_path(scan: FoundScan) -> str:

@@ -177,7 +177,7 @@ def _check_size(codestream: bytes, rows: int, columns: int) -> None:
         place = 2
         while place + 9 <= len(codestream) and codestream[place] == 0xFF:
             marker = codestream[place + 1]
-            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:
+            if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
                 height, width = struct.unpack_from(">2H", codestream, place + 5)
                 _refuse_other_size(height, width, rows, columns)
                 return

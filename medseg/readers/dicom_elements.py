@@ -103,7 +103,7 @@ def walk(
             raise Cut
         group, element = tag_of(data, place)
         tag = group << 16 | element
-        if tag == 0 and place > start or group == 0xFFFE or group > last_group:
+        if (tag == 0 and place > start) or group == 0xFFFE or group > last_group:
             break  # padding behind the data set
         vr, value, length = _header(data, place, stop, encoding)
         if tag in PIXEL_TAGS:

@@ -1,4 +1,7 @@
-"""Where do the frames of an enhanced multi-frame file lie?  (PS3.3, C.7.6.16)"""
+"""Where do the frames of an enhanced multi-frame file lie?
+
+PS3.3, C.7.6.16.
+"""
 
 from __future__ import annotations
 

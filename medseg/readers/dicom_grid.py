@@ -1,8 +1,8 @@
-"""Do the planes of a stack make one regular grid, and which?  (PS3.3, C.7.6.2.1.1)
+"""Do the planes of a stack make one regular grid, and which?
 
-The grid comes from positions and orientations alone: thickness, spacing between slices, gantry
-tilt, slice location and instance numbers are only claims. Positions are DICOM's (LPS) until the
-affine, which is RAS.
+The grid comes from positions and orientations alone (PS3.3, C.7.6.2.1.1): thickness, spacing
+between slices, gantry tilt, slice location and instance numbers are only claims. Positions are
+DICOM's (LPS) until the affine, which is RAS.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def grid_of(
         raise BadScan("no usable PixelSpacing: the geometry is unknown", path=path,
                       found=first.spacing)
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    warnings: tuple[str, ...]
     if len(frames) == 1:
         step, warnings = normal * _thickness(first, path), (
             "a single slice: its thickness is the header's",)
@@ -109,7 +110,7 @@ def _check_line(
     off = np.linalg.norm(
         positions - (positions[0] + np.arange(len(positions))[:, None] * step), axis=1)
     worst_mm = float(off.max())
-    if worst_mm > LOUD_STEP * length_mm + QUIET_MM:
+    if worst_mm > max(LOUD_STEP * length_mm, QUIET_MM + QUIET_STEP * length_mm):
         raise BadScan(_uneven(positions, normal), path=path,
                       found=f"a slice {worst_mm:.3g} mm from its place"
                       + (f"; {tilt} as well" if tilt else ""),

@@ -6,6 +6,7 @@ Nothing that names a patient is kept: UIDs only as hashes, no descriptions.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from dataclasses import dataclass, field
 
@@ -25,15 +26,20 @@ from medseg.readers.dicom_elements import (
 )
 from medseg.readers.dicom_frames import (
     CLASSIC_MARKS,
+    GEOMETRY_TAGS,
     Frame,
     frame_of,
-    GEOMETRY_TAGS,
     marks_of,
 )
 from medseg.readers.sources import Source
 
+#: Words by which technologists name scout views.
+_LOCALIZER_WORDS = re.compile(
+    r"locali[sz]er|scout|survey|surview|topogram|scanogram|\b(3|three)[ _-]?pl(ane)?\b")
+
 _META_TAGS = frozenset((0x00020000, 0x00020002, 0x00020010))
 _SOP_CLASS, _INSTANCE, _MODALITY, _IMAGE_TYPE = 0x00080016, 0x00080018, 0x00080060, 0x00080008
+_DESCRIPTION, _PROTOCOL = 0x0008103E, 0x00181030
 _STUDY, _SERIES, _INSTANCE_NUMBER, _FRAME_OF_REFERENCE = (
     0x0020000D, 0x0020000E, 0x00200013, 0x00200052)
 _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS = (
@@ -43,9 +49,9 @@ _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT = (
 
 #: Every top-level element that is looked at.
 WANTED = frozenset((
-    _SOP_CLASS, _INSTANCE, _MODALITY, _IMAGE_TYPE, _STUDY, _SERIES, _INSTANCE_NUMBER,
-    _FRAME_OF_REFERENCE, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _ALLOCATED, _STORED,
-    _HIGH_BIT, _SIGNED, _PADDING, _LUT, *GEOMETRY_TAGS, *CLASSIC_MARKS, *dicom_enhanced.TAGS,
+    _SOP_CLASS, _INSTANCE, _MODALITY, _IMAGE_TYPE, _DESCRIPTION, _PROTOCOL, _STUDY, _SERIES,
+    _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS,
+    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT, *GEOMETRY_TAGS, *CLASSIC_MARKS, *dicom_enhanced.TAGS,
     *dicom_mosaic.TAGS,
 ))
 
@@ -108,7 +114,7 @@ class FileHeader:
         reference: hash of the frame of reference's UID, or empty.
         modality: as written.
         sop_class: UID of the kind of object.
-        image_type: as written.
+        localizer: the image type or the description says that it is a scout view.
         instance_number: or ``None``.
         pixels: how the pixels are stored, or ``None``.
         frames: the planes that the file holds.
@@ -124,7 +130,7 @@ class FileHeader:
     reference: str = ""
     modality: str = ""
     sop_class: str = ""
-    image_type: tuple[str, ...] = ()
+    localizer: bool = False
     instance_number: int | None = None
     pixels: Pixels | None = None
     frames: tuple[Frame, ...] = ()
@@ -166,8 +172,7 @@ def parse_header(data: bytes, source: Source) -> FileHeader | None:
     except (Cut, NotDicom):
         if named and not whole:
             raise NeedMore from None
-        return FileHeader(source, problem="truncated or damaged in the file's header") if (
-            named) else None
+        return _unreadable(data, source) if named else None
     if not named and not meta and _start_without_preamble(data) is None:
         return None
     syntax = syntax_of(text(data, meta.get(0x00020010)))
@@ -180,15 +185,26 @@ def parse_header(data: bytes, source: Source) -> FileHeader | None:
     except Cut:
         if not whole:
             raise NeedMore from None
+        if not meta and _start_without_preamble(data[place:place + 64]) is None:
+            return _unreadable(data, source) if named else None
         return _damaged(data, place, encoding, source, sop_class, "truncated inside the header")
     except NotDicom:
+        if not named or not meta:
+            return _unreadable(data, source) if named else None
         return _damaged(data, place, encoding, source, sop_class,
-                        "corrupt: the header cannot be read") if named else None
+                        "corrupt: the header cannot be read")
     if not named and not found.keys() & {_SOP_CLASS, _MODALITY, *PIXEL_TAGS}:
         return None
     if not whole and not found.keys() & PIXEL_TAGS.keys():
         raise NeedMore
     return _Parser(data, found, source, syntax, sop_class).header()
+
+
+def _unreadable(data: bytes, source: Source) -> FileHeader:
+    """A file with DICOM's magic word and no readable element behind it."""
+    if data[132:134] == b"\2\0":
+        return FileHeader(source, problem="truncated or damaged in the file's header")
+    return FileHeader(source, skip="not DICOM: nothing readable behind the magic word")
 
 
 def data_set_start(data: bytes, start: int) -> tuple[int, Elements]:
@@ -219,7 +235,7 @@ def _encoding(data: bytes, place: int, syntax: Syntax) -> Encoding:
     return Encoding(explicit=explicit, big=syntax.big)
 
 
-def _inflate(data: bytes, place: int, whole: bool) -> tuple[bytes, int, bool]:  # noqa: FBT001
+def _inflate(data: bytes, place: int, whole: bool) -> tuple[bytes, int, bool]:
     """The data set inflated, as far as its header may reach."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -273,9 +289,15 @@ class _Parser:
         return FileHeader(
             self.source, hashed(self._text(_STUDY)), hashed(self._text(_SERIES)),
             hashed(self._text(_INSTANCE)), hashed(self._text(_FRAME_OF_REFERENCE)), self.modality,
-            self.sop_class, tuple(self._text(_IMAGE_TYPE).upper().split("\\")),
+            self.sop_class, self._is_localizer(),
             None if number is None else int(number), pixels, frames, skip, problem,
         )
+
+    def _is_localizer(self) -> bool:
+        if "LOCALIZER" in self._text(_IMAGE_TYPE).upper().split("\\"):
+            return True
+        described = self._text(_DESCRIPTION) or self._text(_PROTOCOL)
+        return _LOCALIZER_WORDS.search(described.lower()) is not None
 
     def _frames(self, pixels: Pixels) -> tuple[tuple[Frame, ...], str]:
         try:
@@ -354,7 +376,7 @@ class _Parser:
         return absent if value is None else int(value)
 
 
-def _wrap(padding: float | None, signed: bool) -> int | None:  # noqa: FBT001
+def _wrap(padding: float | None, signed: bool) -> int | None:
     """The padding value in the pixels' own representation, whatever VR it was written with."""
     if padding is None:
         return None

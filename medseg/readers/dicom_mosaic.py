@@ -103,7 +103,8 @@ def _csa_numbers(head: bytes) -> dict[str, tuple[float, ...]]:
     place = 8 if second else 0
     (count,) = struct.unpack_from("<I", head, place)
     place += 8
-    wanted, found = ("NumberOfImagesInMosaic", "SliceNormalVector"), {}
+    wanted = ("NumberOfImagesInMosaic", "SliceNormalVector")
+    found: dict[str, tuple[float, ...]] = {}
     first_items = 0
     for number in range(min(count, 1024)):
         name = head[place:place + 64].split(b"\0")[0].decode("latin-1")

@@ -53,16 +53,28 @@ def findings(files: Sequence[FileHeader], name: str) -> list[Finding]:
 def _set_aside(files: Sequence[FileHeader]) -> tuple[list[Finding], list[FileHeader]]:
     """Findings for what is no image of a volume by its kind, and the rest."""
     aside: dict[str, list[FileHeader]] = {}
-    images = []
+    images, scouts = [], []
     for file in files:
-        reason = file.skip
-        if not reason and "LOCALIZER" in file.image_type:
-            reason = "a localizer (scout view), not a volume"
-        if reason:
-            aside.setdefault(reason, []).append(file)
+        if file.skip:
+            aside.setdefault(file.skip, []).append(file)
+        elif file.localizer:
+            scouts.append(file)
         else:
             images.append(file)
-    return [Finding(SKIPPED, tuple(group), reason) for reason, group in aside.items()], images
+    found = [Finding(SKIPPED, tuple(group), reason) for reason, group in aside.items()]
+    if scouts:
+        found.append(_localizer(scouts))
+    return found, images
+
+
+def _localizer(files: Sequence[FileHeader]) -> Finding:
+    """Scout views, which a table's ``volume`` column can still ask for."""
+    candidates: tuple[Candidate, ...] = ()
+    if not any(file.problem or _no_place(file) for file in files):
+        candidates = _volumes(files, "the localizer").candidates
+    return Finding(SKIPPED, tuple(files),
+                   "a localizer (scout view by its image type or description), not a volume",
+                   candidates)
 
 
 def _name_files(files: Sequence[FileHeader]) -> str:
@@ -114,9 +126,9 @@ def _volumes(files: Sequence[FileHeader], name: str) -> Finding:
         return Finding(REFUSED, tuple(files), str(error))
     usable = tuple(stacks.candidates)
     if stacks.several:
-        kind = "a localizer (scout views); " if stacks.localizer else ""
-        return Finding(SKIPPED if stacks.localizer else REFUSED, tuple(files),
-                       f"{kind}{stacks.several}{_how_to_choose(usable)}", usable)
+        if stacks.localizer:
+            return Finding(SKIPPED, tuple(files), f"a localizer: {stacks.several}", usable)
+        return Finding(REFUSED, tuple(files), stacks.several + _how_to_choose(usable), usable)
     if usable[0].problem:
         return Finding(REFUSED, tuple(files), usable[0].problem)
     return Finding(USABLE, tuple(files), "", usable)

@@ -1,4 +1,4 @@
-"""Which volumes do the planes of one series make?  Never a guess: where several could, all are told.
+"""Which volumes do the planes of one series make?  Never a guess: all that could be are told.
 
 A series falls apart into stacks (one orientation, matrix and pixel spacing each), and a stack
 with several planes at every position into volumes (echoes, time points, image types).

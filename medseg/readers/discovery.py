@@ -22,6 +22,8 @@ from medseg.volume import Volume
 
 #: Files looked at before the index is told and progress is shown.
 _CHUNK = 512
+#: Names that promise DICOM.
+_DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 #: Threads: they overlap the waiting for disks and networks.
 _THREADS = 4
 
@@ -128,7 +130,7 @@ def discover(
         raise BadScan("no such file or folder", path=root, remedy="Check the path.")
     seen = _look(root, HeaderIndex(index or index_path()), progress or _silent)
     found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.refused]
-    found = _tell_damaged(found)
+    found = _tell_damaged(found, seen.foreign)
     if seen.foreign:
         found.append(_foreign(seen.foreign, root))
     wanted = selection or Selection()
@@ -271,13 +273,16 @@ def _image_files(sources: Sequence[Source]) -> list[FoundScan]:
     return found
 
 
-def _tell_damaged(found: list[FoundScan]) -> list[FoundScan]:
-    """Warn of damaged files that name no series: a neighbour may lack a slice."""
+def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
+    """Warn of unreadable files that name no series: a neighbour may lack a slice."""
     lost: dict[str, list[str]] = {}
     for scan in found:
-        if scan.finding and scan.status == REFUSED and not scan.finding.files[0].series:
-            for file in scan.finding.files:
+        for file in scan.finding.files if scan.finding else ():
+            if not file.series and not file.frames and not file.sop_class:
                 lost.setdefault(file.source.folder, []).append(file.source.name)
+    for name in foreign:
+        if name.lower().endswith(_DICOM_ENDINGS):
+            lost.setdefault(name.rpartition("/")[0], []).append(name)
     if not lost:
         return found
     told = []
@@ -286,8 +291,8 @@ def _tell_damaged(found: list[FoundScan]) -> list[FoundScan]:
         near = [name for folder in {file.source.folder for file in files}
                 for name in lost.get(folder, [])]
         told.append(scan if not near else replace(scan, warnings=(
-            *scan.warnings, f"{len(near)} damaged DICOM files in the same folder may belong to "
-            f"this series (first: {near[0]})")))
+            *scan.warnings, f"{len(near)} unreadable files in the same folder may have been "
+            f"slices of this series (first: {near[0]})")))
     return told
 
 

@@ -92,7 +92,7 @@ def glimpse(path: Path) -> Glimpse:
 
     try:
         if itk.recognises(path):
-            parse = nrrd.parse if first_bytes(path, 4) == nrrd.MAGIC else metaimage.parse
+            parse = nrrd.parse if first_bytes(path, 16).startswith(nrrd.MAGIC) else metaimage.parse
             itk_header = parse(path)
             return Glimpse(scan_geometry(itk_header.shape, itk_header.affine, path),
                            itk_header.volumes)

@@ -92,19 +92,23 @@ def _to_text(header: FileHeader | None) -> str:
 
 
 def _from_text(text: str, source: Source) -> FileHeader | None:
-    fields = json.loads(text)
+    fields: list[Any] | None = json.loads(text)
     if fields is None:
         return None
-    *names, image_type, number, pixels, frames, skip, problem, notes = fields
+    names, (localizer, number, pixels, frames, skip, problem, notes) = fields[:6], fields[6:]
+    study, series, instance, reference, modality, sop_class = names
     return FileHeader(
-        source, *names, tuple(image_type), number, None if pixels is None else Pixels(*pixels),
-        tuple(_frame(frame) for frame in frames), skip, problem, tuple(notes))
+        source, study, series, instance, reference, modality, sop_class, localizer, number,
+        None if pixels is None else Pixels(*pixels), tuple(_frame(frame) for frame in frames),
+        skip, problem, tuple(notes))
 
 
 def _frame(fields: list[Any]) -> Frame:
-    index, position, orientation, spacing, *rest, stack, marks, tile = fields
-    return Frame(index, _tuple(position), _tuple(orientation), _tuple(spacing), *rest, stack,
-                 tuple((name, value) for name, value in marks), _tuple(tile))
+    index, position, orientation, spacing, thickness, between, slope, intercept = fields[:8]
+    stack, marks, tile = fields[8:]
+    return Frame(index, _tuple(position), _tuple(orientation), _tuple(spacing), thickness, between,
+                 slope, intercept, stack, tuple((name, value) for name, value in marks),
+                 _tuple(tile))
 
 
 def _tuple(values: list[Any] | None) -> Any:
