@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 
 from medseg.metrics import lesion_metrics, overlap, surface_metrics
-from medseg.metrics.counts import Counts, counts_of, joint_counts
+from medseg.metrics.counts import Counts, Survey, survey
 from medseg.metrics.metric import (
     ALWAYS,
     DISTANCE,
@@ -24,8 +24,8 @@ from medseg.metrics.pair import Pair
 from medseg.metrics.structures import Structure, pairs
 
 __all__ = [
-    "METRICS", "Better", "Counts", "Empty", "EmptyRule", "Metric", "Pair", "Structure",
-    "counts_of", "joint_counts", "pairs",
+    "METRICS", "Better", "Counts", "Empty", "EmptyRule", "Metric", "Pair", "Structure", "Survey",
+    "pairs", "survey",
 ]
 
 _RELOADED = "doi:10.1038/s41592-023-02151-z"

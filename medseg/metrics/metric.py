@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, nan
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medseg.metrics.counts import counts_of_masks
 from medseg.metrics.pair import Pair
 
 #: Surfaces within this distance agree, where nothing else is said.
@@ -104,7 +105,8 @@ class Metric:
         """
         steps = np.asarray(spacing_mm, dtype=np.float64)
         steps = np.diag(steps) if steps.ndim == 1 else steps
-        return _apply(self, Pair(truth.astype(bool), prediction.astype(bool), steps, tolerance_mm))
+        masks = truth.astype(bool), prediction.astype(bool)
+        return _apply(self, Pair(*masks, steps, tolerance_mm, counts_of_masks(*masks)))
 
     def unit_at(self, tolerance_mm: float) -> str:
         """The unit column: the unit, or the tolerance where the metric has one."""
@@ -124,5 +126,3 @@ def _apply(metric: Metric, pair: Pair) -> float:
         return metric.of(pair)
     return 0.0 if rule is Empty.ZERO else nan
 
-
-UNBOUNDED = (-inf, inf)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.metrics.counts import Counts, counts_of_masks
+from medseg.metrics.counts import Counts
 from medseg.metrics.lesions import Matches, match_lesions
 from medseg.metrics.surface import SurfaceDistances, surface_distances
 
@@ -25,17 +25,14 @@ class Pair:
         steps_mm: (3, 3) one voxel step along each array axis, one a column, in mm; a
             diagonal of spacings, or any affine's upper left part (sheared grids too).
         tolerance_mm: distance up to which surfaces count as agreeing.
+        counts: voxels shared and not.
     """
 
     truth: NDArray[np.bool_]
     prediction: NDArray[np.bool_]
     steps_mm: NDArray[np.float64]
     tolerance_mm: float
-
-    @cached_property
-    def counts(self) -> Counts:
-        """Voxels shared and not."""
-        return counts_of_masks(self.truth, self.prediction)
+    counts: Counts
 
     @cached_property
     def voxel_ml(self) -> float:

@@ -1,4 +1,4 @@
-"""How is a map of many labels taken apart?  One count for all, then a crop for each structure."""
+"""How is a map of many labels taken apart?  One survey for all, then a crop for each structure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from medseg.metrics.counts import counts_of, joint_counts
+from medseg.metrics.counts import survey
 from medseg.metrics.metric import DEFAULT_TOLERANCE_MM
 from medseg.metrics.pair import Pair
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -47,39 +44,20 @@ def pairs(
         GridMismatch: the arrays differ in shape.
         BadLabels: a voxel holds a value beyond those of the structures.
     """
+    if truth.flags.f_contiguous:  # as NIfTI stores it: the same voxels, axes in memory's order
+        truth, prediction, steps_mm = truth.T, prediction.T, steps_mm[:, ::-1]
     highest = max(max(structure.values) for structure in structures)
-    joint = joint_counts(truth, prediction, highest + 1)
-    boxes = _boxes(truth, prediction, highest)
+    found = survey(truth, prediction, highest + 1)
     for structure in structures:
-        box = _union([boxes[value] for value in structure.values if value in boxes])
+        box = found.box(structure.values)
         tolerance = (tolerances_mm or {}).get(structure.name, DEFAULT_TOLERANCE_MM)
-        pair = Pair(_mask(truth[box], structure), _mask(prediction[box], structure), steps_mm,
-                    tolerance)
-        pair.__dict__["counts"] = counts_of(joint, structure.values)
-        yield structure, pair
+        yield structure, Pair(
+            _mask(truth[box], structure), _mask(prediction[box], structure), steps_mm, tolerance,
+            found.counts(structure.values))
 
 
 def _mask(values: NDArray[Any], structure: Structure) -> NDArray[np.bool_]:
-    if len(structure.values) == 1:
-        return np.asarray(values == structure.values[0])
-    return np.isin(values, structure.values)
-
-
-def _boxes(truth: NDArray[Any], prediction: NDArray[Any], highest: int) -> dict[int, Box]:
-    """The smallest box around each value in either array."""
-    boxes: dict[int, Box] = {}
-    for values in (truth, prediction):
-        for value, box in enumerate(ndimage.find_objects(values, max_label=highest), start=1):
-            if box is not None:
-                found = (box[0], box[1], box[2])
-                boxes[value] = _union([found, boxes[value]]) if value in boxes else found
-    return boxes
-
-
-def _union(boxes: Sequence[Box]) -> Box:
-    """The smallest box around boxes; an empty one where there are none."""
-    if not boxes:
-        return slice(0, 0), slice(0, 0), slice(0, 0)
-    low = [min(box[axis].start for box in boxes) for axis in range(3)]
-    high = [max(box[axis].stop for box in boxes) for axis in range(3)]
-    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+    inside: NDArray[np.bool_] = np.equal(values, structure.values[0], order="C", dtype=bool)
+    for value in structure.values[1:]:
+        inside |= values == value
+    return inside

@@ -17,7 +17,7 @@ in mm^2 on a grid of steps S, so that anisotropic and sheared grids need no furt
 from __future__ import annotations
 
 import itertools
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,18 @@ Triangle = tuple[int, int, int]
 
 def surfel_areas(steps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """(256,) surface area in mm^2 for each code, on a grid of (3, 3) steps (one a column)."""
+    return _areas(np.ascontiguousarray(steps_mm, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _areas(steps: bytes) -> NDArray[np.float64]:
+    steps_mm = np.frombuffer(steps).reshape(3, 3)
     codes, vectors = _unit_triangles()
     cofactors = abs(np.linalg.det(steps_mm)) * np.linalg.inv(steps_mm)  # rows n @ S^-1
     areas = np.linalg.norm(vectors @ cofactors, axis=1)
-    return np.asarray(np.bincount(codes, weights=areas, minlength=256), dtype=np.float64)
+    table = np.asarray(np.bincount(codes, weights=areas, minlength=256), dtype=np.float64)
+    table.flags.writeable = False
+    return table
 
 
 @cache
