@@ -63,12 +63,12 @@ class SegmentationTask(L.LightningModule):
         patches = self.augment(batch)
         torch.manual_seed(_mixed(self.loop.seed, int(batch.index[0])))  # dropout
         if self.deep:
-            logits = self.network.forward_deep(patches.image)
+            logits = self.network.forward_deep(patches.image)  # type: ignore[operator]
             loss = deep_loss(self.loss, logits, patches.classes)
         else:
             loss = self.loss(self.network(patches.image), patches.classes)
         self.log("loss", loss.detach(), on_step=True, on_epoch=False)
-        return loss  # type: ignore[no-any-return]
+        return loss
 
     def configure_optimizers(self) -> Any:
         """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, cosine to zero."""

@@ -40,8 +40,8 @@ class Patches:
 
     def to(self, device: torch.device) -> Patches:
         """The same batch on a device; the index stays where Python reads it."""
-        moved = [t.to(device, non_blocking=True) for t in (self.image, self.classes)]
-        return Patches(*moved, self.spacing_mm.to(device), self.index)
+        image, classes = (t.to(device, non_blocking=True) for t in (self.image, self.classes))
+        return Patches(image, classes, self.spacing_mm.to(device), self.index)
 
 
 def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]:
