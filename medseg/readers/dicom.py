@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import BadScan, NotAVolume
-from medseg.readers.dicom_header import FileHeader, looks_like_dicom
+from medseg.readers.dicom_file import FileHeader
+from medseg.readers.dicom_header import looks_like_dicom
 from medseg.readers.dicom_look import look_at
 from medseg.readers.dicom_pixels import read_voxels
 from medseg.readers.dicom_series import REFUSED, USABLE, Finding, findings

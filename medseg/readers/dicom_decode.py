@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadScan
 from medseg.readers.dicom_classes import syntax_of
-from medseg.readers.dicom_header import Pixels, data_set_start
+from medseg.readers.dicom_file import Pixels
+from medseg.readers.dicom_header import data_set_start
 from medseg.readers.sources import Source
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"

@@ -5,10 +5,8 @@ Nothing that names a patient is kept: UIDs only as hashes, no descriptions.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zlib
-from dataclasses import dataclass, field
 
 from medseg.readers import dicom_enhanced, dicom_mosaic
 from medseg.readers.dicom_classes import Syntax, not_a_volume, syntax_of
@@ -24,6 +22,7 @@ from medseg.readers.dicom_elements import (
     text,
     walk,
 )
+from medseg.readers.dicom_file import FileHeader, Pixels, hashed
 from medseg.readers.dicom_frames import (
     CLASSIC_MARKS,
     GEOMETRY_TAGS,
@@ -51,101 +50,13 @@ _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT = (
 WANTED = frozenset((
     _SOP_CLASS, _INSTANCE, _MODALITY, _IMAGE_TYPE, _DESCRIPTION, _PROTOCOL, _STUDY, _SERIES,
     _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS,
-    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT, *GEOMETRY_TAGS, *CLASSIC_MARKS, *dicom_enhanced.TAGS,
-    *dicom_mosaic.TAGS,
+    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT, *GEOMETRY_TAGS, *CLASSIC_MARKS,
+    *dicom_enhanced.TAGS, *dicom_mosaic.TAGS,
 ))
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """How a file stores its pixels.
-
-    Attributes:
-        rows: of one frame, as stored.
-        columns: of one frame, as stored.
-        frames: how many.
-        samples: numbers a pixel; more than one is colour.
-        photometric: the photometric interpretation.
-        form: ``integer``, ``float32`` or ``float64``.
-        allocated: bits a number takes.
-        stored: bits of them that count.
-        high_bit: the most significant of those.
-        signed: two's complement.
-        syntax: transfer syntax UID.
-        big: stored big endian.
-        offset: where the value starts, in the (inflated) file.
-        length: its bytes; ``None`` where compressed.
-        padding: stored number of pixels outside the scanned field, or ``None``.
-        lut: a modality LUT maps the stored numbers.
-    """
-
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    photometric: str
-    form: str
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    syntax: str
-    big: bool
-    offset: int
-    length: int | None
-    padding: int | None
-    lut: bool
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one uncompressed frame."""
-        return self.rows * self.columns * self.samples * self.allocated // 8
-
-
-@dataclass(frozen=True, slots=True)
-class FileHeader:
-    """What one DICOM file says.
-
-    Attributes:
-        source: the file.
-        study: hash of the study's UID, or empty.
-        series: hash of the series' UID, or empty.
-        instance: hash of the file's own UID, or empty.
-        reference: hash of the frame of reference's UID, or empty.
-        modality: as written.
-        sop_class: UID of the kind of object.
-        localizer: the image type or the description says that it is a scout view.
-        instance_number: or ``None``.
-        pixels: how the pixels are stored, or ``None``.
-        frames: the planes that the file holds.
-        skip: why this is no part of a volume, or empty.
-        problem: why the series of this file cannot be used, or empty.
-        notes: what was accepted but should be told.
-    """
-
-    source: Source
-    study: str = ""
-    series: str = ""
-    instance: str = ""
-    reference: str = ""
-    modality: str = ""
-    sop_class: str = ""
-    localizer: bool = False
-    instance_number: int | None = None
-    pixels: Pixels | None = None
-    frames: tuple[Frame, ...] = ()
-    skip: str = ""
-    problem: str = ""
-    notes: tuple[str, ...] = field(default=())
 
 
 class NeedMore(Exception):
     """The header reaches beyond the bytes given; there are more in the file."""
-
-
-def hashed(uid: str) -> str:
-    """A UID that cannot be turned back; empty stays empty."""
-    return hashlib.blake2b(uid.encode(), digest_size=12).hexdigest() if uid else ""
 
 
 def looks_like_dicom(head: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from medseg.errors import BadScan
-from medseg.readers.dicom_header import FileHeader
+from medseg.readers.dicom_file import FileHeader
 from medseg.readers.sources import open_each
 
 #: Column in ``scans.csv`` -> DICOM keyword.

@@ -6,7 +6,8 @@ import struct
 from typing import IO
 
 from medseg.errors import BadScan
-from medseg.readers.dicom_header import FileHeader, NeedMore, parse_header
+from medseg.readers.dicom_file import FileHeader
+from medseg.readers.dicom_header import NeedMore, parse_header
 from medseg.readers.sources import Source, open_each
 
 #: Most headers fit into the first; private ones of some vendors need the second.

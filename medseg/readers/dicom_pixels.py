@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadScan
 from medseg.readers.dicom_decode import FrameReader
-from medseg.readers.dicom_header import Pixels
+from medseg.readers.dicom_file import Pixels
 from medseg.readers.dicom_stacks import Candidate, Plane
 from medseg.readers.sources import Source, open_each
 

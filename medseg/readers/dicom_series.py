@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medseg.errors import BadScan
 from medseg.readers.dicom_classes import must_have_geometry
-from medseg.readers.dicom_header import FileHeader
+from medseg.readers.dicom_file import FileHeader
 from medseg.readers.dicom_stacks import Candidate, Plane, stacks_of
 
 USABLE, SKIPPED, REFUSED = "usable", "skipped", "refused"

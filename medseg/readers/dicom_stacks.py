@@ -13,9 +13,9 @@ import numpy as np
 
 from medseg.errors import BadScan
 from medseg.geometry import Geometry
+from medseg.readers.dicom_file import FileHeader, Pixels
 from medseg.readers.dicom_frames import Frame
 from medseg.readers.dicom_grid import grid_of, normal_of
-from medseg.readers.dicom_header import FileHeader, Pixels
 from medseg.readers.dicom_separate import separate
 
 #: Planes whose direction cosines differ by less than this belong to one stack (0.06 degrees).

@@ -12,7 +12,7 @@ from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.readers import archive, dicom, formats
 from medseg.readers.case_names import name_cases
-from medseg.readers.dicom_header import FileHeader, hashed
+from medseg.readers.dicom_file import FileHeader, hashed
 from medseg.readers.dicom_look import look_at, look_into
 from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding, findings
 from medseg.readers.index import HeaderIndex, index_path

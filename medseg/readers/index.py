@@ -17,8 +17,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from medseg.readers.dicom_file import FileHeader, Pixels
 from medseg.readers.dicom_frames import Frame
-from medseg.readers.dicom_header import FileHeader, Pixels
 from medseg.readers.sources import Source
 
 #: To be raised whenever what is learned of a file changes.
