@@ -34,8 +34,9 @@ BLANK_SHARE = 0.02
 #: arbitrary outside CT: there, only where the median lies within the range is compared.
 INTENSITY_SHARE = {"CT": 0.75}
 OTHER_INTENSITY_SHARE = 0.4
-#: Below this the network is less sure of a structure than it should be.
-CONFIDENCE = 0.7
+#: Confidence has no scale that all models share: a case stands out where it is this many robust
+#: standard deviations below the batch's median, of at least so many cases.
+OUTLYING_SD, ENOUGH_CASES = 4.0, 20
 #: Components are counted on every second voxel beyond this size, to bound memory.
 MANY_VOXELS = 30_000_000
 
@@ -64,7 +65,6 @@ class Expectations:
             *self._input_flags(volume),
             *self._mask_flags(result.labelmap.data),
             *self._volume_flags(result.volumes_ml),
-            *_confidence_flags(result.confidence or {}),
         )
 
     def _input_flags(self, volume: Volume) -> Iterator[Flag]:
@@ -130,10 +130,24 @@ class Expectations:
                 yield Flag("volume", name, f"{name} has {found:.3g} ml, in training {range_text}")
 
 
-def _confidence_flags(confidence: Mapping[str, float]) -> Iterator[Flag]:
-    for name, share in confidence.items():
-        if share < CONFIDENCE:
-            yield Flag("confidence", name, f"the network is unsure of {name} ({share:.2f})")
+def unsure(confidence: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[Flag, ...]]:
+    """Flags for cases in which the network is far less sure of a label than in the others.
+
+    Args:
+        confidence: case to label to confidence, 0-1.
+    """
+    flags: dict[str, tuple[Flag, ...]] = {}
+    for label in sorted({name for sure in confidence.values() for name in sure}):
+        known = {case: sure[label] for case, sure in confidence.items() if label in sure}
+        if len(known) < ENOUGH_CASES:
+            continue
+        middle = float(np.median(list(known.values())))
+        spread = 1.4826 * float(np.median([abs(value - middle) for value in known.values()]))
+        for case, value in known.items():
+            if value < middle - OUTLYING_SD * max(spread, 0.01):
+                text = f"the network is unsure of {label} ({value:.2f}, usually {middle:.2f})"
+                flags[case] = (*flags.get(case, ()), Flag("confidence", label, text))
+    return flags
 
 
 def _percentiles(volume: Volume, channel: int) -> tuple[float, float, float]:

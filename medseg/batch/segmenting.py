@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from medseg.batch.ledger import Entry, Ledger, Recipe, open_ledger
 from medseg.batch.lock import FolderLock
 from medseg.batch.models import ModelSegmenter, expectations, load_models
 from medseg.batch.preflight import Estimate, estimate, require_room
+from medseg.batch.quality import unsure
 from medseg.batch.resume import Check, Plan, plan_run, sweep
 from medseg.batch.road import Job
 from medseg.batch.runner import Listener, Summary, run_batch
@@ -110,8 +111,12 @@ class Batch:
             self.write_tables()
 
     def entries(self) -> list[Entry]:
-        """Every case as it stands now."""
-        return self.ledger.entries()
+        """Every case as it stands now, with the flags that only the whole batch can tell."""
+        entries = self.ledger.entries()
+        flags = unsure({e.case: e.confidence for e in entries if e.state is State.DONE})
+        return [
+            replace(entry, flags=(*entry.flags, *flags.get(entry.case, ()))) for entry in entries
+        ]
 
     def write_tables(self) -> None:
         """Bring cases.csv up to date."""

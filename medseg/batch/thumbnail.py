@@ -21,7 +21,7 @@ from medseg.volume import LabelMap, Volume
 #: Height of the picture, and the widest that one plane may be.
 HEIGHT, WIDEST = 144, 216
 _GAP = 4
-_QUALITY = 75
+_QUALITY = 70
 #: CT is shown in a window that suits soft tissue, in HU.
 _CT_WINDOW = (-160.0, 240.0)
 
@@ -110,5 +110,5 @@ def _joined(tiles: list[Image.Image]) -> bytes:
         whole.paste(tile, (left, (HEIGHT - tile.height) // 2))
         left += tile.width + _GAP
     stream = io.BytesIO()
-    whole.save(stream, "JPEG", quality=_QUALITY)
+    whole.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
     return stream.getvalue()

@@ -131,5 +131,5 @@ def _shrunk(content: bytes, factor: float) -> bytes:
     picture = Image.open(io.BytesIO(content))
     size = max(1, round(picture.width / factor)), max(1, round(picture.height / factor))
     stream = io.BytesIO()
-    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=60)
+    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=60, subsampling=0)
     return stream.getvalue()
