@@ -93,7 +93,5 @@ def test_a_batch_over_real_scans_killed_fifty_times(tmp_path, repository, shared
     entries = check(tmp_path / "out", tmp_path / "calm")
     states = [entry.state for entry in entries.values()]
     told = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
-    sys.stdout.write(f"
-{taken} kills; {len(states)} cases: {told}
-")
+    sys.stdout.write(f"\n{taken} kills; {len(states)} cases: {told}\n")
     assert taken >= 50
