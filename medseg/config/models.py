@@ -1,29 +1,13 @@
-"""What every pipeline shares: typed, validated once, read from YAML; an unknown key is an error."""
+"""What can be told to a pipeline?  Every option of preparing, training, segmenting and scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from medseg.errors import BadConfig
+from medseg.config.checking import Choice, Options
 from medseg.geometry import Alignment
-
-
-class Options(BaseModel):
-    """Base of every options model: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Choice(Options):
-    """One entry of a table with the options it validates itself."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class NormaliseZScore(Options):
@@ -60,8 +44,24 @@ class NormalisePercentiles(Options):
     low: float = Field(default=0.5, ge=0, le=100)
     high: float = Field(default=99.5, ge=0, le=100)
 
+    @model_validator(mode="after")
+    def _check_percentiles(self) -> NormalisePercentiles:
+        if self.high <= self.low:
+            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
+        return self
 
-Normalise = NormaliseZScore | NormaliseWindow | NormalisePercentiles
+
+#: Told apart by ``kind``, so that a mistake is judged by the rule that was meant.
+Normalise = Annotated[
+    NormaliseZScore | NormaliseWindow | NormalisePercentiles, Field(discriminator="kind")
+]
+
+#: 0 = right-left, 1 = anterior-posterior, 2 = superior-inferior.
+WorkingAxis = Annotated[int, Field(ge=0, le=2)]
+
+#: Voxels, mm or a factor: more than nothing.
+Size = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class PrepareConfig(Options):
@@ -74,9 +74,9 @@ class PrepareConfig(Options):
         resampling: kernel for intensities.
     """
 
-    spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
+    spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = (None, None, None)
     alignment: Alignment = Alignment.COVER
-    normalise: tuple[Normalise, ...] = (NormaliseZScore(),)
+    normalise: tuple[Normalise, ...] = Field(default=(NormaliseZScore(),), min_length=1)
     resampling: Literal["linear", "cubic"] = "linear"
 
 
@@ -93,11 +93,11 @@ class InferConfig(Options):
             channel are background without asking the network; ``None`` asks always.
     """
 
-    window: tuple[int, ...] = ()
+    window: tuple[Size, ...] = ()
     overlap: float = Field(default=0.5, ge=0, lt=1)
     weighting: Literal["constant", "gaussian"] = "gaussian"
     batch: int = Field(default=2, ge=1)
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[WorkingAxis, ...] = ()
     skip_below: float | None = None
 
 
@@ -116,6 +116,12 @@ class PostprocessRule(Options):
     mm: float = Field(default=0.0, ge=0)
     of: str | None = None
 
+    @model_validator(mode="after")
+    def _check_partner(self) -> PostprocessRule:
+        if (self.rule == "inside") != (self.of is not None):
+            raise ValueError("`of` names the label that `inside` keeps to, and is for it alone")
+        return self
+
 
 class AugmentConfig(Options):
     """Random changes of training patches; every probability is per patch.
@@ -133,11 +139,11 @@ class AugmentConfig(Options):
     """
 
     rotate_degrees: float = Field(default=15.0, ge=0, le=180)
-    scale: tuple[float, float] = (0.85, 1.2)
+    scale: tuple[Positive, Positive] = (0.85, 1.2)
     elastic_voxels: float = Field(default=1.5, ge=0)
     elastic_every: int = Field(default=12, ge=4)
     spatial: float = Field(default=0.8, ge=0, le=1)
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[WorkingAxis, ...] = ()
     brightness: float = Field(default=0.3, ge=0, le=1)
     contrast: float = Field(default=0.3, ge=0, le=1)
     gamma: float = Field(default=0.3, ge=0, le=1)
@@ -145,6 +151,12 @@ class AugmentConfig(Options):
     blur: float = Field(default=0.15, ge=0, le=1)
     low_resolution: float = Field(default=0.15, ge=0, le=1)
     bias: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> AugmentConfig:
+        if self.scale[1] < self.scale[0]:
+            raise ValueError(f"scale goes from small to large, not {list(self.scale)}")
+        return self
 
 
 class LoopConfig(Options):
@@ -210,7 +222,7 @@ class TrainConfig(Options):
     cohort: str
     dims: Literal[2, 3] = 3
     slice_axis: Literal[0, 1, 2] | None = None
-    patch: tuple[int, ...]
+    patch: tuple[Size, ...]
     network: Choice = Choice(name="unet")
     prepare: PrepareConfig = PrepareConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -221,8 +233,8 @@ class TrainConfig(Options):
 
     @model_validator(mode="after")
     def _check_patch(self) -> TrainConfig:
-        if len(self.patch) not in (self.dims, 3) or min(self.patch, default=0) < 1:
-            raise ValueError(f"patch needs {self.dims} sizes of 1 voxel or more")
+        if len(self.patch) not in (self.dims, 3):
+            raise ValueError(f"patch needs {self.dims} sizes, found {list(self.patch)}")
         return self
 
 
@@ -248,107 +260,3 @@ class EvaluateConfig(Options):
     seed: int = 0
     other_grid: Literal["refuse", "nearest"] = "refuse"
     leakage: Literal["refuse", "tell"] = "refuse"
-
-
-OptionsModel = TypeVar("OptionsModel", bound=BaseModel)
-
-
-def validate(
-    model: type[OptionsModel], values: Mapping[str, Any], *, path: str | None = None
-) -> OptionsModel:
-    """Build an options model from plain values.
-
-    Raises:
-        BadConfig: the first thing that is wrong, with the key's dotted name and what it may be.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise BadConfig(
-                f"unknown key {key!r}",
-                path=path,
-                expected=f"one of {', '.join(_keys_beside(model, first['loc']))}",
-                remedy="Check the spelling; nothing is ignored silently.",
-            ) from None
-        shown = first.get("input")
-        raise BadConfig(
-            f"{key or 'config'}: {first['msg']}",
-            path=path,
-            found=repr(shown)[:120],
-            remedy="Correct the value.",
-        ) from None
-
-
-def _keys_beside(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Keys that would have been known where an unknown one stands."""
-    current: Any = model
-    for part in location[:-1]:
-        fields = getattr(current, "model_fields", {})
-        annotation = fields[part].annotation if part in fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        nested = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        current = next((o for o in nested if o.__name__ == part), nested[0] if nested else current)
-    return sorted(getattr(current, "model_fields", {}))
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        BadConfig: the file is missing, not YAML, or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadConfig("no such file", path=path, remedy="Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig("the file cannot be read", path=path, found=error) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else "the file"
-        raise BadConfig(
-            f"{where} is not YAML",
-            path=path,
-            found=getattr(error, "problem", None) or "unreadable text",
-        ) from None
-    if not isinstance(content, dict):
-        raise BadConfig("not a mapping of keys to values", path=path, found=type(content).__name__)
-    return content
-
-
-def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Apply ``key.sub=value`` assignments (values are YAML) to a copy of nested plain values.
-
-    Raises:
-        BadConfig: an assignment has no ``=`` or goes through a key that is not a mapping.
-    """
-    result: dict[str, Any] = _copy(values)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise BadConfig(
-                "not an assignment",
-                found=repr(assignment),
-                expected="key=value, for example training.minutes=30",
-            )
-        *parents, last = key.split(".")
-        target = result
-        for parent in parents:
-            inner = target.setdefault(parent, {})
-            if not isinstance(inner, dict):
-                raise BadConfig(f"{parent!r} in {key!r} has no keys of its own", found=repr(inner))
-            target = inner
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise BadConfig(f"the value of {key!r} is not YAML", found=repr(text)) from None
-    return result
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, list) else value

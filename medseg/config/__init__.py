@@ -1,0 +1,37 @@
+"""What every pipeline shares: typed, validated once, read from YAML; an unknown key is an error."""
+
+from __future__ import annotations
+
+from medseg.config.checking import Choice, Options, load_yaml, override, validate
+from medseg.config.models import (
+    AugmentConfig,
+    EvaluateConfig,
+    InferConfig,
+    LoopConfig,
+    Normalise,
+    NormalisePercentiles,
+    NormaliseWindow,
+    NormaliseZScore,
+    PostprocessRule,
+    PrepareConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "Choice",
+    "EvaluateConfig",
+    "InferConfig",
+    "LoopConfig",
+    "Normalise",
+    "NormalisePercentiles",
+    "NormaliseWindow",
+    "NormaliseZScore",
+    "Options",
+    "PostprocessRule",
+    "PrepareConfig",
+    "TrainConfig",
+    "load_yaml",
+    "override",
+    "validate",
+]

@@ -1,0 +1,197 @@
+"""Is every voxel where the header says, on every grid, and does the way to another grid hold?"""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medseg.errors import BadGeometry, GridMismatch
+from medseg.geometry import Alignment, Geometry, canonical_grid, grid_map, working_grid
+from tests.transforms.grids import NATIVE, grid
+
+#: As a tilted gantry leaves it: slices shifted against each other along A.
+SHEARED = Geometry(
+    (20, 24, 11), [[0.8, 0, 0, -90], [0, 0.8, 1.4, -60], [0, 0, 5, 30], [0, 0, 0, 1]]
+)
+GRIDS = {**NATIVE, "sheared": SHEARED}
+
+CODES = sorted(
+    "".join(letters)
+    for order in itertools.permutations(["RL", "AP", "SI"])
+    for letters in itertools.product(*order)
+)
+
+
+@st.composite
+def grids(draw):
+    """Any grid: 48 orientations, any spacing, turned by up to 40 degrees about all axes."""
+    shape = draw(st.tuples(*[st.integers(1, 40)] * 3))
+    spacing = draw(st.tuples(*[st.floats(0.2, 8)] * 3))
+    base = grid(shape, spacing, draw(st.sampled_from(CODES)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    turn = np.linalg.qr(np.eye(3) + 0.3 * rng.uniform(-1, 1, (3, 3)))[0]
+    turn *= np.sign(np.diag(turn))
+    affine = base.affine.copy()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = rng.uniform(-300, 300, 3)
+    return Geometry(shape, affine)
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_orientation_and_canonical_axes_agree_in_all_48_orders(codes):
+    native = grid((4, 5, 6), (1.0, 2.0, 3.0), codes)
+    assert native.orientation == codes
+    axes, backwards = native.canonical_axes
+    for world, (axis, back) in enumerate(zip(axes, backwards, strict=True)):
+        assert codes[axis] == ("RAS", "LPI")[back][world]
+    assert canonical_grid(native).orientation == "RAS"
+
+
+@pytest.mark.parametrize("native", GRIDS.values(), ids=GRIDS)
+def test_the_canonical_grid_holds_the_same_points(native):
+    points = {tuple(np.round(point, 6)) for point in native.corners_mm()}
+    assert {tuple(np.round(point, 6)) for point in canonical_grid(native).corners_mm()} == points
+    assert canonical_grid(native).voxel_mm3 == pytest.approx(native.voxel_mm3)
+
+
+def test_the_first_index_is_a_voxel_centre_in_ras():
+    native = grid((10, 10, 10), (2.0, 3.0, 4.0), "LPS", origin=(100.0, 50.0, -20.0))
+    np.testing.assert_allclose(native.to_world([0, 0, 0]), [100, 50, -20])
+    np.testing.assert_allclose(native.to_world([1, 1, 1]), [98, 47, -16])
+    np.testing.assert_allclose(native.to_index([98, 47, -16]), [1, 1, 1])
+    assert native.spacing_mm == (2.0, 3.0, 4.0)
+    assert native.voxel_ml == pytest.approx(0.024)
+
+
+def test_a_sheared_voxel_is_as_large_as_the_determinant_says():
+    assert SHEARED.voxel_mm3 == pytest.approx(0.8 * 0.8 * 5)
+    assert np.prod(SHEARED.spacing_mm) > 1.03 * SHEARED.voxel_mm3  # the slanted edge is longer
+    assert not SHEARED.is_orthogonal
+    assert NATIVE["oblique"].is_orthogonal
+
+
+@given(grids())
+def test_world_and_index_undo_each_other(native):
+    index = np.array([[0, 0, 0], [3.25, -1, 7], np.array(native.shape) - 1])
+    np.testing.assert_allclose(native.to_index(native.to_world(index)), index, atol=1e-8)
+
+
+@given(grids(), st.tuples(*[st.one_of(st.none(), st.floats(0.3, 9))] * 3))
+def test_a_covering_grid_encloses_every_voxel_centre_and_is_no_larger_than_needed(native, spacing):
+    working = working_grid(native, spacing)
+    for here, there, wanted, size in zip(
+        grid_map(canonical_grid(native), working),
+        canonical_grid(native).shape,
+        spacing,
+        working.shape,
+        strict=True,
+    ):
+        index = here.source_index()
+        assert index[0] <= 1e-3 and index[-1] >= there - 1 - 1e-3
+        assert index[0] + index[-1] == pytest.approx(there - 1, abs=1e-9)  # centred
+        if wanted is not None and size > 1:
+            assert (there - 1) / here.step > size - 2 - 1e-3
+
+
+@given(grids(), st.tuples(*[st.floats(0.3, 9)] * 3))
+def test_an_edge_aligned_grid_ends_where_the_scan_ends(native, spacing):
+    working = working_grid(native, spacing, alignment=Alignment.EDGES)
+    source = canonical_grid(native)
+    for axis, (near, far) in enumerate(zip(source.shape, working.shape, strict=True)):
+        kept = abs(spacing[axis] / source.spacing_mm[axis] - 1) < 1e-3
+        assert near * source.spacing_mm[axis] == pytest.approx(far * working.spacing_mm[axis])
+        assert far == (near if kept else max(1, round(near * source.spacing_mm[axis] / spacing[axis])))
+    np.testing.assert_allclose(
+        source.to_index(working.to_world([-0.5, -0.5, -0.5])), [-0.5] * 3, atol=1e-6
+    )
+
+
+@given(grids(), st.tuples(*[st.one_of(st.none(), st.floats(0.3, 9))] * 3))
+def test_the_map_between_scan_and_working_grid_agrees_with_the_world_both_ways(native, spacing):
+    working = working_grid(native, spacing)
+    rng = np.random.default_rng(0)
+    for source, target in ((native, working), (working, native)):
+        maps = grid_map(source, target)
+        index = rng.uniform(-2, 30, (5, 3))
+        expected = source.to_index(target.to_world(index))
+        mapped = np.empty_like(index)
+        for axis, way in enumerate(maps):
+            mapped[:, way.source_axis] = way.start + way.step * index[:, axis]
+            assert (way.source_size, way.size) == (source.shape[way.source_axis], target.shape[axis])
+        np.testing.assert_allclose(mapped, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("native", GRIDS.values(), ids=GRIDS)
+def test_the_scans_own_spacing_copies_voxels_and_invents_none(native):
+    for spacing in (None, canonical_grid(native).spacing_mm):
+        assert all(way.is_copy for way in grid_map(native, working_grid(native, spacing)))
+    coarser = [1.5 * mm for mm in canonical_grid(native).spacing_mm]
+    maps = grid_map(native, working_grid(native, coarser))
+    assert not any(way.is_copy for way in maps if way.size > 1)
+
+
+def test_a_map_that_leaves_the_scan_is_no_copy():
+    near, far = grid((10, 10, 10)), grid((10, 10, 10), origin=(14.0, -30.0, 7.0))
+    assert [way.is_copy for way in grid_map(near, far)] == [False, True, True]
+
+
+def test_the_working_grid_does_not_depend_on_the_storage_order():
+    first = grid((13, 17, 7), (1.1, 0.9, 4.0), "RAS")
+    for codes in CODES:
+        order = ["RLAPSI".index(letter) // 2 for letter in codes]
+        shape = [first.shape[axis] for axis in order]
+        spacing = [first.spacing_mm[axis] for axis in order]
+        start = np.where([l in codes for l in "RAS"], 0, np.array(first.shape) - 1)  # noqa: E741
+        stored = grid(shape, spacing, codes, origin=first.to_world(start))
+        assert working_grid(stored, (2, 2, 2)).same_grid(working_grid(first, (2, 2, 2)))
+
+
+def test_the_rounding_of_float32_headers_is_the_same_grid_and_a_real_shift_is_not():
+    native = grid((512, 512, 900), (0.6836, 0.6836, 0.7), "LPS", degrees=9, origin=(170, 150, -900))
+    stored = Geometry(native.shape, native.affine.astype(np.float32))
+    assert native.same_grid(stored)
+    assert stored.same_grid(native)
+    shifted = native.affine.copy()
+    shifted[0, 3] += 0.03 * 0.6836
+    assert not native.same_grid(Geometry(native.shape, shifted))
+    stretched = native.affine.copy()
+    stretched[:3, 2] *= 1.0001  # 0.09 voxels at the far end, though none at the origin
+    assert not native.same_grid(Geometry(native.shape, stretched))
+    assert not native.same_grid(Geometry((512, 512, 899), native.affine))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "problem"),
+    [
+        ((0, 4, 4), np.eye(4), "one voxel or more"),
+        ((4, 4), np.eye(4), "three axes"),
+        ((4, 4, 4), np.eye(3), "4x4"),
+        ((4, 4, 4), np.diag([1, np.nan, 1, 1]), "finite"),
+        ((4, 4, 4), np.diag([1, 1, 1, 2]), "last row"),
+        ((4, 4, 4), np.diag([1, 0, 1, 1]), "singular"),
+        ((4, 4, 4), [[1, 1, 0, 0], [1, 1 + 1e-9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "singular"),
+    ],
+)
+def test_a_grid_that_cannot_place_voxels_is_refused(shape, affine, problem):
+    with pytest.raises(BadGeometry, match=problem):
+        Geometry(shape, affine)
+
+
+def test_rotated_grids_do_not_map_onto_each_other():
+    with pytest.raises(GridMismatch, match="rotated"):
+        grid_map(grid((20, 20, 20)), grid((20, 20, 20), degrees=5))
+
+
+def test_the_affine_is_the_grids_own_and_cannot_be_changed():
+    affine = np.eye(4)
+    native = Geometry((2, 2, 2), affine)
+    affine[0, 3] = 7
+    assert native.to_world([0, 0, 0]).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="read-only"):
+        native.affine[0, 3] = 7
+
+
+def test_a_grid_describes_itself_in_one_phrase():
+    assert NATIVE["axial LPS"].describe() == "25x22x17 voxels of 1.1x0.9x1.6 mm (LPS)"
