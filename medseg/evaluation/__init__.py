@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from medseg.evaluation.agreement import agreement
+from medseg.evaluation.comparing import Comparison, compare
 from medseg.evaluation.evaluating import FOLDS, evaluate, plan_tasks, problems
 from medseg.evaluation.scores import Scores, read_scores, write_scores, write_table
+from medseg.evaluation.subgroups import subgroups
 from medseg.evaluation.summary import summarise
 
 __all__ = [
-    "FOLDS", "Scores", "evaluate", "plan_tasks", "problems", "read_scores", "summarise",
-    "write_scores", "write_table",
+    "FOLDS", "Comparison", "Scores", "agreement", "compare", "evaluate", "plan_tasks", "problems",
+    "read_scores", "subgroups", "summarise", "write_scores", "write_table",
 ]

@@ -109,6 +109,103 @@ def _limit(ax: Axes, bounds: tuple[float, float]) -> None:
     ax.set_xlim(low, high)
 
 
+def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> bytes:
+    """Difference of volumes against their mean, one panel a label, with bias and limits.
+
+    Args:
+        panels: by label, columns ``truth_ml`` and ``prediction_ml``.
+        table: what `agreement` says, one row a label.
+    """
+    told = {str(row["label"]): row for row in table.to_dict("records")}
+    with mpl.rc_context(_STYLE):
+        figure, axes = _panels(len(panels))
+        for ax, (label, pairs) in zip(axes, panels.items(), strict=True):
+            truth, found = pairs["truth_ml"].to_numpy(), pairs["prediction_ml"].to_numpy()
+            ax.plot((truth + found) / 2, found - truth, "o", color=_BLUE, alpha=0.6, markersize=4,
+                    markeredgewidth=0)
+            ax.axhline(0, color="#999999", linewidth=0.8)
+            row = told[label]
+            for name, low, high, style in (("bias", "bias_low", "bias_high", "-"),
+                                           ("lower", "lower_low", "lower_high", "--"),
+                                           ("upper", "upper_low", "upper_high", "--")):
+                if isnan(row[name]):
+                    continue
+                ax.axhline(row[name], color=_RED, linestyle=style, linewidth=1.3)
+                if not isnan(row[low]):
+                    ax.axhspan(row[low], row[high], color=_RED, alpha=0.12, linewidth=0)
+            ax.set_title(_short(str(label), 26))
+            ax.set_xlabel("mean of truth and prediction [ml]")
+            ax.set_ylabel("prediction − truth [ml]")
+        return svg(figure)
+
+
+def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> bytes:
+    """A metric against the structure's true volume, one panel a label.
+
+    Args:
+        panels: by label, columns ``truth_ml`` and ``value``.
+        axis: name and unit of the value.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _panels(len(panels))
+        for ax, (label, points) in zip(axes, panels.items(), strict=True):
+            ml = points["truth_ml"].to_numpy(dtype=np.float64)
+            ax.plot(ml, points["value"], "o", color=_BLUE, alpha=0.6, markersize=4,
+                    markeredgewidth=0)
+            if ml.size and ml.min() > 0 and ml.max() > 10 * ml.min():
+                ax.set_xscale("log")
+            ax.set_title(_short(str(label), 26))
+            ax.set_xlabel("volume of the truth [ml]")
+            ax.set_ylabel(axis)
+        return svg(figure)
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Axes side by side, three in a row at most."""
+    across = min(3, max(2, count))
+    down = -(-count // across)
+    figure = Figure(figsize=(7.2, 2.7 * down), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(down, across)).ravel())
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes[:count]
+
+
+def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) -> bytes:
+    """Mean and interval of each subgroup, one row a group, under its covariate.
+
+    Args:
+        table: what `subgroups` says, one metric and label.
+        overall: mean and interval of all cases.
+        axis: name and unit of the values.
+    """
+    rows: list[tuple[str, Any]] = [("all cases", None)]
+    for covariate, part in table.groupby("covariate", sort=False):
+        rows.append((f"{_short(str(covariate), 24)}:", None))
+        rows += [(f"{_short(str(r['group']), 24)}  (n {r['n']})", r) for _, r in part.iterrows()]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.8 + 0.27 * len(rows)))
+        ax = figure.add_subplot()
+        ax.axvline(overall[0], color="#999999", linewidth=0.9, linestyle="--")
+        _mean_mark(ax, 0, overall)
+        for place, (_, row) in enumerate(rows):
+            if row is not None and not isnan(row["mean"]):
+                colour = "#999999" if row["note"] else _BLUE
+                if not isnan(row["ci_low"]):
+                    ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour,
+                            linewidth=1.8, linestyle=":" if row["note"] else "-")
+                ax.plot([row["mean"]], [place], "o" if row["note"] else "s", color=colour,
+                        markersize=5, markerfacecolor="white" if row["note"] else colour)
+        ax.set_yticks(range(len(rows)), [text for text, _ in rows])
+        for (text, row), tick in zip(rows, ax.get_yticklabels(), strict=True):
+            if row is None:
+                tick.set_fontweight("bold")
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.grid(visible=False, axis="y")
+        ax.set_xlabel(axis)
+        return svg(figure)
+
+
 def curves(table: pd.DataFrame) -> bytes:
     """Training curves: losses on the left, everything else on the right, against time or step.
 

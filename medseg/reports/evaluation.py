@@ -11,17 +11,13 @@ from typing import Any
 import pandas as pd
 
 import medseg
-from medseg.errors import BadOutput
 from medseg.evaluation import Scores, problems
 from medseg.evaluation.scores import MEAN
 from medseg.evaluation.tables import PAPER_METRICS, figure, heading, paper_table, with_interval
 from medseg.metrics import METRICS
 from medseg.metrics.lesions import DETECTED_IOU, PANOPTIC_IOU
-from medseg.reports import charts
-from medseg.reports.page import Picture, picture, write_page
-
-#: Metrics whose distribution is drawn.
-_DRAWN = ("dice", "nsd", "hd95")
+from medseg.reports import evaluation_charts as drawn
+from medseg.reports.page import Picture, write_page
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,23 @@ class Table:
     text: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What is said of the scores.
+
+    Attributes:
+        summary: of `summarise`.
+        subgroups: of `subgroups`.
+        agreement: of `agreement`.
+    """
+
+    summary: pd.DataFrame
+    subgroups: pd.DataFrame
+    agreement: pd.DataFrame
+
+
 def write_evaluation_report(
-    path: Path, scores: Scores, summary: pd.DataFrame, *, gallery: Sequence[Picture] = (),
+    path: Path, scores: Scores, tables: Statistics, *, gallery: Sequence[Picture] = (),
     curves: Path | None = None,
 ) -> None:
     """Write ``report.html``.
@@ -50,11 +61,11 @@ def write_evaluation_report(
     Args:
         path: the page.
         scores: what was scored.
-        summary: what `summarise` says of the scores.
+        tables: what is said of the scores.
         gallery: pictures of cases.
         curves: CSV of the training, or ``None``.
     """
-    tolerance = scores.config.tolerance_mm
+    tolerance, summary = scores.config.tolerance_mm, tables.summary
     paper = paper_table(summary, tolerance)
     about = scores.about
     write_page(path, "evaluation.html", {
@@ -65,9 +76,13 @@ def write_evaluation_report(
         "warnings": problems(scores),
         "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
         "table_note": _table_note(scores),
-        "distributions": [_distribution(scores, summary, metric) for metric in _DRAWN],
+        "distributions": drawn.distributions(scores, summary),
+        "volume_charts": drawn.volume_charts(scores, tables.agreement),
+        "agreement_table": _agreement_table(tables.agreement),
+        "subgroup_chart": drawn.subgroup_chart(scores, summary, tables.subgroups),
+        "subgroup_table": _subgroup_table(tables.subgroups),
         "gallery": list(gallery),
-        "curves": None if curves is None else _curves(curves),
+        "curves": None if curves is None else drawn.training(curves),
         "case_table": _case_table(scores),
         "summary_table": _summary_table(summary),
         "short_summary": len(scores.labels) <= 3,
@@ -99,27 +114,6 @@ def _table_note(scores: Scores) -> str:
     config = scores.config
     return (f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
             "values. ↑ higher is better, ↓ lower is better. A dash is undefined.")
-
-
-def _distribution(scores: Scores, summary: pd.DataFrame, metric: str) -> Picture:
-    values = scores.values(metric)
-    rows = summary[summary["metric"] == metric].set_index("label")
-    intervals = {str(label): (float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
-                 for label, row in rows.iterrows()}
-    known = METRICS[metric]
-    name = heading(metric, scores.config.tolerance_mm)
-    content = charts.distribution(values, intervals, name, bounds=(known.low, known.high))
-    return picture(content, alt=f"Distribution of {known.title} by label", caption=(
-        f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th percentile, "
-        f"diamond: mean with its {scores.config.confidence:.0%} interval."))
-
-
-def _curves(path: Path) -> Picture:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BadOutput("the training curves cannot be read", path=path, found=error) from None
-    return picture(charts.curves(table), alt="Training curves", caption="Training and validation.")
 
 
 def _case_table(scores: Scores) -> Table:
@@ -156,6 +150,31 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined")]
         rows.append(tuple(cells))
     return Table(tuple(str(name) for name in summary.columns), tuple(rows), (0, 1))
+
+
+def _subgroup_table(subgroups: pd.DataFrame) -> Table:
+    rows = []
+    for row in subgroups.to_dict("records"):
+        metric = str(row["metric"])
+        cells = [Cell(str(row[c])) for c in ("covariate", "group")]
+        cells += [Cell(str(row[c]), str(row[c])) for c in ("patients", "n", "undefined")]
+        cells += [number(float(row[c]), metric)
+                  for c in ("mean", "ci_low", "ci_high", "median", "q25", "q75")]
+        rows.append((*cells, Cell(str(row["note"]))))
+    columns = ("covariate", "group", "patients", "n", "undefined", "mean", "ci_low", "ci_high",
+               "median", "q25", "q75", "note")
+    return Table(columns, tuple(rows), (0, 1, 11))
+
+
+def _agreement_table(agreement: pd.DataFrame) -> Table:
+    columns = ("label", "n", "bias", "bias_low", "bias_high", "lower", "lower_low", "lower_high",
+               "upper", "upper_low", "upper_high", "slope", "slope_p")
+    rows = []
+    for row in agreement.to_dict("records"):
+        cells = [Cell(str(row["label"])), Cell(str(row["n"]), str(row["n"]))]
+        cells += [number(float(row[c]), "volume_error_ml") for c in columns[2:]]
+        rows.append(tuple(cells))
+    return Table(columns, tuple(rows), (0,))
 
 
 def _rules(scores: Scores) -> list[str]:

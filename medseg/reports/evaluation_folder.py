@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from medseg.evaluation import Scores, summarise, write_scores, write_table
+from medseg.evaluation import (
+    Scores,
+    agreement,
+    subgroups,
+    summarise,
+    write_scores,
+    write_table,
+)
 from medseg.evaluation.scoring import Task
 from medseg.evaluation.tables import paper_table, to_latex, to_markdown
-from medseg.reports.evaluation import write_evaluation_report
+from medseg.reports.evaluation import Statistics, write_evaluation_report
 from medseg.reports.gallery import best_median_worst
 from medseg.writers.atomic import atomic_path
 
@@ -18,7 +25,7 @@ from medseg.writers.atomic import atomic_path
 def write_evaluation(
     folder: Path, scores: Scores, tasks: Sequence[Task] = (), *, curves: Path | None = None
 ) -> pd.DataFrame:
-    """Write ``scores.csv``, ``summary.csv``, ``table.md``, ``table.tex`` and ``report.html``.
+    """Write scores, statistics, a table for a paper and ``report.html``.
 
     Args:
         folder: made when absent; files of the same names are replaced.
@@ -31,7 +38,11 @@ def write_evaluation(
     """
     write_scores(scores, folder)
     summary = summarise(scores)
+    tables = Statistics(summary, subgroups(scores), agreement(scores))
     write_table(summary, folder / "summary.csv")
+    write_table(tables.agreement, folder / "agreement.csv")
+    if len(tables.subgroups):
+        write_table(tables.subgroups, folder / "subgroups.csv")
     paper = paper_table(summary, scores.config.tolerance_mm)
     caption = (f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "
                f"of {scores.cases['patient'].nunique()} patients.")
@@ -40,6 +51,6 @@ def write_evaluation(
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     gallery = best_median_worst(scores, tasks) if tasks else []
-    write_evaluation_report(folder / "report.html", scores, summary, gallery=gallery,
+    write_evaluation_report(folder / "report.html", scores, tables, gallery=gallery,
                             curves=curves)
     return summary
