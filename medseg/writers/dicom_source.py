@@ -11,6 +11,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import generate_uid
 
 from medseg.errors import BadOutput
 from medseg.geometry import Geometry
@@ -27,6 +28,8 @@ _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName",
 )
+
+_MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 _GEOMETRY = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 
@@ -60,21 +63,36 @@ def read_source(paths: Sequence[str | Path], target: Path) -> list[Dataset]:
     """
     if not paths:
         raise BadOutput("a DICOM SEG refers to its source, and this mask's source is no DICOM "
-                        "series", path=target, remedy="Choose --format nifti.")
+                        "series in a folder", path=target, remedy="Choose --format nifti.")
     datasets: list[Dataset] = []
     for path in paths:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            if "SOPInstanceUID" not in dataset or "StudyInstanceUID" not in dataset:
+            if any(name not in dataset for name in _MUST_BE_THERE):
                 raise InvalidDicomError
         except (OSError, InvalidDicomError, EOFError) as error:
             raise BadOutput("a file of the source series cannot be read any more", path=target,
                             found=type(error).__name__) from None
-        for name in _MAY_BE_EMPTY:
-            if name not in dataset:
-                setattr(dataset, name, "")
-        datasets.append(dataset)
+        datasets.append(_completed(dataset))
     return datasets
+
+
+def _completed(dataset: Dataset) -> Dataset:
+    """The header with what a SEG must repeat; in memory only.
+
+    A source without a frame of reference gets one of its own, which says no more than that its
+    frames belong together.
+    """
+    for name in _MAY_BE_EMPTY:
+        if name not in dataset:
+            setattr(dataset, name, "")
+    if not dataset.get("SpecificCharacterSet", "kept"):
+        del dataset.SpecificCharacterSet
+    if not dataset.get("FrameOfReferenceUID"):
+        dataset.FrameOfReferenceUID = generate_uid(
+            entropy_srcs=["medseg", str(dataset.SeriesInstanceUID), "frame of reference"])
+        dataset.PositionReferenceIndicator = ""
+    return dataset
 
 
 def read_frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:

@@ -28,6 +28,9 @@ _QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", 
 #: Millimetres; what the spatial part of ``xyzt_units`` counts in, where it is not those.
 _MM, _UNITS_MM = 2, {1: 1000.0, 3: 0.001}
 
+#: Planes at a time: memory stays small, and arrays stored last axis fastest are read in order.
+_SLAB = 16
+
 #: NIfTI-1 counts voxels along an axis in 16 bits.
 _MOST_NIFTI1 = 32767
 
@@ -46,7 +49,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
     """
     dtype = mask_dtype(labelmap)
     header = _header(labelmap.geometry, labelmap.origin, dtype, channels=1)
-    _write(header, path, (plane.astype(dtype) for plane in _planes(labelmap.data)))
+    _write(header, path, (slab.astype(dtype) for slab in _slabs(labelmap.data)))
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -85,12 +88,12 @@ def value_dtype(volume: Volume) -> np.dtype[Any]:
         return data.dtype.newbyteorder("=")
     lowest, highest = np.inf, -np.inf
     whole = data.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
-    for plane in (plane for channel in data for plane in _planes(channel)):
-        ends = np.array([plane.min(), plane.max()], np.float64) * slope + intercept
+    for slab in (slab for channel in data for slab in _slabs(channel)):
+        ends = np.array([slab.min(), slab.max()], np.float64) * slope + intercept
         if not np.isfinite(ends).all():
             return np.dtype(np.float32)
         if not whole:
-            values = plane.astype(np.float64) * slope + intercept
+            values = slab.astype(np.float64) * slope + intercept
             if not np.array_equal(values, np.rint(values)):
                 return np.dtype(np.float32)
         lowest, highest = min(lowest, *ends), max(highest, *ends)
@@ -101,24 +104,24 @@ def value_dtype(volume: Volume) -> np.dtype[Any]:
 
 
 def _values(volume: Volume, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    """Real-world values, plane by plane in file order."""
+    """Real-world values, slab by slab in file order."""
     slope, intercept = float(volume.slope), float(volume.intercept)
     exact = dtype.kind in "iu" and volume.data.dtype.kind in "iu" and slope.is_integer()
-    for plane in (plane for channel in volume.data for plane in _planes(channel)):
+    for slab in (slab for channel in volume.data for slab in _slabs(channel)):
         if (slope, intercept) == (1.0, 0.0):
-            yield plane.astype(dtype)
+            yield slab.astype(dtype)
         elif exact and intercept.is_integer():
             # Wrapping on the way is harmless: the result is known to fit.
             factor, offset = np.array([int(slope), int(intercept)]).astype(dtype)
-            yield plane.astype(dtype) * factor + offset
+            yield slab.astype(dtype) * factor + offset
         else:
-            values = plane.astype(np.float64) * slope + intercept
+            values = slab.astype(np.float64) * slope + intercept
             yield (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
 
 
-def _planes(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """(X, Y) planes along Z: the order of a NIfTI file."""
-    return (data[:, :, z] for z in range(data.shape[2]))
+def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """(X, Y, few) slabs along Z: the order of a NIfTI file."""
+    return (data[:, :, z:z + _SLAB] for z in range(0, data.shape[2], _SLAB))
 
 
 def _header(
@@ -171,7 +174,7 @@ def _place(header: Any, geometry: Geometry) -> None:
     header.set_sform(geometry.affine, code=1)
 
 
-def _write(header: Any, path: Path, planes: Iterable[NDArray[Any]]) -> None:
+def _write(header: Any, path: Path, slabs: Iterable[NDArray[Any]]) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         raise BadOutput("not a NIfTI file name", path=path, found=path.suffix or "no ending",
@@ -179,12 +182,12 @@ def _write(header: Any, path: Path, planes: Iterable[NDArray[Any]]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if name.endswith(".gz"):
             with igzip.IGzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
-                _write_content(header, cast("BinaryIO", packed), planes)
+                _write_content(header, cast("BinaryIO", packed), slabs)
         else:
-            _write_content(header, file, planes)
+            _write_content(header, file, slabs)
 
 
-def _write_content(header: Any, file: BinaryIO, planes: Iterable[NDArray[Any]]) -> None:
+def _write_content(header: Any, file: BinaryIO, slabs: Iterable[NDArray[Any]]) -> None:
     file.write(header.binaryblock + bytes(4))
-    for plane in planes:
-        file.write(plane.tobytes(order="F"))
+    for slab in slabs:
+        file.write(slab.tobytes(order="F"))
