@@ -13,8 +13,9 @@ import numpy as np
 from medseg.errors import BadScan, GridMismatch, MedsegError, NotAVolume
 from medseg.readers import formats
 from medseg.readers.archive import is_archive
-from medseg.readers.discovery import FoundScan, discover
+from medseg.readers.discovery import discover
 from medseg.readers.formats import READERS
+from medseg.readers.found import FoundScan
 from medseg.readers.labels import read_labels
 from medseg.readers.selection import Selection
 from medseg.volume import Volume

@@ -46,6 +46,11 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((".zip", *_TAR_ENDINGS))
 
 
+def is_packed(name: str) -> bool:
+    """Whether a file is packed in a way that we do not open, by its name."""
+    return name.lower().endswith((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".z"))
+
+
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip archive by its first bytes."""
     try:

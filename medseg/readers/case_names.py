@@ -6,12 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from medseg.readers import formats
-
-if TYPE_CHECKING:
-    from medseg.readers.discovery import FoundScan
+from medseg.readers.found import FoundScan
 
 _LONGEST = 120
 

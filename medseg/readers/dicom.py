@@ -109,7 +109,8 @@ def case_of(first: FileHeader, candidate: Candidate | None, number: int) -> str:
     digest = hashlib.blake2b(f"{first.study} {first.series} {first.modality}".encode(),
                              digest_size=16)
     if not first.series:
-        digest.update(first.source.folder.encode())
+        where = first.source.folder if first.frames else first.source.name
+        digest.update(where.encode(errors="surrogateescape"))
     if candidate is not None and candidate.geometry is not None:
         grid = candidate.geometry
         digest.update(np.array(grid.shape, "<i8").tobytes())

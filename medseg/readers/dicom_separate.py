@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medseg.readers.dicom_stacks import Plane
+
+#: Marks that all slices of one volume share.
+_CONTRAST = ("image type", "component", "kernel", "echo", "echo time", "inversion time",
+             "flip angle", "b-value", "time point")
+#: Slices of one contrast may follow those of another so often; more is a mixture.
+_FEW_CHANGES = 2
 
 Groups = list[tuple[str, list["Plane"]]]
 Slots = Sequence[Sequence["Plane"]]
@@ -90,6 +97,33 @@ def _by_number(slots: list[list[Plane]], label: str) -> Groups:
         rounds = [[one[k] for one in stays] for k in range(depth)]
     return [(f"{label}, number {k}".removeprefix(", "),
              sorted(one, key=lambda plane: place[id(plane)])) for k, one in enumerate(rounds)]
+
+
+def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
+    """Whether slices of several contrasts alternate in what looks like one volume.
+
+    Two volumes half a step apart fall together into a perfect grid of half the step.
+
+    Returns:
+        Why the planes cannot be one volume, or empty; and what should be told.
+    """
+    warnings = []
+    marks = [dict(plane.frame.marks) for plane in planes]
+    for name in _CONTRAST:
+        values = [mark.get(name) for mark in marks]
+        changes = sum(not _alike(a, b) for a, b in itertools.pairwise(values))
+        if changes > _FEW_CHANGES:
+            return (f"several volumes mixed: the {name} changes {changes} times from slice to "
+                    "slice (4D, several echoes or types?)", ())
+        if changes:
+            warnings.append(f"the {name} is not the same in all slices")
+    return "", tuple(warnings)
+
+
+def _alike(one: float | str | None, other: float | str | None) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= 0.01 * max(abs(one), abs(other))
+    return one == other
 
 
 def _sortable(value: float | str | None) -> tuple[bool, float, str]:

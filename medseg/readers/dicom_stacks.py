@@ -16,7 +16,7 @@ from medseg.geometry import Geometry
 from medseg.readers.dicom_file import FileHeader, Pixels
 from medseg.readers.dicom_frames import Frame
 from medseg.readers.dicom_grid import grid_of, normal_of
-from medseg.readers.dicom_separate import separate
+from medseg.readers.dicom_separate import mixture, separate
 
 #: Planes whose direction cosines differ by less than this belong to one stack (0.06 degrees).
 _SAME_DIRECTION = 1e-3
@@ -204,22 +204,43 @@ def _slots(stack: list[Plane]) -> tuple[list[list[Plane]], list[tuple[int, Plane
     same_mm = min(_SAME_POSITION_MM, float(np.median(wide)) / 10) if wide.size else (
         _SAME_POSITION_MM)
     slots: list[list[Plane]] = []
-    copies: list[tuple[int, Plane]] = []
     last = -np.inf
     for i in order:
         if along[i] - last > same_mm:
             slots.append([])
             last = along[i]
-        known = {_identity(plane) for plane in slots[-1]}
-        if stack[i].file.instance and _identity(stack[i]) in known:
-            copies.append((len(slots) - 1, stack[i]))
-        else:
-            slots[-1].append(stack[i])
-    return slots, copies
+        slots[-1].append(stack[i])
+    return _without_copies(slots)
+
+
+def _without_copies(slots: list[list[Plane]]) -> tuple[list[list[Plane]], list[tuple[int, Plane]]]:
+    """One plane for each UID at a position, and the others with the number of the position.
+
+    UIDs that occur at several positions tell nothing (careless anonymising makes such).
+    """
+    homes: dict[tuple[str, int], set[int]] = {}
+    for place, slot in enumerate(slots):
+        for plane in slot:
+            homes.setdefault(_identity(plane), set()).add(place)
+    kept: list[list[Plane]] = []
+    copies: list[tuple[int, Plane]] = []
+    for place, slot in enumerate(slots):
+        known: set[tuple[str, int]] = set()
+        kept.append([])
+        for plane in slot:
+            identity = _identity(plane)
+            if plane.file.instance and identity in known and len(homes[identity]) == 1:
+                copies.append((place, plane))
+            else:
+                kept[-1].append(plane)
+                known.add(identity)
+    return kept, copies
 
 
 def _identity(plane: Plane) -> tuple[str, int]:
-    return plane.file.instance, plane.frame.index if plane.frame.tile is None else -1
+    """The file's own UID and the frame; a mosaic's tiles count as frames."""
+    tile = plane.frame.tile
+    return plane.file.instance, plane.frame.index if tile is None else tile[0] * 65536 + tile[1]
 
 
 def _candidate(
@@ -233,4 +254,6 @@ def _candidate(
         geometry, found = grid_of([plane.frame for plane in planes], rows, columns, name)
     except BadScan as error:
         return Candidate(tuple(planes), tuple(copies), label, None, str(error), warnings)
-    return Candidate(tuple(planes), tuple(copies), label, geometry, "", warnings + found)
+    problem, mixed = mixture(planes)
+    return Candidate(tuple(planes), tuple(copies), label, None if problem else geometry, problem,
+                     warnings + found + mixed)

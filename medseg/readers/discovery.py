@@ -8,17 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from medseg.errors import BadScan, NotAVolume
-from medseg.geometry import Geometry
+from medseg.errors import BadScan
 from medseg.readers import archive, dicom, formats
 from medseg.readers.case_names import name_cases
-from medseg.readers.dicom_file import FileHeader, hashed
+from medseg.readers.dicom_file import FileHeader
 from medseg.readers.dicom_look import look_at, look_into
 from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding, findings
+from medseg.readers.found import FoundScan
 from medseg.readers.index import HeaderIndex, index_path
 from medseg.readers.selection import Selection
 from medseg.readers.sources import Source, Unreadable, files_under
-from medseg.volume import Volume
 
 #: Files looked at before the index is told and progress is shown.
 _CHUNK = 512
@@ -33,80 +32,6 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
         """So many of so many."""
-
-
-@dataclass(frozen=True, eq=False)
-class FoundScan:
-    """One series or image file that was found, usable or not.
-
-    Attributes:
-        case: a name for output files: for DICOM a hash that tells nothing.
-        source: where it lies, relative to what the user named.
-        status: ``usable``, ``skipped`` or ``refused``.
-        reason: why it is not usable, or empty.
-        warnings: what is accepted but should be told.
-        modality: as the headers say, or empty.
-        geometry: the grid, or ``None`` where it is unknown before reading.
-        files: how many it consists of.
-        volumes: how many volumes there are to choose from.
-        volume: the chosen one, or ``None``.
-        path: what can be read again: the file, or the folder or archive it was found in.
-        finding: the DICOM series behind it, or ``None``.
-    """
-
-    case: str
-    source: str
-    status: str
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
-    modality: str = ""
-    geometry: Geometry | None = None
-    files: int = 1
-    volumes: int = 1
-    volume: int | None = None
-    path: Path = field(default=Path())
-    finding: Finding | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """Voxels along each axis, where known."""
-        return None if self.geometry is None else self.geometry.shape
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float] | None:
-        """Voxel spacing, where known."""
-        return None if self.geometry is None else self.geometry.spacing_mm
-
-    def is_series(self, name: str) -> bool:
-        """Whether a SeriesInstanceUID or a case names this scan."""
-        if name == self.case:
-            return True
-        return self.finding is not None and self.finding.files[0].series == hashed(name)
-
-    def describe(self) -> str:
-        """One short phrase for messages."""
-        grid = "" if self.geometry is None else self.geometry.describe()
-        return ", ".join(part for part in (self.modality, grid) if part) or self.source
-
-    def read(self) -> Volume:
-        """The scan itself.
-
-        Raises:
-            BadScan: it is damaged or ambiguous after all.
-            NotAVolume: it is no volume.
-        """
-        if self.status == SKIPPED:
-            raise NotAVolume(self.reason, path=self.source)
-        if self.status == REFUSED:
-            raise BadScan(self.reason, path=self.source)
-        if self.finding is None:
-            scan = formats.read(self.path, volume=self.volume)
-        else:
-            candidate, number = dicom.choose(self.finding, self.source, self.volume)
-            scan = dicom.read_candidate(candidate, self.finding, self.source, number=number)
-        origin = replace(scan.origin, case=self.case, warnings=tuple(dict.fromkeys(
-            (*self.warnings, *scan.origin.warnings))))
-        return replace(scan, origin=origin)
 
 
 def discover(
@@ -180,6 +105,10 @@ def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
 def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
     if header is not None:
         seen.headers.append(header)
+    elif (archive.is_packed(source.name) and not formats.claims(source.name)) or (
+            source.member and archive.is_archive(source.name)):
+        seen.refused.append(FoundScan("", source.name, REFUSED, (
+            "unsupported: an archive of a kind, or in a place, that is not opened. Unpack it")))
     elif source.member:
         seen.foreign.append(source.name)
     elif formats.is_other_image(Path(source.path)):

@@ -11,7 +11,8 @@ from pathlib import Path
 from medseg.errors import BadConfig
 from medseg.readers.dicom_identity import IDENTIFIERS, identifiers_of
 from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE
-from medseg.readers.discovery import FoundScan, Progress, discover
+from medseg.readers.discovery import Progress, discover
+from medseg.readers.found import FoundScan
 from medseg.readers.selection import Selection, pick
 
 COLUMNS = ("case", "status", "reason", "source", "warnings", "modality", "shape", "spacing_mm",

@@ -5,14 +5,11 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from medseg.readers import dicom
 from medseg.readers.dicom_identity import description_of
 from medseg.readers.dicom_series import SKIPPED, USABLE
-
-if TYPE_CHECKING:
-    from medseg.readers.discovery import FoundScan
+from medseg.readers.found import FoundScan
 
 
 @dataclass(frozen=True)
