@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import medseg
-from medseg.cli import convert, demo, doctor, evaluate, networks, segment, status, train
+from medseg.cli import compare, convert, demo, doctor, evaluate, networks, segment, status, train
 from medseg.cli.console import foreseen_errors_told
 
 
@@ -46,6 +46,7 @@ VERBS = (
     segment.segment,
     status.status,
     evaluate.evaluate,
+    compare.compare,
     networks.networks,
     doctor.doctor,
 )

@@ -23,13 +23,12 @@ _MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in r"\`*_{}[]<>|#"} | {"\n"
 
 
 def figure(value: float, metric: str) -> str:
-    """A value as print shows it: ratios with three decimals, mm and ml with two; – undefined."""
+    """A value as print shows it: mm with two decimals, others with three; a dash if undefined."""
     if isnan(value):
         return "–"
-    known = METRICS.get(metric)
-    ratio = known is None or known.unit in ("", "tolerance")
-    text = f"{value:.3f}" if ratio or abs(value) < 0.1 else f"{value:.2f}"
-    return text.replace("-", "−")
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    decimals = 2 if unit in ("mm", "lesions") else 1 if abs(value) >= 100 else 3
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def with_interval(row: pd.Series[Any], metric: str) -> str:

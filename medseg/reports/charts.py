@@ -65,7 +65,7 @@ def distribution(
                        boxprops={"color": "#888888"}, medianprops={"color": "#333333"},
                        whiskerprops={"color": "#aaaaaa"}, capprops={"color": "#aaaaaa"})
             ax.plot(defined, row + _spread(len(defined)), ".", color=_BLUE, alpha=0.55,
-                    markersize=4.5, markeredgewidth=0, rasterized=many)
+                    markersize=6.5, markeredgewidth=0, rasterized=many)
             _mean_mark(ax, row, intervals.get(label))
         _label_rows(ax, labels)
         _limit(ax, bounds)
@@ -197,10 +197,29 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
                 ax.plot([row["mean"]], [place], "o" if row["note"] else "s", color=colour,
                         markersize=5, markerfacecolor="white" if row["note"] else colour)
         ax.set_yticks(range(len(rows)), [text for text, _ in rows])
-        for (text, row), tick in zip(rows, ax.get_yticklabels(), strict=True):
+        for (_, row), tick in zip(rows, ax.get_yticklabels(), strict=True):
             if row is None:
                 tick.set_fontweight("bold")
         ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.grid(visible=False, axis="y")
+        ax.set_xlabel(axis)
+        return svg(figure)
+
+
+def differences(rows: pd.DataFrame, axis: str) -> bytes:
+    """Mean difference and interval, one row for each pair of methods and label."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.8 + 0.3 * len(rows)))
+        ax = figure.add_subplot()
+        ax.axvline(0, color="#555555", linewidth=1, linestyle="--")
+        texts = []
+        for place, row in enumerate(rows.to_dict("records")):
+            told = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
+            _mean_mark(ax, place, told)
+            texts.append(f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
+                         f"{_short(str(row['label']), 20)}")
+        ax.set_yticks(range(len(texts)), texts)
+        ax.set_ylim(len(texts) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(axis)
         return svg(figure)

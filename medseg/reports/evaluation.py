@@ -167,12 +167,16 @@ def _subgroup_table(subgroups: pd.DataFrame) -> Table:
 
 
 def _agreement_table(agreement: pd.DataFrame) -> Table:
-    columns = ("label", "n", "bias", "bias_low", "bias_high", "lower", "lower_low", "lower_high",
-               "upper", "upper_low", "upper_high", "slope", "slope_p")
+    columns = ("label", "n", "bias", "lower limit", "upper limit", "slope", "p of slope")
     rows = []
     for row in agreement.to_dict("records"):
         cells = [Cell(str(row["label"])), Cell(str(row["n"]), str(row["n"]))]
-        cells += [number(float(row[c]), "volume_error_ml") for c in columns[2:]]
+        for name in ("bias", "lower", "upper"):
+            low, high = (number(float(row[f"{name}_{end}"]), "volume_error_ml").text
+                         for end in ("low", "high"))
+            middle = number(float(row[name]), "volume_error_ml")
+            cells.append(Cell(f"{middle.text} [{low}, {high}]", middle.value))
+        cells += [number(float(row[name]), "") for name in ("slope", "slope_p")]
         rows.append(tuple(cells))
     return Table(columns, tuple(rows), (0,))
 

@@ -1,0 +1,110 @@
+"""What does a reviewer want to see of two methods?  Their paired differences, and how sure."""
+
+from __future__ import annotations
+
+from math import isnan
+from pathlib import Path
+
+import pandas as pd
+
+import medseg
+from medseg.evaluation import Comparison, write_table
+from medseg.evaluation.comparing import favoured
+from medseg.evaluation.tables import to_latex, to_markdown
+from medseg.metrics import METRICS
+from medseg.reports import charts
+from medseg.reports.evaluation import Cell, Table, number
+from medseg.reports.page import Picture, picture, write_page
+from medseg.writers.atomic import atomic_path
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Write ``comparison.csv``, ``table.md``, ``table.tex`` and ``report.html``."""
+    write_table(comparison.table, folder / "comparison.csv")
+    printed = _printed(comparison)
+    caption = (f"Paired differences (second − first) over {len(comparison.cases)} cases, "
+               f"{comparison.config.confidence:.0%} intervals, p values after Holm.")
+    frame = pd.DataFrame([[cell.text for cell in row] for row in printed.rows],
+                         columns=list(printed.columns))
+    for name, text in (("table.md", to_markdown(frame, caption)),
+                       ("table.tex", to_latex(frame, caption))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_page(folder / "report.html", "comparison.html", {
+        "title": "Comparison of " + " and ".join(comparison.methods),
+        "version": medseg.__version__,
+        "lead": f"{len(comparison.cases)} cases that all methods were scored on.",
+        "warnings": left_out_lines(comparison),
+        "table": printed,
+        "note": _note(comparison),
+        "charts": _charts(comparison),
+        "rules": _rules(comparison),
+    })
+
+
+def left_out_lines(comparison: Comparison) -> list[str]:
+    """One line for each method with cases that others lack."""
+    return [f"{len(cases)} cases of {name} are in no other evaluation and left out: "
+            f"{', '.join(cases[:10])}{' …' if len(cases) > 10 else ''}"
+            for name, cases in comparison.left_out.items() if cases]
+
+
+def p_text(value: float) -> str:
+    """``0.032``, ``< 0.001``, a dash where there was no test."""
+    if isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _printed(comparison: Comparison) -> Table:
+    columns = ("second − first", "label", "metric", "n", "first", "second", "difference",
+               "p (Holm)", "p (Wilcoxon)", "d_z", "rank-biserial", "favours")
+    rows = []
+    for row in comparison.table.to_dict("records"):
+        metric = str(row["metric"])
+        difference = number(float(row["difference"]), metric)
+        low, high = (number(float(row[end]), metric).text for end in ("ci_low", "ci_high"))
+        cells = [Cell(f"{row['second']} − {row['first']}")]
+        cells += [Cell(str(row[name])) for name in ("label", "metric")]
+        cells.append(Cell(str(row["n"]), str(row["n"])))
+        cells += [number(float(row[name]), metric) for name in ("mean_first", "mean_second")]
+        cells.append(Cell(f"{difference.text} [{low}, {high}]", difference.value))
+        cells += [Cell(p_text(float(row[name])), repr(float(row[name])))
+                  for name in ("p_holm", "p_wilcoxon")]
+        cells += [number(float(row[name]), "") for name in ("cohen_dz", "rank_biserial")]
+        cells.append(Cell(favoured({str(k): v for k, v in row.items()},
+                                   1 - comparison.config.confidence) or "–"))
+        rows.append(tuple(cells))
+    return Table(columns, tuple(rows), (0, 1, 2, 11))
+
+
+def _charts(comparison: Comparison) -> list[Picture]:
+    pictures = []
+    for metric in comparison.table["metric"].unique():
+        rows = comparison.table[comparison.table["metric"] == metric]
+        title = METRICS[str(metric)].title
+        content = charts.differences(rows, f"{title}: second − first")
+        pictures.append(picture(content, alt=f"Differences of {title}", caption=(
+            f"{title}: mean paired difference with its {comparison.config.confidence:.0%} "
+            "interval; the dashed line is no difference.")))
+    return pictures
+
+
+def _note(comparison: Comparison) -> str:
+    return (f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
+            "the pairs in which both are defined. Favours: the method that is better at "
+            f"p (Holm) ≤ {1 - comparison.config.confidence:.2g}.")
+
+
+def _rules(comparison: Comparison) -> list[str]:
+    tests = int(comparison.table["p_permutation"].notna().sum())
+    return [
+        "Patients are the units. Intervals: bootstrap over patients of the paired differences. p "
+        "(Holm): sign-flip permutation test of patients' summed differences, two-sided, all "
+        f"{tests} tests of this page corrected together by Holm's method. p (Wilcoxon): signed "
+        "ranks of patients' mean differences, uncorrected, for readers who expect it.",
+        "d_z: mean over standard deviation of patients' mean differences. Rank-biserial: from −1 "
+        "(second always lower) to 1 (second always higher).",
+        "Where a distance is undefined for one method (nothing predicted), the pair is left out "
+        "of that row; comparison.csv counts them. Overlap metrics count such cases as 0.",
+    ]
