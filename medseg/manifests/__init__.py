@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.config import validate
+from medseg.errors import BadCohort, BadConfig
+from medseg.manifests import bids, dicom, folders, msd, nnunet
 from medseg.manifests.card import load_cohort, write_cohort
 from medseg.manifests.check import Problem, check_cohort, require_files
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.manifests.importing import Importer, Progress, with_checksums
 from medseg.manifests.reading import read_case, read_truth
 from medseg.manifests.split import split_cohort
 
 __all__ = [
+    "IMPORTERS",
     "Case",
     "Cohort",
     "Problem",
     "Split",
     "check_cohort",
+    "import_cohort",
     "load_cohort",
     "read_case",
     "read_truth",
@@ -21,3 +31,47 @@ __all__ = [
     "split_cohort",
     "write_cohort",
 ]
+
+#: Convention -> how a folder that follows it becomes a cohort.
+IMPORTERS: dict[str, Importer] = {
+    "msd": Importer(msd.MsdOptions, msd.build, "dataset.json, imagesTr/, labelsTr/"),
+    "nnunet": Importer(nnunet.NnunetOptions, nnunet.build,
+                       "dataset.json, imagesTr/case_0000.nii.gz, labelsTr/case.nii.gz"),
+    "bids": Importer(bids.BidsOptions, bids.build, "sub-*/anat/, derivatives/, participants.tsv"),
+    "folders": Importer(folders.FoldersOptions, folders.build, "images/ and labels/ of one name"),
+    "dicom": Importer(dicom.DicomOptions, dicom.build, "any folder with DICOM series"),
+}
+
+
+def import_cohort(
+    convention: str,
+    folder: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Cohort:
+    """A cohort with checksums from a folder that follows a convention.
+
+    Labelled cases are ``train`` and the others ``test`` unless the convention says otherwise;
+    `split_cohort` divides them.
+
+    Args:
+        convention: a name from `IMPORTERS`.
+        folder: as the convention expects it.
+        options: of the convention; see its options model.
+        progress: called as (done, total) while checksums are made.
+
+    Raises:
+        BadConfig: no such convention or option.
+        BadCohort: the folder does not follow the convention.
+    """
+    if convention not in IMPORTERS:
+        raise BadConfig("no such convention", found=repr(convention),
+                        expected=", ".join(IMPORTERS))
+    place = Path(folder)
+    if not place.is_dir():
+        raise BadCohort("not a folder", path=place,
+                        expected=f"a folder with {IMPORTERS[convention].expects}")
+    importer = IMPORTERS[convention]
+    cohort = importer.build(place, validate(importer.options, options or {}))
+    return with_checksums(cohort, progress)
