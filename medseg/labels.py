@@ -238,10 +238,9 @@ class LabelTable:
             for position, (name, entry) in enumerate(entries.items())
         ]
         regions = tuple(
-            Region(str(name), tuple(_integer(v, name) for v in values))
-            for name, values in (card.get("regions") or {}).items()
+            _region(str(name), values) for name, values in (card.get("regions") or {}).items()
         )
-        pairs = tuple((str(a), str(b)) for a, b in card.get("mirror_pairs") or ())
+        pairs = tuple(_pair(names) for names in card.get("mirror_pairs") or ())
         ignore = card.get("ignore")
         return cls(
             tuple(labels), None if ignore is None else _integer(ignore, "ignore"), regions, pairs
@@ -300,6 +299,18 @@ def _label(name: str, entry: Any, position: int) -> Label:
         None if code is None else (str(code[0]), str(code[1]), str(code[2])),
         Side(side) if side is not None else side_of(name),
     )
+
+
+def _region(name: str, values: Any) -> Region:
+    if not isinstance(values, list | tuple):
+        raise BadLabels(f"region {name!r} is no list of label values", found=repr(values))
+    return Region(name, tuple(_integer(value, name) for value in values))
+
+
+def _pair(names: Any) -> tuple[str, str]:
+    if not isinstance(names, list | tuple) or len(names) != 2:
+        raise BadLabels("a mirror pair is not two names", found=repr(names))
+    return str(names[0]), str(names[1])
 
 
 def _integer(value: Any, name: object) -> int:

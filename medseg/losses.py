@@ -136,7 +136,9 @@ def tversky_focal(labels: LabelTable, options: TverskyFocalOptions) -> Segmentat
     """
 
     def focal(losses: Tensor, scored: Tensor) -> Tensor:
-        return _scored_mean((1 - (-losses).exp()) ** options.gamma * losses, scored)
+        # where the network is all but sure a root's slope would be infinite
+        doubt = (1 - (-losses).exp()).clamp(min=1e-6)
+        return _scored_mean(doubt**options.gamma * losses, scored)
 
     return SegmentationLoss(
         labels,

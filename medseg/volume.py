@@ -177,11 +177,11 @@ def pixel_hash(volume: Volume) -> str:
     it keeps a scan that trained a model from being scored as if it were new.
     """
     axes, backwards = volume.geometry.canonical_axes
+    turn = tuple(slice(None, None, -1 if back else 1) for back in backwards)
     digest = hashlib.sha256()
     for channel in volume.values():
-        canonical = channel.transpose(axes)[
-            tuple(slice(None, None, -1 if b else 1) for b in backwards)
-        ]
+        canonical = channel.transpose(axes)[turn]
+        digest.update(repr(canonical.shape).encode())
         for plane in canonical:
             digest.update(np.ascontiguousarray(plane).tobytes())
     return digest.hexdigest()

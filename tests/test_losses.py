@@ -1,0 +1,216 @@
+"""Does every loss reward the truth, forget what is not scored, and stay finite?"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss
+
+from medseg.config import Choice
+from medseg.errors import BadConfig
+from medseg.labels import LabelTable
+from medseg.losses import IGNORE, LOSSES, build_loss, deep_loss
+
+ORGANS = LabelTable.from_card({"labels": {"liver": 1, "spleen": 5}})
+TUMOUR = LabelTable.from_card(
+    {
+        "labels": {"oedema": 1, "core": 2, "enhancing": 4},
+        "regions": {"whole": [1, 2, 4], "core": [2, 4], "enhancing": [4]},
+    }
+)
+TABLES = {"labels": ORGANS, "regions": TUMOUR}
+
+
+@pytest.fixture(params=LOSSES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(params=TABLES)
+def labels(request):
+    return TABLES[request.param]
+
+
+def truth(labels, shape=(2, 8, 9, 7), seed=0):
+    """(B, X, Y, Z) class indices, mostly background, every class off-centre."""
+    generator = torch.Generator().manual_seed(seed)
+    chance = torch.rand(shape, generator=generator)
+    chance[:, : shape[1] // 2] = 0
+    return (chance * 1.4 * (len(labels.values) + 1)).long().clamp(max=len(labels.values))
+
+
+def logits_of(classes, labels, strength=20.0):
+    """Logits that are right everywhere, as sure as `strength`."""
+    if not labels.regions:
+        hot = F.one_hot(classes.clamp(min=0), len(labels.values) + 1).movedim(-1, 1)
+    else:
+        value = torch.tensor([0, *labels.values])[classes.clamp(min=0)]
+        inside = [torch.isin(value, torch.tensor(region.values)) for region in labels.regions]
+        hot = torch.stack(inside, 1)
+    return strength * (2.0 * hot.float() - 1)
+
+
+def test_the_truth_costs_nothing_and_its_opposite_much(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    right = loss(logits_of(classes, labels), classes)
+    wrong = loss(-logits_of(classes, labels), classes)
+    assert 0 <= right < 1e-3
+    assert wrong > 1
+    assert right < loss(logits_of(classes, labels, strength=0.5), classes) < wrong
+
+
+def test_a_mirrored_truth_costs_more_than_the_truth(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    logits = logits_of(classes, labels, strength=3.0)
+    assert loss(logits.flip(2), classes) > 2 * loss(logits, classes)
+
+
+def test_what_is_not_scored_changes_neither_loss_nor_gradient(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    classes[:, :, 3:6] = IGNORE
+    ignored = (classes == IGNORE)[:, None]
+    logits = torch.randn(2, labels.channels, 8, 9, 7, generator=torch.Generator().manual_seed(1))
+    other = torch.where(ignored, 50 * torch.randn_like(logits), logits)
+    gradients = []
+    for given in (logits, other):
+        given.requires_grad_(True)
+        loss(given, classes).backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(loss(logits, classes), loss(other, classes))
+    for gradient in gradients:
+        assert gradient[ignored.expand_as(gradient)].abs().max() == 0
+        assert gradient.abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_leaving_a_half_out_equals_never_having_had_it(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    logits = torch.randn(2, labels.channels, 8, 9, 7, generator=torch.Generator().manual_seed(2))
+    half = classes.clone()
+    half[:, :, :4] = IGNORE
+    torch.testing.assert_close(loss(logits, half), loss(logits[:, :, :, 4:], classes[:, :, 4:]))
+
+
+def test_a_batch_in_which_nothing_is_scored_costs_nothing_to_learn(name, labels):
+    loss = build_loss(Choice(name=name), labels)
+    logits = torch.randn(1, labels.channels, 4, 4, 4, requires_grad=True)
+    value = loss(logits, torch.full((1, 4, 4, 4), IGNORE))
+    value.backward()
+    assert torch.isfinite(value)
+    assert logits.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
+def test_loss_and_gradient_are_finite_for_extreme_logits_of_every_precision(name, labels, kind):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    for strength in (-3e4, 0.0, 3e4):
+        logits = logits_of(classes, labels, strength).to(kind).requires_grad_(True)
+        value = loss(logits, classes)
+        value.backward()
+        assert value.dtype == torch.float32
+        assert torch.isfinite(value)
+        assert torch.isfinite(logits.grad).all()
+
+
+def test_a_focal_exponent_below_one_keeps_gradients_finite_where_the_network_is_sure():
+    loss = build_loss(Choice(name="tversky_focal", options={"gamma": 0.5}), ORGANS)
+    classes = truth(ORGANS)
+    logits = logits_of(classes, ORGANS, strength=200).requires_grad_(True)
+    loss(logits, classes).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_a_two_dimensional_batch_costs_what_its_flat_volume_costs(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels, (2, 8, 9, 1))
+    logits = torch.randn(2, labels.channels, 8, 9, 1, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(loss(logits[..., 0], classes[..., 0]), loss(logits, classes))
+
+
+@pytest.mark.parametrize("smooth", [1.0, 1e-3])
+def test_dice_ce_equals_monais(smooth):
+    classes = truth(ORGANS)
+    logits = torch.randn(2, 3, 8, 9, 7, generator=torch.Generator().manual_seed(4))
+    ours = build_loss(Choice(name="dice_ce", options={"smooth": smooth}), ORGANS)
+    monais = DiceCELoss(
+        include_background=False,
+        to_onehot_y=True,
+        softmax=True,
+        batch=True,
+        smooth_nr=2 * smooth,  # MONAI writes Dice with doubled terms
+        smooth_dr=2 * smooth,
+    )
+    torch.testing.assert_close(ours(logits, classes), monais(logits, classes[:, None]))
+
+
+def test_weights_of_the_two_terms_add_up():
+    classes, logits = truth(ORGANS), torch.randn(2, 3, 8, 9, 7)
+    values = [
+        build_loss(Choice(name="dice_ce", options={"dice": d, "cross_entropy": c}), ORGANS)(
+            logits, classes
+        )
+        for d, c in ((1, 0), (0, 1), (2, 3))
+    ]
+    torch.testing.assert_close(values[2], 2 * values[0] + 3 * values[1])
+    torch.testing.assert_close(values[1], F.cross_entropy(logits, classes))
+
+
+def test_all_voxels_of_topk_are_plain_cross_entropy_and_fewer_cost_more():
+    classes, logits = truth(ORGANS), torch.randn(2, 3, 8, 9, 7)
+    costs = [
+        build_loss(Choice(name="topk_dice", options={"share": share}), ORGANS)(logits, classes)
+        for share in (1.0, 0.3, 0.05)
+    ]
+    torch.testing.assert_close(
+        costs[0], build_loss(Choice(name="dice_ce"), ORGANS)(logits, classes)
+    )
+    assert costs[0] < costs[1] < costs[2]
+
+
+def test_tversky_punishes_a_missed_lesion_more_than_an_invented_one():
+    classes = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    classes[0, 1:4, 1:4, 1:4] = 1
+    more, less = classes.clone(), classes.clone()
+    more[0, 4, 1:4, 1:4] = 1
+    less[0, 3, 1:4, 1:4] = 0
+    loss = build_loss(Choice(name="tversky_focal", options={"gamma": 0}), ORGANS)
+    assert loss(logits_of(less, ORGANS), classes) > loss(logits_of(more, ORGANS), classes)
+
+
+def test_a_region_voxel_outside_the_core_asks_for_the_whole_alone():
+    classes = torch.ones(1, 4, 4, 4, dtype=torch.long)  # oedema: whole, but neither core
+    loss = build_loss(Choice(name="dice_ce"), TUMOUR)
+    right = torch.tensor([20.0, -20.0, -20.0]).view(1, 3, 1, 1, 1).expand(1, 3, 4, 4, 4)
+    assert loss(right, classes) < 1e-3
+    assert loss(-right, classes) > 10
+
+
+def test_deep_supervision_weighs_the_finest_most_and_thins_the_truth(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels, (1, 8, 8, 8))
+    fine = logits_of(classes, labels)
+    coarse = logits_of(classes[:, 1::2, 1::2, 1::2], labels)
+    assert deep_loss(loss, [fine, coarse], classes) < 1e-3
+    torch.testing.assert_close(deep_loss(loss, [fine], classes), loss(fine, classes))
+    bad_fine = deep_loss(loss, [-fine, coarse], classes)
+    bad_coarse = deep_loss(loss, [fine, -coarse], classes)
+    assert bad_fine > 1.5 * bad_coarse > 0.5
+
+
+def test_deep_supervision_keeps_ignored_voxels_ignored():
+    loss, classes = build_loss(Choice(name="dice_ce"), ORGANS), truth(ORGANS, (1, 8, 8, 8))
+    classes[:, :4] = IGNORE
+    coarse = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
+    deep_loss(loss, [torch.randn(1, 3, 8, 8, 8), coarse], classes).backward()
+    assert coarse.grad[:, :, :2].abs().max() == 0
+    assert coarse.grad[:, :, 2:].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (Choice(name="dice"), "dice_ce, tversky_focal, topk_dice"),
+        (Choice(name="dice_ce", options={"smoth": 1}), "cross_entropy, dice, smooth"),
+        (Choice(name="topk_dice", options={"share": 0}), "share"),
+    ],
+)
+def test_an_unknown_loss_or_option_says_what_there_is(choice, said):
+    with pytest.raises(BadConfig, match=said):
+        build_loss(choice, ORGANS)
