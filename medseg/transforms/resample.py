@@ -169,7 +169,7 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _triangle_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
     distance = np.minimum(np.abs(offset), 1)
-    return np.sign(offset) * (distance - distance**2 / 2)
+    return np.asarray(np.sign(offset) * (distance - distance**2 / 2))
 
 
 def _keys_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -177,7 +177,7 @@ def _keys_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
     far = np.clip(np.abs(offset), 1, 2)
     inner = near**4 * 3 / 8 - near**3 * 5 / 6 + near
     outer = (1 - far**4) / 8 + (far**3 - 1) * 5 / 6 - 2 * (far - 1) ** 2 - 2 * (far - 1)
-    return np.sign(offset) * (inner + outer)
+    return np.asarray(np.sign(offset) * (inner + outer))
 
 
 def _turn(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:
@@ -240,7 +240,7 @@ def _multiply(matrix: torch.Tensor, block: torch.Tensor, axis: int) -> torch.Ten
         return block @ matrix.T
     if axis == 1:
         return matrix @ block
-    return torch.tensordot(matrix, block, dims=1)
+    return (matrix @ block.flatten(1)).unflatten(1, block.shape[1:])
 
 
 def _compete(

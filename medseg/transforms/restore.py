@@ -241,5 +241,5 @@ class _Tile:
         """(K, x, y, z) working logits to (K, x', y', z') at the native voxels."""
         x, y, z = (strip.matrix.to(logits) for strip in self._strips)
         rows = y @ (logits @ z.T)
-        planes = x @ rows.flatten(2)
-        return planes.unflatten(2, rows.shape[2:])
+        planes: torch.Tensor = (x @ rows.flatten(2)).unflatten(2, rows.shape[2:])
+        return planes

@@ -1,0 +1,234 @@
+"""How much memory will one scan take, and which batch and place of the logits keep within it?"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medseg.inference.stitch import CLASSES_AT_A_TIME, peak_voxels
+from medseg.inference.windows import WindowPlan
+from medseg.transforms.restore import TILE
+
+#: Convolutions on CPUs pack their channels in groups of this many.
+PACKED_CHANNELS = 16
+
+#: Share of a device's free memory that a plan may use: the rest goes to gaps and workspaces.
+USABLE_OF_DEVICE = 0.8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A plan that keeps within a stated memory, and what it will take.
+
+    Attributes:
+        batch: windows at a time.
+        accumulators: where growing logits are held.
+        host: predicted bytes of this process at its peak, part by part.
+        on_device: predicted bytes on the device at its peak, part by part.
+        fits: whether both peaks keep within what was allowed.
+    """
+
+    batch: int
+    accumulators: torch.device
+    host: Mapping[str, int]
+    on_device: Mapping[str, int]
+    fits: bool
+
+    @property
+    def host_bytes(self) -> int:
+        """Predicted peak of this process."""
+        return sum(self.host.values())
+
+    @property
+    def device_bytes(self) -> int:
+        """Predicted peak on the device; 0 on the CPU."""
+        return sum(self.on_device.values())
+
+    def describe(self) -> str:
+        """One line for people: the peak and what it is made of."""
+        parts = ", ".join(f"{name} {gigabytes(n)}" for name, n in self.host.items() if n > 1 << 24)
+        text = (
+            f"predicted peak {gigabytes(self.host_bytes)} ({parts}), {self.batch} windows at a time"
+        )
+        if self.on_device:
+            parts = ", ".join(f"{name} {gigabytes(n)}" for name, n in self.on_device.items())
+            text += f"; on the device {gigabytes(self.device_bytes)} ({parts})"
+        return text
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a scan and a model ask for, whatever the batch.
+
+    Attributes:
+        plan: where the windows lie.
+        channels: of the logits.
+        itemsize: bytes of an accumulated logit.
+        image_bytes: of the padded working image.
+        mask_bytes: of the native mask.
+        native_per_working: native voxels per working voxel, for a tile being interpolated.
+        window_bytes: peak of one window's forward pass, logits included.
+    """
+
+    plan: WindowPlan
+    channels: int
+    itemsize: int
+    image_bytes: int
+    mask_bytes: int
+    native_per_working: float
+    window_bytes: int
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as people say them."""
+    return f"{count / 1e9:.2f} GB"
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def plan_budget(
+    demand: Demand,
+    *,
+    batch: int,
+    device: torch.device,
+    memory_bytes: int | None,
+    device_bytes: int | None,
+) -> Budget:
+    """The largest batch, and the nearest place for the logits, that keep within the limits.
+
+    Where nothing fits, the plan with the smallest peak is returned, marked as not fitting.
+
+    Args:
+        demand: what the scan and the model ask for.
+        batch: windows at a time, at most.
+        device: where the networks run.
+        memory_bytes: limit for this process, with what it holds already; ``None`` for none.
+        device_bytes: limit on the device; ``None`` for what is free there.
+    """
+    host = torch.device("cpu")
+    held = resident_bytes()
+    if device.type == "cuda" and device_bytes is None:
+        device_bytes = int(torch.cuda.mem_get_info(device)[0] * USABLE_OF_DEVICE)
+    places = [host] if device.type == "cpu" else [device, host]
+    smallest: Budget | None = None
+    for place in places:
+        for size in _halving(batch):
+            candidate = _predict(demand, size, device, place, held, memory_bytes, device_bytes)
+            if candidate.fits:
+                return candidate
+            smallest = candidate
+    if smallest is None:
+        raise ValueError(f"a batch holds one window at least, not {batch}")
+    return smallest
+
+
+def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> int:
+    """Peak bytes of one forward pass, input and output included, from running it once.
+
+    What lives at a time is added up, operation by operation. A convolution on the CPU also
+    holds its input and output in packed form for a moment.
+    """
+    with torch.inference_mode(), _Living() as living:
+        answer(image)
+    return living.peak + image.nbytes
+
+
+class _Living(TorchDispatchMode):
+    """Adds up the storages that are alive at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._known: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._meet(tensor)
+        packed = 0
+        if "conv" in str(func) and isinstance(result, torch.Tensor):
+            packed = sum(_packed_bytes(tensor) for tensor in (args[0], result))
+        self.peak = max(self.peak, self._now + packed)
+        return result
+
+    def _meet(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._known:
+            self._known[key] = storage.nbytes()
+            self._now += storage.nbytes()
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self._now -= self._known.pop(key, 0)
+
+
+def _packed_bytes(tensor: torch.Tensor) -> int:
+    channels = int(tensor.shape[1])
+    packed = math.ceil(channels / PACKED_CHANNELS) * PACKED_CHANNELS
+    return int(tensor.nbytes) // channels * packed
+
+
+def _halving(batch: int) -> list[int]:
+    sizes = []
+    while batch >= 1:
+        sizes.append(batch)
+        batch //= 2
+    return sizes
+
+
+def _predict(
+    demand: Demand,
+    batch: int,
+    device: torch.device,
+    place: torch.device,
+    held: int,
+    memory_bytes: int | None,
+    device_bytes: int | None,
+) -> Budget:
+    logit = demand.channels * demand.itemsize
+    growing = peak_voxels(demand.plan, batch) * (logit + demand.itemsize)
+    x, y, z = demand.plan.window
+    adding = CLASSES_AT_A_TIME * demand.itemsize * x * y * z
+    tile = int((TILE + 1) ** 3 * max(1.0, demand.native_per_working) * logit * 2)
+    network = {"windows": batch * demand.window_bytes}
+    host = {"held": held, "mask": demand.mask_bytes}
+    on_device: dict[str, int] = {}
+    if device.type == "cpu":
+        host |= network
+    else:
+        on_device |= {"image": demand.image_bytes, **network}
+    stitching = {"logits": growing, "restoring": tile + adding}
+    if place.type == "cpu":
+        host |= stitching
+    else:
+        on_device |= stitching
+    if place.type != device.type:
+        host["transfer"] = logit * x * y * z
+    fits = (memory_bytes is None or sum(host.values()) <= memory_bytes) and (
+        device_bytes is None or sum(on_device.values()) <= device_bytes
+    )
+    return Budget(batch, place, host, on_device, fits)

@@ -1,0 +1,68 @@
+"""How sure was the network along the surface of each label?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from medseg.labels import LabelTable
+
+#: Boundary voxels of one tile that are looked at, at most: evenly spaced ones stand for all.
+LOOKED_AT = 2048
+
+
+class BoundaryConfidence:
+    """Gathers, while logits stream by, the certainty of working voxels at label boundaries.
+
+    A boundary voxel has a neighbour along some axis that was decided otherwise. Its certainty
+    is 1 minus the entropy of its probabilities over that of a coin toss between two classes,
+    and 0 at least.
+    """
+
+    def __init__(self, labels: LabelTable) -> None:
+        self._labels = labels
+        decisions = len(labels.channel_values)
+        self._sum = torch.zeros(decisions, dtype=torch.float64)
+        self._count = torch.zeros(decisions, dtype=torch.float64)
+
+    def observe(self, logits: torch.Tensor, decision: torch.Tensor) -> None:
+        """Take in (K, X, Y, Z) logits in which the (X, Y, Z) decision changes."""
+        where = _boundary(decision).flatten().nonzero()[:, 0]
+        where = where[:: max(1, len(where) // LOOKED_AT)]
+        decided = decision.flatten()[where]
+        sure = self._certainty(logits.flatten(1)[:, where].double(), decided)
+        self._sum += torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure.cpu())
+        self._count += torch.bincount(decided.cpu(), minlength=len(self._count))
+
+    def result(self) -> dict[str, float]:
+        """0 to 1 for each label with a boundary: the mean over its boundary voxels."""
+        found: dict[str, float] = {}
+        for value, total, count in zip(
+            self._labels.channel_values, self._sum.tolist(), self._count.tolist(), strict=True
+        ):
+            if value and count:
+                found[self._labels.name_of(value)] = total / count
+        return found
+
+    def _certainty(self, logits: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+        """(voxels,) from (K, voxels) logits."""
+        if self._labels.regions:
+            innermost = logits.gather(0, (decided - 1).clamp_min(0)[None])[0]
+            chance = torch.sigmoid(innermost)
+            entropy = torch.special.entr(chance) + torch.special.entr(1 - chance)
+        else:
+            entropy = torch.special.entr(torch.softmax(logits, dim=0)).sum(0)
+        certainty: torch.Tensor = (1 - entropy / math.log(2)).clamp_min(0)
+        return certainty
+
+
+def _boundary(decision: torch.Tensor) -> torch.Tensor:
+    edge = torch.zeros_like(decision, dtype=torch.bool)
+    for axis, size in enumerate(decision.shape):
+        if size > 1:
+            low, high = decision.narrow(axis, 0, size - 1), decision.narrow(axis, 1, size - 1)
+            differs = low != high
+            edge.narrow(axis, 0, size - 1).logical_or_(differs)
+            edge.narrow(axis, 1, size - 1).logical_or_(differs)
+    return edge

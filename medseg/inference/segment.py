@@ -1,0 +1,243 @@
+"""How does one scan become a mask?  Read, prepare, stream, clean, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from medseg.config import InferConfig, PostprocessRule, PrepareConfig
+from medseg.errors import BadModel, BadScan, MedsegError
+from medseg.inference.budget import Budget, forward_bytes
+from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
+from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
+from medseg.inference.windows import WindowPlan, empty_windows
+from medseg.labels import LabelTable
+from medseg.postprocess import apply_rules
+from medseg.readers import read
+from medseg.transforms.prepare import Prepared, prepare_volume
+from medseg.volume import LabelMap, Volume
+
+
+class SegmentationModel(Protocol):
+    """What segmenting needs of a model; ``medseg.model.Model`` is one."""
+
+    @property
+    def dims(self) -> int:
+        """2 for slices, 3 for volumes."""
+
+    @property
+    def slice_axis(self) -> int | None:
+        """Working axis along which a 2D network slices."""
+
+    @property
+    def labels(self) -> LabelTable:
+        """What the channels of the logits mean."""
+
+    @property
+    def prepare(self) -> PrepareConfig:
+        """How scans become working tensors."""
+
+    @property
+    def infer(self) -> InferConfig:
+        """How windows are laid and joined."""
+
+    @property
+    def postprocess(self) -> tuple[PostprocessRule, ...]:
+        """Rules to clean a mask."""
+
+    def networks(self, device: torch.device | str = "cpu") -> list[nn.Module]:
+        """Ready networks, one a fold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What segmenting one scan gives.
+
+    Attributes:
+        labelmap: the mask on the scan's own grid, with the scan's header fields.
+        volumes_ml: volume of each label, in ml.
+        confidence: 0-1 for each label that has a surface: how sure the network was there.
+        warnings: what the user should know about the scan and the run.
+        budget: predicted memory.
+    """
+
+    labelmap: LabelMap
+    volumes_ml: Mapping[str, float]
+    confidence: Mapping[str, float]
+    warnings: tuple[str, ...]
+    budget: Budget
+
+
+class Segmenter:
+    """One model, or several as an ensemble, loaded once and called for each scan."""
+
+    def __init__(
+        self,
+        models: SegmentationModel | Sequence[SegmentationModel],
+        *,
+        device: torch.device | str = "cpu",
+        memory_bytes: int | None = None,
+        device_memory_bytes: int | None = None,
+        precision: Precision = "auto",
+        all_windows: bool = False,
+    ) -> None:
+        """Load the networks.
+
+        Args:
+            models: averaged as logits; they share labels, preparation and windows.
+            device: where the networks run.
+            memory_bytes: limit for this process.
+            device_memory_bytes: limit on the device; what is free there where not given.
+            precision: of the convolutions; ``auto`` takes 16 bits where the hardware has them.
+            all_windows: ask the networks about windows with nothing in them, too.
+
+        Raises:
+            BadModel: the models differ in labels or plan.
+        """
+        self._models = tuple(models) if isinstance(models, Sequence) else (models,)
+        _check_alike(self._models)
+        device = torch.device(device)
+        dtype = choose_precision(precision, device)
+        self._machine = Machine(device, dtype, memory_bytes, device_memory_bytes)
+        self._all_windows = all_windows
+        self._networks = [
+            network.to(self._machine.image_dtype)
+            for model in self._models for network in model.networks(device)
+        ]  # fmt: skip
+        self._window_bytes: dict[tuple[int, ...], int] = {}
+
+    def __call__(
+        self,
+        scan: Volume | str | Path,
+        *,
+        progress: Progress | None = None,
+        tell: Callable[[Budget], object] | None = None,
+    ) -> Segmentation:
+        """Segment one scan; see :func:`segment`.
+
+        Args:
+            scan: a volume, or where it lies.
+            progress: called with (windows done, windows).
+            tell: called with the predicted memory before the first window.
+        """
+        model = self._models[0]
+        volume = scan if isinstance(scan, Volume) else read(scan)
+        origin, geometry = volume.origin, volume.geometry
+        prepared = prepare_volume(volume, model.prepare)
+        plan = plan_road(prepared.working, model.infer, dims=model.dims,
+                         slice_axis=model.slice_axis)  # fmt: skip
+        asked = self._asked(plan, volume, prepared)
+        del volume, scan  # a scan that was read here is not needed from here on
+        road = Road(prepared.image, prepared.working, geometry, model.labels, model.infer, plan,
+                    asked, model.slice_axis if model.dims == 2 else None)  # fmt: skip
+        warnings = list(dict.fromkeys((*origin.warnings, *prepared.warnings)))
+        ensemble = Ensemble(self._networks, self._bytes_a_window(road))
+        streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
+                          tell=tell)  # fmt: skip
+        mask = apply_rules(streamed.mask, geometry, model.labels, model.postprocess)
+        labelmap = LabelMap(mask, geometry, model.labels, origin)
+        return Segmentation(labelmap, volumes_ml(labelmap), streamed.confidence, tuple(warnings),
+                            streamed.budget)  # fmt: skip
+
+    def _asked(self, plan: WindowPlan, volume: Volume, prepared: Prepared) -> np.ndarray:
+        threshold = self._models[0].infer.skip_below
+        if threshold is None or self._all_windows:
+            return np.ones(len(plan.corners), dtype=bool)
+        return ~empty_windows(plan, volume, prepared.working, threshold)
+
+    def _bytes_a_window(self, road: Road) -> int:
+        """Peak of one forward pass, found by running each kind of window once.
+
+        Raises:
+            BadScan: the network cannot take this scan's channels.
+        """
+        seen = [n for axis, n in enumerate(road.plan.window) if axis != road.slice_axis]
+        shape = (1, road.image.shape[0], *seen)
+        if shape not in self._window_bytes:
+            self._window_bytes[shape] = self._measure(shape)
+        return self._window_bytes[shape]
+
+    def _measure(self, shape: tuple[int, ...]) -> int:
+        machine = self._machine
+        image = torch.zeros(shape, dtype=machine.image_dtype, device=machine.device)
+        try:
+            with autocast(machine.device, machine.dtype):
+                return forward_bytes(self._networks[0], image)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return 0  # nothing is known; the run itself retreats
+            channels = _input_channels(self._networks[0])
+            if channels is not None and channels != shape[1]:
+                raise BadScan("the scan's channels do not fit the model", found=shape[1],
+                              expected=channels) from None  # fmt: skip
+            raise
+
+
+def segment(
+    model: SegmentationModel | Sequence[SegmentationModel],
+    scan: Volume | str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    memory_bytes: int | None = None,
+    precision: Precision = "auto",
+    all_windows: bool = False,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment one scan; for many, make a :class:`Segmenter` once and call it.
+
+    Args:
+        model: a loaded model; several are averaged as logits.
+        scan: a volume, or where it lies.
+        device: where the networks run.
+        memory_bytes: limit for this process.
+        precision: of the convolutions.
+        all_windows: ask the networks about windows with nothing in them, too.
+        progress: called with (windows done, windows).
+
+    Raises:
+        BadScan: the scan cannot be read or has other channels than the model.
+        BadModel: the models differ, or the model contradicts itself.
+    """
+    segmenter = Segmenter(model, device=device, memory_bytes=memory_bytes, precision=precision,
+                          all_windows=all_windows)  # fmt: skip
+    return segmenter(scan, progress=progress)
+
+
+def volumes_ml(labelmap: LabelMap) -> dict[str, float]:
+    """Volume of each label in ml, from the determinant of the affine; plane by plane."""
+    if labelmap.labels is None:
+        raise MedsegError("the mask has no label table")
+    highest = max(labelmap.labels.values)
+    counts = np.zeros(highest + 1, dtype=np.int64)
+    thickest = int(np.argmax(labelmap.data.strides))
+    for plane in np.moveaxis(labelmap.data, thickest, 0):
+        counts += np.bincount(plane.ravel(), minlength=highest + 1)
+    return {
+        label.name: int(counts[label.value]) * labelmap.geometry.voxel_ml
+        for label in labelmap.labels.labels
+    }
+
+
+def _check_alike(models: Sequence[SegmentationModel]) -> None:
+    if not models:
+        raise BadModel("no model to segment with")
+    first = models[0]
+    for other in models[1:]:
+        for what in ("labels", "dims", "slice_axis", "prepare", "infer"):
+            ours, theirs = getattr(first, what), getattr(other, what)
+            if ours != theirs:
+                raise BadModel(
+                    f"models of one ensemble must agree on {what}", found=theirs, expected=ours,
+                    remedy="Segment with each model by itself.",
+                )  # fmt: skip
+
+
+def _input_channels(network: nn.Module) -> int | None:
+    first = next((p for p in network.parameters() if p.ndim >= 4), None)
+    return None if first is None else int(first.shape[1])

@@ -1,0 +1,272 @@
+"""How does a working image become a mask on the scan's grid, windows in, blocks of logits out?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medseg.config import InferConfig
+from medseg.errors import BadModel
+from medseg.geometry import Geometry
+from medseg.inference.budget import Budget, Demand, plan_budget
+from medseg.inference.confidence import BoundaryConfidence
+from medseg.inference.forward import Forward, is_out_of_memory
+from medseg.inference.stitch import Mirror, Stitcher
+from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
+from medseg.labels import LabelTable
+from medseg.transforms.restore import Restorer
+
+#: Told how many windows are done, of how many.
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and within which limits a scan is segmented.
+
+    Attributes:
+        device: where the networks run.
+        dtype: in which they calculate.
+        memory_bytes: limit for this process; ``None`` for none.
+        device_bytes: limit on the device; ``None`` for what is free there.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    memory_bytes: int | None = None
+    device_bytes: int | None = None
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """The number type in which windows reach the networks; mixed precision is theirs."""
+        return self.sums
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The number type in which logits are added up."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+
+@dataclass(frozen=True, eq=False)
+class Road:
+    """One scan's way through the networks.
+
+    Attributes:
+        image: (C, X, Y, Z) on the working grid.
+        working: the grid it lies on.
+        native: the grid of the mask.
+        labels: what the channels of the logits mean.
+        infer: how windows are laid and joined.
+        plan: where they lie.
+        asked: (windows,) which of them the networks see.
+    """
+
+    image: torch.Tensor
+    working: Geometry
+    native: Geometry
+    labels: LabelTable
+    infer: InferConfig
+    plan: WindowPlan
+    asked: NDArray[np.bool_]
+    slice_axis: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Networks that are averaged as logits.
+
+    Attributes:
+        networks: on the machine's device already.
+        window_bytes: peak of one forward pass of one window on that device.
+    """
+
+    networks: Sequence[nn.Module]
+    window_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """What came out: the mask, how sure the surfaces are, and what it was predicted to take."""
+
+    mask: NDArray[np.integer]
+    confidence: dict[str, float]
+    budget: Budget
+
+
+def plan_road(
+    working: Geometry, infer: InferConfig, *, dims: int, slice_axis: int | None
+) -> WindowPlan:
+    """Lay a model's windows over a working grid.
+
+    Raises:
+        BadModel: a 2D model does not say along which axis it slices, or the window is missing.
+    """
+    if dims == 2 and slice_axis is None:
+        raise BadModel("a 2D model must say along which axis it slices", expected="slice_axis")
+    if not infer.window:
+        raise BadModel("the model does not say how large its windows are", expected="infer.window")
+    axis = slice_axis if dims == 2 else None
+    return plan_windows(working.shape, infer.window, infer.overlap, slice_axis=axis)
+
+
+def mirrors(labels: LabelTable, axes: Sequence[int], slice_axis: int | None) -> list[Mirror]:
+    """Every combination of mirrors along the given working axes, the plain window first.
+
+    Raises:
+        BadModel: axis 0 (left to right) cannot be mirrored with these labels, or a 2D network
+            does not see an axis.
+    """
+    unseen = sorted(axis for axis in axes if axis == slice_axis or axis not in (0, 1, 2))
+    if unseen:
+        raise BadModel("infer.mirror_axes holds axes that the network does not see", found=unseen)
+    swapped = None
+    if 0 in axes:
+        pairs = labels.mirror_pairing()
+        if pairs is None:
+            raise BadModel(
+                "a label's side has no partner, so left and right must not be averaged",
+                found=", ".join(labels.names), expected="mirror_axes without 0",
+                remedy="Name pairs under mirror_pairs in the card.",
+            )  # fmt: skip
+        swapped = _swapped_channels(labels, pairs)
+    subsets = itertools.chain.from_iterable(
+        itertools.combinations(sorted(set(axes)), n) for n in range(len(set(axes)) + 1)
+    )
+    return [Mirror(subset, swapped if 0 in subset else None) for subset in subsets]
+
+
+def stream(
+    road: Road,
+    ensemble: Ensemble,
+    machine: Machine,
+    *,
+    warn: Callable[[str], None],
+    progress: Progress | None = None,
+    tell: Callable[[Budget], object] | None = None,
+) -> Streamed:
+    """Segment one working image.
+
+    Args:
+        road: the image, its grids and windows.
+        ensemble: the networks.
+        machine: where and within which limits.
+        warn: told of retreats when memory runs out.
+        progress: told of windows done.
+        tell: told of the budget before the first window.
+    """
+    turns = mirrors(road.labels, road.infer.mirror_axes, road.slice_axis)
+    padded = road.plan.pad(road.image).to(machine.image_dtype)
+    budget = _budget(road, padded, ensemble, machine)
+    if not budget.fits:
+        warn(f"this scan needs more memory than allowed: {budget.describe()}")
+    if tell is not None:
+        tell(budget)
+    confidence = BoundaryConfidence(road.labels)
+    restorer = Restorer(road.working, road.native, road.labels, observe=confidence.observe)
+    stitcher = Stitcher(
+        road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
+        len(turns) * len(ensemble.networks), restorer.put, None if road.labels.regions else 0,
+        budget.accumulators, machine.sums,
+    )  # fmt: skip
+    forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
+                      batch=budget.batch, relieve=partial(_to_host, stitcher),
+                      warn=warn)  # fmt: skip
+    walk = _Walk(road, padded, forward, stitcher, turns)
+    walk.run(progress or (lambda done, total: None))
+    return Streamed(restorer.mask, confidence.result(), budget)
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """Takes the asked windows through every network and mirror, in order."""
+
+    road: Road
+    image: torch.Tensor
+    forward: Forward
+    stitcher: Stitcher
+    turns: Sequence[Mirror]
+
+    def run(self, progress: Progress) -> None:
+        corners = self.road.plan.corners
+        asked = np.flatnonzero(self.road.asked).tolist()
+        at = 0
+        while at < len(asked):
+            numbers = asked[at : at + self.forward.batch]
+            self._batch([corners[number] for number in numbers])
+            at += len(numbers)
+            behind = asked[at] if at < len(asked) else len(corners)
+            self._relieved(partial(self.stitcher.finish, behind))
+            progress(at, len(asked))
+        self._relieved(partial(self.stitcher.finish, len(corners)))
+
+    def _batch(self, corners: Sequence[Corner]) -> None:
+        for corner in corners:
+            self._relieved(partial(self.stitcher.reserve, corner))
+            self.stitcher.weigh(corner)
+        plain = torch.stack([self.road.plan.cut(self.image, corner) for corner in corners])
+        for mirror in self.turns:
+            windows = plain.flip([axis + 2 for axis in mirror.axes]) if mirror.axes else plain
+            for member in range(len(self.forward)):
+                for start, logits in self.forward.run(member, self._seen(windows)):
+                    for corner, one in zip(corners[start:], self._whole(logits), strict=False):
+                        self.stitcher.add(corner, one, mirror)
+
+    def _relieved(self, step: Callable[[], None]) -> None:
+        """Take a step; where it wants for device memory, take it on the host."""
+        try:
+            step()
+            return
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not _to_host(self.stitcher):
+                raise
+        step()
+
+    def _seen(self, windows: torch.Tensor) -> torch.Tensor:
+        axis = self.road.slice_axis
+        return windows if axis is None else windows.squeeze(axis + 2)
+
+    def _whole(self, logits: torch.Tensor) -> torch.Tensor:
+        axis = self.road.slice_axis
+        return logits if axis is None else logits.unsqueeze(axis + 2)
+
+
+def _to_host(stitcher: Stitcher) -> bool:
+    """Move growing logits off the device; ``False`` where they are on the host already."""
+    if stitcher.device.type == "cpu":
+        return False
+    stitcher.to_host()
+    return True
+
+
+def _swapped_channels(
+    labels: LabelTable, pairs: Sequence[tuple[int, int]]
+) -> tuple[int, ...] | None:
+    """The channel to read for each channel of a left-right mirror; regions hold both sides."""
+    if labels.regions or not pairs:
+        return None
+    twin = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
+    values = labels.channel_values
+    return tuple(values.index(twin.get(value, value)) for value in values)
+
+
+def _budget(road: Road, padded: torch.Tensor, ensemble: Ensemble, machine: Machine) -> Budget:
+    demand = Demand(
+        plan=road.plan,
+        channels=road.labels.channels,
+        itemsize=machine.sums.itemsize,
+        image_bytes=padded.nbytes,
+        mask_bytes=math.prod(road.native.shape) * road.labels.dtype.itemsize,
+        native_per_working=road.native.voxels / road.working.voxels,
+        window_bytes=ensemble.window_bytes,
+    )
+    return plan_budget(demand, batch=road.infer.batch, device=machine.device,
+                       memory_bytes=machine.memory_bytes,
+                       device_bytes=machine.device_bytes)  # fmt: skip

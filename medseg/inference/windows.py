@@ -1,0 +1,175 @@
+"""Where do windows lie on a working grid, in which order, and how much does each voxel count?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medseg.errors import BadConfig
+from medseg.geometry import Geometry, grid_map
+from medseg.volume import Volume
+
+Weighting = Literal["constant", "gaussian"]
+Corner = tuple[int, int, int]
+
+#: Standard deviation of the Gaussian weights, in window lengths.
+SIGMA = 0.125
+
+#: The least weight of a window's voxel, against division by almost nothing.
+LEAST_WEIGHT = 1e-3
+
+#: Native voxels along each side of the cubes whose largest value is kept to find empty windows.
+CUBE = 8
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Windows over a working grid, in the order in which they are asked.
+
+    The order runs along `stream`, the axis with the smallest cross-section, then along
+    `second`, then along the third: what lies behind the last window is finished for good.
+
+    Attributes:
+        size: (X, Y, Z) of the working grid.
+        padding: border voxels repeated before and after each axis, where the grid is smaller
+            than a window; stitching takes them off again.
+        window: voxels of a window along each working axis; 1 along the slice axis in 2D.
+        starts: where windows start along each axis, on the padded grid.
+        stream: the axis along which finished logits are let go.
+        second: the axis along which they are let go within one layer of windows.
+    """
+
+    size: tuple[int, int, int]
+    padding: tuple[tuple[int, int], ...]
+    window: tuple[int, int, int]
+    starts: tuple[tuple[int, ...], ...]
+    stream: int
+    second: int
+
+    @property
+    def padded(self) -> tuple[int, int, int]:
+        """Voxels of the padded grid along each axis."""
+        x, y, z = (n + sum(pad) for n, pad in zip(self.size, self.padding, strict=True))
+        return x, y, z
+
+    @property
+    def corners(self) -> list[Corner]:
+        """The first voxel of each window on the padded grid, in order."""
+        third = 3 - self.stream - self.second
+        order = (self.stream, self.second, third)
+        result = []
+        for corner in itertools.product(*(self.starts[axis] for axis in order)):
+            at = dict(zip(order, corner, strict=True))
+            result.append((at[0], at[1], at[2]))
+        return result
+
+    def pad(self, image: torch.Tensor) -> torch.Tensor:
+        """(C, X, Y, Z) with the border repeated up to the padded grid; no copy where none is."""
+        for axis, (before, after) in enumerate(self.padding):
+            if before or after:
+                at = torch.arange(-before, self.size[axis] + after, device=image.device)
+                image = image.index_select(axis + 1, at.clamp(0, self.size[axis] - 1))
+        return image
+
+    def cut(self, padded: torch.Tensor, corner: Corner) -> torch.Tensor:
+        """The (C, *window) view of a padded image at a corner."""
+        x, y, z = (slice(c, c + n) for c, n in zip(corner, self.window, strict=True))
+        return padded[:, x, y, z]
+
+
+def plan_windows(
+    size: Sequence[int], window: Sequence[int], overlap: float, *, slice_axis: int | None = None
+) -> WindowPlan:
+    """Lay windows over a working grid; the last one of an axis ends where the grid ends.
+
+    Args:
+        size: (X, Y, Z) of the working grid.
+        window: voxels along the three axes, or along the two of a slice.
+        overlap: share of a window that overlaps its neighbour.
+        slice_axis: for 2D networks, the working axis along which slices are stacked.
+
+    Raises:
+        BadConfig: the window has another number of axes than the network.
+    """
+    axes = 3 if slice_axis is None else 2
+    if len(window) != axes or min(window, default=0) < 1:
+        raise BadConfig("infer.window does not fit the network", found=list(window),
+                        expected=f"{axes} positive numbers of voxels")  # fmt: skip
+    full = list(window)
+    if slice_axis is not None:
+        full.insert(slice_axis, 1)
+    padding = []
+    for n, w in zip(size, full, strict=True):
+        missing = max(0, w - n)
+        padding.append((missing // 2, missing - missing // 2))
+    padded = [max(n, w) for n, w in zip(size, full, strict=True)]
+    starts = tuple(_starts(n, w, overlap) for n, w in zip(padded, full, strict=True))
+    longest = sorted(range(3), key=lambda axis: -padded[axis])
+    stream = longest[0] if slice_axis is None else slice_axis
+    second = next(axis for axis in longest if axis != stream)
+    return WindowPlan((size[0], size[1], size[2]), tuple(padding), (full[0], full[1], full[2]),
+                      starts, stream, second)  # fmt: skip
+
+
+def importance(window: Sequence[int], weighting: Weighting) -> torch.Tensor:
+    """(*window) float64 weights of a window's voxels; 1 at most.
+
+    Gaussian: the outer product of exp(-x^2 / 2 sigma^2) with sigma = `SIGMA` window lengths about
+    the window's centre, and `LEAST_WEIGHT` at least, as is usual in this field
+    (doi:10.1038/s41592-020-01008-z).
+    """
+    weight = torch.ones(tuple(window), dtype=torch.float64)
+    if weighting == "constant":
+        return weight
+    for axis, n in enumerate(window):
+        distance = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+        bell = torch.exp(-(distance**2) / (2 * (SIGMA * n) ** 2))
+        weight *= bell.reshape([-1 if a == axis else 1 for a in range(len(window))])
+    return weight.clamp_min(LEAST_WEIGHT)
+
+
+def empty_windows(
+    plan: WindowPlan, volume: Volume, working: Geometry, below: float
+) -> NDArray[np.bool_]:
+    """(windows,) whether every scan voxel a window can see is below a real-world value.
+
+    The scan itself is asked, not the working image, which may have been clipped or scaled. What
+    a window sees is rounded up to whole cubes of `CUBE` voxels, one more on each side, so that
+    no window with anything in it is called empty.
+    """
+    cubes = _loudest(volume)
+    maps = grid_map(volume.geometry, working)
+    empty = []
+    for corner in plan.corners:
+        box: list[slice] = [slice(None)] * 3
+        for axis, mapping in enumerate(maps):
+            first = corner[axis] - plan.padding[axis][0]
+            ends = np.array([first, first + plan.window[axis] - 1]).clip(0, plan.size[axis] - 1)
+            low, high = np.sort(mapping.start + mapping.step * ends)
+            size = mapping.source_size
+            inside = (int(np.clip(low, 0, size - 1)), int(np.clip(math.ceil(high), 0, size - 1)))
+            box[mapping.source_axis] = slice(max(0, inside[0] // CUBE - 1), inside[1] // CUBE + 2)
+        empty.append(bool(cubes[tuple(box)].max() < below))
+    return np.array(empty, dtype=bool)
+
+
+def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
+    step = max(1, int(window * (1 - overlap)))
+    count = max(0, math.ceil((size - window) / step)) + 1
+    return tuple(min(n * step, size - window) for n in range(count))
+
+
+def _loudest(volume: Volume) -> NDArray[np.float64]:
+    """The largest real-world value of any channel in each cube of voxels."""
+    extreme: Any = np.maximum if volume.slope >= 0 else np.minimum
+    cubes = volume.data
+    for axis in (1, 2, 3):
+        cubes = extreme.reduceat(cubes, np.arange(0, cubes.shape[axis], CUBE), axis=axis)
+    return np.asarray(extreme.reduce(cubes, axis=0) * float(volume.slope) + volume.intercept)
