@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.batch.task import State, Task, Unusable
-from medseg.errors import BadCohort
 from medseg.manifests import Case, Cohort, load_cohort, read_case
 from medseg.manifests.reading import file_of
 from medseg.readers import FoundScan, discover
+from medseg.readers.case_names import safe, unique_cases
 from medseg.volume import Volume
 
 CARDS = (".yaml", ".yml")
@@ -56,7 +56,7 @@ def gather(
 
     Raises:
         BadScan: an argument does not exist.
-        BadCohort: a card cannot be used, or two cards name one case differently.
+        BadCohort: a card cannot be used.
     """
     found: list[tuple[Path, Found]] = []
     for argument in arguments:
@@ -100,40 +100,40 @@ def _of_scan(scan: FoundScan, argument: Path) -> Found:
         identity, size = _stamp([scan.path] if scan.path.is_file() else [])
     if scan.volume is not None:
         identity = f"{identity} volume {scan.volume}"
-    name = scan.case or _safe(scan.source)
+    name = scan.case or safe(scan.source.replace("/", "_")) or "unnamed"
     if scan.status != "usable":
         return Unusable(name, scan.source, place, identity, State(scan.status), scan.reason)
     return Task(name, scan.source, place, identity, size, scan, scan.warnings)
 
 
 def _with_unique_names(found: Sequence[tuple[Path, Found]]) -> list[Found]:
-    """One case a name: a scan given twice counts once, others take their argument's name along.
+    """One case a name: a scan given twice counts once; others take folders of their argument along.
 
-    Raises:
-        BadCohort: names clash even so.
+    As many folders as tell them apart; a number where none do.
     """
-    distinct: dict[tuple[str, str], tuple[Path, Found]] = {}
+    seen: dict[tuple[str, str], tuple[Path, Found]] = {}
     for argument, case in found:
-        distinct.setdefault((case.case, case.place), (argument, case))
-    uses = Counter(case.case for _, case in distinct.values())
-    named = [
-        case
-        if uses[case.case] == 1
-        else replace(case, case=_safe(f"{argument.name}_{case.source}"))
-        for argument, case in distinct.values()
-    ]
-    twice = [name for name, count in Counter(case.case for case in named).items() if count > 1]
-    if twice:
-        raise BadCohort(
-            "two scans have one name", found=twice[0], remedy="Segment them into two folders."
-        )
-    return named
+        seen.setdefault((case.case, case.place), (argument, case))
+    distinct = list(seen.values())
+    names = [case.case for _, case in distinct]
+    most = max((len(_folders(argument)) for argument, _ in distinct), default=0)
+    for depth in range(1, most + 1):
+        uses = Counter(name.casefold() for name in names)
+        if len(uses) == len(names):
+            break
+        names = [
+            name
+            if uses[name.casefold()] == 1
+            else safe("_".join([*_folders(argument)[-depth:], case.case]))
+            for name, (argument, case) in zip(names, distinct, strict=True)
+        ]
+    names = unique_cases(names)
+    return [replace(case, case=name) for name, (_, case) in zip(names, distinct, strict=True)]
 
 
-def _safe(source: str) -> str:
-    """A relative path as a file name."""
-    stem = source.removesuffix(".gz").removesuffix(".nii").replace("\\", "/").strip("/.")
-    return "_".join(part for part in stem.split("/") if part) or "unnamed"
+def _folders(argument: Path) -> tuple[str, ...]:
+    place = argument.absolute()
+    return (place if place.is_dir() else place.parent).parts[1:]
 
 
 def _stamp(paths: Iterable[Path]) -> tuple[str, int]:

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from medseg.batch.quality import Expectations
 from medseg.batch.road import Segment
 from medseg.errors import BadModel
 from medseg.model import Model, load_model
+
+
+class Mirrors(StrEnum):
+    """Which mirrored copies of a scan are averaged."""
+
+    #: Those that the model was trained for, as its card says.
+    MODEL = "model"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What changes masks besides the models: part of the recipe of an output folder.
+
+    Attributes:
+        tta: mirrored copies.
+        all_windows: ask the networks about windows with nothing in them, too.
+    """
+
+    tta: Mirrors = Mirrors.MODEL
+    all_windows: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Memory to keep within; changes the way, not the mask.
+
+    Attributes:
+        memory_bytes: of this process and its workers together, or ``None``.
+        device_memory_bytes: on the device; what is free there when ``None``.
+    """
+
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -20,12 +53,14 @@ class ModelSegmenter:
     Attributes:
         folders: model folders, seen under these paths by every worker.
         device: as ``--device`` names it; ``auto`` is decided where the worker runs.
-        options: for ``medseg.inference.segment``.
+        ways: part of the recipe.
+        limits: of the worker.
     """
 
     folders: tuple[Path, ...]
     device: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    ways: Ways = field(default_factory=Ways)
+    limits: Limits = field(default_factory=Limits)
 
     def load(self) -> Segment:
         """Load networks onto the device."""
@@ -33,10 +68,17 @@ class ModelSegmenter:
 
         from medseg.inference import Segmenter
 
-        device = self.device
-        if device == "auto":
-            device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        return Segmenter(load_models(self.folders), device=torch.device(device), **self.options)
+        models = load_models(self.folders)
+        if self.ways.tta is Mirrors.NONE:
+            models = [_without_mirrors(model) for model in models]
+        auto = "cuda:0" if torch.cuda.is_available() else "cpu"
+        return Segmenter(
+            models,
+            device=auto if self.device == "auto" else self.device,
+            memory_bytes=self.limits.memory_bytes,
+            device_memory_bytes=self.limits.device_memory_bytes,
+            all_windows=self.ways.all_windows,
+        )
 
 
 def load_models(folders: tuple[Path, ...]) -> list[Model]:
@@ -47,7 +89,7 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
     """
     models = [load_model(folder) for folder in folders]
     for other in models[1:]:
-        if other.labels.to_card() != models[0].labels.to_card():
+        if other.labels != models[0].labels:
             raise BadModel(
                 "models of one ensemble need the same labels",
                 path=other.folder,
@@ -67,3 +109,8 @@ def expectations(models: list[Model]) -> Expectations:
         intensity=card.fingerprint.intensity,
         volume_ranges_ml=card.volume_ranges_ml,
     )
+
+
+def _without_mirrors(model: Model) -> Model:
+    infer = model.infer.model_copy(update={"mirror_axes": ()})
+    return replace(model, card=model.card.model_copy(update={"infer": infer}))

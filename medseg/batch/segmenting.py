@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from typing import Any
 from medseg.batch.executors import Executor, Patience
 from medseg.batch.ledger import Entry, Ledger, Recipe, open_ledger
 from medseg.batch.lock import FolderLock
-from medseg.batch.models import ModelSegmenter, expectations, load_models
+from medseg.batch.models import Limits, ModelSegmenter, Ways, expectations, load_models
 from medseg.batch.preflight import Estimate, estimate, require_room
 from medseg.batch.quality import unsure
 from medseg.batch.resume import Check, Plan, plan_run, sweep
@@ -24,6 +24,7 @@ from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import thumbnail
 from medseg.errors import BadOutput
+from medseg.inference.budget import resident_bytes
 from medseg.labels import LabelTable
 from medseg.model import Model, versions
 
@@ -44,8 +45,8 @@ class Settings:
         output: made where missing.
         device: as ``--device`` names it; ``auto`` is decided where the worker runs.
         format: of the masks, a name from ``WRITERS``.
-        options: for inference that change masks; they are part of the recipe.
-        limits: for inference that do not (memory).
+        ways: what changes masks.
+        limits: what does not.
         executor: a name from ``EXECUTORS``.
         cluster: the scheduler's address, or a Dask cluster, for the executor of that name.
         patience: time-outs.
@@ -58,8 +59,8 @@ class Settings:
     output: Path
     device: str = "auto"
     format: str = "nifti"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    ways: Ways = field(default_factory=Ways)
+    limits: Limits = field(default_factory=Limits)
     executor: str = "process"
     cluster: Any = None
     patience: Patience = field(default_factory=Patience)
@@ -125,7 +126,7 @@ class Batch:
     def _job(self) -> Job:
         chosen = self.settings
         return Job(
-            ModelSegmenter(chosen.models, chosen.device, {**chosen.options, **chosen.limits}),
+            ModelSegmenter(chosen.models, chosen.device, chosen.ways, _worker_limits(chosen)),
             chosen.output.absolute(),
             chosen.format,
             expectations(list(self.models)),
@@ -213,7 +214,16 @@ def make_executor(job: Job, settings: Settings) -> Executor:
 
 def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
     checksums = tuple(model.checksum for model in models)
-    return Recipe(checksums, {"format": settings.format, **settings.options})
+    ways = {"tta": settings.ways.tta.value, "all_windows": settings.ways.all_windows}
+    return Recipe(checksums, {"format": settings.format, **ways})
+
+
+def _worker_limits(settings: Settings) -> Limits:
+    """What is left for a worker process once this one has its part."""
+    total = settings.limits.memory_bytes
+    if total is None or settings.executor != "process":
+        return settings.limits
+    return replace(settings.limits, memory_bytes=max(1, total - resident_bytes()))
 
 
 def _make_folder(folder: Path) -> None:

@@ -46,8 +46,11 @@ def serve(connection: Connection, job: Job) -> None:
     sending = threading.Lock()
 
     def send(message: Message) -> None:
-        with sending:
-            connection.send(message)
+        try:
+            with sending:
+                connection.send(message)
+        except OSError:
+            os._exit(1)  # the parent is gone, and this batch with it
 
     try:
         engine = Engine(job, lambda case, stage: send(Stage(case, stage)), send)

@@ -54,11 +54,7 @@ def segment(
         bool, typer.Option("--all-windows", help="Ask the network about empty air too.")
     ] = False,
     tta: Annotated[
-        str,
-        typer.Option(
-            help="Average over mirrors: model (as its card says), mirror (every axis it was "
-            "trained to mirror) or none."
-        ),
+        str, typer.Option(help="Mirrored copies to average: model (as its card says) or none.")
     ] = "model",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and what it needs; stop.")
@@ -99,20 +95,21 @@ def segment(
         medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
     """
     from medseg.batch.executors import Patience
+    from medseg.batch.models import Limits, Mirrors, Ways
     from medseg.batch.resume import Check
     from medseg.batch.segmenting import OtherRecipe, Settings
     from medseg.batch.task import State
 
     models, scans = told_apart(arguments)
     _require_choice("--executor", executor, ("process", "inline"))
-    _require_choice("--tta", tta, ("model", "mirror", "none"))
+    _require_choice("--tta", tta, ("model", "none"))
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,
         device=device if cluster else str(pick_device(device)),
         format=format,
-        options={"tta": tta, "all_windows": all_windows},
-        limits={"memory": size_bytes(memory), "device_memory": size_bytes(device_memory)},
+        ways=Ways(Mirrors(tta), all_windows=all_windows),
+        limits=Limits(size_bytes(memory), size_bytes(device_memory)),
         executor="cluster" if cluster else executor,
         cluster=cluster,
         patience=Patience(segment_s=timeout),

@@ -238,3 +238,28 @@ def test_no_leftovers(scans, model_folder, by_threshold, tmp_path):
         "run.yaml",
     }
     assert Path(tmp_path / "out" / "pictures" / "a.jpg").stat().st_size > 500
+
+
+@pytest.mark.slow
+def test_an_archive_with_every_kind_of_bad_scan(model_folder, by_threshold, tmp_path, shared_data):
+    """The truth suite and hippocampus scans in one call: good ones done, bad ones told."""
+    suite = shared_data / "scans"
+    cases = json.loads((suite / "truth.json").read_text())["cases"]
+    places = [suite / case["path"] for case in cases]
+    images = sorted((shared_data / "hippocampus" / "images").glob("*.nii.gz"))[:20]
+    out = tmp_path / "out"
+    ended = segment(model_folder, *dict.fromkeys(places), *images, "--output", out)
+    assert ended.exit_code == 1, ended.output
+    assert "Traceback" not in ended.output
+    found = rows(out)
+    assert {row["status"] for row in found.values()} <= {"done", "skipped", "refused"}
+    assert all(row["reason"] for row in found.values() if row["status"] != "done")
+    masks = {path.name.removesuffix(".nii.gz") for path in out.glob("*.nii.gz")}
+    assert masks == {case for case, row in found.items() if row["status"] == "done"}
+    assert {image.name.removesuffix(".nii.gz") for image in images} <= masks
+    expected = [case["expect"] for case in cases]
+    assert len(masks) >= len(images) + expected.count("ok")
+    bad = [row for row in found.values() if row["status"] != "done"]
+    assert len(bad) >= expected.count("error") + expected.count("skip")
+    assert str(tmp_path) not in (out / "cases.csv").read_text()
+    assert str(shared_data) not in (out / "cases.csv").read_text()
