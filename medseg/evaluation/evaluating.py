@@ -15,7 +15,7 @@ import pandas as pd
 import medseg
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
-from medseg.evaluation.leakage import patients_in_both, refuse_leaks
+from medseg.evaluation.leakage import refuse_leaks
 from medseg.evaluation.pairing import (
     Predictions,
     extra_files,
@@ -74,7 +74,8 @@ def evaluate(
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), len(tasks))
-    leaks = _leaks(whole, evaluated, sets, outcomes)
+    leaks = [task.case.case for task, outcome in zip(tasks, outcomes, strict=True)
+             if outcome.leaked]
     if chosen.leakage == "refuse":
         refuse_leaks(leaks, cohort=whole)
     if not any(outcome.status == SCORED for outcome in outcomes):
@@ -145,19 +146,6 @@ def _score_all(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
         yield from pool.map(score_case, tasks)
-
-
-def _leaks(
-    whole: Cohort, evaluated: Cohort, sets: dict[int | None, Predictions],
-    outcomes: Sequence[Outcome],
-) -> tuple[str, ...]:
-    """Evaluated cases whose pixels or patient trained the model that predicted them."""
-    by_patient: set[str] = set()
-    for fold, predictions in sets.items():
-        part = evaluated if fold is None else evaluated.select(fold=fold)
-        by_patient |= set(patients_in_both(whole, part, predictions.run))
-    return tuple(case.case for case, outcome in zip(evaluated.cases, outcomes, strict=True)
-                 if outcome.leaked or case.case in by_patient)
 
 
 def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFrame:

@@ -1,28 +1,14 @@
-"""Did the model see what it is scored on?  By the scans' pixels, and by patients."""
+"""Did the model see what it is scored on?  Scans are recognised by their pixels, not their names.
+
+That one patient's scans lie on both sides of a split is refused earlier, when a card is loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from medseg.errors import BadCohort
-from medseg.manifests import Cohort, Split
-
-
-def patients_in_both(cohort: Cohort, evaluated: Cohort, run: Mapping[str, Any]) -> tuple[str, ...]:
-    """Evaluated cases whose patient also has rows that trained a model of this cohort.
-
-    Args:
-        cohort: all rows.
-        evaluated: the rows that are scored.
-        run: the predictions' ``run.yaml``; its ``cohort`` names what the model learnt from.
-    """
-    if str(run.get("cohort", "")) != cohort.name:
-        return ()
-    scored = {case.case for case in evaluated.cases}
-    trained = {case.patient for case in cohort.cases
-               if case.split == Split.TRAIN and case.case not in scored}
-    return tuple(case.case for case in evaluated.cases if case.patient in trained)
+from medseg.manifests import Cohort
 
 
 def refuse_leaks(leaked: Sequence[str], *, cohort: Cohort) -> None:
@@ -35,8 +21,8 @@ def refuse_leaks(leaked: Sequence[str], *, cohort: Cohort) -> None:
         return
     shown = ", ".join(leaked[:5]) + (f" and {len(leaked) - 5} more" if len(leaked) > 5 else "")
     raise BadCohort(
-        "the model was trained on scans, or patients, that it would be scored on",
-        path=cohort.path, found=f"{len(leaked)} of the cases: {shown}",
-        expected="cases that the model has never seen",
+        "the model was trained on scans that it would be scored on", path=cohort.path,
+        found=f"{len(leaked)} of the cases: {shown}",
+        expected="scans that the model has never seen",
         remedy="Evaluate on a held-out split, or say --allow-leakage; the report will tell.",
     )
