@@ -1,49 +1,41 @@
-"""Where do the hippocampus scans come from?  Task04 of the Medical Segmentation Decathlon, 27 MB.
+"""Where do the hippocampus scans come from?  Fetch MSD Task04, check it, lay it out for the card.
 
-    python pipelines/fetch_hippocampus.py --output data
+    python pipelines/fetch_hippocampus.py data
+
+Leaves ``data/hippocampus/{images,labels}``. An attempt that broke off goes on where it stopped.
+Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9; CC-BY-SA 4.0.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from medseg.cli.console import foreseen_errors_told, open_console
-from medseg.manifests.fetch import Progress, download, extract
+from medseg.cli.console import open_console
+from medseg.manifests.fetch import download, extract
 
 URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar"
 MD5 = "9d24dba78a72977dbd1d2e110310f31b"
 
-#: The decathlon's folders -> those that data_manifests/hippocampus.csv speaks of.
-FOLDERS = {"imagesTr": "images", "labelsTr": "labels"}
 
-
-def fetch(
-    folder: Path, *, url: str = URL, md5: str = MD5, progress: Progress | None = None
-) -> Path:
-    """Fetch and unpack into ``folder/hippocampus`` unless it is there; the card's root."""
+def fetch(folder: Path, url: str = URL, md5: str = MD5) -> Path:
+    """Download and unpack where not yet done; returns the root for the cohort card."""
     root = folder / "hippocampus"
-    if all((root / name).is_dir() for name in FOLDERS.values()):
+    if (root / "labels").is_dir():
         return root
-    archive = download(url, folder / "Task04_Hippocampus.tar", md5=md5, progress=progress)
-    task = folder / "Task04_Hippocampus"
-    if not task.exists():
-        extract(archive, folder)
-    root.mkdir(exist_ok=True)
-    for theirs, ours in FOLDERS.items():
-        if not (root / ours).exists():
-            (task / theirs).rename(root / ours)
+    with open_console(quiet=False, json=False) as console:
+        archive = download(url, folder / "Task04_Hippocampus.tar", md5=md5,
+                           progress=console.progress("fetching"))
+    unpacked = folder / "unpacked"
+    extract(archive, unpacked)
+    for there, here in {"imagesTr": "images", "labelsTr": "labels"}.items():
+        shutil.rmtree(root / here, ignore_errors=True)
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.move(unpacked / "Task04_Hippocampus" / there, root / here)
+    shutil.rmtree(unpacked)
     return root
 
 
-def main(output: Annotated[Path, typer.Option(help="Folder to fetch into.")] = Path("data")) -> None:
-    """Fetch Task04; running it again goes on where it stopped."""
-    with foreseen_errors_told(), open_console(quiet=False, json=False) as console:
-        root = fetch(output, progress=console.progress("fetching bytes"))
-        console.say(f"the scans lie in {root}")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    print(fetch(Path(sys.argv[1] if len(sys.argv) > 1 else "data")))
