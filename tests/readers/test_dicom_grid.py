@@ -16,7 +16,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def moved(dataset, x=0.0, y=0.0, z=0.0):
-    place = np.array(dataset.ImagePositionPatient, dtype=float) + (x, y, z)
+    place = np.array(dataset.ImagePositionPatient, dtype=float) + np.array([x, y, z])
     dataset.ImagePositionPatient = [round(v, 6) for v in place.tolist()]
 
 
@@ -61,7 +61,7 @@ def test_a_stack_against_its_normal_is_turned_and_world_positions_stay(tmp_path)
 def test_a_missing_slice_is_a_gap(tmp_path, missing):
     folder = write_series(tmp_path / "s")
     (folder / f"{missing:03d}.dcm").unlink()
-    with pytest.raises(BadScan, match="missing: a gap .* 2 to 4 mm"):
+    with pytest.raises(BadScan, match=r"missing: a gap .* 2 to 4 mm"):
         read(folder)
 
 
@@ -107,7 +107,7 @@ def test_the_tag_alone_makes_no_tilt(tmp_path):
 def test_a_gap_in_a_tilted_stack_names_both(tmp_path):
     folder = write_series(tmp_path / "s", change=lambda d, k: moved(d, y=0.5 * k))
     (folder / "002.dcm").unlink()
-    with pytest.raises(BadScan, match="gap.*tilt"):
+    with pytest.raises(BadScan, match=r"gap.*tilt"):
         read(folder)
 
 
@@ -164,7 +164,7 @@ def test_three_planes_in_one_series_are_a_localizer(tmp_path):
     def turn(dataset, k):
         dataset.ImageOrientationPatient = list((AXIAL, SAGITTAL, (1, 0, 0, 0, 0, -1))[k % 3])
 
-    with pytest.raises(NotAVolume, match="localizer.*several orientations"):
+    with pytest.raises(NotAVolume, match=r"localizer.*several orientations"):
         read(write_series(tmp_path / "s", count=9, change=turn))
 
 
