@@ -29,6 +29,7 @@ from medseg.training.validate import NetworkInTraining, whole_scan_dice
 from medseg.transforms.augment import Augment, allowed_mirrors
 
 _log = logging.getLogger(__name__)
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips, no list of devices
 
 
 def train(
@@ -187,6 +188,7 @@ def _fit(
         default_root_dir=run.folder,
     )
     with warnings.catch_warnings(), _interrupts_told(trainer):
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         trainer.fit(
