@@ -12,7 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 import medseg
-from medseg.cli import compare, convert, demo, doctor, evaluate, networks, segment, status, train
+from medseg.cli import (
+    cohort,
+    compare,
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    networks,
+    segment,
+    status,
+    train,
+)
 from medseg.cli.console import foreseen_errors_told
 
 
@@ -52,6 +63,7 @@ VERBS = (
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(cohort.app, name="cohort")
 
 
 def _show_version(wanted: bool) -> None:

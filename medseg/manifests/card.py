@@ -89,14 +89,30 @@ def write_cohort(cohort: Cohort, card: str | Path) -> Path:
         content["remap"] = _Row(cohort.remap)
     content |= {"table": table.name, "root": _written_root(cohort.root, path.parent)}
     content |= {key: getattr(cohort, key) for key in _ORIGIN if getattr(cohort, key)}
-    with atomic_path(table) as temporary:
-        temporary.write_text(write_table(cohort.cases, cohort.root, cohort.channels),
-                             encoding="utf-8")
+    _write_table(cohort, table)
     with atomic_path(path) as temporary:
         temporary.write_text(
             yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100),
             encoding="utf-8")
     return path
+
+
+def rewrite_table(cohort: Cohort, card: str | Path) -> Path:
+    """Write only the table that a card names; the card, with its comments, stays.
+
+    Returns:
+        The table's path.
+    """
+    path = Path(card)
+    table = path.parent / _keys(path).table
+    _write_table(cohort, table)
+    return table
+
+
+def _write_table(cohort: Cohort, table: Path) -> None:
+    with atomic_path(table) as temporary:
+        temporary.write_text(write_table(cohort.cases, cohort.root, cohort.channels),
+                             encoding="utf-8")
 
 
 class _Line(list[Any]):

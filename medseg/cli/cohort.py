@@ -1,0 +1,184 @@
+"""``medseg cohort``: which scans belong together?  Import, check, split and show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medseg.cli.console import SOME_FAILED, Console, Json, Quiet, Seed, open_console
+from medseg.errors import BadConfig
+
+if TYPE_CHECKING:
+    from medseg.manifests import Cohort
+    from medseg.manifests.summary import Spread
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
+                  help="Cohorts: a card (YAML) and a table (CSV). Import, check, split, show.")
+
+Card = Annotated[Path, typer.Argument(metavar="CARD", help="The cohort's YAML file.")]
+Root = Annotated[Path | None, typer.Option(help="Where the table's paths start, if moved.")]
+
+
+@app.command("import")
+def import_(
+    convention: Annotated[str, typer.Argument(help="msd, nnunet, bids, folders or dicom.")],
+    path: Annotated[Path, typer.Argument(help="Folder that follows it.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[key=value …]")] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Card to write.")],
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write a card and a table with checksums for data in a known layout; nothing is copied.
+
+    Labelled cases become train rows; divide them with `medseg cohort split`.
+
+    \b
+    Examples:
+        medseg cohort import msd Task04_Hippocampus --output hippocampus.yaml
+        medseg cohort import folders data --output liver.yaml labels='{liver: 1}' modality=CT
+        medseg cohort import bids study --output study.yaml channels='[T1w, FLAIR]'
+    """
+    from medseg.config import override
+    from medseg.manifests import import_cohort, write_cohort
+
+    _must_be_yaml(output)
+    with open_console(quiet=quiet, json=json) as console:
+        cohort = import_cohort(convention, path, options=override({}, options or []),
+                               progress=console.progress("checksums"))
+        write_cohort(cohort, output)
+        console.say(
+            f"{output}: {len(cohort.cases)} cases of {len(cohort.patients)} patients,"
+            f" labels {', '.join(cohort.labels.names)}",
+            card=str(output), cases=len(cohort.cases), patients=len(cohort.patients))
+        console.say(f"  next: medseg cohort split {output}, then medseg cohort check {output}")
+
+
+@app.command()
+def check(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
+    """Open every file: there, unchanged, on one grid, with known label values, one patient a part.
+
+    Exit code 1 where anything is wrong; every problem is named on standard error.
+
+    \b
+    Example:
+        medseg cohort check data_manifests/hippocampus.yaml --root DATA
+    """
+    from medseg.manifests import check_cohort, load_cohort
+
+    cohort = load_cohort(card, root=root)
+    with open_console(quiet=quiet, json=json) as console:
+        problems = check_cohort(cohort, progress=console.progress("checking"))
+        for problem in problems:
+            console.warn(str(problem), case=problem.case, problem=problem.text)
+        verdict = f"{len(problems)} problems" if problems else "no problems"
+        console.say(f"{card}: {len(cohort.cases)} cases, {verdict}",
+                    cases=len(cohort.cases), problems=len(problems))
+    if problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def split(
+    card: Card,
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="New card; else the table is rewritten.")
+    ] = None,
+    test: Annotated[
+        str, typer.Option(metavar="SHARE|keep", help="Of the patients; keep the present rows.")
+    ] = "0.2",
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the train rows.")] = 5,
+    stratify: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Alike in every part; repeatable.")
+    ] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Divide the cases anew into test and folds, whole patients, the same for the same seed.
+
+    \b
+    Examples:
+        medseg cohort split liver.yaml --stratify sex --stratify site
+        medseg cohort split liver.yaml --test keep --folds 3 --output liver3.yaml
+    """
+    from medseg.manifests import load_cohort, split_cohort, write_cohort
+    from medseg.manifests.card import rewrite_table
+
+    share = None if test == "keep" else _share(test)
+    divided = split_cohort(load_cohort(card), test_share=share, folds=folds,
+                           stratify=stratify or (), seed=seed)
+    if output is None:
+        written = rewrite_table(divided, card)
+    else:
+        _must_be_yaml(output)
+        written = write_cohort(divided, output)
+    with open_console(quiet=quiet, json=json) as console:
+        console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
+        _say_parts(console, divided)
+
+
+@app.command()
+def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
+    """Tell what a cohort holds: cases a part, patients, grids, volumes of the labels.
+
+    \b
+    Example:
+        medseg cohort show data_manifests/hippocampus.yaml --root DATA
+    """
+    from medseg.manifests import load_cohort
+    from medseg.manifests.summary import summarise_cohort
+
+    cohort = load_cohort(card, root=root)
+    with open_console(quiet=quiet, json=json) as console:
+        facts = summarise_cohort(cohort, progress=console.progress("reading"))
+        console.say(f"{cohort.name} · {cohort.modality or 'modality not given'} · channels"
+                    f" {', '.join(cohort.channels)}", name=cohort.name, modality=cohort.modality)
+        for key in ("licence", "citation", "notes"):
+            if text := getattr(cohort, key):
+                console.say(f"  {key}: {' '.join(text.split())}", **{key: text})
+        _say_parts(console, cohort)
+        if facts.shape:
+            for what, spreads in (("voxels", facts.shape), ("spacing mm", facts.spacing_mm)):
+                console.say(f"  {what:<14} " + "  ×  ".join(map(_range, spreads)))
+            console.say("  orientation    " + ", ".join(
+                f"{codes} ({count})" for codes, count in facts.orientations.items()),
+                orientations=facts.orientations)
+        for name, spread in facts.volumes_ml.items():
+            console.say(f"  {name:<24} {spread.count:>6} cases  {_range(spread)} ml", label=name,
+                        count=spread.count, lowest_ml=spread.lowest, median_ml=spread.median,
+                        highest_ml=spread.highest)
+        if facts.unread:
+            console.warn(f"{facts.unread} of {len(cohort.cases)} cases could not be read;"
+                         f" medseg cohort check {card} says why", unread=facts.unread)
+
+
+def _say_parts(console: Console, cohort: Cohort) -> None:
+    from medseg.manifests.summary import parts_of
+
+    for part in parts_of(cohort):
+        console.say(f"  {part.name:<14} {part.cases:>6} cases  {part.patients:>6} patients"
+                    f"  {part.labelled:>6} labelled", part=part.name, cases=part.cases,
+                    patients=part.patients, labelled=part.labelled)
+
+
+def _range(spread: Spread) -> str:
+    if spread.lowest == spread.highest:
+        return f"{spread.median:.4g}"
+    return f"{spread.lowest:.4g}–{spread.median:.4g}–{spread.highest:.4g}"
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadConfig("--test is neither a share nor keep", found=repr(text),
+                        expected="for example 0.2") from None
+
+
+def _must_be_yaml(card: Path) -> None:
+    if card.suffix not in (".yaml", ".yml"):
+        raise BadConfig("a card is a YAML file", path=card, expected="a name ending in .yaml")
