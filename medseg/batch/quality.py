@@ -18,7 +18,7 @@ from medseg.batch.road import Segmented
 from medseg.batch.task import Flag
 from medseg.geometry import canonical_grid
 from medseg.labels import LabelTable
-from medseg.volume import Volume
+from medseg.volume import Volume, intensity_percentiles
 
 #: A structure is cut where its area on a face of the scan is this share of its largest section.
 CUT_SHARE = 0.25
@@ -80,8 +80,8 @@ class Expectations:
                     "",
                     f"spacing along {name} is {mm:.3g} mm, in training {low:.3g} to {high:.3g} mm",
                 )
-        for channel, expected in enumerate(self.intensity[: volume.data.shape[0]]):
-            reason = self._unlike(_percentiles(volume, channel), expected)
+        for found, expected in zip(intensity_percentiles(volume), self.intensity, strict=False):
+            reason = self._unlike(found, expected)
             if reason:
                 yield Flag("intensity", "", reason)
 
@@ -148,19 +148,6 @@ def unsure(confidence: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[Fla
                 text = f"the network is unsure of {label} ({value:.2f}, usually {middle:.2f})"
                 flags[case] = (*flags.get(case, ()), Flag("confidence", label, text))
     return flags
-
-
-def _percentiles(volume: Volume, channel: int) -> tuple[float, float, float]:
-    """0.5, 50 and 99.5 percentile of real-world values, from at most some 100,000 voxels."""
-    data = volume.data[channel]
-    step = max(1, round((data.size / 100_000) ** (1 / 3)))
-    sample = data[::step, ::step, ::step].astype(np.float64)
-    values = sample * volume.slope + volume.intercept
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 0.0, 0.0
-    low, middle, high = np.percentile(values, [0.5, 50, 99.5])
-    return float(low), float(middle), float(high)
 
 
 def _is_cut(part: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:

@@ -23,13 +23,10 @@ from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 1
+_VERSION = 2
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
-
-#: Voxels sampled per channel for the fingerprint.
-_SAMPLED_VOXELS = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class CaseFacts:
         native_spacing_mm: of the scan along R, A, S.
         native_shape: voxels of the scan along R, A, S.
         volumes_ml: of each label, measured on the native grid.
-        intensity: 0.5, 50 and 99.5 percentile of the prepared values, a row a channel.
+        intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
         warnings: of the reader.
     """
@@ -133,9 +130,6 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
         name: int((truth.data == cohort.labels.value_of(name)).sum())
         for name in cohort.labels.names
     }
-    step = max(1, prepared.image[0].numel() // _SAMPLED_VOXELS)
-    sample = prepared.image.reshape(prepared.image.shape[0], -1)[:, ::step].numpy()
-    low, middle, high = np.percentile(sample, [0.5, 50, 99.5], axis=1)
     return CaseFacts(
         case=case.case,
         shape=prepared.working.shape,
@@ -143,9 +137,7 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
         native_spacing_mm=canonical.spacing_mm,
         native_shape=canonical.shape,
         volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
-        intensity=tuple(
-            (float(a), float(b), float(c)) for a, b, c in zip(low, middle, high, strict=True)
-        ),
+        intensity=prepared.intensity,
         pixels=prepared.pixels,
         warnings=prepared.warnings,
     )

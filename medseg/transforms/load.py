@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,16 @@ from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.readers import read, read_channels
-from medseg.volume import Volume, pixel_hash
+from medseg.volume import Volume, intensity_percentiles, pixel_hash
 
 #: Key of a MetaTensor's ``meta`` under which the reader's warnings travel.
 WARNINGS = "medseg_warnings"
 
 #: Key of the scan's pixel hash (see :func:`medseg.volume.pixel_hash`), set by ``LoadImage``.
 PIXELS = "medseg_pixels"
+
+#: Key of the percentiles of the scan's real-world values, set by ``LoadImage``.
+INTENSITY = "medseg_intensity"
 
 
 class MedsegReader(ImageReader):
@@ -44,7 +50,11 @@ class MedsegReader(ImageReader):
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
-        return _measured_values(img), {**_meta(img), PIXELS: pixel_hash(img)}
+        return _measured_values(img), {
+            **_meta(img),
+            PIXELS: pixel_hash(img),
+            INTENSITY: [list(row) for row in intensity_percentiles(img)],
+        }
 
 
 class LoadScan(LoadImage):
@@ -55,12 +65,27 @@ class LoadScan(LoadImage):
     """
 
     def __init__(self) -> None:
-        super().__init__(image_only=True, ensure_channel_first=True)
+        with _monai_quiet():
+            super().__init__(image_only=True, ensure_channel_first=True)
 
     def __call__(self, filename: Any, reader: ImageReader | None = None) -> MetaTensor:
         """(C, X, Y, Z) real-world values of one path, or of several paths as channels."""
         image: MetaTensor = super().__call__(filename, reader=reader or MedsegReader())
         return image
+
+
+@contextmanager
+def _monai_quiet() -> Iterator[None]:
+    """Say nothing of decoders that MONAI's own readers miss: they are not used here."""
+    logger = logging.getLogger("monai")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def to_metatensor(volume: Volume) -> MetaTensor:

@@ -20,7 +20,7 @@ from medseg.errors import BadConfig
 class NormaliseChannels(Transform):
     """Apply one rule to each channel of a (C, X, Y, Z) MetaTensor, or one rule to all.
 
-    A constant channel becomes zeros under every rule.
+    A constant channel becomes zeros, except under a window, which knows what its value means.
 
     Raises:
         BadConfig: the rules are neither one nor one a channel.
@@ -39,9 +39,16 @@ class NormaliseChannels(Transform):
                 expected=f"1 rule or {channels}, one a channel",
             )
         rules = self.rules if len(self.rules) == channels else self.rules * channels
-        parts = [_monai_rule(rule)(image[c : c + 1]) for c, rule in enumerate(rules)]
-        result = torch.cat([torch.as_tensor(part) for part in parts]).float()
-        return MetaTensor(result, meta=image.meta)
+        values = image.as_tensor().float()
+        parts = [_normalised(values[c : c + 1], rule) for c, rule in enumerate(rules)]
+        return MetaTensor(torch.cat(parts), meta=image.meta)
+
+
+def _normalised(channel: torch.Tensor, rule: Normalise) -> torch.Tensor:
+    if not isinstance(rule, NormaliseWindow) and channel.min() == channel.max():
+        return torch.zeros_like(channel)
+    # a copy, for some of MONAI's transforms write into what they are given
+    return torch.as_tensor(_monai_rule(rule)(channel.clone())).float()
 
 
 def _monai_rule(rule: Normalise) -> Transform:

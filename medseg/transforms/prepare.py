@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medseg.config import PrepareConfig
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
-from medseg.transforms.load import PIXELS, WARNINGS, LoadScan, geometry_of, to_metatensor
+from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, to_metatensor
 from medseg.transforms.normalise import NormaliseChannels
 from medseg.transforms.resample import resample, resample_labels
 from medseg.volume import LabelMap, Volume
@@ -33,6 +34,7 @@ class Prepared:
         native: the scan's own grid, to which masks go home.
         warnings: what the reader accepted but the user should know.
         pixels: the scan's pixel hash; empty when the scan was read before preparing.
+        intensity: percentiles of its real-world values; empty like `pixels`.
     """
 
     image: torch.Tensor
@@ -40,6 +42,7 @@ class Prepared:
     native: Geometry
     warnings: tuple[str, ...] = ()
     pixels: str = ""
+    intensity: tuple[tuple[float, float, float], ...] = ()
 
 
 class ToWorkingGrid(Transform):
@@ -65,7 +68,13 @@ def prepare_steps(config: PrepareConfig) -> Compose:
 
 def load_steps(config: PrepareConfig) -> Compose:
     """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
-    return Compose([LoadScan(), *prepare_steps(config).transforms])
+    # map_items would take a list of channels for a list of scans
+    return Compose([_loader(), *prepare_steps(config).transforms], map_items=False)
+
+
+@cache
+def _loader() -> LoadScan:
+    return LoadScan()
 
 
 def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
@@ -121,4 +130,5 @@ def _prepared(image: MetaTensor, native: Geometry) -> Prepared:
         native,
         tuple(image.meta[WARNINGS]),
         image.meta.get(PIXELS, ""),
+        tuple((low, middle, high) for low, middle, high in image.meta.get(INTENSITY, ())),
     )

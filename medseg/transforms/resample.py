@@ -236,11 +236,14 @@ def _apply(block: torch.Tensor, plan: AxisWeights, part: slice, axis: int) -> to
 
 
 def _multiply(matrix: torch.Tensor, block: torch.Tensor, axis: int) -> torch.Tensor:
+    result: torch.Tensor
     if axis == 2:
-        return block @ matrix.T
-    if axis == 1:
-        return matrix @ block
-    return (matrix @ block.flatten(1)).unflatten(1, block.shape[1:])
+        result = block @ matrix.T
+    elif axis == 1:
+        result = matrix @ block
+    else:
+        result = (matrix @ block.flatten(1)).unflatten(1, block.shape[1:])
+    return result
 
 
 def _compete(
