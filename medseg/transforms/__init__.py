@@ -1,1 +1,1 @@
-"""From a scan to what a network sees and back: prepare, augment, restore; the home of MONAI."""
+"""What happens to arrays on the way to a network and back?  Prepare, augment, resample, restore."""
