@@ -113,7 +113,7 @@ def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
 
 
 def _tar_members(path: Path) -> Iterator[Member | Unsafe]:
-    with tarfile.open(path, "r|*") as packed:
+    with tarfile.open(path, "r:*") as packed:
         total = 0
         for entry in packed:
             if not entry.isreg():

@@ -15,6 +15,11 @@ from medseg.readers import read_labels
 from tests.batch import stub
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
+
+
 def start(out, scans, repository, seconds):
     call = [sys.executable, "-m", "tests.batch.run_archive", str(out), str(seconds)]
     return subprocess.Popen(

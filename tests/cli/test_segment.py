@@ -42,6 +42,11 @@ def model_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def by_threshold(monkeypatch):
     monkeypatch.setattr(ModelSegmenter, "load", lambda self: stub.Threshold().load())
