@@ -1,0 +1,56 @@
+"""Where do the README's pictures come from?  Draw them again from a demo and a training run.
+
+    make demo
+    python pipelines/readme_pictures.py demo RUN docs/pictures
+
+``demo`` gives the overlay and the Dice chart (phantoms), RUN the training curve.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from medseg.manifests import load_cohort, read_case, read_truth
+from medseg.pictures import overlay, prediction_layer, truth_layer
+from medseg.readers import read_labels
+from medseg.reports import charts
+
+
+def draw_overlay(demo: Path, case_id: str) -> bytes:
+    """Truth and prediction of one held-out phantom."""
+    cohort = load_cohort(demo / "phantoms/cohort.yaml")
+    case = cohort.case(case_id)
+    scan = read_case(cohort, case)
+    truth = read_truth(cohort, case, grid=scan.geometry)
+    mask = read_labels(demo / f"masks/{case_id}.nii.gz")
+    return overlay(scan.values()[0], scan.geometry,
+                   [truth_layer(truth.data), prediction_layer(mask.data)], window=(-160, 240))
+
+
+def draw_dice(scores: pd.DataFrame, summary: pd.DataFrame) -> bytes:
+    """Every case a dot, by label."""
+    dice = scores[scores["metric"] == "dice"]
+    values = dice.pivot(index="case", columns="label", values="value")
+    rows = summary[summary["metric"] == "dice"].set_index("label")
+    intervals = {str(label): (row["mean"], row["ci_low"], row["ci_high"])
+                 for label, row in rows.iterrows()}
+    return charts.distribution(values[list(intervals)], intervals, "Dice", bounds=(0, 1))
+
+
+def main(demo: Path, run: Path, output: Path) -> None:
+    """Draw the three pictures."""
+    output.mkdir(parents=True, exist_ok=True)
+    scores = pd.read_csv(demo / "evaluation/scores.csv")
+    summary = pd.read_csv(demo / "evaluation/summary.csv")
+    means = scores[(scores["metric"] == "dice") & (scores["label"] == "mean")]
+    median = means.sort_values("value")["case"].iloc[len(means) // 2]
+    (output / "overlay.png").write_bytes(draw_overlay(demo, str(median)))
+    (output / "dice.svg").write_bytes(draw_dice(scores, summary))
+    (output / "curve.svg").write_bytes(charts.curves(pd.read_csv(run / "curves.csv")))
+
+
+if __name__ == "__main__":
+    main(*(Path(word) for word in sys.argv[1:4]))
