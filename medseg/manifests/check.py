@@ -49,6 +49,11 @@ def check_cohort(cohort: Cohort, *, progress: Progress | None = None) -> list[Pr
     Returns:
         Problems in the order of the table; empty where all is well.
     """
+    if _nothing_there(cohort):
+        return [Problem("all cases", str(BadCohort(
+            "not one file of the cohort is there", path=cohort.root,
+            expected=f"for example {cohort.cases[0].sources[0].name}",
+            remedy="Say with --root where the table's paths start.")))]
     problems: list[Problem] = []
     with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda case: _check_case(cohort, case), cohort.cases)
@@ -73,6 +78,11 @@ def require_files(cohort: Cohort) -> None:
             expected=f"the files of the cohort {cohort.name}",
             remedy="Say with --root where the table's paths start.",
         )
+
+
+def _nothing_there(cohort: Cohort) -> bool:
+    paths = (path for case in cohort.cases for path in (*case.sources, case.label) if path)
+    return not any(file_of(path).exists() for path in paths)
 
 
 def _check_case(cohort: Cohort, case: Case) -> list[Problem]:

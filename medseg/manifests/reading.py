@@ -30,9 +30,6 @@ def read_case(cohort: Cohort, case: Case) -> Volume:
     if len(cohort.channels) == 1:
         volume = readers.read(case.sources[0])
         return replace(volume, channels=cohort.channels)
-    if len(set(case.sources)) == 1:  # one file whose fourth dimension is the channel
-        return _stacked([readers.read(case.sources[0], volume=index)
-                         for index in range(len(cohort.channels))], cohort.channels)
     return readers.read_channels(case.sources, cohort.channels)
 
 
@@ -60,11 +57,6 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
                            remedy="Resample the label onto the image, or export it anew.")
     values = remapped(mask.data, cohort.remap)
     return replace(mask, data=values).named(cohort.labels)
-
-
-def _stacked(volumes: list[Volume], channels: tuple[str, ...]) -> Volume:
-    data = np.concatenate([volume.data for volume in volumes])
-    return replace(volumes[0], data=data, channels=channels)
 
 
 def remapped(values: NDArray[Any], remap: Mapping[int, int]) -> NDArray[Any]:

@@ -54,7 +54,7 @@ def write_phantom_archive(
     top = Path(folder)
     written = []
     for index in range(cases):
-        number = FIRST_HELD_OUT + SECOND_VISIT_EVERY * index
+        number = FIRST_HELD_OUT + (SECOND_VISIT_EVERY + 1) * index
         phantom, _, _ = phantom_of(population, number)
         study = Path(f"PAT{index + 1:04d}") / "STUDY01"
         scout = study / ("SER02" if index == cases - 1 else "SER01")

@@ -78,7 +78,7 @@ def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
     Values are stacked as they are where all share their scaling, else as float32 values.
 
     Args:
-        paths: one a channel.
+        paths: one a channel; the same for all where one file's fourth dimension is the channel.
         names: of the channels.
 
     Raises:
@@ -88,7 +88,8 @@ def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
     if len(paths) != len(names) or not paths:
         raise BadScan("channels and their names differ in number", found=len(paths),
                       expected=len(names))
-    scans = [read(path) for path in paths]
+    one_file = len(paths) > 1 and len({str(path) for path in paths}) == 1
+    scans = [read(path, volume=number if one_file else None) for number, path in enumerate(paths)]
     first = scans[0]
     for name, scan in zip(names, scans, strict=True):
         if not scan.geometry.same_grid(first.geometry):

@@ -57,6 +57,12 @@ def test_a_train_row_needs_a_label(tmp_path):
         "b1: a train row without a label cannot be learnt from"]
 
 
+def test_a_wrong_root_is_one_problem(tmp_path):
+    (problem,) = check_cohort(load_cohort(write_card(tmp_path)))
+    assert "not one file of the cohort is there; expected for example a1.nii.gz" in problem.text
+    assert "--root" in problem.text
+
+
 def test_missing_files_are_refused_early(card, tmp_path):
     require_files(load_cohort(card))
     (tmp_path / "labels/b1.nii.gz").unlink()
