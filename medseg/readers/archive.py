@@ -6,12 +6,17 @@ by what the caller asks for, and an archive that claims to swell beyond reason i
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from medseg.errors import BadScan
 
@@ -19,11 +24,14 @@ _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 #: Deflate cannot pack tighter than 1032 : 1; no archive of scans comes near half of it.
 _MOST_SWELLING = 500
 _HARMLESS_BYTES = 1 << 30
+#: Why a member is not read whose name leads elsewhere.
+OUTSIDE = "an unsafe path that leads outside the archive"
 #: No member of an archive is read beyond this.
 MOST_MEMBER_BYTES = 1 << 32
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError,
-            NotImplementedError, RuntimeError, KeyError)
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+            ValueError, NotImplementedError, RuntimeError, KeyError, IndexError, struct.error,
+            OverflowError)
 
 
 class Member(NamedTuple):
@@ -31,7 +39,7 @@ class Member(NamedTuple):
 
     name: str
     size: int
-    stream: IO[bytes]
+    stream: Guarded
 
 
 class Unsafe(NamedTuple):
@@ -77,7 +85,7 @@ def members(path: Path) -> Iterator[Member | Unsafe]:
                       remedy="Copy it again from its source.") from None
 
 
-def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, Guarded]]:
     """The members of these names with their streams, in the archive's order.
 
     Raises:
@@ -96,7 +104,10 @@ def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, IO[bytes]]]
 
 def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
     with zipfile.ZipFile(path) as packed:
-        entries = [entry for entry in packed.infolist() if not entry.is_dir()]
+        entries = packed.infolist()
+        if len(entries) % 65536 != _promised_entries(path):
+            raise zipfile.BadZipFile("its directory lists another number of files than it promises")
+        entries = [entry for entry in entries if not entry.is_dir()]
         _refuse_bomb(path, sum(entry.file_size for entry in entries))
         for entry in entries:
             reason = _unsafe(entry.filename, entry.file_size)
@@ -106,32 +117,142 @@ def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
                 yield Unsafe(entry.filename, reason)
                 continue
             try:
-                with packed.open(entry) as stream:
-                    yield Member(entry.filename, entry.file_size, stream)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                yield Unsafe(entry.filename, f"damaged inside the archive ({str(error)[:80]})")
+                stream = packed.open(entry)
+            except _DAMAGED as error:
+                yield Unsafe(entry.filename, _damaged(error))
+                continue
+            with stream:
+                yield Member(entry.filename, entry.file_size, Guarded(stream, entry.filename))
+
+
+def _promised_entries(path: Path) -> int:
+    """How many entries the end of a zip archive promises (modulo 65536)."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - 65536 - 22))
+        tail = stream.read()
+    end = tail.rfind(b"PK\x05\x06")
+    promised = int.from_bytes(tail[end + 10:end + 12], "little")
+    if promised == 0xFFFF:  # zip64 keeps the number elsewhere
+        end = tail.rfind(b"PK\x06\x06")
+        promised = int.from_bytes(tail[end + 32:end + 40], "little") if end >= 0 else promised
+    return promised % 65536
 
 
 def _tar_members(path: Path) -> Iterator[Member | Unsafe]:
-    with tarfile.open(path, "r:*") as packed:
-        total = 0
-        for entry in packed:
-            if not entry.isreg():
-                continue
-            total += entry.size
-            _refuse_bomb(path, total)
-            reason = _unsafe(entry.name, entry.size)
-            stream = None if reason else packed.extractfile(entry)
-            if stream is None:
-                yield Unsafe(entry.name, reason or "not a plain file")
-            else:
-                yield Member(entry.name, entry.size, stream)
+    with _unpacked(path) as stream:
+        seen = _Forward(stream)
+        with tarfile.open(fileobj=seen, mode="r:") as packed:
+            total = 0
+            for entry in packed:
+                if not entry.isreg():
+                    continue
+                total += entry.size
+                _refuse_bomb(path, total)
+                reason = _unsafe(entry.name, entry.size)
+                member = None if reason else packed.extractfile(entry)
+                if member is None:
+                    yield Unsafe(entry.name, reason or "not a plain file")
+                else:
+                    yield Member(entry.name, entry.size, Guarded(member, entry.name))
+                packed.members.clear()  # type: ignore[attr-defined]
+            seen.check_end()
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """The tar stream behind whatever packs it."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    if head[:2] == b"\x1f\x8b":
+        return cast(IO[bytes], gzip.open(path))
+    if head[:3] == b"BZh":
+        return cast(IO[bytes], bz2.open(path))
+    if head == b"\xfd7zXZ\0":
+        return cast(IO[bytes], lzma.open(path))
+    return path.open("rb")
+
+
+class _Forward(io.RawIOBase):
+    """A stream that goes forward only, and remembers the block that ended a tar archive.
+
+    tarfile takes a damaged block in the middle for the archive's end, so we look ourselves.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._stream, self._place, self._last = stream, 0, b""
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence != 0 or place < self._place:
+            raise OSError("a packed tar archive cannot be read backwards")
+        while self._place < place:
+            if not self.read(min(1 << 20, place - self._place)):
+                break
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self._place += len(content)
+        self._last = content
+        return content
+
+    def check_end(self) -> None:
+        """Raise where the archive does not end as tar archives do; read all that follows."""
+        if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
+            raise tarfile.ReadError("a damaged block, or no end of the archive")
+        while self._stream.read(1 << 20):
+            pass
+
+
+class Guarded(io.RawIOBase):
+    """A member's stream, forward only, whose damage is told as a refusal."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        super().__init__()
+        self._stream, self._name, self._place = stream, name, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+            BadScan: the archive is damaged here.
+        """
+        try:
+            content = self._stream.read(size)
+        except _DAMAGED as error:
+            raise BadScan(_damaged(error), path=self._name) from None
+        self._place += len(content)
+        return content
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go forward to a place.
+
+        Raises:
+            BadScan: the archive is damaged before it.
+        """
+        if whence != 0 or place < self._place:
+            raise ValueError("a member of an archive is read forward only")
+        while self._place < place and self.read(min(1 << 20, place - self._place)):
+            pass
+        return self._place
+
+    def finish(self) -> None:
+        """Read to the end, so that checksums are compared."""
+        while self.read(1 << 20):
+            pass
+
+
+def _damaged(error: Exception) -> str:
+    return f"damaged inside the archive ({(str(error) or type(error).__name__)[:80]})"
 
 
 def _unsafe(name: str, size: int) -> str:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or name[1:2] == ":":
-        return "an unsafe path that leads outside the archive"
+        return OUTSIDE
     return "larger than any scan" if size > MOST_MEMBER_BYTES else ""
 
 

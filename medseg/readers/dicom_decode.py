@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadScan
 from medseg.readers.dicom_classes import syntax_of
+from medseg.readers.dicom_codestream import check_fragments
 from medseg.readers.dicom_file import Pixels
 from medseg.readers.dicom_header import data_set_start
 from medseg.readers.sources import Source
 
-_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-#: PackBits, the scheme of RLE, turns two bytes into 128 at most.
-_RLE, _MOST_RLE = "1.2.840.10008.1.2.5", 64
 _DECODER_ERRORS = (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError,
                    KeyError, TypeError, struct.error, EOFError, OSError, ArithmeticError)
 
@@ -66,7 +64,7 @@ class FrameReader:
         pixels, size = self._pixels, self._pixels.frame_bytes
         start = pixels.offset + index * size
         if deflated:
-            content = self._inflated(start + size)[start:start + size]
+            content = self._inflated()[start:start + size]
         else:
             self._stream.seek(start)
             content = _read_exactly(self._stream, size)
@@ -90,8 +88,10 @@ class FrameReader:
         self.odd_bits = self.odd_bits or left == right
         return np.asarray(cleaned)
 
-    def _inflated(self, size: int) -> bytes:
-        if self._whole is None or len(self._whole) < size:
+    def _inflated(self) -> bytes:
+        """The inflated data set, as far as its pixels should reach."""
+        if self._whole is None:
+            size = self._pixels.offset + self._pixels.frame_bytes * self._pixels.frames
             self._stream.seek(0)
             content = self._stream.read()
             start, _ = data_set_start(content, 132 if content[128:132] == b"DICM" else 0)
@@ -111,7 +111,7 @@ class FrameReader:
             if self._decoded is None:
                 self._stream.seek(pixels.offset)
                 value = self._stream.read()
-                self._check_fragments(value)
+                check_fragments(value, pixels)
                 self._decoded = (frame for frame, _ in get_decoder(pixels.syntax).iter_array(
                     value, raw=True, rows=pixels.rows, columns=pixels.columns,
                     samples_per_pixel=1, number_of_frames=pixels.frames,
@@ -134,9 +134,11 @@ class FrameReader:
         from pydicom import dcmread
         from pydicom.pixels import apply_modality_lut, pixel_array
 
-        self._stream.seek(0)
+        if self._whole is None:
+            self._stream.seek(0)
+            self._whole = self._stream.read()
         try:
-            dataset = dcmread(io.BytesIO(self._stream.read()), force=True)
+            dataset = dcmread(io.BytesIO(self._whole), force=True)
             frame = pixel_array(dataset, index=index)
             if self._pixels.lut:
                 frame = apply_modality_lut(frame, dataset)
@@ -148,47 +150,6 @@ class FrameReader:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return BadScan("corrupt or truncated: the pixel data cannot be decoded",
                        path=self._source.name, found=first[:160])
-
-    def _check_fragments(self, value: bytes) -> None:
-        """Refuse pixel data whose end is missing, and images of another size than declared."""
-        place, fragments, pixels = 0, 0, self._pixels
-        total = 0
-        while value[place:place + 4] == _ITEM:
-            length = int.from_bytes(value[place + 4:place + 8], "little")
-            start, place = place + 8, place + 8 + length
-            if place > len(value):
-                raise ValueError("truncated: the pixel data ends inside a fragment")
-            if fragments:
-                _check_size(value[start:place], pixels.rows, pixels.columns)
-                total += length
-            fragments += 1
-        if value[place:place + 4] != _DELIMITER and value[place - 4:place].rstrip(
-                b"\0")[-2:] != b"\xff\xd9":
-            raise ValueError("truncated: the end of the pixel data is missing")
-        if pixels.syntax == _RLE and pixels.frame_bytes * pixels.frames > _MOST_RLE * max(total, 1):
-            raise ValueError("truncated: too few bytes for the matrix")
-
-
-def _check_size(codestream: bytes, rows: int, columns: int) -> None:
-    """Refuse a JPEG or JPEG 2000 image of another size before a decoder makes room for it."""
-    if codestream[:4] == b"\xff\x4f\xff\x51":
-        right, bottom, left, top = struct.unpack_from(">4I", codestream, 8)
-        _refuse_other_size(bottom - top, right - left, rows, columns)
-    elif codestream[:2] == b"\xff\xd8":
-        place = 2
-        while place + 9 <= len(codestream) and codestream[place] == 0xFF:
-            marker = codestream[place + 1]
-            if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-                height, width = struct.unpack_from(">2H", codestream, place + 5)
-                _refuse_other_size(height, width, rows, columns)
-                return
-            place += 2 + int.from_bytes(codestream[place + 2:place + 4], "big")
-
-
-def _refuse_other_size(height: int, width: int, rows: int, columns: int) -> None:
-    if (height, width) != (rows, columns):
-        raise ValueError(f"corrupt: the compressed image has {height} rows x {width} columns, "
-                         f"the header says {rows} x {columns}")
 
 
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:

@@ -35,6 +35,8 @@ def look_into(stream: IO[bytes], source: Source) -> FileHeader | None:
             data += read_up_to(stream, wanted - len(data))
         except OSError as error:
             return FileHeader(source, problem=f"cannot be read: {error.strerror}")
+        except BadScan as error:
+            return FileHeader(source, problem=error.problem)
         if len(data) < wanted and len(data) < source.size:
             return _parse(data, source, whole=True)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from medseg.errors import BadScan
 from medseg.readers import archive, dicom, formats
@@ -123,11 +123,10 @@ def _look_inside(packed: Source, seen: _Seen) -> None:
         for member in archive.members(Path(packed.path)):
             name = f"{packed.name}/{member.name}"
             if isinstance(member, archive.Unsafe):
-                seen.refused.append(FoundScan("", f"{packed.name}/…", SKIPPED, (
-                    f"{member.reason}: refused to read it")))
+                seen.refused.append(_unsafe(packed, member))
                 continue
             source = Source(packed.path, member.name, member.size, packed.changed_ns, name)
-            header = look_into(member.stream, source)
+            header = look_into(cast(IO[bytes], member.stream), source)
             if header is None and formats.claims(name):
                 seen.refused.append(FoundScan("", name, REFUSED, (
                     "an image file inside an archive: unpack the archive first")))
@@ -136,6 +135,13 @@ def _look_inside(packed: Source, seen: _Seen) -> None:
     except BadScan as error:
         seen.headers[:] = [h for h in seen.headers if h.source.path != packed.path]
         seen.refused.append(FoundScan("", packed.name, REFUSED, str(error)))
+
+
+def _unsafe(packed: Source, member: archive.Unsafe) -> FoundScan:
+    """A member that was not read; a name that leads outside is not repeated."""
+    if member.reason == archive.OUTSIDE:
+        return FoundScan("", f"{packed.name}/…", SKIPPED, f"{member.reason}: refused to read it")
+    return FoundScan("", f"{packed.name}/{member.name}", REFUSED, member.reason)
 
 
 def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
@@ -209,6 +215,9 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
         for file in scan.finding.files if scan.finding else ():
             if not file.series and not file.frames and not file.sop_class:
                 lost.setdefault(file.source.folder, []).append(file.source.name)
+    for scan in found:
+        if scan.finding is None and scan.status == REFUSED:
+            lost.setdefault(scan.source.rpartition("/")[0], []).append(scan.source)
     for name in foreign:
         if name.lower().endswith(_DICOM_ENDINGS):
             lost.setdefault(name.rpartition("/")[0], []).append(name)

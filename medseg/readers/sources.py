@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from medseg.errors import BadScan
 from medseg.readers import archive
@@ -121,8 +121,9 @@ def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:
     for path, members in packed.items():
         first = next(iter(members.values()))
         _refuse_if_changed(first)
-        for name, stream in archive.open_members(Path(path), set(members)):
-            yield members[name], stream
+        for name, member in archive.open_members(Path(path), set(members)):
+            yield members[name], cast(IO[bytes], member)
+            member.finish()
 
 
 @contextmanager

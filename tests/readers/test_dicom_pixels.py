@@ -180,6 +180,20 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(tmp_path):
         read(folder)
 
 
+def test_runs_longer_than_the_image_are_refused(tmp_path):
+    """A decoder written in Rust ended the process over these."""
+    folder = write_as(tmp_path / "s", RLELossless)
+    path = folder / "1"
+    content = bytearray(path.read_bytes())
+    first = content.rindex(b"\xfe\xff\x00\xe0") + 8 + 64
+    while content[first] <= 128:
+        first += content[first] + 2
+    content[first] = 0x81  # 128 times the same
+    path.write_bytes(content)
+    with pytest.raises(BadScan, match=r"1: corrupt or truncated.*run lengths for"):
+        read(folder)
+
+
 def test_an_unknown_transfer_syntax_is_named(tmp_path):
     folder = write_series(tmp_path / "s")
     for path in folder.iterdir():

@@ -7,14 +7,14 @@ import os
 import sqlite3
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medseg.errors import BadScan
 from medseg.geometry import Geometry
-from medseg.readers import Selection, discover, read, read_channels
-from medseg.readers import dicom_look
+from medseg.readers import Selection, dicom_look, discover, read, read_channels
 from medseg.volume import Volume
 from medseg.writers import write_volume
 from tests.readers.dicom_files import dataset_of, save, write_series
@@ -102,7 +102,7 @@ def test_members_that_lead_outside_are_not_read(tmp_path):
     assert [scan.shape for scan in found if scan.status == "usable"] == [(5, 6, 6)]
     assert sum("outside the archive" in scan.reason for scan in found) == 2
     assert not list(tmp_path.rglob("escape*"))
-    assert not os.path.exists("/tmp/medseg_escape_test.dcm")
+    assert not Path("/tmp/medseg_escape_test.dcm").exists()
 
 
 def test_damaged_and_locked_archives_are_refused(tmp_path):
@@ -120,7 +120,7 @@ def test_damaged_and_locked_archives_are_refused(tmp_path):
             locked[place + 8] |= 1
     (tmp_path / "locked.zip").write_bytes(locked)
     assert {scan.reason for scan in discover(tmp_path / "locked.zip")} == {
-        "locked with a password: refused to read it"}
+        "locked with a password"}
 
 
 def test_an_archive_that_swells_beyond_reason_is_refused(tmp_path):

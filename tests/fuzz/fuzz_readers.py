@@ -1,0 +1,213 @@
+"""Do damaged files ever crash, hang, swell, or pass for a scan in the wrong place?
+
+    python tests/fuzz/fuzz_readers.py --mutants 20000 --seeds SCANS
+
+Every mutant is one damaged file among its intact neighbours. It is looked at and read in a worker
+process with little memory and a time limit. What is accepted must lie where it lay before the
+damage, or where another library puts the damaged file. The last lines are the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import MedsegError
+from medseg.geometry import Geometry
+from medseg.readers import FoundScan, discover
+from tests.fuzz import reference
+from tests.fuzz.mutate import mutate
+from tests.fuzz.seeds import Seed, make_seeds
+
+SECONDS, MEMORY_BYTES = 10, 3 << 30
+BAD = ("crash", "hang", "memory", "wrong")
+
+
+class TooLong(BaseException):
+    """The time is over."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one mutant."""
+
+    number: int
+    seed: str
+    mutation: str
+    result: str
+    detail: str = ""
+
+
+def examine(seed: Seed, number: int, folder: Path) -> Outcome:
+    """Damage one file of a seed, read the folder, and judge."""
+    chance = random.Random(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(seed.folder, folder)
+    victim = chance.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    mutation, content = mutate(victim.read_bytes(), chance)
+    victim.write_bytes(content)
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        result, detail = _judge(seed, folder)
+    except TooLong:
+        result, detail = "hang", f"more than {SECONDS} s"
+    except MemoryError:
+        result, detail = "memory", traceback.format_exc(limit=-3)
+    except Exception:  # noqa: BLE001 - any of them is what we look for
+        result, detail = "crash", traceback.format_exc(limit=-4)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return Outcome(number, seed.name, mutation, result, f"{victim.name}: {detail}")
+
+
+def _too_long(signum: int, frame: object) -> None:
+    raise TooLong
+
+
+def _judge(seed: Seed, folder: Path) -> tuple[str, str]:
+    usable = [scan for scan in discover(folder) if scan.status == "usable"]
+    accepted = []
+    for scan in usable:
+        try:
+            accepted.append((scan, scan.read()))
+        except MedsegError:
+            continue
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if not accepted:
+        return "refused", ""
+    same = True
+    for scan, volume in accepted:
+        grid = volume.geometry
+        if grid.shape == seed.shape and _near(grid.affine, seed.affine, grid.shape):
+            continue
+        same = False
+        if any("unreadable files" in warning for warning in scan.warnings) and _within(grid, seed):
+            continue  # an end slice is lost, and the user is told
+        other = _reference(scan, volume.origin.instances, folder)
+        if other is None or other[0] != grid.shape or not _near(grid.affine, other[1], grid.shape):
+            return "wrong", f"{grid.describe()} {grid.affine.tolist()}, reference {other}"
+    return ("same" if same and len(accepted) == 1 else "changed"), ""
+
+
+def _within(grid: Geometry, seed: Seed) -> bool:
+    """Whether a grid is some consecutive slices of the intact one."""
+    intact = Geometry(seed.shape, seed.affine)
+    if grid.shape[2] == 1 or grid.shape[:2] != intact.shape[:2]:
+        return False
+    corners = intact.to_index(grid.corners_mm())
+    return bool(np.abs(corners - np.rint(corners)).max() < 0.05 and corners.min() > -0.5
+                and (corners.max(0) < np.array(intact.shape) - 0.5).all())
+
+
+def _reference(
+    scan: FoundScan, instances: tuple[str, ...], folder: Path
+) -> reference.Reading | None:
+    if scan.finding is not None:
+        return reference.of_dicom(list(instances))
+    if scan.source.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+        return reference.of_nifti(folder / scan.source)
+    return reference.of_itk(folder / scan.source)
+
+
+def _near(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """The same place to a fiftieth of a voxel and a twentieth of a millimetre, anywhere."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    apart = np.linalg.norm((affine - other)[:3, :3] @ corners
+                           + (affine - other)[:3, 3:], axis=0).max()
+    scale = np.linalg.norm(affine[:3, :3], axis=0).max()
+    return bool(apart <= max(0.05, 0.02 * scale, 1e-4 * np.abs(other).max()))
+
+
+def _worker(seeds: list[Seed], numbers: list[int], channel: Connection, folder: Path) -> None:
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    for number in numbers:
+        seed = seeds[number % len(seeds)]
+        channel.send((number, seed.name))
+        channel.send(examine(seed, number, folder))
+    channel.close()
+
+
+def run(seeds: list[Seed], numbers: list[int], scratch: Path) -> Iterator[Outcome]:
+    """The outcome of every mutant; a worker that dies or hangs is replaced."""
+    context = multiprocessing.get_context("fork")
+    left = list(numbers)
+    while left:
+        ours, theirs = context.Pipe(duplex=False)
+        worker = context.Process(target=_worker, args=(seeds, left, theirs, scratch / "case"))
+        worker.start()
+        theirs.close()
+        current = (left[0], "?")
+        while left:
+            if not ours.poll(3 * SECONDS):
+                worker.kill()
+                yield Outcome(*current, "?", "hang", "not even interruptible")
+                left = left[left.index(current[0]) + 1:]
+                break
+            try:
+                message = ours.recv()
+            except EOFError:
+                worker.join()
+                if left:
+                    yield Outcome(*current, "?", "crash", f"process died ({worker.exitcode})")
+                    left = left[left.index(current[0]) + 1:]
+                break
+            if isinstance(message, Outcome):
+                yield message
+                left = left[left.index(message.number) + 1:]
+            else:
+                current = message
+        worker.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutants", type=int, default=20000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seeds", type=Path, help="truth suite; synthetic seeds come anyway")
+    parser.add_argument("--only", help="seeds whose name contains this")
+    options = parser.parse_args()
+    os.environ["MEDSEG_CACHE"] = "/dev/null/none"
+    counts: dict[str, Counter[str]] = {}
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        seeds = [seed for seed in make_seeds(Path(scratch) / "seeds", options.seeds)
+                 if not options.only or options.only in seed.name]
+        numbers = list(range(options.first, options.first + options.mutants))
+        for outcome in run(seeds, numbers, Path(scratch)):
+            counts.setdefault(outcome.seed, Counter())[outcome.result] += 1
+            if outcome.result in BAD:
+                print(f"{outcome.result.upper()} mutant {outcome.number} of {outcome.seed} "
+                      f"({outcome.mutation}): {outcome.detail}", flush=True)
+            if time.monotonic() - started > 60 * options.minutes:
+                break
+    kinds = ("same", "changed", "refused", *BAD)
+    print(f"{'seed':28}" + "".join(f"{kind:>9}" for kind in kinds))
+    for name, count in sorted(counts.items()):
+        print(f"{name:28}" + "".join(f"{count[kind]:9}" for kind in kinds))
+    total = sum(counts.values(), Counter())
+    print(f"{'all ' + str(total.total()):28}" + "".join(f"{total[kind]:9}" for kind in kinds))
+    raise SystemExit(1 if any(total[kind] for kind in BAD) else 0)
+
+
+if __name__ == "__main__":
+    main()
