@@ -116,12 +116,7 @@ def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
             if reason:
                 yield Unsafe(entry.filename, reason)
                 continue
-            try:
-                stream = packed.open(entry)
-            except _DAMAGED as error:
-                yield Unsafe(entry.filename, _damaged(error))
-                continue
-            with stream:
+            with packed.open(entry) as stream:
                 yield Member(entry.filename, entry.file_size, Guarded(stream, entry.filename))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -21,6 +22,9 @@ from medseg.readers.dicom_file import Pixels
 from medseg.readers.dicom_header import data_set_start
 from medseg.readers.sources import Source
 
+# pydicom tells of every oddity as a Python warning; what matters is refused or told by us.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
+
 _DECODER_ERRORS = (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError,
                    KeyError, TypeError, struct.error, EOFError, OSError, ArithmeticError)
 
@@ -30,7 +34,6 @@ class FrameReader:
 
     def __init__(self, stream: IO[bytes], pixels: Pixels, source: Source) -> None:
         self._stream, self._pixels, self._source = stream, pixels, source
-        self._place = 0
         self._whole: bytes | None = None
         self._decoded: Iterator[NDArray[Any]] | None = None
         self._next = 0

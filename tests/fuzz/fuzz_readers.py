@@ -107,9 +107,9 @@ def _judge(seed: Seed, folder: Path) -> tuple[str, str]:
 
 
 def _within(grid: Geometry, seed: Seed) -> bool:
-    """Whether a grid is some consecutive slices of the intact one."""
+    """Whether a grid is one or some consecutive slices of the intact one."""
     intact = Geometry(seed.shape, seed.affine)
-    if grid.shape[2] == 1 or grid.shape[:2] != intact.shape[:2]:
+    if grid.shape[:2] != intact.shape[:2]:
         return False
     corners = intact.to_index(grid.corners_mm())
     return bool(np.abs(corners - np.rint(corners)).max() < 0.05 and corners.min() > -0.5
