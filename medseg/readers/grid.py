@@ -14,7 +14,7 @@ from medseg.geometry import Geometry
 #: Voxels of less than 0.1 micrometre or more than a metre are a header's mistake.
 LEAST_SPACING_MM, MOST_SPACING_MM = 1e-4, 1e3
 
-#: No scanner puts a voxel a kilometre from its isocentre.
+#: No number of an affine is larger: no scanner puts a voxel a kilometre from its isocentre.
 MOST_OFFSET_MM = 1e6
 
 
@@ -24,6 +24,9 @@ def scan_geometry(shape: tuple[int, ...], affine: NDArray[Any], path: Path) -> G
     Raises:
         BadScan: the affine is singular, not finite, or of an absurd size.
     """
+    if np.isfinite(affine).all() and np.abs(affine[:3]).max() > MOST_OFFSET_MM:
+        raise BadScan("no usable geometry: the affine is absurd", path=path,
+                      found=f"{np.abs(affine[:3]).max():.4g} mm")
     try:
         geometry = Geometry((shape[0], shape[1], shape[2]), affine)
     except BadGeometry as error:
@@ -34,9 +37,6 @@ def scan_geometry(shape: tuple[int, ...], affine: NDArray[Any], path: Path) -> G
         raise BadScan("no usable geometry: the voxel spacing is absurd", path=path,
                       found="x".join(f"{mm:.4g}" for mm in spacing) + " mm",
                       expected=f"{LEAST_SPACING_MM:g} to {MOST_SPACING_MM:g} mm")
-    if np.abs(geometry.affine[:3, 3]).max() > MOST_OFFSET_MM:
-        raise BadScan("no usable geometry: the position is absurd", path=path,
-                      found=f"{np.abs(geometry.affine[:3, 3]).max():.4g} mm from the origin")
     return geometry
 
 

@@ -14,7 +14,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medseg.errors import BadGeometry, BadScan, NotAVolume
+from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.readers.grid import corner_distance_mm, scan_geometry
 from medseg.volume import NiftiForms
@@ -136,7 +136,8 @@ def read_geometry(
         warnings += ("no sform and no qform: orientation and position are unknown, only voxel "
                      "sizes are used",)
     else:
-        affine = raw.get_sform() if codes[0] else _qform(raw, path)
+        with np.errstate(invalid="ignore"):  # NaN is refused below
+            affine = raw.get_sform() if codes[0] else _qform(raw, path)
     geometry = scan_geometry(header.shape, _in_mm(affine, to_mm), path)
     if codes[0]:
         warnings += _disagreements(header, geometry, to_mm, path)
@@ -268,8 +269,8 @@ def _disagreements(
     if int(header.raw["qform_code"]) == 0:
         return warnings
     try:
-        other = Geometry(header.shape, _in_mm(_qform(header.raw, path), to_mm))
-    except (BadScan, BadGeometry):
+        other = scan_geometry(header.shape, _in_mm(_qform(header.raw, path), to_mm), path)
+    except BadScan:
         return (*warnings, "the qform is corrupt; the sform is used")
     if not geometry.same_grid(other):
         apart = corner_distance_mm(geometry, other)

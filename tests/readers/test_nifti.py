@@ -277,8 +277,9 @@ def test_absurd_dimensions_are_refused_before_memory_is_taken(tmp_path, dim, pac
     (254, "<h", (-3,), "unknown kind"),          # sform_code
     (280, "<ffff", (0, 0, 0, 0), "singular"),    # srow_x
     (280, "<f", (float("nan"),), "affine"),
-    (280, "<f", (1e30,), "absurd|affine"),
-    (292, "<f", (1e20,), "position is absurd"),
+    (280, "<f", (1e30,), "affine is absurd"),
+    (280, "<f", (5000.0,), "spacing is absurd"),
+    (292, "<f", (1e20,), "affine is absurd"),
     (70, "<h", (77,), "unknown type"),           # datatype
     (72, "<h", (8,), "contradicts itself"),      # bitpix
     (108, "<f", (100.0,), "vox_offset"),
