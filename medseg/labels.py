@@ -283,7 +283,7 @@ def _label(name: str, entry: Any, position: int) -> Label:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
         raise BadLabels(f"label {name!r} has no readable colour", found=colour, expected="#rrggbb")
     code = entry.get("code")
-    if code is not None and (len(code) != 3 or not all(str(part) for part in code)):
+    if code is not None and (not isinstance(code, list | tuple) or len(code) != 3 or not all(code)):
         raise BadLabels(
             f"label {name!r} has an incomplete code",
             found=code,

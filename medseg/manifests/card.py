@@ -154,7 +154,8 @@ def _keys(path: Path) -> Card:
         unknown = [str(key) for key in content if key not in Card.model_fields]
         if unknown:
             raise BadConfig(f"unknown key {unknown[0]!r}", remedy=_did_you_mean(unknown[0]))
-        return validate(Card, content, path=str(path))
+        filled = {key: value for key, value in content.items() if value is not None}
+        return validate(Card, filled, path=str(path))
     except BadConfig as error:
         raise _about(path, error) from None
 

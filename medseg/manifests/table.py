@@ -73,7 +73,7 @@ def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     except FileNotFoundError:
         raise BadCohort("no such table", path=table,
                         remedy="Check the key `table` of the card.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadCohort("the table cannot be read", path=table, found=error,
                         expected="a CSV file in UTF-8") from None
     header = text.partition("\n")[0]

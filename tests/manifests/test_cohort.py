@@ -97,6 +97,11 @@ remap: {7: 1, 9: 255}
     assert again.cases == cohort.cases
 
 
+def test_an_empty_key_is_an_absent_key(tmp_path):
+    cohort = load_cohort(write_card(tmp_path, card=CARD + "citation:\nremap:\nregions:\n"))
+    assert cohort.citation == "" and cohort.remap == {} and cohort.labels.regions == ()
+
+
 def test_what_is_written_reads_back(cohort, tmp_path):
     again = load_cohort(write_cohort(cohort, tmp_path / "copy.yaml"))
     assert again.cases == cohort.cases and again.licence == "CC0-1.0"
@@ -173,6 +178,7 @@ BAD_CARDS = {
     "labels no mapping": (CARD.replace("{head: 1, tail: 2}", "[head, tail]"), "labels"),
     "label twice": (CARD.replace("tail: 2", "tail: 1"), "the same label value occurs twice"),
     "label no integer": (CARD.replace("tail: 2", "tail: two"), "'tail' is not an integer"),
+    "code no list": (CARD.replace("head: 1", "head: {value: 1, code: 5}"), "an incomplete code"),
     "region of nothing": (CARD + "regions: {all: [1, 5]}\n", "labels that do not exist"),
     "remap to nothing": (CARD + "remap: {3: 4}\n", r"no label names; found \[4\]"),
     "channels empty": (CARD.replace("[T1]", "[]"), "channels"),

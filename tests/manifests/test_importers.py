@@ -16,6 +16,7 @@ from medseg.manifests import (
     write_cohort,
 )
 from medseg.manifests.importing import case_id, modality_of
+from medseg.readers import read
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
 from medseg.writers.dicom_series import write_dicom_series
@@ -213,6 +214,16 @@ def test_dicom_numbers_patients_and_names_nobody(tmp_path):
     written = (tmp_path / "card.csv").read_text() + (tmp_path / "card.yaml").read_text()
     assert "Doe" not in written and "Roe" not in written
     assert cohort.modality == "CT"
+
+
+def test_dicom_masks_belong_to_cases_by_name(tmp_path):
+    make_dicom(tmp_path / "data")
+    first = import_cohort("dicom", tmp_path / "data").cases[0]
+    image = read(first.sources[0])
+    write_labels(mask((0, 2), grid=image.geometry), tmp_path / f"masks/{first.case}.nii.gz")
+    cohort = import_cohort("dicom", tmp_path / "data", options={"masks": str(tmp_path / "masks")})
+    assert [(c.case, c.split) for c in cohort.labelled().cases] == [(first.case, Split.TRAIN)]
+    assert cohort.labels.names == ("label 2",) and check_cohort(cohort) == []
 
 
 def test_dicom_series_that_share_a_folder_are_told_apart(tmp_path):

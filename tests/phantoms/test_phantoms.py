@@ -183,3 +183,15 @@ def test_a_grid_that_cuts_an_organ_is_refused():
     small = phantom_grid(spacing_mm=8.0, extent_mm=(150, 290, 260))
     with pytest.raises(BadGeometry, match="cuts through a structure"):
         make_phantom(0, grid=small)
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_no_intensity_window_alone_finds_an_organ(modality):
+    phantom = make_phantom(2, modality=modality, spacing_mm=6.0)
+    values, truth = phantom.volume.values()[0], phantom.truth.data
+    for name in ORGANS:
+        organ = truth == phantom.truth.labels.value_of(name)
+        low, high = np.percentile(values[organ], [5, 95])
+        found = (values >= low) & (values <= high)
+        dice = 2 * (found & organ).sum() / (found.sum() + organ.sum())
+        assert dice < 0.5, name
