@@ -38,6 +38,9 @@ from medseg.writers.atomic import atomic_path
 CARD = "model.yaml"
 _WEIGHTS = "weights"
 
+#: What a card says of labels, as in a cohort's.
+_LABEL_KEYS = ("labels", "ignore", "regions", "mirror_pairs")
+
 
 class Fingerprint(Options):
     """What the training scans looked like, to notice an input that is unlike them.
@@ -208,6 +211,9 @@ def load_model(folder: str | Path) -> Model:
     try:
         card = validate(ModelCard, load_yaml(folder / CARD), path=str(folder / CARD))
         labels = LabelTable.from_card(_labels_part(card.model_dump()))
+        model = Model(folder, card, labels)
+        with torch.device("meta"):  # no numbers yet: only whether it can be built
+            model.blank_network()
     except MedsegError as error:
         raise BadModel(f"the card cannot be used: {error}") from None
     if not card.weights:
@@ -220,7 +226,7 @@ def load_model(folder: str | Path) -> Model:
                 expected=name,
                 remedy="Copy the model folder again.",
             )
-    return Model(folder, card, labels)
+    return model
 
 
 def save_model(
@@ -242,8 +248,9 @@ def save_model(
         with atomic_path(folder / _WEIGHTS / f"{stem}.safetensors") as temporary:
             temporary.write_bytes(content)
         checksums[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
-    filled = card.model_copy(update={**_tuples(labels.to_card()), "weights": checksums})
-    write_card(folder, filled)
+    blank = dict.fromkeys(_LABEL_KEYS)
+    filled = {**card.model_dump(), **blank, **labels.to_card(), "weights": checksums}
+    write_card(folder, validate(ModelCard, filled))
     return load_model(folder)
 
 
@@ -268,12 +275,7 @@ def versions() -> dict[str, str]:
 
 
 def _labels_part(card: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: card.get(key) for key in ("labels", "ignore", "regions", "mirror_pairs")}
-
-
-def _tuples(labels_card: Mapping[str, Any]) -> dict[str, Any]:
-    blank: dict[str, Any] = {"ignore": None, "regions": None, "mirror_pairs": None}
-    return {**blank, **labels_card}
+    return {key: card.get(key) for key in _LABEL_KEYS}
 
 
 def _read(path: Path) -> bytes:
