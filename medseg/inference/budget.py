@@ -149,7 +149,7 @@ def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.T
     """
     with torch.inference_mode(), _Living() as living:
         answer(image)
-    return living.peak + image.nbytes
+    return living.peak + int(image.nbytes)
 
 
 class _Living(TorchDispatchMode):

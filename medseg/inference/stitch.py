@@ -1,7 +1,7 @@
 """How do overlapping windows become one field of logits that is never held whole?
 
-The grid is cut, along the two axes in whose order windows come, where windows start. A block
-between cuts is made when the first window touches it and let go after the last one: what is
+The grid is cut, along the two axes in whose order windows come, where windows start or end. A
+block between cuts is made when the first window touches it and let go after the last one: what is
 held is the part of two layers of windows that is still growing, not the scan.
 """
 
@@ -260,12 +260,13 @@ class Stitcher:
 
 
 def _cuts(plan: WindowPlan, axis: int) -> list[int]:
-    """Where the padded grid is cut along an axis: where windows start, not too densely."""
-    cuts = [0]
-    for start in plan.starts[axis]:
-        if start - cuts[-1] >= THINNEST:
-            cuts.append(start)
-    return [*cuts, plan.padded[axis]]
+    """Where the padded grid is cut along an axis: where windows start or end, not too densely."""
+    cuts, end = [0], plan.padded[axis]
+    edges = {start + more for start in plan.starts[axis] for more in (0, plan.window[axis])}
+    for edge in sorted(edges):
+        if edge - cuts[-1] >= THINNEST and edge < end:
+            cuts.append(edge)
+    return [*cuts, end]
 
 
 def _touching(
