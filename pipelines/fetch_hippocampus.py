@@ -25,9 +25,11 @@ def fetch(folder: Path, url: str = URL, md5: str = MD5) -> Path:
     if (root / "labels").is_dir():
         return root
     with open_console(quiet=False, json=False) as console:
-        archive = download(url, folder / "Task04_Hippocampus.tar", md5=md5,
-                           progress=console.progress("fetching"))
+        archive = download(
+            url, folder / "Task04_Hippocampus.tar", md5=md5, progress=console.progress("fetching")
+        )
     unpacked = folder / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)  # of an attempt that broke off
     extract(archive, unpacked)
     for there, here in {"imagesTr": "images", "labelsTr": "labels"}.items():
         shutil.rmtree(root / here, ignore_errors=True)

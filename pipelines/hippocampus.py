@@ -36,12 +36,46 @@ def main(
 
         root = fetch(download)
     steps = [
-        ("train", HERE / "hippocampus.yaml", *(changes or []), "--root", root,
-         "--output", output, "--resume", "--device", device),
-        ("segment", output / "model", CARD, "--split", "test", "--root", root,
-         "--output", output / "masks", "--device", device, "--executor", "inline"),
-        ("evaluate", output / "masks", CARD, "--split", "test", "--root", root,
-         "--output", output / "evaluation", "--curves", output / "curves.csv"),
+        (
+            "train",
+            HERE / "hippocampus.yaml",
+            *(changes or []),
+            "--root",
+            root,
+            "--output",
+            output,
+            "--resume",
+            "--device",
+            device,
+        ),
+        (
+            "segment",
+            output / "model",
+            CARD,
+            "--split",
+            "test",
+            "--root",
+            root,
+            "--output",
+            output / "masks",
+            "--device",
+            device,
+            "--executor",
+            "inline",
+        ),
+        (
+            "evaluate",
+            output / "masks",
+            CARD,
+            "--split",
+            "test",
+            "--root",
+            root,
+            "--output",
+            output / "evaluation",
+            "--curves",
+            output / "curves.csv",
+        ),
     ]
     for step in steps:
         code = run(*step)

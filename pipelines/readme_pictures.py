@@ -26,8 +26,12 @@ def draw_overlay(demo: Path, case_id: str) -> bytes:
     scan = read_case(cohort, case)
     truth = read_truth(cohort, case, grid=scan.geometry)
     mask = read_labels(demo / f"masks/{case_id}.nii.gz")
-    return overlay(scan.values()[0], scan.geometry,
-                   [truth_layer(truth.data), prediction_layer(mask.data)], window=(-160, 240))
+    return overlay(
+        scan.values()[0],
+        scan.geometry,
+        [truth_layer(truth.data), prediction_layer(mask.data)],
+        window=(-160, 240),
+    )
 
 
 def draw_dice(scores: pd.DataFrame, summary: pd.DataFrame) -> bytes:
@@ -35,8 +39,9 @@ def draw_dice(scores: pd.DataFrame, summary: pd.DataFrame) -> bytes:
     dice = scores[scores["metric"] == "dice"]
     values = dice.pivot(index="case", columns="label", values="value")
     rows = summary[summary["metric"] == "dice"].set_index("label")
-    intervals = {str(label): (row["mean"], row["ci_low"], row["ci_high"])
-                 for label, row in rows.iterrows()}
+    intervals = {
+        str(label): (row["mean"], row["ci_low"], row["ci_high"]) for label, row in rows.iterrows()
+    }
     return charts.distribution(values[list(intervals)], intervals, "Dice", bounds=(0, 1))
 
 

@@ -49,14 +49,47 @@ def demo(
     with open_console(quiet=quiet, json=json) as console:
         cohort = _write_phantoms(output, console)
     steps: list[tuple[object, ...]] = [
-        ("train", output / "phantoms.yaml", f"training.minutes={minutes}",
-         "--output", output / "run", "--resume", "--device", device),
-        ("segment", output / "run/model", output / "scans",
-         "--output", output / "masks", "--device", device, "--executor", "inline"),
-        ("segment", output / "run/model", output / "archive",
-         "--output", output / "masks_of_archive", "--device", device, "--executor", "inline"),
-        ("evaluate", output / "masks", cohort, "--output", output / "evaluation",
-         "--curves", output / "run/curves.csv"),
+        (
+            "train",
+            output / "phantoms.yaml",
+            f"training.minutes={minutes}",
+            "--output",
+            output / "run",
+            "--resume",
+            "--device",
+            device,
+        ),
+        (
+            "segment",
+            output / "run/model",
+            output / "scans",
+            "--output",
+            output / "masks",
+            "--device",
+            device,
+            "--executor",
+            "inline",
+        ),
+        (
+            "segment",
+            output / "run/model",
+            output / "archive",
+            "--output",
+            output / "masks_of_archive",
+            "--device",
+            device,
+            "--executor",
+            "inline",
+        ),
+        (
+            "evaluate",
+            output / "masks",
+            cohort,
+            "--output",
+            output / "evaluation",
+            "--curves",
+            output / "run/curves.csv",
+        ),
     ]
     for step in steps:
         code = run(*step, *plain)
@@ -70,8 +103,11 @@ def demo(
 def _open_folder(output: Path) -> None:
     """Refuse to write among files of others."""
     if output.exists() and any(output.iterdir()) and not (output / _MARK).exists():
-        raise BadOutput("the folder holds something else", path=output,
-                        remedy="Choose an empty folder with --output.")
+        raise BadOutput(
+            "the folder holds something else",
+            path=output,
+            remedy="Choose an empty folder with --output.",
+        )
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
 
@@ -85,8 +121,9 @@ def _write_phantoms(output: Path, console: Console) -> Path:
     if not card.exists():
         population = Population(grids=("axial", "oblique"), spacing_mm=6.0, seed=7)
         write_phantom_archive(output / "archive", population)
-        write_phantom_cohort(card.parent, population, cases=CASES,
-                             progress=console.progress("drawing phantoms"))
+        write_phantom_cohort(
+            card.parent, population, cases=CASES, progress=console.progress("drawing phantoms")
+        )
     shutil.copyfile(Path(__file__).with_suffix(".yaml"), output / "phantoms.yaml")
     _copy_scans(load_cohort(card).select(split="test"), output / "scans")
     return card
@@ -105,9 +142,13 @@ def _tell(output: Path, console: Console, seconds: float) -> None:
     with (output / "evaluation/summary.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "dice"]
     for row in rows:
-        console.say(f"  Dice {row['label']:<14} {float(row['mean']):.3f}"
-                    f"  (95 % interval {float(row['ci_low']):.3f} to {float(row['ci_high']):.3f},"
-                    f" {row['n']} scans)", label=row["label"], dice=float(row["mean"]))
+        console.say(
+            f"  Dice {row['label']:<14} {float(row['mean']):.3f}"
+            f"  (95 % interval {float(row['ci_low']):.3f} to {float(row['ci_high']):.3f},"
+            f" {row['n']} scans)",
+            label=row["label"],
+            dice=float(row["mean"]),
+        )
     console.say(f"done in {duration(seconds)}", seconds=seconds)
     for what, where in {
         "masks of the NIfTI folder ": "masks",
