@@ -80,8 +80,9 @@ class Expectations:
                     "",
                     f"spacing along {name} is {mm:.3g} mm, in training {low:.3g} to {high:.3g} mm",
                 )
-        for found, expected in zip(intensity_percentiles(volume), self.intensity, strict=False):
-            reason = self._unlike(found, expected)
+        measured = intensity_percentiles(volume)
+        for three, expected in zip(measured, self.intensity, strict=False):
+            reason = self._unlike(three, expected)
             if reason:
                 yield Flag("intensity", "", reason)
 
