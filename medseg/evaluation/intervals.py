@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from functools import lru_cache
+from math import inf, isfinite, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,7 @@ class Interval:
 
     Attributes:
         mean: over all cases.
-        low: lower end, NaN where there are fewer than two patients.
+        low: lower end, NaN where there are too few patients to tell.
         high: upper end.
         patients: how many were drawn from.
         cases: how many values.
@@ -61,7 +62,8 @@ def mean_interval(
     if np.ptp(figures) == 0:
         return Interval(mean, mean, mean, len(sums), len(figures))
     ends = _METHODS[config.interval](sums, sizes, config)
-    low, high = (float(np.clip(end, *bounds)) for end in ends)
+    clipped = (float(np.clip(end, *bounds)) for end in ends)
+    low, high = (end if isfinite(end) else nan for end in clipped)
     return Interval(mean, low, high, len(sums), len(figures))
 
 
@@ -76,13 +78,16 @@ def patient_sums(
             np.bincount(which, minlength=count).astype(np.float64))
 
 
+@lru_cache(maxsize=4)
 def draws(patients: int, resamples: int, seed: int) -> NDArray[np.float64]:
     """(resamples, patients) how often each patient is drawn."""
     random = np.random.default_rng(seed)
     picked = random.integers(0, patients, size=(resamples, patients))
     picked += np.arange(resamples)[:, None] * patients
     counts = np.bincount(picked.ravel(), minlength=resamples * patients)
-    return counts.reshape(resamples, patients).astype(np.float64)
+    drawn = counts.reshape(resamples, patients).astype(np.float64)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _studentised(
@@ -90,6 +95,8 @@ def _studentised(
 ) -> tuple[float, float]:
     mean = sums.sum() / sizes.sum()
     error = _ratio_errors(np.ones((1, len(sums))), sums, sizes)[0]
+    if error == 0:  # equal but for rounding
+        return float(mean), float(mean)
     weights = draws(len(sums), config.resamples, config.seed)
     means = weights @ sums / (weights @ sizes)
     errors = _ratio_errors(weights, sums, sizes)

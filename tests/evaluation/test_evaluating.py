@@ -16,7 +16,16 @@ from medseg.labels import LabelTable
 from medseg.manifests import load_cohort, read_case
 from medseg.metrics import METRICS
 from medseg.volume import pixel_hash
-from tests.evaluation.cohorts import AFFINE, LABELS, SHAPE, make_cohort, predict, save, shifted, truth_of
+from tests.evaluation.cohorts import (
+    AFFINE,
+    LABELS,
+    SHAPE,
+    make_cohort,
+    predict,
+    save,
+    shifted,
+    truth_of,
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,302 @@
+"""Intervals, tests, agreement and subgroups: against SciPy, against paper, and by simulation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from medseg.config import EvaluateConfig
+from medseg.errors import BadConfig, BadOutput
+from medseg.evaluation import Scores, compare, subgroups, summarise
+from medseg.evaluation.agreement import bland_altman
+from medseg.evaluation.comparing import favoured
+from medseg.evaluation.intervals import draws, mean_interval, patient_sums
+from medseg.evaluation.subgroups import covariates_of, groups_of
+from medseg.evaluation.tests_of_difference import holm, paired_test
+
+MANY = EvaluateConfig(resamples=20_000, seed=1)
+BCA = EvaluateConfig(resamples=20_000, seed=1, interval="bca")
+
+
+def losses(count, seed=0):
+    """Dice-like: near one, with a tail to the left."""
+    return np.random.default_rng(seed).beta(8, 1.2, size=count)
+
+
+def test_bca_equals_scipy_s_where_each_patient_has_one_scan():
+    """Both are bootstraps: ends agree to a few hundredths of the interval's width."""
+    values = losses(40)
+    ours = mean_interval(values, range(40), BCA)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa",
+                             rng=np.random.default_rng(2)).confidence_interval
+    assert [ours.low, ours.high] == pytest.approx(list(theirs), abs=0.03 * (ours.high - ours.low))
+
+
+def test_the_studentised_interval_of_normal_values_is_student_s():
+    values = np.random.default_rng(3).normal(5, 2, size=60)
+    ours = mean_interval(values, range(60), MANY)
+    theirs = stats.t.interval(0.95, 59, values.mean(), stats.sem(values))
+    assert [ours.low, ours.high] == pytest.approx(list(theirs), abs=0.06 * (ours.high - ours.low))
+
+
+def test_an_interval_holds_the_mean_and_says_of_how_many():
+    values, patients = losses(30), [f"p{k // 3}" for k in range(30)]
+    for config in (MANY, BCA):
+        found = mean_interval(values, patients, config)
+        assert found.mean == pytest.approx(values.mean())
+        assert found.low < found.mean < found.high
+        assert (found.patients, found.cases) == (10, 30)
+
+
+def test_copies_of_a_scan_make_nothing_surer():
+    """The same 20 values four times over, each patient's together, are 20 patients, not 80."""
+    values = losses(20)
+    once = mean_interval(values, range(20), MANY)
+    four = mean_interval(np.repeat(values, 4), np.repeat(np.arange(20), 4), MANY)
+    assert (four.low, four.high) == pytest.approx((once.low, once.high), abs=1e-9)
+    naive = mean_interval(np.repeat(values, 4), range(80), MANY)
+    assert naive.high - naive.low < 0.6 * (once.high - once.low)
+
+
+def test_intervals_stay_within_the_range_of_the_metric():
+    values = np.r_[np.ones(11), 0.4]
+    found = mean_interval(values, range(12), MANY, bounds=(0, 1))
+    assert 0 <= found.low < found.high <= 1
+
+
+@pytest.mark.parametrize(("values", "low"), [([], np.nan), ([0.7], np.nan), ([0.7] * 5, 0.7)])
+def test_none_one_and_equal_values(values, low):
+    found = mean_interval(np.array(values), range(len(values)), MANY)
+    assert found.low == pytest.approx(low, nan_ok=True)
+    assert found.mean == pytest.approx(np.mean(values) if values else np.nan, nan_ok=True)
+
+
+def test_two_patients_give_a_wide_interval_not_an_error():
+    found = mean_interval(np.array([0.5, 0.9]), ["a", "b"], MANY, bounds=(0, 1))
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_the_seed_makes_an_interval_repeatable():
+    values = losses(25)
+    assert mean_interval(values, range(25), MANY) == mean_interval(values, range(25), MANY)
+    other = EvaluateConfig(resamples=20_000, seed=2)
+    assert mean_interval(values, range(25), MANY) != mean_interval(values, range(25), other)
+
+
+def test_draws_pick_as_many_patients_as_there_are():
+    drawn = draws(7, 500, 0)
+    assert (drawn.sum(axis=1) == 7).all()
+    assert drawn.mean() == pytest.approx(1)
+    assert drawn.var() == pytest.approx(6 / 7, rel=0.1)  # binomial(7, 1/7)
+
+
+def test_sums_are_by_patient():
+    sums, sizes = patient_sums(np.array([1.0, 2, 4, 8]), ["b", "a", "b", "c"])
+    assert sums.tolist() == [2, 5, 8]
+    assert sizes.tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize("patients, cases", [(40, 1), (20, 2)])
+def test_the_default_interval_covers_a_skewed_mean_often_enough(patients, cases):
+    """400 trials: a share of 0.95 has a standard error of 0.011; 0.92 is three of them below."""
+    random = np.random.default_rng(9)
+    config = EvaluateConfig(resamples=400)
+    names = np.repeat(np.arange(patients), cases)
+    held = 0
+    for _ in range(400):
+        latent = random.normal(size=(patients, 1)) + random.normal(size=(patients, cases))
+        values = stats.beta.ppf(stats.norm.cdf(latent / np.sqrt(2)), 8, 1.2).ravel()
+        found = mean_interval(values, names, config, bounds=(0, 1))
+        held += found.low <= 8 / 9.2 <= found.high
+    assert held / 400 >= 0.92
+
+
+def test_holm_equals_the_textbook():
+    """Holm by hand: 0.01*4, 0.02*3, 0.03*2, 0.04*1, made monotone."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.01, np.nan, 0.9]) == pytest.approx([0.02, np.nan, 0.9], nan_ok=True)
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    assert holm([]).size == 0
+
+
+def test_the_permutation_test_is_exact_for_few_patients():
+    """All 2^8 sign flips, counted one by one."""
+    differences = np.array([0.3, 0.1, -0.2, 0.4, 0.25, 0.05, 0.15, -0.1])
+    flips = np.array(list(itertools.product([-1, 1], repeat=8)))
+    means = (flips * differences).mean(axis=1)
+    expected = np.mean(np.abs(means) >= abs(differences.mean()) - 1e-12)
+    assert paired_test(differences, range(8), MANY).p_permutation == pytest.approx(expected)
+
+
+def test_wilcoxon_and_effect_sizes_equal_scipy_and_paper():
+    differences = np.random.default_rng(4).normal(0.3, 1, size=25)
+    found = paired_test(differences, range(25), MANY)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(differences).pvalue)
+    assert found.cohen_dz == pytest.approx(differences.mean() / differences.std(ddof=1))
+    ranks = stats.rankdata(np.abs(differences))
+    assert found.rank_biserial == pytest.approx(
+        (ranks[differences > 0].sum() - ranks[differences < 0].sum()) / ranks.sum())
+    assert found.positive == pytest.approx((differences > 0).mean())
+
+
+def test_scans_of_one_patient_are_not_tested_as_many():
+    differences = np.full(12, 0.1) + np.arange(12) % 2 * 0.01
+    many = paired_test(differences, range(12), MANY)
+    few = paired_test(differences, np.repeat([0, 1, 2], 4), MANY)
+    assert many.p_permutation < 0.001
+    assert few.p_permutation == pytest.approx(2 / 8)  # three patients have 8 sign flips
+
+
+def test_no_difference_has_p_1():
+    found = paired_test(np.zeros(9), range(9), MANY)
+    assert (found.p_permutation, found.p_wilcoxon, found.cohen_dz) == (1, 1, 0)
+    assert np.isnan(paired_test(np.array([0.1]), [0], MANY).p_permutation)
+
+
+def scores_of(dice, *, patients=None, covariates=None, hd95=None, truth="t"):
+    """Scores of one label with given Dice values, one case each."""
+    count = len(dice)
+    cases = [f"c{k}" for k in range(count)]
+    names = patients or [f"p{k}" for k in range(count)]
+    rows = []
+    for metric, values, unit in (("dice", dice, ""), ("hd95", hd95, "mm")):
+        for label in ("liver", "mean"):
+            rows += [(c, p, label, metric, float(v), unit, "")
+                     for c, p, v in zip(cases, names, values if values is not None else (), strict=(
+                         values is not None))]
+    table = pd.DataFrame(rows, columns=["case", "patient", "label", "metric", "value", "unit",
+                                        "note"])
+    told = {"case": cases, "patient": names, "status": "scored", "truth_sha256": truth,
+            **(covariates or {})}
+    return Scores(table, pd.DataFrame(told), EvaluateConfig(resamples=1000))
+
+
+def test_a_better_method_is_found_and_named():
+    base = losses(30)
+    found = compare({"old": scores_of(base - 0.05), "new": scores_of(base)}, metrics=["dice"])
+    row = found.table.iloc[0].to_dict()
+    assert row["difference"] == pytest.approx(0.05)
+    assert row["p_holm"] < 0.01
+    assert favoured(row, 0.05) == "new"
+    assert len(found.table) == 2  # liver and the mean over labels
+
+
+def test_lower_distances_are_better():
+    far, near = np.linspace(3, 9, 20), np.linspace(2, 8, 20)
+    base = losses(20)
+    found = compare({"far": scores_of(base, hd95=far), "near": scores_of(base, hd95=near)},
+                    metrics=["hd95"])
+    assert favoured(found.table.iloc[0].to_dict(), 0.05) == "near"
+
+
+def test_methods_that_are_alike_are_not_told_apart():
+    base = losses(30)
+    noise = np.random.default_rng(5).normal(0, 0.01, 30)
+    found = compare({"one": scores_of(base), "other": scores_of(np.clip(base + noise, 0, 1))},
+                    metrics=["dice"])
+    row = found.table.iloc[0].to_dict()
+    assert row["ci_low"] < 0 < row["ci_high"]
+    assert favoured(row, 0.05) == ""
+
+
+def test_only_common_cases_are_compared_and_the_rest_is_named():
+    long, short = scores_of(losses(12)), scores_of(losses(9))
+    found = compare({"long": long, "short": short}, metrics=["dice"])
+    assert len(found.cases) == 9
+    assert found.left_out == {"long": ("c9", "c10", "c11"), "short": ()}
+
+
+def test_undefined_pairs_are_left_out_and_counted():
+    first, second = np.linspace(1, 4, 12), np.linspace(2, 5, 12)
+    first[3] = np.nan
+    found = compare({"a": scores_of(losses(12), hd95=first),
+                     "b": scores_of(losses(12), hd95=second)}, metrics=["hd95"])
+    row = found.table.iloc[0]
+    assert (row["n"], row["undefined"]) == (11, 1)
+    assert row["difference"] == pytest.approx(1.0)
+
+
+def test_comparing_what_cannot_be_compared_is_refused():
+    one = scores_of(losses(10))
+    with pytest.raises(BadConfig, match="two evaluations"):
+        compare({"one": one})
+    with pytest.raises(BadConfig, match="no such metric"):
+        compare({"one": one, "two": one}, metrics=["dise"])
+    with pytest.raises(BadOutput, match="another truth"):
+        compare({"one": one, "two": scores_of(losses(10), truth="u")})
+    wide = scores_of(losses(10))
+    wide.table.loc[:, "unit"] = "2 mm"
+    with pytest.raises(BadOutput, match="two ways"):
+        compare({"one": one, "two": wide}, metrics=["dice"])
+
+
+def test_three_methods_make_three_pairs_and_one_family():
+    base = losses(20)
+    noise = np.random.default_rng(6).normal(0, 0.02, (2, 20))
+    found = compare({"a": scores_of(base), "b": scores_of(base + noise[0]),
+                     "c": scores_of(base + noise[1])}, metrics=["dice"])
+    assert list(zip(found.table["first"], found.table["second"], strict=True))[::2] == [
+        ("a", "b"), ("a", "c"), ("b", "c")]
+    smallest = found.table["p_permutation"].idxmin()
+    assert found.table["p_holm"][smallest] == pytest.approx(
+        min(1, 6 * found.table["p_permutation"][smallest]))
+
+
+def test_summary_equals_pandas():
+    dice = losses(21)
+    dice[4] = np.nan
+    row = summarise(scores_of(dice)).set_index(["label", "metric"]).loc[("liver", "dice")]
+    kept = pd.Series(dice).dropna()
+    assert (row["n"], row["undefined"], row["missing"]) == (20, 1, 0)
+    assert [row["mean"], row["sd"], row["median"], row["q25"], row["q75"]] == pytest.approx(
+        [kept.mean(), kept.std(), kept.median(), kept.quantile(0.25), kept.quantile(0.75)])
+    assert row["ci_low"] < row["mean"] < row["ci_high"]
+
+
+def test_subgroups_have_means_intervals_and_small_n_warnings():
+    dice = losses(30)
+    sex = ["F"] * 25 + ["M"] * 4 + [""]
+    table = subgroups(scores_of(dice, covariates={"sex": sex}), ["sex"]).set_index("group")
+    assert table.loc["F", "mean"] == pytest.approx(dice[:25].mean())
+    assert table.loc["F", "note"] == ""
+    assert table.loc["M", "note"] == "fewer than 10 patients"
+    assert table.loc["not given", "patients"] == 1
+    assert np.isnan(table.loc["not given", "ci_low"])
+
+
+def test_numbers_are_cut_into_thirds_and_few_levels_kept():
+    ages = pd.Series([str(age) for age in range(30, 60)])
+    parts = groups_of(ages)
+    assert parts.nunique() == 3
+    assert parts.value_counts().tolist() == [10, 10, 10]
+    assert groups_of(pd.Series(["1.5", "3", "1.5", "3"])).tolist() == ["1.5", "3", "1.5", "3"]
+
+
+def test_what_does_not_divide_the_cases_is_no_subgroup():
+    told = {"site": ["A", "B"] * 10, "constant": ["x"] * 20, "name": [f"n{k}" for k in range(20)]}
+    assert covariates_of(scores_of(losses(20), covariates=told)) == ("site",)
+    with pytest.raises(BadConfig, match="scanner"):
+        subgroups(scores_of(losses(20), covariates=told), ["scanner"])
+
+
+def test_bland_altman_equals_paper():
+    truth = np.array([10.0, 12, 15, 20, 24, 30])
+    prediction = truth + np.array([1.0, -1, 2, 0, 3, 1])
+    told = bland_altman(truth, prediction, list("abcdef"), MANY)
+    sd = np.std([1, -1, 2, 0, 3, 1], ddof=1)
+    assert told["bias"] == 1.0
+    assert (told["lower"], told["upper"]) == pytest.approx((1 - 1.96 * sd, 1 + 1.96 * sd))
+    half = stats.t.ppf(0.975, 5) * sd * np.sqrt(1 / 6 + 1.96**2 / 10)
+    assert told["upper_high"] - told["upper"] == pytest.approx(half)
+    fit = stats.linregress((truth + prediction) / 2, prediction - truth)
+    assert (told["slope"], told["slope_p"]) == pytest.approx((fit.slope, fit.pvalue))
+
+
+def test_bland_altman_of_two_patients_has_a_bias_but_no_limits():
+    told = bland_altman(np.array([1.0, 2]), np.array([2.0, 2]), ["a", "b"], MANY)
+    assert told["bias"] == 0.5
+    assert np.isnan(told["upper"])
