@@ -149,7 +149,8 @@ def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.T
     """
     with torch.inference_mode(), _Living() as living:
         answer(image)
-    return living.peak + int(image.nbytes)
+    peak: int = living.peak + image.nbytes
+    return peak
 
 
 class _Living(TorchDispatchMode):
@@ -157,8 +158,8 @@ class _Living(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._now = 0
+        self.peak: int = 0
+        self._now: int = 0
         self._known: dict[int, int] = {}
 
     def __torch_dispatch__(

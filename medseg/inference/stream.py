@@ -179,7 +179,8 @@ def stream(
     forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
                       batch=budget.batch, relieve=partial(_to_host, stitcher),
                       warn=warn)  # fmt: skip
-    walk = _Walk(road, padded, forward, stitcher, turns)
+    near = _brought_near(padded, machine.device)
+    walk = _Walk(road, near, forward, stitcher, turns)
     walk.run(progress or (lambda done, total: None))
     return Streamed(restorer.mask, confidence.result(), budget)
 
@@ -236,6 +237,16 @@ class _Walk:
     def _whole(self, logits: torch.Tensor) -> torch.Tensor:
         axis = self.road.slice_axis
         return logits if axis is None else logits.unsqueeze(axis + 2)
+
+
+def _brought_near(image: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The image on the device where there is room for it: windows are then cut there."""
+    try:
+        return image.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return image
 
 
 def _to_host(stitcher: Stitcher) -> bool:

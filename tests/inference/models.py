@@ -1,6 +1,6 @@
 """Which small models do the tests of inference ask?  Random ones whose logits are well spread."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ REGIONS = LabelTable.from_card(
 )
 
 
+OWN_SPACING = PrepareConfig(spacing_mm=(1.3, 1.4, 1.5))
+SMALL_WINDOWS = InferConfig(window=(12, 10, 14))
+
+
 class TinyNet(nn.Module):
     """Two convolutions; the head is scaled so that logits have a standard deviation above 5."""
 
@@ -29,7 +33,7 @@ class TinyNet(nn.Module):
             torch.manual_seed(seed)
             self.first = conv(channels_in, 6, 3, padding=1)
             self.head = conv(6, channels_out, 3, padding=1)
-        self.scale = 40.0
+        self.scale = 60.0
 
     def forward(self, image):
         return self.scale * self.head(torch.tanh(3 * self.first(image)))
@@ -44,10 +48,9 @@ class TinyModel:
     labels: LabelTable = LABELS
     channels_in: int = 1
     folds: int = 1
-    prepare: PrepareConfig = PrepareConfig(spacing_mm=(1.3, 1.4, 1.5))
-    infer: InferConfig = InferConfig(window=(12, 10, 14))
+    prepare: PrepareConfig = OWN_SPACING
+    infer: InferConfig = SMALL_WINDOWS
     postprocess: tuple[PostprocessRule, ...] = ()
-    made: dict[str, list[nn.Module]] = field(default_factory=dict)
 
     def networks(self, device="cpu"):
         nets = [

@@ -42,9 +42,7 @@ def collect(plan, channels):
     def sink(logits, corner):
         box = [slice(c, c + n) for c, n in zip(corner, logits.shape[1:], strict=True)]
         field[(slice(None), *box)] = logits
-        inner = [
-            slice(s.start, s.stop - (n > 1)) for s, n in zip(box, plan.size, strict=True)
-        ]
+        inner = [slice(s.start, s.stop - (n > 1)) for s, n in zip(box, plan.size, strict=True)]
         cells[tuple(inner)] += 1
 
     return field, cells, sink
@@ -68,8 +66,7 @@ def test_boxes_equal_everything_added_at_once(plan, thinnest, monkeypatch):
     monkeypatch.setattr(stitch, "CLASSES_AT_A_TIME", 2)
     generator = torch.Generator().manual_seed(1)
     windows = [
-        torch.randn(3, *plan.window, dtype=torch.float64, generator=generator)
-        for _ in plan.corners
+        torch.randn(3, *plan.window, dtype=torch.float64, generator=generator) for _ in plan.corners
     ]
     field, cells, sink = collect(plan, 3)
     stitcher = run(plan, windows, sink)

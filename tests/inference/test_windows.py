@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers.utils import _get_scan_interval
 
@@ -16,21 +16,21 @@ from tests.transforms.grids import NATIVE, grid
 
 sizes = st.tuples(*[st.integers(1, 60)] * 3)
 windows = st.tuples(*[st.integers(2, 24)] * 3)
-overlaps = st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.9])
+overlaps = st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.8])
 
 
+@settings(max_examples=30)
 @given(sizes, windows, overlaps)
 def test_windows_lie_where_monai_lays_them(size, window, overlap):
     plan = plan_windows(size, window, overlap)
     padded = [max(n, w) for n, w in zip(size, window, strict=True)]
     interval = _get_scan_interval(padded, window, 3, [overlap] * 3)
-    expected = {
-        tuple(s.start for s in box) for box in dense_patch_slices(padded, window, interval)
-    }
+    expected = {tuple(s.start for s in box) for box in dense_patch_slices(padded, window, interval)}
     assert set(plan.corners) == expected
     assert len(plan.corners) == len(expected)
 
 
+@settings(max_examples=30)
 @given(sizes, windows)
 def test_the_order_runs_along_the_smallest_cross_section(size, window):
     plan = plan_windows(size, window, 0.5)
