@@ -261,7 +261,7 @@ def _disagreements(
 ) -> tuple[str, ...]:
     """Where the rest of the header contradicts the sform that is used."""
     warnings: tuple[str, ...] = ()
-    pixdim = np.abs(header.raw["pixdim"][1:4].astype(np.float64)) * to_mm
+    pixdim = np.abs([float(p) for p in header.raw["pixdim"][1:4]]) * to_mm
     if not np.allclose(pixdim, geometry.spacing_mm, rtol=_PIXDIM_TOLERANCE, atol=0):
         told = "x".join(f"{mm:.4g}" for mm in pixdim)
         used = "x".join(f"{mm:.4g}" for mm in geometry.spacing_mm)

@@ -85,6 +85,9 @@ def _segmentation(
         images = [datasets[frames[0].dataset]]
         options["plane_positions"] = [
             highdicom.PlanePositionSequence("PATIENT", frame.position_lps_mm) for frame in frames]
+    for image in images:
+        if "SliceThickness" not in image:  # highdicom asks, though we tell it the measures
+            image.SliceThickness = labelmap.geometry.spacing_mm[2]
     uid = _uids(images, pixels)
     try:
         segmentation = highdicom.seg.Segmentation(

@@ -31,6 +31,8 @@ _MAY_BE_EMPTY = (
 
 _MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
+_INSTEAD = "Choose --format nifti."
+
 _GEOMETRY = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
 
 
@@ -63,14 +65,18 @@ def read_source(paths: Sequence[str | Path], target: Path) -> list[Dataset]:
     """
     if not paths:
         raise BadOutput("a DICOM SEG refers to its source, and this mask's source is no DICOM "
-                        "series in a folder", path=target, remedy="Choose --format nifti.")
+                        "series in a folder", path=target, remedy=_INSTEAD)
     datasets: list[Dataset] = []
     for path in paths:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            if any(name not in dataset for name in _MUST_BE_THERE):
-                raise InvalidDicomError
-        except (OSError, InvalidDicomError, EOFError) as error:
+            if not dataset.get("SOPClassUID"):
+                dataset.SOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
+            if not all(dataset.get(name) for name in _MUST_BE_THERE):
+                raise BadOutput(
+                    "a DICOM SEG refers to its source by UIDs, and the source lacks one of them",
+                    path=target, expected=", ".join(_MUST_BE_THERE), remedy=_INSTEAD)
+        except (OSError, InvalidDicomError, EOFError, AttributeError) as error:
             raise BadOutput("a file of the source series cannot be read any more", path=target,
                             found=type(error).__name__) from None
         datasets.append(_completed(dataset))
@@ -110,7 +116,7 @@ def read_frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
                 frames.append(_frame(dataset, dataset, dataset, dataset, index, None))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise BadOutput("the source does not say where its frames lie", path=target,
-                        remedy="Choose --format nifti.") from None
+                        remedy=_INSTEAD) from None
     return frames
 
 
@@ -141,7 +147,7 @@ def match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) ->
 
 def _elsewhere(target: Path, found: str) -> BadOutput:
     return BadOutput("the slices of the mask are not the frames of its source", path=target,
-                     found=found, remedy="Choose --format nifti.")
+                     found=found, remedy=_INSTEAD)
 
 
 def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:

@@ -100,11 +100,13 @@ def dcmqi_reader():
     return program
 
 
-@pytest.fixture(params=["axial LPS", "axial, feet last", "sagittal", "oblique", "oblique mirrored",
-                        "enhanced", "enhanced, frames shuffled", "many labels"])
-def written(request, tmp_path):
+@pytest.fixture(scope="module", params=[
+    "axial LPS", "axial, feet last", "sagittal", "oblique", "oblique mirrored", "enhanced",
+    "enhanced, frames shuffled", "many labels"])
+def written(request, tmp_path_factory):
     """A SEG and the NIfTI mask of the same labels, for each kind of source."""
     kind = request.param
+    tmp_path = tmp_path_factory.mktemp("seg")
     files = write_dicom_series(scan(GRIDS.get(kind, GRIDS["oblique"])), tmp_path / "classic",
                                ending="")
     source = tmp_path / "classic"
@@ -198,11 +200,14 @@ def test_empty_mask_is_written_with_its_segments(tmp_path):
     assert segmentation.get_volume(combine_segments=True).array.max() == 0
 
 
-def test_sources_without_patient_or_with_odd_names_are_served_in_silence(tmp_path, recwarn):
+def test_poor_headers_and_odd_names_are_served_in_silence(tmp_path, recwarn):
     for file in write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s"):
         dataset = pydicom.dcmread(file)
         dataset.PatientName = "Jane"
-        del dataset.PatientID, dataset.StudyDate, dataset.AccessionNumber
+        dataset.SpecificCharacterSet = ""
+        for name in ("PatientID", "StudyDate", "AccessionNumber", "SliceThickness",
+                     "FrameOfReferenceUID"):
+            delattr(dataset, name)
         dataset.save_as(file)
     write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm",
                  format="dicom-seg")
@@ -238,6 +243,16 @@ def test_mask_of_no_dicom_source_is_refused(tmp_path):
     gone = LabelMap(labelmap.data, labelmap.geometry, FEW, Origin(instances=("gone.dcm",)))
     with pytest.raises(BadOutput, match="cannot be read any more"):
         write_labels(gone, tmp_path / "m.dcm", format="dicom-seg")
+
+
+def test_source_without_its_uids_is_refused(tmp_path):
+    files = write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
+    labelmap = mask_on(readers.read(tmp_path / "s"), FEW)
+    dataset = pydicom.dcmread(files[1])
+    dataset.SOPInstanceUID = ""
+    dataset.save_as(files[1], enforce_file_format=False)
+    with pytest.raises(BadOutput, match="lacks one of them"):
+        write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg")
 
 
 def test_mask_without_names_is_refused(tmp_path):
