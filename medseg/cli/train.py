@@ -36,12 +36,13 @@ def train(
     Examples:
         medseg train pipelines/hippocampus.yaml --root DATA --output RUN
         medseg train plan.yaml training.minutes=30 network.name=fcn8s --output RUN
+        medseg train plan.yaml folds=5 --output RUN
         medseg train plan.yaml --output RUN --resume
     """
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
-    from medseg.training import Run, begin_run
-    from medseg.training import train as run_training
+    from medseg.training import Run, begin_run, train_folds
+    from medseg.training import train as train_one
 
     started = _STARTED if time.monotonic() - _STARTED < 120 else time.monotonic()
     values = override(load_yaml(config), assignments or [])
@@ -50,6 +51,7 @@ def train(
     begin_run(output, settings, resume=resume)
     with open_console(quiet=quiet, json=json) as console:
         run = Run(output, pick_device(device), started, cache, init)
+        run_training = train_folds if settings.folds else train_one
         model = run_training(
             settings,
             cohort,

@@ -217,6 +217,7 @@ class TrainConfig(Options):
         slice_axis: working axis (0 = R, 1 = A, 2 = S) along which 2D networks slice; ``None``
             takes the coarsest of the cohort.
         patch: voxels along the working axes (2D: of the two axes within a slice).
+        folds: cross-validate: train one network a fold and leave their ensemble.
     """
 
     cohort: str
@@ -230,11 +231,14 @@ class TrainConfig(Options):
     training: LoopConfig
     infer: InferConfig = InferConfig()
     postprocess: tuple[PostprocessRule, ...] = ()
+    folds: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _check_patch(self) -> TrainConfig:
         if len(self.patch) not in (self.dims, 3):
             raise ValueError(f"patch needs {self.dims} sizes, found {list(self.patch)}")
+        if self.folds is not None and self.training.fold is not None:
+            raise ValueError("give folds for all of them or training.fold for one, not both")
         return self
 
 

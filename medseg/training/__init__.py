@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medseg.training.callbacks import read_curves
+from medseg.training.folds import train_folds
 from medseg.training.loop import train
 from medseg.training.run import Run, begin_run
 
-__all__ = ["Run", "begin_run", "read_curves", "train"]
+__all__ = ["Run", "begin_run", "read_curves", "train", "train_folds"]

@@ -67,6 +67,10 @@ class CachedCase:
     path: Path
     facts: CaseFacts
 
+    def __reduce__(self) -> tuple[type[CachedCase], tuple[Path, CaseFacts]]:
+        """Travel to a worker without the open file."""
+        return CachedCase, (self.path, self.facts)
+
     @cached_property
     def _file(self) -> Any:
         return safe_open(self.path, framework="numpy")
@@ -166,11 +170,10 @@ def _read_facts(path: Path) -> CaseFacts | None:
     """The facts of a cache file, or ``None`` where there is none that can be read."""
     try:
         with safe_open(path, framework="numpy") as file:
-            plain = json.loads(file.metadata()["facts"])
+            facts = json.loads((file.metadata() or {})["facts"])
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         return None
-    plain = {key: _tuple(value) for key, value in plain.items()}
-    return CaseFacts(**plain)
+    return CaseFacts(**{key: _tuple(value) for key, value in facts.items()})
 
 
 def _tuple(value: Any) -> Any:

@@ -1,0 +1,133 @@
+"""Cross-validation: a run a fold, every scan segmented by the one that never saw it, an ensemble."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import yaml
+
+from medseg.config import TrainConfig
+from medseg.errors import BadCohort, MedsegError
+from medseg.inference import segment
+from medseg.manifests import Cohort, read_case
+from medseg.model import Model, Provenance, load_model, save_model
+from medseg.training.callbacks import Report
+from medseg.training.loop import train
+from medseg.training.run import Run, begin_run
+from medseg.writers import write_labels
+from medseg.writers.atomic import atomic_path
+
+_log = logging.getLogger(__name__)
+
+#: Masks of every train row, by the network whose fold it validated.
+OUT_OF_FOLD = "out_of_fold"
+
+
+def train_folds(
+    config: TrainConfig,
+    cohort: Cohort,
+    run: Run,
+    *,
+    prepared: Callable[[int, int], None],
+    report: Report,
+) -> Model:
+    """Train what is missing of ``fold_0 … fold_k-1``, gather their predictions and weights.
+
+    A fold may also be trained elsewhere, as ``training.fold=i`` with the output ``RUN/fold_i``;
+    it is found done. A time budget is shared by the folds that are left.
+
+    Returns:
+        ``RUN/model``, the ensemble of all folds.
+
+    Raises:
+        BadCohort: the train rows are not divided into as many folds as asked.
+    """
+    folds = tuple(range(config.folds or 0))
+    if set(folds) != set(cohort.folds):
+        raise BadCohort(
+            "the train rows are divided into other folds",
+            path=cohort.path,
+            found=f"folds {list(cohort.folds)}",
+            expected=f"folds {list(folds)}",
+            remedy="Divide with `medseg cohort split`, or change folds.",
+        )
+    models = []
+    for fold in folds:
+        models.append(_train_fold(config, cohort, run, fold, prepared, report))
+        gather_predictions(models[-1], cohort.select(split="train", fold=fold).labelled(), run)
+    return _ensemble(models, cohort, run)
+
+
+def _train_fold(
+    config: TrainConfig,
+    cohort: Cohort,
+    run: Run,
+    fold: int,
+    prepared: Callable[[int, int], None],
+    report: Report,
+) -> Model:
+    home = run.folder / f"fold_{fold}"
+    if (home / "model" / "model.yaml").is_file():
+        return load_model(home / "model")
+    loop = config.training.model_copy(update={"fold": fold})
+    if config.training.minutes is not None:
+        left = config.training.minutes - (time.monotonic() - run.started) / 60
+        to_do = sum(not (run.folder / f"fold_{f}" / "model").exists() for f in range(config.folds or 0))
+        loop = loop.model_copy(update={"minutes": max(0.1, left / to_do)})
+    settings = config.model_copy(update={"folds": None, "training": loop})
+    cache = run.cache or run.folder / "cache"
+    inner = replace(run, folder=home, started=time.monotonic(), cache=cache)
+    if not inner.checkpoint.is_file():
+        begin_run(home, settings, resume=False)
+    return train(settings, cohort, inner, prepared=prepared, report=report)
+
+
+def gather_predictions(model: Model, rows: Cohort, run: Run) -> None:
+    """Segment the rows a network never saw, as ``medseg evaluate … --split folds`` reads them."""
+    folder = run.folder / OUT_OF_FOLD
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "labels.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(model.labels.to_card(), sort_keys=False))
+    for case in rows.cases:
+        path = folder / f"{case.case}.nii.gz"
+        if path.is_file():
+            continue
+        try:
+            result = segment(model, read_case(rows, case), device=run.device)
+        except MedsegError as error:
+            _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
+            continue
+        write_labels(result.labelmap, path)
+
+
+def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
+    """One folder with the weights of all folds; its ranges and pixels are those of all rows."""
+    cards = [model.card for model in models]
+    ranges: dict[str, tuple[float, float]] = {}
+    for card in cards:
+        for name, (low, high) in card.volume_ranges_ml.items():
+            old = ranges.get(name, (low, high))
+            ranges[name] = (min(old[0], low), max(old[1], high))
+    first = cards[0].provenance
+    pixels = {pixel for card in cards for pixel in card.provenance.training_pixels}
+    provenance: Provenance = first.model_copy(
+        update={
+            "training_pixels": tuple(sorted(pixels)),
+            "training_patients": len(cohort.select(split="train").patients),
+            "steps": sum(card.provenance.steps for card in cards),
+            "seconds": round(sum(card.provenance.seconds for card in cards), 1),
+            "non_finite_steps": sum(card.provenance.non_finite_steps for card in cards),
+        }
+    )
+    card = cards[0].model_copy(update={"volume_ranges_ml": ranges, "provenance": provenance})
+    weights = {
+        Path(name).stem: safetensors.torch.load_file(model.folder / "weights" / name)
+        for model in models
+        for name in model.card.weights
+    }
+    return save_model(run.model, card, cohort.labels, weights)
