@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-import medseg
+from medseg import __version__
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.leakage import refuse_leaks
@@ -24,7 +24,7 @@ from medseg.evaluation.pairing import (
     sha256_of,
 )
 from medseg.evaluation.scores import COLUMNS, REFUSED, SCORED, UNSCORED, Scores
-from medseg.evaluation.scoring import Outcome, Task, score_case
+from medseg.evaluation.scoring import Outcome, Task, score_case, structures_of
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
 
@@ -63,9 +63,11 @@ def evaluate(
         BadOutput: no such folder, or not one case could be scored.
         BadLabels: nothing says what the predictions' values mean.
         BadCohort: no such cases, or the model was trained on them.
+        BadConfig: no such split, or a tolerance for a label that does not exist.
     """
     chosen = config if config is not None else EvaluateConfig()
     whole = cohort if isinstance(cohort, Cohort) else load_cohort(cohort)
+    _refuse_unknown_tolerances(whole, chosen)
     evaluated = _select(whole, split)
     sets = _prediction_sets(Path(predictions), evaluated, split, labels)
     tasks = _tasks(whole, evaluated, sets, chosen)
@@ -94,6 +96,14 @@ def plan_tasks(
     evaluated = _select(cohort, split)
     sets = _prediction_sets(Path(predictions), evaluated, split, labels)
     return _tasks(cohort, evaluated, sets, config if config is not None else EvaluateConfig())
+
+
+def _refuse_unknown_tolerances(cohort: Cohort, config: EvaluateConfig) -> None:
+    names = [structure.name for structure in structures_of(cohort.labels)]
+    unknown = sorted(set(config.tolerances_mm) - set(names))
+    if unknown:
+        raise BadConfig("a tolerance for labels that do not exist", path=cohort.path,
+                        found=", ".join(unknown), expected=", ".join(names))
 
 
 def _select(cohort: Cohort, split: str) -> Cohort:
@@ -186,7 +196,7 @@ def _about(
         "labels_not_predicted": [name for name in cohort.labels.names if name not in theirs],
         "labels_not_in_cohort": sorted(theirs - set(cohort.labels.names)),
         "extra_predictions": extras, "leaked": list(leaks), "run": run,
-        "versions": {"medseg": medseg.__version__, "python": platform.python_version(),
+        "versions": {"medseg": __version__, "python": platform.python_version(),
                      **{name: version(name) for name in ("numpy", "scipy", "pandas")}},
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-import medseg
+from medseg import __version__
 from medseg.evaluation import Comparison, write_table
 from medseg.evaluation.comparing import favoured
 from medseg.evaluation.tables import to_latex, to_markdown
@@ -32,7 +32,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
             temporary.write_text(text, encoding="utf-8")
     write_page(folder / "report.html", "comparison.html", {
         "title": "Comparison of " + " and ".join(comparison.methods),
-        "version": medseg.__version__,
+        "version": __version__,
         "lead": f"{len(comparison.cases)} cases that all methods were scored on.",
         "warnings": left_out_lines(comparison),
         "table": printed,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-import medseg
+from medseg import __version__
 from medseg.evaluation import Scores, problems
 from medseg.evaluation.scores import MEAN
 from medseg.evaluation.tables import PAPER_METRICS, figure, heading, paper_table, with_interval
@@ -70,7 +70,7 @@ def write_evaluation_report(
     about = scores.about
     write_page(path, "evaluation.html", {
         "title": f"Evaluation on {about.get('cohort', 'a cohort')}",
-        "version": medseg.__version__,
+        "version": __version__,
         "lead": _lead(scores),
         "tiles": _tiles(summary, tolerance),
         "warnings": problems(scores),

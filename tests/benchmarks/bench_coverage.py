@@ -41,7 +41,7 @@ SHAPES = {"normal": (normal, 0.0, (-np.inf, np.inf)),
 def draw(random, patients, cases, shape):
     """(patients * cases,) figures of the shape's exact distribution, related within patients."""
     shared = random.normal(size=(patients, 1)) * np.sqrt(0.5)
-    own = random.normal(size=(patients, cases)) * np.sqrt(0.5 if cases > 1 else 0.5)
+    own = random.normal(size=(patients, cases)) * np.sqrt(0.5)
     return shape(stats.norm.cdf(shared + own)).ravel()
 
 
