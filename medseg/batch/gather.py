@@ -14,6 +14,7 @@ from medseg.manifests import Case, Cohort, load_cohort, read_case
 from medseg.manifests.reading import file_of
 from medseg.readers import FoundScan, discover
 from medseg.readers.case_names import safe, unique_cases
+from medseg.readers.scan_table import is_table, scans_of_table
 from medseg.volume import Volume
 
 CARDS = (".yaml", ".yml")
@@ -51,7 +52,7 @@ def gather(
     Args:
         arguments: scans, folders, archives, cohort cards, tables of ``medseg convert``.
         split: rows of cohort cards; all of them when not given.
-        root: where the files of cohort cards lie when not where the card says.
+        root: where the files of cohort cards and tables lie when not where those say.
         progress: of the search.
 
     Raises:
@@ -62,6 +63,9 @@ def gather(
     for argument in arguments:
         if argument.suffix.lower() in CARDS:
             cases = of_cohort(load_cohort(argument, root=root), split=split)
+        elif is_table(argument):
+            listed = scans_of_table(argument, root=root, progress=progress)
+            cases = [_of_scan(scan, Path(place)) for scan, place in listed]
         else:
             cases = [_of_scan(scan, argument) for scan in discover(argument, progress=progress)]
         found += [(argument, case) for case in cases]
@@ -91,7 +95,7 @@ def _of_case(cohort: Cohort, case: Case) -> Found:
 
 
 def _of_scan(scan: FoundScan, argument: Path) -> Found:
-    base = argument.absolute()
+    base = (argument if scan.path == Path() else scan.path).absolute()
     place = str(base / scan.source) if base.is_dir() else str(base)
     if scan.finding is not None:
         stamps = [(f.source.name, f.source.size, f.source.changed_ns) for f in scan.finding.files]

@@ -49,7 +49,7 @@ def estimate(tasks: Sequence[Task], done: Sequence[Entry], folder: Path) -> Esti
         done: the ledger's entries; those done teach the pace by input size.
         folder: the output, which exists.
     """
-    voxels = [_voxels(task) for task in tasks]
+    voxels = [voxels_of(task) for task in tasks]
     largest = sorted(voxels, reverse=True)[:DEPTH]
     return Estimate(
         cases=len(tasks),
@@ -76,7 +76,8 @@ def require_room(needed: Estimate, folder: Path) -> None:
         )
 
 
-def _voxels(task: Task) -> float:
+def voxels_of(task: Task) -> float:
+    """Voxels of a scan, from its header where that was read, else from its size."""
     shape = getattr(task.scan, "shape", None)
     return math.prod(shape) if shape else task.size_bytes * VOXELS_PER_BYTE
 

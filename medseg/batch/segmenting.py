@@ -16,6 +16,7 @@ from medseg.batch.ledger import Entry, Ledger, Recipe, open_ledger
 from medseg.batch.lock import FolderLock
 from medseg.batch.models import Limits, ModelSegmenter, Ways, expectations, load_models
 from medseg.batch.preflight import Estimate, estimate, require_room
+from medseg.batch.probe import probe_seconds
 from medseg.batch.quality import unsure
 from medseg.batch.resume import Check, Plan, plan_run, sweep
 from medseg.batch.road import Job
@@ -92,6 +93,12 @@ class Batch:
         """What the masks' integers mean."""
         return self.models[0].labels
 
+    def seconds_needed(self) -> float | None:
+        """Time for what is planned: at the pace of earlier cases, else of one timed window."""
+        if self.needs.seconds is not None or not self.plan.tasks:
+            return self.needs.seconds
+        return probe_seconds(self._segmenter(), self.models[0], self.plan.tasks)
+
     def run(self, listener: Listener | None = None) -> Summary:
         """Do what is planned; tables are right whenever this ends.
 
@@ -123,10 +130,14 @@ class Batch:
         """Bring cases.csv up to date."""
         write_cases(self.settings.output, self.entries(), self.labels)
 
+    def _segmenter(self) -> ModelSegmenter:
+        chosen = self.settings
+        return ModelSegmenter(chosen.models, chosen.device, chosen.ways, _worker_limits(chosen))
+
     def _job(self) -> Job:
         chosen = self.settings
         return Job(
-            ModelSegmenter(chosen.models, chosen.device, chosen.ways, _worker_limits(chosen)),
+            self._segmenter(),
             chosen.output.absolute(),
             chosen.format,
             expectations(list(self.models)),

@@ -25,6 +25,9 @@ from medseg.errors import BadConfig
 if TYPE_CHECKING:
     from medseg.batch.segmenting import Batch, Settings
 
+#: From so many cases on, the time that they will take is estimated before the first of them.
+_MANY = 20
+
 _GO_ON = "Every mask that was written is whole. Run the same command again to go on."
 
 
@@ -180,7 +183,8 @@ def _segment(
 
     found = gather(scans, split=split, root=root, progress=console.progress("looking for scans"))
     with open_batch(found, settings, progress=console.progress("checking")) as batch:
-        _say_plan(batch, console)
+        many = len(batch.plan.tasks) >= _MANY and settings.executor != "cluster"
+        _say_plan(batch, console, worth_probing=dry_run or many)
         if dry_run:
             return DONE if batch.plan.tasks else _exit_code(batch)
         interrupted = _run(batch, console)
@@ -209,7 +213,7 @@ def _run(batch: Batch, console: Console) -> bool:
     return summary.interrupted
 
 
-def _say_plan(batch: Batch, console: Console) -> None:
+def _say_plan(batch: Batch, console: Console, *, worth_probing: bool) -> None:
     for remark in batch.plan.remarks:
         console.warn(remark)
     counts = {str(state): count for state, count in batch.ledger.count().items() if count}
@@ -219,7 +223,8 @@ def _say_plan(batch: Batch, console: Console) -> None:
     needs = batch.needs
     if not needs.cases:
         return
-    time = f"about {duration(needs.seconds)}" if needs.seconds else "known after the first cases"
+    seconds = batch.seconds_needed() if worth_probing else needs.seconds
+    time = f"about {duration(seconds)}" if seconds else "known after the first cases"
     console.say(
         f"{needs.cases} cases to do: disk {needs.disk_bytes / 1e9:.2f} GB of "
         f"{needs.disk_free / 1e9:.0f} GB free, memory for scans {needs.scans_bytes / 1e9:.2f} GB "
@@ -227,7 +232,7 @@ def _say_plan(batch: Batch, console: Console) -> None:
         to_do=needs.cases,
         disk_bytes=needs.disk_bytes,
         scans_bytes=needs.scans_bytes,
-        seconds=needs.seconds,
+        seconds=seconds,
     )
 
 

@@ -160,6 +160,19 @@ def test_the_rows_of_a_cohort_card_are_picked_by_split(model_folder, by_threshol
     assert "two" not in found
 
 
+def test_an_edited_table_of_scans_says_which_are_segmented(
+    model_folder, by_threshold, scans, tmp_path
+):
+    convert = ["convert", str(scans), "--dry-run", "--output", str(tmp_path / "look")]
+    assert CliRunner().invoke(app, convert).exit_code == 0
+    table = tmp_path / "look" / "scans.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.startswith("b,")) + "\n")
+    assert segment(model_folder, table, "--output", tmp_path / "out").exit_code == 0
+    found = rows(tmp_path / "out")
+    assert {case for case, row in found.items() if row["status"] == "done"} == {"a", "c"}
+
+
 def test_equal_names_in_two_folders_are_told_apart(model_folder, by_threshold, scans, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
