@@ -20,6 +20,7 @@ from medseg.cli import (
     doctor,
     evaluate,
     networks,
+    preview,
     segment,
     status,
     train,
@@ -53,6 +54,7 @@ app = typer.Typer(
 VERBS = (
     demo.demo,
     convert.convert,
+    preview.preview,
     train.train,
     segment.segment,
     status.status,

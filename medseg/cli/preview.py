@@ -1,0 +1,57 @@
+"""``medseg preview``: what will the network see?  A contact sheet before training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.console import Json, Quiet, open_console
+
+
+def preview(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What would be trained.")],
+    assignments: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to it.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
+        "preview.png"
+    ),
+    root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of prepared cases to share.")
+    ] = None,
+    patches: Annotated[int, typer.Option(min=1, help="How many patches to draw.")] = 24,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Draw augmented training patches with the truth outlined, exactly as training draws them.
+
+    \b
+    Example:
+        medseg preview plan.yaml --output preview.png
+        medseg preview plan.yaml augment.rotate_degrees=45 --output turned.png
+    """
+    import tempfile
+
+    from medseg.config import TrainConfig, load_yaml, override, validate
+    from medseg.manifests import load_cohort
+    from medseg.reports.patches import contact_sheet
+    from medseg.training.preview import drawn_patches
+    from medseg.writers.atomic import atomic_path
+
+    values = override(load_yaml(config), assignments or [])
+    settings = validate(TrainConfig, values, path=str(config))
+    cohort = load_cohort(config.parent / settings.cohort, root=root)
+    with (
+        open_console(quiet=quiet, json=json) as console,
+        tempfile.TemporaryDirectory(prefix="medseg-preview-") as temporary,
+    ):
+        drawn = drawn_patches(
+            settings, cohort, cache or Path(temporary), patches, console.progress("preparing")
+        )
+        sheet = contact_sheet(drawn.image.numpy(), drawn.classes.numpy(), cohort.labels)
+        with atomic_path(output) as path:
+            path.write_bytes(sheet)
+        console.say(f"{patches} patches: {output}", path=str(output))
