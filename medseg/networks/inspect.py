@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -141,8 +141,6 @@ def _leaves(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield from _leaves(module)
         elif isinstance(module, Resize):
             yield from (module, module.conv)
-        elif isinstance(module, Transposed):
-            yield module.conv
         elif isinstance(module, SubPixel):
             yield from (module.conv, module)
         elif not isinstance(module, POINTWISE):
@@ -161,11 +159,12 @@ def _interval_step(layer: nn.Module, axis: int) -> _IntervalStep:
     if isinstance(layer, ResidualBlock):
         ways = [_interval_steps([way], axis) for way in (layer.branch, layer.shortcut)]
         return _IntervalStep(partial(_through_either, ways), _period(ways[0]))
-    if isinstance(layer, _ConvTransposeNd | _ConvNd):
+    if isinstance(layer, Transposed):
+        kernel, stride = layer.conv.kernel_size[axis], layer.stride[axis]
+        return _IntervalStep(partial(_through_transposed, kernel, stride, layer.padding[axis]))
+    if isinstance(layer, _ConvNd):
         kernel, stride = layer.kernel_size[axis], layer.stride[axis]
         padding = int(layer.padding[axis])
-        if isinstance(layer, _ConvTransposeNd):
-            return _IntervalStep(partial(_through_transposed, kernel, stride, padding))
         return _IntervalStep(partial(_through_conv, kernel, stride, padding), stride)
     if isinstance(layer, nn.MaxPool2d | nn.MaxPool3d | nn.AvgPool2d | nn.AvgPool3d):
         size = layer.kernel_size

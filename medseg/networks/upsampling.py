@@ -48,6 +48,10 @@ class Transposed(Rise):
     (k not a multiple of s: some fine voxels get more stamps than others, the checkerboard), or
     evenly (k = 2s). An uneven kernel of 3 at stride 2 has no symmetric place on an even grid; it
     sits on fine voxel 2j, half a voxel before the middle of its cell.
+
+    Where stamps overlap, the coarse map's border is repeated once around it, so that voxels at the
+    edge of the image get as many stamps as others (with zeros there, an FCN's scores would fade
+    towards the edge, by a half at each side).
     """
 
     def __init__(
@@ -56,24 +60,42 @@ class Transposed(Rise):
     ) -> None:  # fmt: skip
         super().__init__()
         self.stride = per_axis(stride, dims)
-        kernel, padding, beyond = zip(*(_stamp(s, overlap) for s in self.stride), strict=True)
+        self.overlaps = overlap != "none"
+        kernel, self.padding, beyond = zip(*(_stamp(s, overlap) for s in self.stride), strict=True)
         self.conv = LAYERS[dims].conv_transposed(
-            *channels, kernel, stride=self.stride, padding=padding, output_padding=beyond,
+            *channels,
+            kernel,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=beyond,
             groups=groups,
-        )  # fmt: skip
+        )
         self._start()
 
     def _start(self) -> None:
-        """Kaiming's spread for the number of stamps that meet in a fine voxel."""
+        """Kaiming's spread for the number of stamps that meet in a fine voxel.
+
+        Without overlap every fine voxel of a cell starts with the same weights, as ICNR does for
+        sub-pixel convolution: independent ones would print a pattern of their own.
+        """
         weight = self.conv.weight
         stamps = math.prod(k / s for k, s in zip(weight.shape[2:], self.stride, strict=True))
         fan_in = weight.shape[0] / self.conv.groups * stamps
         nn.init.normal_(weight, std=math.sqrt(2 / (1 + LEAK**2) / fan_in))
+        if not self.overlaps:
+            with torch.no_grad():
+                weight.copy_(weight[(..., *[slice(1)] * len(self.stride))].expand_as(weight))
         _zero(self.conv.bias)
 
     def forward(self, coarse: Tensor) -> Tensor:
         """(B, C, *spatial) to (B, C', *spatial times the stride)."""
-        fine: Tensor = self.conv(coarse)
+        if not self.overlaps:
+            fine: Tensor = self.conv(coarse)
+            return fine
+        fine = self.conv(_border_repeated(coarse, self.stride))
+        for axis, step in enumerate(self.stride, start=2):
+            if step > 1:
+                fine = fine.narrow(axis, step, coarse.shape[axis] * step)
         return fine
 
     def start_as_interpolation(self) -> None:
@@ -197,6 +219,15 @@ def _stamp(stride: int, overlap: str) -> tuple[int, int, int]:
     if overlap == "uneven":
         return stride + 1, 1, 1
     return 2 * stride - stride % 2, stride // 2, 0
+
+
+def _border_repeated(image: Tensor, stride: Sequence[int]) -> Tensor:
+    """One more voxel at each end of the axes that will grow, equal to the last."""
+    for axis, step in enumerate(stride, start=2):
+        if step > 1:
+            ends = image.narrow(axis, 0, 1), image.narrow(axis, image.shape[axis] - 1, 1)
+            image = torch.cat([ends[0], image, ends[1]], axis)
+    return image
 
 
 def _hat(kernel: Sequence[int], stride: Sequence[int]) -> Tensor:

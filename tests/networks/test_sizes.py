@@ -39,17 +39,17 @@ def without_norm(name: str, dims: int, **options: object) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("name", UNETS)
-def test_every_2d_size_comes_out_as_itself(name):
+@pytest.mark.parametrize(("name", "largest"), [*zip(UNETS, (13, 13, 9), strict=True)])
+def test_every_2d_size_comes_out_as_itself(name, largest):
     network = without_norm(name, 2)
-    for size in itertools.product(range(1, 14), repeat=2):
+    for size in itertools.product(range(1, largest + 1), repeat=2):
         assert network(torch.zeros(1, 1, *size)).shape[2:] == size
 
 
-@pytest.mark.parametrize("name", UNETS)
-def test_every_3d_size_comes_out_as_itself(name):
+@pytest.mark.parametrize(("name", "largest"), [*zip(UNETS, (7, 7, 5), strict=True)])
+def test_every_3d_size_comes_out_as_itself(name, largest):
     network = without_norm(name, 3)
-    for size in itertools.combinations_with_replacement(range(1, 8), 3):
+    for size in itertools.combinations_with_replacement(range(1, largest + 1), 3):
         for order in {size, size[::-1]}:
             assert network(torch.zeros(1, 1, *order)).shape[2:] == order
 
@@ -57,9 +57,9 @@ def test_every_3d_size_comes_out_as_itself(name):
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_every_size_of_two_fcn_cells_comes_out_as_itself(name, dims):
-    network = without_norm(name, dims)
-    for size in range(1, 67):
-        shape = (size, 67 - size, 5)[:dims]
+    network = without_norm(name, dims, upsampling="nearest")
+    for size in range(1, 66):
+        shape = (size, 67 - size if dims == 2 else 3, 2)[:dims]
         assert network(torch.zeros(1, 1, *shape)).shape[2:] == shape
 
 

@@ -45,6 +45,14 @@ def test_starting_as_interpolation_a_ramp_stays_where_it_is(kind, dims, groups):
     torch.testing.assert_close(fine[:, 1], -fine[:, 0])
 
 
+@every_kind
+def test_a_constant_map_stays_constant_up_to_its_edge(kind):
+    rise = make_rise(kind, 2, (1, 1), 2)
+    rise.start_as_interpolation()
+    fine = rise(torch.ones(1, 1, 4, 5))
+    torch.testing.assert_close(fine, torch.ones(1, 1, 8, 10))
+
+
 def test_subpixel_starts_as_copies_of_one_kernel():
     fine = SubPixel(3, (4, 2), (2, 2, 2), 1)(torch.randn(1, 4, 3, 3, 3)).detach()
     cells = fine.reshape(1, 2, 3, 2, 3, 2, 3, 2)
