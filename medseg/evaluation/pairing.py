@@ -18,7 +18,7 @@ from medseg.labels import LabelTable
 from medseg.manifests import Case
 
 #: Endings of masks, longest first; ``<case><ending>`` is a prediction.
-ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".img", ".hdr")
+ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".img")
 
 LABELS_FILE, RUN_FILE = "labels.yaml", "run.yaml"
 
@@ -53,14 +53,13 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
         labels: what the values mean, instead of ``labels.yaml``.
 
     Raises:
-        BadOutput: there is no such folder.
+        BadOutput: there is no such folder, or two files are of one case.
         BadLabels: nothing says what the values mean.
     """
     if not folder.is_dir():
         raise BadOutput("no such folder of predictions", path=folder,
                         remedy="Name the --output of medseg segment.")
-    files = {name: path for path in sorted(folder.iterdir())
-             if path.is_file() and (name := _name(path))}
+    files = _files(folder)
     named = folder / LABELS_FILE
     if labels is None and not named.is_file():
         raise BadLabels(
@@ -71,6 +70,20 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
     table = labels if labels is not None else LabelTable.from_card(load_yaml(named))
     run = load_yaml(folder / RUN_FILE) if (folder / RUN_FILE).is_file() else {}
     return Predictions(folder, files, table, run)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = _name(path) if path.is_file() else None
+        if name is None:
+            continue
+        if name in files:
+            raise BadOutput("two predictions for one case", path=folder,
+                            found=f"{files[name].name} and {path.name}",
+                            remedy="Leave one of them.")
+        files[name] = path
+    return files
 
 
 def fold_folders(folder: Path) -> dict[int, Path]:

@@ -70,7 +70,7 @@ class Outcome:
 
 def structures_of(labels: LabelTable) -> tuple[Structure, ...]:
     """Every label, then every region that is no label under another name."""
-    single = [Structure(label.name, (label.value,)) for label in labels.labels]
+    single = _labels_of(labels)
     known = {(structure.name, structure.values) for structure in single}
     names = {structure.name for structure in single}
     regions = [
@@ -79,6 +79,12 @@ def structures_of(labels: LabelTable) -> tuple[Structure, ...]:
         for region in labels.regions if (region.name, region.values) not in known
     ]
     return (*single, *regions)
+
+
+def _labels_of(labels: LabelTable) -> list[Structure]:
+    """The labels; one that is called like the row of means gets another name."""
+    return [Structure(f"{label.name} (label)" if label.name == MEAN else label.name,
+                      (label.value,)) for label in labels.labels]
 
 
 def score_case(task: Task) -> Outcome:
@@ -199,7 +205,7 @@ def _rows_without(task: Task, truth: LabelMap | None, why: str) -> tuple[Row, ..
 
 def _mean_rows(task: Task, rows: list[Row], note: str) -> list[Row]:
     """The mean over the case's defined labels, of each metric; regions do not count."""
-    single = set(task.cohort.labels.names)
+    single = {structure.name for structure in _labels_of(task.cohort.labels)}
     means = []
     for metric in METRICS.values():
         of_metric = [row for row in rows if row[3] == metric.name and row[2] in single]

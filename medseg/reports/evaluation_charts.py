@@ -19,7 +19,7 @@ from medseg.reports.page import Picture, picture
 _DRAWN = ("dice", "nsd", "hd95")
 
 #: Labels that get a panel of their own, the largest structures first.
-MOST_PANELS = 12
+MOST_PANELS = 9
 
 
 def distributions(scores: Scores, summary: pd.DataFrame) -> list[Picture]:

@@ -117,6 +117,22 @@ def test_a_missing_prediction_lowers_the_mean_and_is_named(cohort, tmp_path):
     assert any("c5" in line and "missing" in line for line in problems(scores))
 
 
+def test_two_predictions_of_one_case_are_refused(cohort, tmp_path):
+    folder = predict(cohort, tmp_path / "p")
+    save(truth_of(1), folder / "c1.nii")
+    with pytest.raises(BadOutput, match=r"c1\.nii"):
+        evaluate(folder, cohort)
+
+
+def test_a_label_called_mean_is_not_mixed_with_the_mean(tmp_path):
+    own = make_cohort(tmp_path / "c", 4, extra={"labels": {"mean": 1, "spleen": 4}})
+    folder = predict(own, tmp_path / "p", lambda m: np.where(m == 1, 1, 0).astype(np.uint8),
+                     labels={"mean": 1, "spleen": 4})
+    scores = evaluate(folder, own)
+    assert value(scores, "c0", "mean (label)") == 1.0
+    assert value(scores, "c0", "mean") == 0.5
+
+
 def test_predictions_of_other_cases_are_counted_and_named(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p")
     save(truth_of(0), folder / "somebody.nii.gz")
