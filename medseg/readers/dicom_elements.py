@@ -19,6 +19,7 @@ _SHORT = frozenset((b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD
                     b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"))
 _LITTLE_SHORT, _LITTLE_WORD = struct.Struct("<H").unpack_from, struct.Struct("<I").unpack_from
 _BIG_SHORT, _BIG_WORD = struct.Struct(">H").unpack_from, struct.Struct(">I").unpack_from
+_USUAL = struct.Struct("<HH2sH").unpack_from
 _NUMBERS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 
 UNDEFINED = 0xFFFFFFFF
@@ -96,11 +97,23 @@ def walk(
         NotDicom: this is no data set.
     """
     found: Elements = {}
+    usual = encoding.explicit and not encoding.big
     tag_of = struct.Struct(encoding.order + "HH").unpack_from
     place = start
     while place < stop:
         if place + 8 > stop:
             raise Cut
+        if usual:  # most elements of most files: a short VR, little endian
+            group, element, vr, length = _USUAL(data, place)
+            if vr in _SHORT and 0 < group <= last_group and group < 0x7FE0:
+                end = place + 8 + length
+                if end > stop:
+                    raise Cut
+                tag = group << 16 | element
+                if tag in wanted:
+                    found[tag] = Element(vr, place + 8, end, length, encoding)
+                place = end
+                continue
         group, element = tag_of(data, place)
         tag = group << 16 | element
         if (tag == 0 and place > start) or group == 0xFFFE or group > last_group:

@@ -11,7 +11,7 @@ from medseg.readers.dicom_header import NeedMore, parse_header
 from medseg.readers.sources import Source, open_each
 
 #: Most headers fit into the first; private ones of some vendors need the second.
-_FIRST_BYTES, _GROWTH = 1 << 15, 8
+_FIRST_BYTES, _GROWTH = 1 << 15, 4
 #: No header is longer.
 _MOST_BYTES = 1 << 29
 
@@ -32,12 +32,12 @@ def look_into(stream: IO[bytes], source: Source) -> FileHeader | None:
     wanted = _FIRST_BYTES
     while True:
         try:
-            data += read_up_to(stream, wanted - len(data))
+            data += read_up_to(stream, min(wanted, source.size) - len(data))
         except OSError as error:
             return FileHeader(source, problem=f"cannot be read: {error.strerror}")
         except BadScan as error:
             return FileHeader(source, problem=error.problem)
-        if len(data) < wanted and len(data) < source.size:
+        if len(data) < min(wanted, source.size):
             return _parse(data, source, whole=True)
         try:
             return _parse(data, source)

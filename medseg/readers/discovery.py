@@ -81,8 +81,8 @@ def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
     for entry in files_under(root):
         if isinstance(entry, Unreadable):
             seen.refused.append(FoundScan("", entry.name, REFUSED, entry.reason))
-        elif archive.is_archive(entry.name) or (not Path(entry.name).suffix and entry.size > 22
-                                                and archive.is_zip(Path(entry.path))):
+        elif archive.is_archive(entry.name) or (
+                "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))):
             _look_inside(entry, seen)
         else:
             plain.append(entry)

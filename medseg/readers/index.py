@@ -13,7 +13,6 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +86,17 @@ def _key(source: Source) -> bytes:
 def _to_text(header: FileHeader | None) -> str:
     if header is None:
         return "null"
-    fields = list(astuple(header))[1:]
-    return json.dumps(fields, separators=(",", ":"))
+    return json.dumps([
+        header.study, header.series, header.instance, header.reference, header.modality,
+        header.sop_class, header.localizer, header.instance_number,
+        None if header.pixels is None else _values(header.pixels),
+        [_values(frame) for frame in header.frames], header.skip, header.problem, header.notes,
+    ], separators=(",", ":"))
+
+
+def _values(row: Pixels | Frame) -> list[Any]:
+    """A flat value's fields in order."""
+    return [getattr(row, name) for name in row.__slots__]
 
 
 def _from_text(text: str, source: Source) -> FileHeader | None:

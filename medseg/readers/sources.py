@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, cast
 
 from medseg.errors import BadScan
@@ -38,8 +38,7 @@ class Source:
     @property
     def folder(self) -> str:
         """The folder of `name`, empty at the top."""
-        folder = str(PurePosixPath(self.name).parent)
-        return "" if folder == "." else folder
+        return self.name.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
