@@ -195,10 +195,18 @@ def _about(
         "labels": cohort.labels.to_card(),
         "labels_not_predicted": [name for name in cohort.labels.names if name not in theirs],
         "labels_not_in_cohort": sorted(theirs - set(cohort.labels.names)),
-        "extra_predictions": extras, "leaked": list(leaks), "run": run,
+        "extra_predictions": extras, "leaked": list(leaks),
+        "leakage": _leakage_check(sets), "run": run,
         "versions": {"medseg": __version__, "python": platform.python_version(),
                      **{name: version(name) for name in ("numpy", "scipy", "pandas")}},
     }
+
+
+def _leakage_check(sets: dict[int | None, Predictions]) -> str:
+    known = [len(predictions.training_pixels) for predictions in sets.values()]
+    if min(known) == 0:
+        return "not checked: run.yaml does not tell which scans trained the model"
+    return f"pixels of every case compared with those of {max(known)} training scans"
 
 
 def problems(scores: Scores) -> list[str]:

@@ -98,9 +98,18 @@ def _lead(scores: Scores) -> str:
     split = {"test": "the test split", "train": "the train split",
              "folds": "out-of-fold predictions of a cross-validation"}.get(
                  str(about.get("split", "")), "")
-    model = (about.get("run") or {}).get("model")
-    told = f" Model {model}." if isinstance(model, str) else ""
+    names = _models(about.get("run") or {})
+    told = f" Model {', '.join(names)}." if names else ""
     return f"{counts}, {split}.{told}" if split else f"{counts}.{told}"
+
+
+def _models(run: Mapping[str, Any]) -> list[str]:
+    """Names of the models that predicted, or the first digits of their checksums."""
+    models = run.get("models")
+    told = [run["model"]] if "model" in run else models if isinstance(models, list) else []
+    names = [str(m.get("name") or str(m.get("sha256", ""))[:12]) if isinstance(m, Mapping)
+             else str(m) for m in told]
+    return [name for name in names if name]
 
 
 def _tiles(summary: pd.DataFrame, tolerance: float) -> list[dict[str, str]]:
@@ -222,6 +231,8 @@ def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             rows += _flat(value, f"{name}.")
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
+            rows += _flat({str(k + 1): v for k, v in enumerate(value)}, f"{name} ")
         elif isinstance(value, (list, tuple)):
             rows.append((name, ", ".join(str(item) for item in value)))
         else:

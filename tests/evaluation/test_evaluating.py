@@ -225,7 +225,13 @@ def test_a_planted_leak_is_refused_and_told_when_allowed(cohort, tmp_path):
 def test_other_training_scans_are_no_leak(cohort, tmp_path):
     pixels = [pixel_hash(read_case(cohort, case)) for case in cohort.select(split="train").cases]
     folder = predict(cohort, tmp_path / "p", run={"training_pixels": pixels})
-    assert evaluate(folder, cohort).about["leaked"] == []
+    about = evaluate(folder, cohort).about
+    assert about["leaked"] == []
+    assert "4 training scans" in about["leakage"]
+
+
+def test_an_evaluation_says_where_leakage_could_not_be_checked(cohort, tmp_path):
+    assert "not checked" in evaluate(predict(cohort, tmp_path / "p"), cohort).about["leakage"]
 
 
 def test_folds_are_gathered_and_guarded_each_by_its_own_model(cohort, tmp_path):
