@@ -116,6 +116,7 @@ class Batch:
             with make_executor(self._job(), self.settings) as executor:
                 return run_batch(self.plan.tasks, executor, self.ledger, heard)
         finally:
+            sweep(self.settings.output)  # a worker that died may have left a part of a file
             self.write_tables()
 
     def entries(self) -> list[Entry]:
@@ -160,6 +161,10 @@ class Batch:
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "versions": versions(),
                 "system": platform.platform(terse=True),
+                # by which an evaluation notices that it scores what the models learnt from
+                "training_pixels": sorted(
+                    {p for model in self.models for p in model.card.provenance.training_pixels}
+                ),
             },
         )
 

@@ -7,7 +7,7 @@ import pytest
 from medseg.batch import Job, Listener, State, open_ledger, run_batch
 from medseg.batch.cluster import ClusterExecutor
 from medseg.batch.executors import Patience
-from medseg.batch.resume import plan_run
+from medseg.batch.resume import plan_run, sweep
 from medseg.errors import BadConfig, BadModel
 from tests.batch import stub
 
@@ -35,6 +35,7 @@ def run(archive, out, cluster, segmenter=None, **options):
     try:
         with ClusterExecutor(job, cluster, **options) as executor:
             summary = run_batch(plan.tasks, executor, ledger, Listener(notice=notices.append))
+        sweep(out)
         return summary, {entry.case: entry for entry in ledger.entries()}, notices
     finally:
         ledger.close()
@@ -86,3 +87,18 @@ def test_an_address_where_nobody_answers_is_a_wrong_call(tmp_path, monkeypatch):
         ),
     ):
         pass
+
+
+def test_a_batch_runs_over_tls(tmp_path):
+    pytest.importorskip("cryptography", reason="needed for temporary certificates")
+    security = distributed.Security.temporary()
+    archive = stub.Archive(tmp_path / "in")
+    for number in range(3):
+        archive.add(f"case{number}")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0",
+        protocol="tls://", security=security,
+    ) as secure:  # fmt: skip
+        assert secure.scheduler_address.startswith("tls://")
+        _, entries, _ = run(archive, tmp_path / "out", secure)
+    assert {entry.state for entry in entries.values()} == {State.DONE}

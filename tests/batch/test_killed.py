@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from medseg.batch import State, open_ledger
+from medseg.batch import State, look, open_ledger
 from medseg.batch.road import describe
 from medseg.readers import read_labels
 from tests.batch import stub
@@ -86,6 +86,36 @@ def test_a_batch_killed_four_times_ends_as_an_undisturbed_one(tmp_path, reposito
     entries = check(tmp_path / "out", tmp_path / "calm")
     assert taken == 4
     assert len(entries) == 24
+
+
+def test_two_interrupts_leave_at_once_and_the_next_run_goes_on(tmp_path, repository):
+    archive = stub.Archive(tmp_path / "in")
+    for number in range(6):
+        archive.add(f"case{number}")
+    out = tmp_path / "out"
+    process = start(out, [archive.root], repository, 30.0)
+    deadline = time.monotonic() + 60
+    while not states_of(out).get(State.RUNNING) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # cases under way may finish
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=20)
+    states = states_of(out)
+    assert states[State.PENDING] == 6
+    assert not (out / "ledger.lock").exists()
+    assert start(out, [archive.root], repository, 0.0).wait() == 0
+    assert states_of(out)[State.DONE] == 6
+
+
+def states_of(out):
+    if not (out / "ledger.sqlite").exists():
+        return {}
+    ledger = look(out)
+    counts = ledger.count()
+    ledger.close()
+    return counts
 
 
 @pytest.mark.slow
