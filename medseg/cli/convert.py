@@ -127,11 +127,15 @@ def _find(
         if is_table(argument):
             found += scans_of_table(argument, root=root, selection=selection, progress=progress)
         else:
-            found += [(scan, str(argument))
-                      for scan in discover(argument, selection=selection, progress=progress)]
+            found += [
+                (scan, str(argument))
+                for scan in discover(argument, selection=selection, progress=progress)
+            ]
     cases = unique_cases([scan.case for scan, _ in found])
-    return [(replace(scan, case=case), argument)
-            for (scan, argument), case in zip(found, cases, strict=True)]
+    return [
+        (replace(scan, case=case), argument)
+        for (scan, argument), case in zip(found, cases, strict=True)
+    ]
 
 
 def _converted(
@@ -145,7 +149,10 @@ def _converted(
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         jobs: list[Future[_Row] | None] = [
             pool.submit(_convert_one, scan, argument, output)
-            if scan.status == "usable" and not dry_run else None for scan, argument in found]
+            if scan.status == "usable" and not dry_run
+            else None
+            for scan, argument in found
+        ]
         try:
             for done, ((scan, argument), job) in enumerate(zip(found, jobs, strict=True), 1):
                 yield row(scan, argument) if job is None else job.result()
@@ -175,8 +182,12 @@ def _convert_one(scan: FoundScan, argument: str, output: Path) -> _Row:
     except Exception as error:  # noqa: BLE001 - one scan's fault must not stop the others
         reason = f"unforeseen {type(error).__name__}; please report it"
         return row(replace(scan, status="failed", reason=reason), argument)
-    return row(replace(scan, status="converted", geometry=volume.geometry,
-                       warnings=volume.origin.warnings), argument)
+    return row(
+        replace(
+            scan, status="converted", geometry=volume.geometry, warnings=volume.origin.warnings
+        ),
+        argument,
+    )
 
 
 def _write_table(
@@ -193,8 +204,10 @@ def _write_table(
 
 def _tell(rows: list[_Row], output: Path, console: Console) -> None:
     """What became of the scans: counts on standard output, reasons on standard error."""
-    counts = {status: sum(row["status"] == status for row in rows)
-              for status in ("converted", "usable", "skipped", "refused", "failed")}
+    counts = {
+        status: sum(row["status"] == status for row in rows)
+        for status in ("converted", "usable", "skipped", "refused", "failed")
+    }
     unusable = [row for row in rows if row["status"] in ("refused", "failed")]
     for row in unusable[:_MOST_TOLD]:
         console.warn(f"{row['status']} {_name(row)}: {row['reason']}", **row)

@@ -20,8 +20,7 @@ from medseg.readers.labels import read_labels
 from medseg.readers.selection import Selection
 from medseg.volume import Volume
 
-__all__ = ["READERS", "FoundScan", "Selection", "discover", "read", "read_channels",
-           "read_labels"]
+__all__ = ["READERS", "FoundScan", "Selection", "discover", "read", "read_channels", "read_labels"]
 
 
 def read(path: str | Path, *, volume: int | None = None, series: str | None = None) -> Volume:
@@ -48,9 +47,12 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
     if len(usable) == 1:
         return usable[0].read()
     if usable:
-        raise BadScan(f"holds {len(usable)} scans, and nothing says which", path=place,
-                      remedy="Choose one: " + "; ".join(
-                          f"{place.name}#{scan.case} ({scan.describe()})" for scan in usable[:8]))
+        raise BadScan(
+            f"holds {len(usable)} scans, and nothing says which",
+            path=place,
+            remedy="Choose one: "
+            + "; ".join(f"{place.name}#{scan.case} ({scan.describe()})" for scan in usable[:8]),
+        )
     raise _refusal(place, found)
 
 
@@ -68,8 +70,11 @@ def _refusal(place: Path, found: Sequence[FoundScan]) -> MedsegError:
     named = next((scan for scan in found if scan.finding is not None), None)
     if named is not None:
         return NotAVolume(named.reason, path=place)
-    return BadScan("no DICOM series and no other readable image found", path=place,
-                  found=found[0].reason if found else "nothing")
+    return BadScan(
+        "no DICOM series and no other readable image found",
+        path=place,
+        found=found[0].reason if found else "nothing",
+    )
 
 
 def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
@@ -86,16 +91,20 @@ def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
         BadScan: a channel cannot be read, or names and paths differ in number.
     """
     if len(paths) != len(names) or not paths:
-        raise BadScan("channels and their names differ in number", found=len(paths),
-                      expected=len(names))
+        raise BadScan(
+            "channels and their names differ in number", found=len(paths), expected=len(names)
+        )
     one_file = len(paths) > 1 and len({str(path) for path in paths}) == 1
     scans = [read(path, volume=number if one_file else None) for number, path in enumerate(paths)]
     first = scans[0]
     for name, scan in zip(names, scans, strict=True):
         if not scan.geometry.same_grid(first.geometry):
-            raise GridMismatch(f"channel {name!r} lies on another grid than {names[0]!r}",
-                               path=scan.origin.path, found=scan.geometry.describe(),
-                               expected=first.geometry.describe())
+            raise GridMismatch(
+                f"channel {name!r} lies on another grid than {names[0]!r}",
+                path=scan.origin.path,
+                found=scan.geometry.describe(),
+                expected=first.geometry.describe(),
+            )
     shared = len({(scan.slope, scan.intercept, scan.data.dtype) for scan in scans}) == 1
     data = np.concatenate([scan.data if shared else scan.values() for scan in scans])
     slope, intercept = (first.slope, first.intercept) if shared else (1.0, 0.0)

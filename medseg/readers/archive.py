@@ -29,9 +29,21 @@ OUTSIDE = "an unsafe path that leads outside the archive"
 #: No member of an archive is read beyond this.
 MOST_MEMBER_BYTES = 1 << 32
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
-            ValueError, NotImplementedError, RuntimeError, KeyError, IndexError, struct.error,
-            OverflowError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    struct.error,
+    OverflowError,
+)
 
 
 class Member(NamedTuple):
@@ -80,9 +92,12 @@ def members(path: Path) -> Iterator[Member | Unsafe]:
         else:
             yield from _zip_members(path)
     except _DAMAGED as error:
-        raise BadScan("the archive is damaged or truncated, or not an archive of its name",
-                      path=path.name, found=str(error)[:120] or type(error).__name__,
-                      remedy="Copy it again from its source.") from None
+        raise BadScan(
+            "the archive is damaged or truncated, or not an archive of its name",
+            path=path.name,
+            found=str(error)[:120] or type(error).__name__,
+            remedy="Copy it again from its source.",
+        ) from None
 
 
 def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, Guarded]]:
@@ -98,8 +113,12 @@ def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, Guarded]]:
             yield member.name, member.stream
             if not missing:
                 return
-    raise BadScan("the archive no longer holds what it held", path=path.name,
-                  found=f"{len(missing)} files missing", remedy="Run again.")
+    raise BadScan(
+        "the archive no longer holds what it held",
+        path=path.name,
+        found=f"{len(missing)} files missing",
+        remedy="Run again.",
+    )
 
 
 def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
@@ -127,10 +146,10 @@ def _promised_entries(path: Path) -> int:
         stream.seek(max(0, size - 65536 - 22))
         tail = stream.read()
     end = tail.rfind(b"PK\x05\x06")
-    promised = int.from_bytes(tail[end + 10:end + 12], "little")
+    promised = int.from_bytes(tail[end + 10 : end + 12], "little")
     if promised == 0xFFFF:  # zip64 keeps the number elsewhere
         end = tail.rfind(b"PK\x06\x06")
-        promised = int.from_bytes(tail[end + 32:end + 40], "little") if end >= 0 else promised
+        promised = int.from_bytes(tail[end + 32 : end + 40], "little") if end >= 0 else promised
     return promised % 65536
 
 
@@ -254,5 +273,8 @@ def _unsafe(name: str, size: int) -> str:
 def _refuse_bomb(path: Path, total: int) -> None:
     packed = path.stat().st_size
     if total > max(_HARMLESS_BYTES, _MOST_SWELLING * packed):
-        raise BadScan("the archive swells beyond reason (a decompression bomb?)", path=path.name,
-                      found=f"{total} bytes in an archive of {packed}")
+        raise BadScan(
+            "the archive swells beyond reason (a decompression bomb?)",
+            path=path.name,
+            found=f"{total} bytes in an archive of {packed}",
+        )

@@ -23,8 +23,7 @@ def name_cases(scans: Sequence[FoundScan]) -> list[FoundScan]:
         if scan.finding is None and scan.case and stems[case.casefold()] > 1:
             case = _from_path(scan)
         cases.append(case)
-    return [replace(scan, case=case)
-            for scan, case in zip(scans, unique_cases(cases), strict=True)]
+    return [replace(scan, case=case) for scan, case in zip(scans, unique_cases(cases), strict=True)]
 
 
 def unique_cases(cases: Sequence[str]) -> list[str]:
@@ -36,8 +35,9 @@ def unique_cases(cases: Sequence[str]) -> list[str]:
 def _from_path(scan: FoundScan) -> str:
     folder = scan.source.rpartition("/")[0]
     number = "" if scan.volume is None else f"_{scan.volume}"
-    return safe("_".join(part for part in (*folder.split("/"), formats.stem(scan.source) + number)
-                         if part))
+    return safe(
+        "_".join(part for part in (*folder.split("/"), formats.stem(scan.source) + number) if part)
+    )
 
 
 def _unique(case: str, taken: set[str]) -> str:

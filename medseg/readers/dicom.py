@@ -59,9 +59,12 @@ def choose(finding: Finding, name: str, volume: int | None) -> tuple[Candidate, 
         raise kind(finding.reason, path=name)
     number = volume or 0
     if not 0 <= number < len(finding.candidates):
-        raise BadScan(f"there is no volume {number}", path=name,
-                      found=f"{len(finding.candidates)} volumes",
-                      expected=f"0 to {len(finding.candidates) - 1}")
+        raise BadScan(
+            f"there is no volume {number}",
+            path=name,
+            found=f"{len(finding.candidates)} volumes",
+            expected=f"0 to {len(finding.candidates) - 1}",
+        )
     candidate = finding.candidates[number]
     if candidate.problem:
         raise BadScan(candidate.problem, path=name)
@@ -79,13 +82,16 @@ def read_candidate(candidate: Candidate, finding: Finding, name: str, *, number:
     voxels = read_voxels(candidate, name)
     first = finding.files[0]
     origin = Origin(
-        path=name, modality=first.modality, padding_value=voxels.padding_value,
+        path=name,
+        modality=first.modality,
+        padding_value=voxels.padding_value,
         warnings=(*candidate.warnings, *notes(finding.files), *voxels.warnings),
         case=case_of(first, candidate, number),
         instances=_instances(candidate),
     )
-    return Volume(voxels.data[None], candidate.geometry, voxels.slope, voxels.intercept,
-                  origin=origin)
+    return Volume(
+        voxels.data[None], candidate.geometry, voxels.slope, voxels.intercept, origin=origin
+    )
 
 
 def _instances(candidate: Candidate) -> tuple[str, ...]:
@@ -106,8 +112,9 @@ def case_of(first: FileHeader, candidate: Candidate | None, number: int) -> str:
 
     The same for the same series wherever it lies; nobody can turn it back.
     """
-    digest = hashlib.blake2b(f"{first.study} {first.series} {first.modality}".encode(),
-                             digest_size=16)
+    digest = hashlib.blake2b(
+        f"{first.study} {first.series} {first.modality}".encode(), digest_size=16
+    )
     if not first.series:
         where = first.source.folder if first.frames else first.source.name
         digest.update(where.encode(errors="surrogateescape"))

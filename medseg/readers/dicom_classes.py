@@ -103,9 +103,22 @@ _PLAIN = {
 }
 #: RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K, which maintained plug-ins decode.
 _COMPRESSED = frozenset(
-    "1.2.840.10008.1.2." + tail for tail in (
-        "5", "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91", "4.201", "4.202",
-        "4.203"))
+    "1.2.840.10008.1.2." + tail
+    for tail in (
+        "5",
+        "4.50",
+        "4.51",
+        "4.57",
+        "4.70",
+        "4.80",
+        "4.81",
+        "4.90",
+        "4.91",
+        "4.201",
+        "4.202",
+        "4.203",
+    )
+)
 
 
 def syntax_of(uid: str) -> Syntax:

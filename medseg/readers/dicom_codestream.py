@@ -24,14 +24,14 @@ def check_fragments(value: bytes, pixels: Pixels) -> None:
         ValueError: it is cut short, or claims another size than the header.
     """
     place, fragments = 0, []
-    while value[place:place + 4] == _ITEM:
-        length = int.from_bytes(value[place + 4:place + 8], "little")
+    while value[place : place + 4] == _ITEM:
+        length = int.from_bytes(value[place + 4 : place + 8], "little")
         start, place = place + 8, place + 8 + length
         if place > len(value):
             raise ValueError("truncated: the pixel data ends inside a fragment")
         fragments.append((start, place))
     ends_itself = value[:place].rstrip(b"\0")[-2:] == b"\xff\xd9"
-    if value[place:place + 4] != _DELIMITER and not ends_itself:
+    if value[place : place + 4] != _DELIMITER and not ends_itself:
         raise ValueError("truncated: the end of the pixel data is missing")
     for start, stop in fragments[1:]:  # the first holds offsets
         _check_fragment(value[start:stop], pixels)
@@ -54,13 +54,15 @@ def _check_jpeg(fragment: bytes, pixels: Pixels) -> None:
             height, width = struct.unpack_from(">2H", fragment, place + 5)
             _refuse_other_size(height, width, pixels)
             return
-        place += 2 + int.from_bytes(fragment[place + 2:place + 4], "big")
+        place += 2 + int.from_bytes(fragment[place + 2 : place + 4], "big")
 
 
 def _refuse_other_size(height: int, width: int, pixels: Pixels) -> None:
     if (height, width) != (pixels.rows, pixels.columns):
-        raise ValueError(f"corrupt: the compressed image has {height} rows x {width} columns, "
-                         f"the header says {pixels.rows} x {pixels.columns}")
+        raise ValueError(
+            f"corrupt: the compressed image has {height} rows x {width} columns, "
+            f"the header says {pixels.rows} x {pixels.columns}"
+        )
 
 
 def _check_rle(fragment: bytes, pixels: Pixels) -> None:
@@ -76,8 +78,10 @@ def _check_rle(fragment: bytes, pixels: Pixels) -> None:
             raise ValueError("corrupt: a segment of run lengths lies outside its image")
         found = _unpacked_length(fragment[start:stop], pixels.rows * pixels.columns)
         if found != pixels.rows * pixels.columns:
-            raise ValueError(f"corrupt or truncated: run lengths for {found} pixels, expected "
-                             f"{pixels.rows * pixels.columns}")
+            raise ValueError(
+                f"corrupt or truncated: run lengths for {found} pixels, expected "
+                f"{pixels.rows * pixels.columns}"
+            )
 
 
 def _unpacked_length(segment: bytes, most: int) -> int:

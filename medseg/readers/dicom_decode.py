@@ -25,8 +25,19 @@ from medseg.readers.sources import Source
 # pydicom tells of every oddity as a Python warning; what matters is refused or told by us.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
-_DECODER_ERRORS = (RuntimeError, ValueError, NotImplementedError, AttributeError, IndexError,
-                   KeyError, TypeError, struct.error, EOFError, OSError, ArithmeticError)
+_DECODER_ERRORS = (
+    RuntimeError,
+    ValueError,
+    NotImplementedError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    EOFError,
+    OSError,
+    ArithmeticError,
+)
 
 
 class FrameReader:
@@ -57,9 +68,12 @@ class FrameReader:
         else:
             frame = self._native(index, deflated=syntax.deflated)
         if frame.shape != (pixels.rows, pixels.columns):
-            raise BadScan("corrupt: the decoded image has another matrix than the header says",
-                          path=self._source.name, found=frame.shape,
-                          expected=(pixels.rows, pixels.columns))
+            raise BadScan(
+                "corrupt: the decoded image has another matrix than the header says",
+                path=self._source.name,
+                found=frame.shape,
+                expected=(pixels.rows, pixels.columns),
+            )
         self._last = index, frame
         return frame
 
@@ -67,13 +81,17 @@ class FrameReader:
         pixels, size = self._pixels, self._pixels.frame_bytes
         start = pixels.offset + index * size
         if deflated:
-            content = self._inflated()[start:start + size]
+            content = self._inflated()[start : start + size]
         else:
             self._stream.seek(start)
             content = _read_exactly(self._stream, size)
         if len(content) < size:
-            raise BadScan("truncated: the pixel data ends too early", path=self._source.name,
-                          found=f"{len(content)} bytes", expected=size)
+            raise BadScan(
+                "truncated: the pixel data ends too early",
+                path=self._source.name,
+                found=f"{len(content)} bytes",
+                expected=size,
+            )
         code = {"integer": "i" if pixels.signed else "u"}.get(pixels.form, "f")
         dtype = np.dtype(f"{'>' if pixels.big else '<'}{code}{pixels.allocated // 8}")
         frame = np.frombuffer(content, dtype).reshape(pixels.rows, pixels.columns)
@@ -102,8 +120,9 @@ class FrameReader:
                 inflater = zlib.decompressobj(-zlib.MAX_WBITS)
                 self._whole = inflater.decompress(content[start:], size)
             except zlib.error as error:
-                raise BadScan("corrupt: the deflated data cannot be read",
-                              path=self._source.name, found=error) from None
+                raise BadScan(
+                    "corrupt: the deflated data cannot be read", path=self._source.name, found=error
+                ) from None
         return self._whole
 
     def _compressed(self, index: int) -> NDArray[Any]:
@@ -115,13 +134,22 @@ class FrameReader:
                 self._stream.seek(pixels.offset)
                 value = self._stream.read()
                 check_fragments(value, pixels)
-                self._decoded = (frame for frame, _ in get_decoder(pixels.syntax).iter_array(
-                    value, raw=True, rows=pixels.rows, columns=pixels.columns,
-                    samples_per_pixel=1, number_of_frames=pixels.frames,
-                    bits_allocated=pixels.allocated, bits_stored=pixels.stored,
-                    photometric_interpretation=pixels.photometric or "MONOCHROME2",
-                    pixel_representation=int(pixels.signed), pixel_keyword="PixelData",
-                ))
+                self._decoded = (
+                    frame
+                    for frame, _ in get_decoder(pixels.syntax).iter_array(
+                        value,
+                        raw=True,
+                        rows=pixels.rows,
+                        columns=pixels.columns,
+                        samples_per_pixel=1,
+                        number_of_frames=pixels.frames,
+                        bits_allocated=pixels.allocated,
+                        bits_stored=pixels.stored,
+                        photometric_interpretation=pixels.photometric or "MONOCHROME2",
+                        pixel_representation=int(pixels.signed),
+                        pixel_keyword="PixelData",
+                    )
+                )
             while True:
                 frame = next(self._decoded)
                 self._next += 1
@@ -151,8 +179,11 @@ class FrameReader:
 
     def _undecodable(self, error: object) -> BadScan:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return BadScan("corrupt or truncated: the pixel data cannot be decoded",
-                       path=self._source.name, found=first[:160])
+        return BadScan(
+            "corrupt or truncated: the pixel data cannot be decoded",
+            path=self._source.name,
+            found=first[:160],
+        )
 
 
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:

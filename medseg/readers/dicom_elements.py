@@ -13,10 +13,34 @@ import struct
 from dataclasses import dataclass
 
 #: VRs whose explicit form has a 4-byte length (PS3.5, table 7.1-1).
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR",
-                   b"UT", b"UV"))
-_SHORT = frozenset((b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO",
-                    b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"))
+_LONG = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_SHORT = frozenset(
+    (
+        b"AE",
+        b"AS",
+        b"AT",
+        b"CS",
+        b"DA",
+        b"DS",
+        b"DT",
+        b"FL",
+        b"FD",
+        b"IS",
+        b"LO",
+        b"LT",
+        b"PN",
+        b"SH",
+        b"SL",
+        b"SS",
+        b"ST",
+        b"TM",
+        b"UI",
+        b"UL",
+        b"US",
+    )
+)
 _LITTLE_SHORT, _LITTLE_WORD = struct.Struct("<H").unpack_from, struct.Struct("<I").unpack_from
 _BIG_SHORT, _BIG_WORD = struct.Struct(">H").unpack_from, struct.Struct(">I").unpack_from
 _USUAL = struct.Struct("<HH2sH").unpack_from
@@ -76,7 +100,12 @@ Elements = dict[int, Element]
 
 
 def walk(
-    data: bytes, start: int, stop: int, encoding: Encoding, *, wanted: frozenset[int],
+    data: bytes,
+    start: int,
+    stop: int,
+    encoding: Encoding,
+    *,
+    wanted: frozenset[int],
     last_group: int = 0xFFFF,
 ) -> tuple[Elements, int]:
     """The wanted elements of one data set, up to its pixel data.
@@ -134,7 +163,7 @@ def _header(data: bytes, place: int, stop: int, encoding: Encoding) -> tuple[byt
     """VR, where the value starts, and its length."""
     big = encoding.big
     if encoding.explicit:
-        vr = data[place + 4:place + 6]
+        vr = data[place + 4 : place + 6]
         if vr in _SHORT:
             length = _BIG_SHORT(data, place + 6) if big else _LITTLE_SHORT(data, place + 6)
             return vr, place + 8, length[0]
@@ -224,7 +253,7 @@ def text(data: bytes, element: Element | None) -> str:
     """The value as text, blanks and nulls around it removed; empty where there is none."""
     if element is None:
         return ""
-    return data[element.start:element.stop].decode("latin-1").strip(" \0\t\r\n")
+    return data[element.start : element.stop].decode("latin-1").strip(" \0\t\r\n")
 
 
 def numbers(data: bytes, element: Element | None, vr: bytes) -> tuple[float, ...] | None:

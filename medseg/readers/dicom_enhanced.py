@@ -52,20 +52,29 @@ def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ..
     shared = items(data, found.get(_SHARED), wanted=_GROUPS)
     per_frame = items(data, found.get(_PER_FRAME), wanted=_GROUPS)
     if len(per_frame) != count and (per_frame or count > 1):
-        return (), (f"corrupt: {count} frames, but {len(per_frame)} of them are described "
-                    "(no position for each frame)")
-    dimensions = [_pointer(data, item.get(_POINTER)) for item in items(
-        data, found.get(_DIMENSIONS), wanted=frozenset((_POINTER,)))]
+        return (), (
+            f"corrupt: {count} frames, but {len(per_frame)} of them are described "
+            "(no position for each frame)"
+        )
+    dimensions = [
+        _pointer(data, item.get(_POINTER))
+        for item in items(data, found.get(_DIMENSIONS), wanted=frozenset((_POINTER,)))
+    ]
     common = _opened(data, shared[0]) if shared else {}
     described = []
     for index, item in enumerate(per_frame or [{}]):
         groups = common | _opened(data, item)
         content = groups.get(_CONTENT, {})
         placing = [groups[group] for group in _PLACING if group in groups]
-        described.append(frame_of(
-            data, placing, _marks(data, groups, dimensions), index=index,
-            stack=text(data, content.get(_STACK)),
-        ))
+        described.append(
+            frame_of(
+                data,
+                placing,
+                _marks(data, groups, dimensions),
+                index=index,
+                stack=text(data, content.get(_STACK)),
+            )
+        )
     return tuple(described), ""
 
 
@@ -98,6 +107,5 @@ def _pointer(data: bytes, element: Element | None) -> int:
     if element is None or element.stop - element.start < 4:
         return 0
     order = "big" if element.encoding.big else "little"
-    group = int.from_bytes(data[element.start:element.start + 2], order)  # type: ignore[arg-type]
-    return group << 16 | int.from_bytes(
-        data[element.start + 2:element.start + 4], order)  # type: ignore[arg-type]
+    group = int.from_bytes(data[element.start : element.start + 2], order)  # type: ignore[arg-type]
+    return group << 16 | int.from_bytes(data[element.start + 2 : element.start + 4], order)  # type: ignore[arg-type]

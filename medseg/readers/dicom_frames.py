@@ -81,17 +81,23 @@ def frame_of(
         values = numbers(data, _first(places, tag), b"DS")
         return None if values is None else values[0]
 
-    position, orientation, spacing = several(_POSITION, 3), several(_ORIENTATION, 6), several(
-        _SPACING, 2)
+    position, orientation, spacing = (
+        several(_POSITION, 3),
+        several(_ORIENTATION, 6),
+        several(_SPACING, 2),
+    )
     slope, intercept = one(_SLOPE), one(_INTERCEPT)
     return Frame(
         index=index,
         position=None if position is None else (position[0], position[1], position[2]),
         orientation=orientation,  # type: ignore[arg-type]
         spacing=None if spacing is None else (spacing[0], spacing[1]),
-        thickness=one(_THICKNESS), between=one(_BETWEEN),
-        slope=1.0 if slope is None else slope, intercept=0.0 if intercept is None else intercept,
-        stack=stack, marks=marks,
+        thickness=one(_THICKNESS),
+        between=one(_BETWEEN),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        stack=stack,
+        marks=marks,
     )
 
 

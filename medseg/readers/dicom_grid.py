@@ -49,8 +49,10 @@ def _directions(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
     lengths = np.linalg.norm(cosines, axis=1)
     if np.abs(lengths - 1).max() > _COSINE_OFF or abs(cosines[0] @ cosines[1]) > _COSINE_OFF:
-        raise BadScan("ImageOrientationPatient is not two unit vectors at right angles",
-                      found=[round(c, 4) for c in frame.orientation])
+        raise BadScan(
+            "ImageOrientationPatient is not two unit vectors at right angles",
+            found=[round(c, 4) for c in frame.orientation],
+        )
     unit = cosines / lengths[:, None]
     return unit[0], unit[1]
 
@@ -73,13 +75,16 @@ def grid_of(
     row, column = _directions(first)
     normal = np.cross(row, column)
     if first.spacing is None or min(first.spacing) <= 0:
-        raise BadScan("no usable PixelSpacing: the geometry is unknown", path=path,
-                      found=first.spacing)
+        raise BadScan(
+            "no usable PixelSpacing: the geometry is unknown", path=path, found=first.spacing
+        )
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     warnings: tuple[str, ...]
     if len(frames) == 1:
-        step, warnings = normal * _thickness(first, path), (
-            "a single slice: its thickness is the header's",)
+        step, warnings = (
+            normal * _thickness(first, path),
+            ("a single slice: its thickness is the header's",),
+        )
     else:
         step = (positions[-1] - positions[0]) / (len(frames) - 1)
         warnings = _check_line(positions, step, normal, path)
@@ -98,7 +103,9 @@ def _thickness(frame: Frame, path: str) -> float:
 
 
 def _check_line(
-    positions: NDArray[np.float64], step: NDArray[np.float64], normal: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    step: NDArray[np.float64],
+    normal: NDArray[np.float64],
     path: str,
 ) -> tuple[str, ...]:
     length_mm = float(np.linalg.norm(step))
@@ -108,21 +115,30 @@ def _check_line(
     leans = lean_mm > max(_LEAN_MM, _LEAN_SHARE * length_mm * (len(positions) - 1))
     tilt = f"the stack is tilted by {degrees:.2f} degrees (gantry tilt)" if leans else ""
     off = np.linalg.norm(
-        positions - (positions[0] + np.arange(len(positions))[:, None] * step), axis=1)
+        positions - (positions[0] + np.arange(len(positions))[:, None] * step), axis=1
+    )
     worst_mm = float(off.max())
     if worst_mm > max(LOUD_STEP * length_mm, QUIET_MM + QUIET_STEP * length_mm):
-        raise BadScan(_uneven(positions, normal), path=path,
-                      found=f"a slice {worst_mm:.3g} mm from its place"
-                      + (f"; {tilt} as well" if tilt else ""),
-                      expected=f"one every {length_mm:.4g} mm on one line",
-                      remedy="Find the missing slices, or export the series again.")
+        raise BadScan(
+            _uneven(positions, normal),
+            path=path,
+            found=f"a slice {worst_mm:.3g} mm from its place"
+            + (f"; {tilt} as well" if tilt else ""),
+            expected=f"one every {length_mm:.4g} mm on one line",
+            remedy="Find the missing slices, or export the series again.",
+        )
     if degrees > _MOST_TILT_DEGREES:
-        raise BadScan("the slices do not follow each other: positions and orientation contradict",
-                      path=path, found=f"an angle of {degrees:.0f} degrees")
+        raise BadScan(
+            "the slices do not follow each other: positions and orientation contradict",
+            path=path,
+            found=f"an angle of {degrees:.0f} degrees",
+        )
     warnings = [f"{tilt}; kept as shear in the affine, nothing resampled"] if leans else []
     if worst_mm > QUIET_MM + QUIET_STEP * length_mm:
-        warnings.append(f"slice positions are uneven: up to {worst_mm:.3f} mm from an even "
-                        f"spacing of {length_mm:.4g} mm")
+        warnings.append(
+            f"slice positions are uneven: up to {worst_mm:.3f} mm from an even "
+            f"spacing of {length_mm:.4g} mm"
+        )
     return tuple(warnings)
 
 
@@ -138,6 +154,8 @@ def _uneven(positions: NDArray[np.float64], normal: NDArray[np.float64]) -> str:
     ratios = steps / least
     missing = int(np.rint(ratios - 1).sum())
     if np.abs(ratios - np.rint(ratios)).max() < LOUD_STEP and 0 < missing < len(positions):
-        return (f"slices are missing: a gap in the slice spacing, {least:.4g} to {most:.4g} mm "
-                f"({missing} missing, if the least spacing is the true one)")
+        return (
+            f"slices are missing: a gap in the slice spacing, {least:.4g} to {most:.4g} mm "
+            f"({missing} missing, if the least spacing is the true one)"
+        )
     return f"irregular slice spacing, {least:.4g} to {most:.4g} mm (missing slices or a gap?)"

@@ -32,12 +32,27 @@ def identifiers_of(file: FileHeader) -> dict[str, str]:
     try:
         for _, stream in open_each([file.source]):
             head = stream.read(_HEAD_BYTES)
-            dataset = dcmread(io.BytesIO(head), stop_before_pixels=True, force=True,
-                              specific_tags=["SpecificCharacterSet", *IDENTIFIERS.values()])
-            return {column: _printable(str(dataset.get(keyword, "")))
-                    for column, keyword in IDENTIFIERS.items()}
-    except (BadScan, InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError,
-            AttributeError, TypeError, KeyError):
+            dataset = dcmread(
+                io.BytesIO(head),
+                stop_before_pixels=True,
+                force=True,
+                specific_tags=["SpecificCharacterSet", *IDENTIFIERS.values()],
+            )
+            return {
+                column: _printable(str(dataset.get(keyword, "")))
+                for column, keyword in IDENTIFIERS.items()
+            }
+    except (
+        BadScan,
+        InvalidDicomError,
+        OSError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+        KeyError,
+    ):
         pass
     return dict.fromkeys(IDENTIFIERS, "")
 

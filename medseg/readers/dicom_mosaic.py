@@ -20,8 +20,15 @@ _IMAGE_TYPE, _COUNT = 0x00080008, 0x0019100A
 _CREATORS = tuple(0x00290010 + block for block in range(4))
 #: United Imaging tiles slices too, in a layout of its own.
 _UIH_CREATOR, _UIH_COUNT = 0x00650010, 0x00651050
-TAGS = (_IMAGE_TYPE, 0x00190010, _COUNT, *_CREATORS,
-        *(0x00291010 + (block << 8) for block in range(4)), _UIH_CREATOR, _UIH_COUNT)
+TAGS = (
+    _IMAGE_TYPE,
+    0x00190010,
+    _COUNT,
+    *_CREATORS,
+    *(0x00291010 + (block << 8) for block in range(4)),
+    _UIH_CREATOR,
+    _UIH_COUNT,
+)
 
 #: Cosine between the vendor's slice normal and the one of rows and columns, at least.
 _PARALLEL = 0.999
@@ -30,7 +37,8 @@ _PARALLEL = 0.999
 def applies(data: bytes, found: Elements) -> bool:
     """Whether one picture holds several slices."""
     return "MOSAIC" in text(data, found.get(_IMAGE_TYPE)).upper().split("\\") or (
-        _uih_tiles(data, found) > 1)
+        _uih_tiles(data, found) > 1
+    )
 
 
 def _uih_tiles(data: bytes, found: Elements) -> int:
@@ -48,8 +56,10 @@ def frames(
     counted = numbers(data, found.get(_COUNT), b"US") or csa.get("NumberOfImagesInMosaic")
     normal = csa.get("SliceNormalVector", ())
     if not counted or not 1 <= counted[0] <= 4096 or len(normal) != 3:
-        return (), ("a mosaic (several slices tiled into one picture) whose private header with "
-                    "the number and direction of slices is missing or of an unknown vendor")
+        return (), (
+            "a mosaic (several slices tiled into one picture) whose private header with "
+            "the number and direction of slices is missing or of an unknown vendor"
+        )
     count = int(counted[0])
     across = math.ceil(math.sqrt(count))
     whole = frame_of(data, [found], marks_of(data, found))
@@ -73,8 +83,11 @@ def _tiles(
     cosine = float(np.dot(np.cross(row, column), normal))
     if not _PARALLEL <= abs(cosine) <= 2 - _PARALLEL:
         return (), "a mosaic whose slice normal is not at right angles to its slices"
-    first = (np.array(position) + row * spacing[1] * size[1] * (across - 1) / 2
-             + column * spacing[0] * size[0] * (across - 1) / 2)
+    first = (
+        np.array(position)
+        + row * spacing[1] * size[1] * (across - 1) / 2
+        + column * spacing[0] * size[0] * (across - 1) / 2
+    )
     step = np.cross(row, column) * math.copysign(between, cosine)
     tiles = []
     for k in range(count):
@@ -91,7 +104,7 @@ def _csa(data: bytes, found: Elements) -> dict[str, tuple[float, ...]]:
             element = found.get(0x00291010 + (block << 8))
             if element is not None:
                 try:
-                    return _csa_numbers(data[element.start:element.stop])
+                    return _csa_numbers(data[element.start : element.stop])
                 except (struct.error, ValueError):
                     return {}
     return {}
@@ -107,7 +120,7 @@ def _csa_numbers(head: bytes) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = {}
     first_items = 0
     for number in range(min(count, 1024)):
-        name = head[place:place + 64].split(b"\0")[0].decode("latin-1")
+        name = head[place : place + 64].split(b"\0")[0].decode("latin-1")
         (item_count,) = struct.unpack_from("<i", head, place + 76)
         first_items = item_count if number == 0 else first_items
         place += 84
@@ -118,7 +131,7 @@ def _csa_numbers(head: bytes) -> dict[str, tuple[float, ...]]:
             place += 16
             if length < 0 or place + length > len(head):
                 return found
-            values.append(head[place:place + length].split(b"\0")[0].decode("latin-1").strip())
+            values.append(head[place : place + length].split(b"\0")[0].decode("latin-1").strip())
             place += (length + 3) // 4 * 4
         if name in wanted:
             found[name] = tuple(float(value) for value in values if value)

@@ -70,8 +70,14 @@ def read_voxels(candidate: Candidate, name: str) -> Voxels:
             filled[place] = plane
         odd += reader.odd_bits
     slope, intercept = scaling or (1.0, 0.0)
-    warnings = (f"{odd} files had numbers beyond the bits that count (old overlays); "
-                "those bits were dropped",) if odd else ()
+    warnings = (
+        (
+            f"{odd} files had numbers beyond the bits that count (old overlays); "
+            "those bits were dropped",
+        )
+        if odd
+        else ()
+    )
     return Voxels(stack.transpose(2, 1, 0), slope, intercept, _padding(planes), warnings)
 
 
@@ -80,7 +86,7 @@ def _cut(pixels: NDArray[Any], plane: Plane) -> NDArray[Any]:
     if plane.frame.tile is None:
         return pixels
     row, column, rows, columns = plane.frame.tile
-    return pixels[row:row + rows, column:column + columns]
+    return pixels[row : row + rows, column : column + columns]
 
 
 def _common_scaling(planes: Sequence[Plane]) -> tuple[float, float] | None:
@@ -88,8 +94,7 @@ def _common_scaling(planes: Sequence[Plane]) -> tuple[float, float] | None:
     scalings = {(plane.frame.slope, plane.frame.intercept) for plane in planes}
     for slope, _ in scalings:
         if slope == 0:
-            raise BadScan("RescaleSlope is 0: the values are lost",
-                          path=planes[0].file.source.name)
+            raise BadScan("RescaleSlope is 0: the values are lost", path=planes[0].file.source.name)
     if len(scalings) > 1 or any(plane.pixels.lut for plane in planes):
         return None
     return scalings.pop()
@@ -110,10 +115,13 @@ def _dtype(planes: Sequence[Plane], *, scaled: bool) -> np.dtype[Any]:
         return np.dtype(np.float32)
     if not scaled:
         return dtype
-    whole = all(float(plane.frame.slope).is_integer() and float(plane.frame.intercept).is_integer()
-                for plane in planes)
-    return np.dtype(np.int32 if whole and dtype.kind in "iu" and dtype.itemsize <= 2
-                    else np.float32)
+    whole = all(
+        float(plane.frame.slope).is_integer() and float(plane.frame.intercept).is_integer()
+        for plane in planes
+    )
+    return np.dtype(
+        np.int32 if whole and dtype.kind in "iu" and dtype.itemsize <= 2 else np.float32
+    )
 
 
 def _scale(pixels: NDArray[Any], plane: Plane, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -123,18 +131,21 @@ def _scale(pixels: NDArray[Any], plane: Plane, dtype: np.dtype[Any]) -> NDArray[
     return values.astype(dtype)
 
 
-def _refuse_conflict(
-    there: NDArray[Any], pixels: NDArray[Any], kept: Plane, plane: Plane
-) -> None:
+def _refuse_conflict(there: NDArray[Any], pixels: NDArray[Any], kept: Plane, plane: Plane) -> None:
     """Two images at one position are fine only if they are one."""
     apart = np.subtract(kept.frame.position or 0.0, plane.frame.position or 0.0)
-    if there.shape == pixels.shape and np.array_equal(there, pixels) and (
-            np.abs(apart).max() <= 0.01 and kept.frame.slope == plane.frame.slope):
+    if (
+        there.shape == pixels.shape
+        and np.array_equal(there, pixels)
+        and (np.abs(apart).max() <= 0.01 and kept.frame.slope == plane.frame.slope)
+    ):
         return
     raise BadScan(
         "two different images at the same position (duplicates that conflict)",
-        path=plane.file.source.name, found=f"other pixels than in {kept.file.source.name}",
-        remedy="Remove the wrong one.")
+        path=plane.file.source.name,
+        found=f"other pixels than in {kept.file.source.name}",
+        remedy="Remove the wrong one.",
+    )
 
 
 def _padding(planes: Sequence[Plane]) -> float | None:
@@ -150,5 +161,9 @@ def _refuse_giant(size: int, name: str) -> None:
     except (AttributeError, ValueError, OSError):
         return
     if size > memory:
-        raise BadScan("the volume is larger than this machine's memory", path=name,
-                      found=f"{size / 2**30:.0f} GiB", expected=f"{memory / 2**30:.0f} GiB at most")
+        raise BadScan(
+            "the volume is larger than this machine's memory",
+            path=name,
+            found=f"{size / 2**30:.0f} GiB",
+            expected=f"{memory / 2**30:.0f} GiB at most",
+        )

@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from medseg.readers.dicom_stacks import Plane
 
 #: Marks that all slices of one volume share.
-_CONTRAST = ("image type", "component", "kernel", "echo", "echo time", "inversion time",
-             "flip angle", "b-value", "time point")
+_CONTRAST = (
+    "image type",
+    "component",
+    "kernel",
+    "echo",
+    "echo time",
+    "inversion time",
+    "flip angle",
+    "b-value",
+    "time point",
+)
 #: Slices of one contrast may follow those of another so often; more is a mixture.
 _FEW_CHANGES = 2
 
@@ -35,9 +44,13 @@ def separate(slots: Slots) -> tuple[Groups, str]:
     """
     counts = Counter(len(slot) for slot in slots)
     marks = {id(plane): dict(plane.frame.marks) for slot in slots for plane in slot}
-    names = [name for name in dict.fromkeys(
-        name for slot in slots for plane in slot for name in marks[id(plane)])
-        if _tells(slots, name, marks)]
+    names = [
+        name
+        for name in dict.fromkeys(
+            name for slot in slots for plane in slot for name in marks[id(plane)]
+        )
+        if _tells(slots, name, marks)
+    ]
     keyed: dict[tuple[tuple[bool, float, str], ...], list[list[Plane]]] = {}
     for place, slot in enumerate(slots):
         for plane in slot:
@@ -45,8 +58,11 @@ def separate(slots: Slots) -> tuple[Groups, str]:
             keyed.setdefault(key, [[] for _ in slots])[place].append(plane)
     groups: Groups = []
     for key in sorted(keyed):
-        label = ", ".join(_phrase(name, value) for name, value in zip(names, key, strict=True)
-                          if name not in _UNTOLD)
+        label = ", ".join(
+            _phrase(name, value)
+            for name, value in zip(names, key, strict=True)
+            if name not in _UNTOLD
+        )
         groups += _by_number(keyed[key], label)
     return groups, _why(counts, len(slots), names, len(groups))
 
@@ -63,7 +79,8 @@ def _tells(slots: Slots, name: str, marks: dict[int, dict[str, float | str]]) ->
     if len({len(slot) for slot in slots}) == 1:
         return len(complete) == len(by_value)
     return bool(complete) and all(
-        len(set(Counter(places).values())) == 1 for places in by_value.values())
+        len(set(Counter(places).values())) == 1 for places in by_value.values()
+    )
 
 
 def _even(places: list[int], count: int) -> bool:
@@ -89,14 +106,16 @@ def _by_number(slots: list[list[Plane]], label: str) -> Groups:
     if len(set(orders)) < len(orders):
         return []
     count = len(slots)
-    rounds = [planes[i:i + count] for i in range(0, len(planes), count)]
+    rounds = [planes[i : i + count] for i in range(0, len(planes), count)]
     if not all(len({place[id(plane)] for plane in one}) == count for one in rounds):
-        stays = [planes[i:i + depth] for i in range(0, len(planes), depth)]
+        stays = [planes[i : i + depth] for i in range(0, len(planes), depth)]
         if not all(len({place[id(plane)] for plane in one}) == 1 for one in stays):
             return []
         rounds = [[one[k] for one in stays] for k in range(depth)]
-    return [(f"{label}, number {k}".removeprefix(", "),
-             sorted(one, key=lambda plane: place[id(plane)])) for k, one in enumerate(rounds)]
+    return [
+        (f"{label}, number {k}".removeprefix(", "), sorted(one, key=lambda plane: place[id(plane)]))
+        for k, one in enumerate(rounds)
+    ]
 
 
 def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
@@ -113,8 +132,11 @@ def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
         values = [mark.get(name) for mark in marks]
         changes = sum(not _alike(a, b) for a, b in itertools.pairwise(values))
         if changes > _FEW_CHANGES:
-            return (f"several volumes mixed: the {name} changes {changes} times from slice to "
-                    "slice (4D, several echoes or types?)", ())
+            return (
+                f"several volumes mixed: the {name} changes {changes} times from slice to "
+                "slice (4D, several echoes or types?)",
+                (),
+            )
         if changes:
             warnings.append(f"the {name} is not the same in all slices")
     return "", tuple(warnings)
@@ -140,9 +162,17 @@ def _why(counts: Counter[int], positions: int, names: list[str], volumes: int) -
     if len(counts) == 1:
         images = f"{next(iter(counts))} images at each of {positions} positions"
     else:
-        images = (f"{min(counts)} to {max(counts)} images at the same position: duplicates that "
-                  "conflict, or an incomplete volume")
-    differ = f"they differ in {' and '.join(names[:3])}" if names else (
-        "they differ in instance number alone" if volumes else
-        "nothing in the headers tells them apart")
+        images = (
+            f"{min(counts)} to {max(counts)} images at the same position: duplicates that "
+            "conflict, or an incomplete volume"
+        )
+    differ = (
+        f"they differ in {' and '.join(names[:3])}"
+        if names
+        else (
+            "they differ in instance number alone"
+            if volumes
+            else "nothing in the headers tells them apart"
+        )
+    )
     return f"several images at the same position (4D, several echoes or types?): {images}; {differ}"

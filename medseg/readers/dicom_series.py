@@ -72,9 +72,12 @@ def _localizer(files: Sequence[FileHeader]) -> Finding:
     candidates: tuple[Candidate, ...] = ()
     if not any(file.problem or _no_place(file) for file in files):
         candidates = _volumes(files, "the localizer").candidates
-    return Finding(SKIPPED, tuple(files),
-                   "a localizer (scout view by its image type or description), not a volume",
-                   candidates)
+    return Finding(
+        SKIPPED,
+        tuple(files),
+        "a localizer (scout view by its image type or description), not a volume",
+        candidates,
+    )
 
 
 def _name_files(files: Sequence[FileHeader]) -> str:
@@ -92,25 +95,35 @@ def _placed(files: list[FileHeader]) -> tuple[list[FileHeader], Finding | None]:
     if not lost:
         return files, None
     kinds = {file.sop_class for file in files if file.source not in lost}
-    harmful = [file for file in files if file.source in lost and (
-        file.sop_class in kinds or must_have_geometry(file.sop_class, file.modality))]
+    harmful = [
+        file
+        for file in files
+        if file.source in lost
+        and (file.sop_class in kinds or must_have_geometry(file.sop_class, file.modality))
+    ]
     if harmful:
         more = f" ({len(harmful)} of {len(files)} files)"
         reason = f"{harmful[0].source.name}: {lost[harmful[0].source]}{more}"
         return [], Finding(REFUSED, tuple(files), reason)
     strays = [file for file in files if file.source in lost]
     return [file for file in files if file.source not in lost], Finding(
-        SKIPPED, tuple(strays),
-        f"not a volume: a single image without a place in the patient ({lost[strays[0].source]})")
+        SKIPPED,
+        tuple(strays),
+        f"not a volume: a single image without a place in the patient ({lost[strays[0].source]})",
+    )
 
 
 def _no_place(file: FileHeader) -> str:
     for frame in file.frames:
-        missing = [name for name, value in (
-            ("ImagePositionPatient", frame.position),
-            ("ImageOrientationPatient", frame.orientation),
-            ("PixelSpacing", frame.spacing),
-        ) if value is None]
+        missing = [
+            name
+            for name, value in (
+                ("ImagePositionPatient", frame.position),
+                ("ImageOrientationPatient", frame.orientation),
+                ("PixelSpacing", frame.spacing),
+            )
+            if value is None
+        ]
         if missing:
             return f"no usable {', '.join(missing)}: the geometry is unknown"
     return ""
@@ -137,7 +150,10 @@ def _volumes(files: Sequence[FileHeader], name: str) -> Finding:
 def _how_to_choose(candidates: Sequence[Candidate]) -> str:
     if len(candidates) < 2:
         return ""
-    labels = [f"{number}: {candidate.label}" for number, candidate in enumerate(candidates)
-              if candidate.label]
+    labels = [
+        f"{number}: {candidate.label}"
+        for number, candidate in enumerate(candidates)
+        if candidate.label
+    ]
     named = f" ({'; '.join(labels[:4])}{' …' if len(labels) > 4 else ''})" if labels else ""
     return f". Choose one with --volume 0 … {len(candidates) - 1}{named}, or --volume all"

@@ -133,15 +133,19 @@ def _together(one: Plane, other: Plane) -> bool:
 def _same_spacing(one: Frame, other: Frame) -> bool:
     if one.spacing is None or other.spacing is None:
         return one.spacing == other.spacing
-    return all(abs(a - b) <= _SAME_SPACING * max(abs(a), abs(b))
-               for a, b in zip(one.spacing, other.spacing, strict=True))
+    return all(
+        abs(a - b) <= _SAME_SPACING * max(abs(a), abs(b))
+        for a, b in zip(one.spacing, other.spacing, strict=True)
+    )
 
 
 def _same_direction(one: Frame, other: Frame) -> bool:
     if one.orientation is None or other.orientation is None:
         return one.orientation == other.orientation
-    return all(abs(a - b) <= _SAME_DIRECTION
-               for a, b in zip(one.orientation, other.orientation, strict=True))
+    return all(
+        abs(a - b) <= _SAME_DIRECTION
+        for a, b in zip(one.orientation, other.orientation, strict=True)
+    )
 
 
 def _why_several(stacks: Sequence[Sequence[Plane]]) -> str:
@@ -153,8 +157,10 @@ def _why_several(stacks: Sequence[Sequence[Plane]]) -> str:
         differ.append("several orientations (ImageOrientationPatient differs)")
     if any(head.matrix != first.matrix for head in heads):
         sizes = sorted({head.matrix for head in heads})
-        differ.append("the matrix size (rows x columns) differs: " + ", ".join(
-            f"{rows}x{columns}" for rows, columns in sizes[:4]))
+        differ.append(
+            "the matrix size (rows x columns) differs: "
+            + ", ".join(f"{rows}x{columns}" for rows, columns in sizes[:4])
+        )
     if any(not _same_spacing(first.frame, head.frame) for head in heads):
         differ.append("the pixel spacing differs")
     if len({head.file.reference for head in heads} - {""}) > 1:
@@ -197,12 +203,14 @@ def _slots(stack: list[Plane]) -> tuple[list[list[Plane]], list[tuple[int, Plane
     normal = normal_of(stack[0].frame)
     positions = np.array([plane.frame.position for plane in stack], dtype=np.float64)
     along = positions @ normal
-    order = sorted(range(len(stack)), key=lambda i: (along[i], stack[i].order,
-                                                     stack[i].file.source.name))
+    order = sorted(
+        range(len(stack)), key=lambda i: (along[i], stack[i].order, stack[i].file.source.name)
+    )
     steps = np.diff(along[order])
     wide = steps[steps > 1e-4]
-    same_mm = min(_SAME_POSITION_MM, float(np.median(wide)) / 10) if wide.size else (
-        _SAME_POSITION_MM)
+    same_mm = (
+        min(_SAME_POSITION_MM, float(np.median(wide)) / 10) if wide.size else (_SAME_POSITION_MM)
+    )
     slots: list[list[Plane]] = []
     last = -np.inf
     for i in order:
@@ -255,5 +263,11 @@ def _candidate(
     except BadScan as error:
         return Candidate(tuple(planes), tuple(copies), label, None, str(error), warnings)
     problem, mixed = mixture(planes)
-    return Candidate(tuple(planes), tuple(copies), label, None if problem else geometry, problem,
-                     warnings + found + mixed)
+    return Candidate(
+        tuple(planes),
+        tuple(copies),
+        label,
+        None if problem else geometry,
+        problem,
+        warnings + found + mixed,
+    )

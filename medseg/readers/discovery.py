@@ -35,7 +35,10 @@ class Progress(Protocol):
 
 
 def discover(
-    root: str | Path, *, selection: Selection | None = None, progress: Progress | None = None,
+    root: str | Path,
+    *,
+    selection: Selection | None = None,
+    progress: Progress | None = None,
     index: Path | None = None,
 ) -> list[FoundScan]:
     """Every scan under a folder, in a file, or in a zip or tar archive, from headers alone.
@@ -82,14 +85,15 @@ def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
         if isinstance(entry, Unreadable):
             seen.refused.append(FoundScan("", entry.name, REFUSED, entry.reason))
         elif archive.is_archive(entry.name) or (
-                "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))):
+            "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))
+        ):
             _look_inside(entry, seen)
         else:
             plain.append(entry)
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(plain), _CHUNK):
-            chunk = plain[start:start + _CHUNK]
+            chunk = plain[start : start + _CHUNK]
             known = index.known(chunk)
             new = [source for source in chunk if source not in known]
             learned = list(zip(new, pool.map(look_at, new), strict=True))
@@ -106,9 +110,16 @@ def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
     if header is not None:
         seen.headers.append(header)
     elif (archive.is_packed(source.name) and not formats.claims(source.name)) or (
-            source.member and archive.is_archive(source.name)):
-        seen.refused.append(FoundScan("", source.name, REFUSED, (
-            "unsupported: an archive of a kind, or in a place, that is not opened. Unpack it")))
+        source.member and archive.is_archive(source.name)
+    ):
+        seen.refused.append(
+            FoundScan(
+                "",
+                source.name,
+                REFUSED,
+                ("unsupported: an archive of a kind, or in a place, that is not opened. Unpack it"),
+            )
+        )
     elif source.member:
         seen.foreign.append(source.name)
     elif formats.is_other_image(Path(source.path)):
@@ -128,8 +139,14 @@ def _look_inside(packed: Source, seen: _Seen) -> None:
             source = Source(packed.path, member.name, member.size, packed.changed_ns, name)
             header = look_into(cast(IO[bytes], member.stream), source)
             if header is None and formats.claims(name):
-                seen.refused.append(FoundScan("", name, REFUSED, (
-                    "an image file inside an archive: unpack the archive first")))
+                seen.refused.append(
+                    FoundScan(
+                        "",
+                        name,
+                        REFUSED,
+                        ("an image file inside an archive: unpack the archive first"),
+                    )
+                )
             else:
                 _sort_in(source, header, seen)
     except BadScan as error:
@@ -148,8 +165,11 @@ def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
     """DICOM files grouped into series; without a UID, the files of a folder count as one."""
     series: dict[tuple[str, str, str], list[FileHeader]] = {}
     for header in headers:
-        key = (header.study, header.series, "") if header.series else (
-            "", "", header.source.folder if header.frames else header.source.name)
+        key = (
+            (header.study, header.series, "")
+            if header.series
+            else ("", "", header.source.folder if header.frames else header.source.name)
+        )
         series.setdefault(key, []).append(header)
     found = []
     for files in series.values():
@@ -168,11 +188,17 @@ def _found(finding: Finding, name: str, root: Path) -> FoundScan:
     if not first.series and first.frames and len(finding.files) > 1:
         warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
     return FoundScan(
-        case=dicom.case_of(first, single, 0), source=name, status=finding.status,
-        reason=finding.reason, modality=first.modality, files=len(finding.files),
+        case=dicom.case_of(first, single, 0),
+        source=name,
+        status=finding.status,
+        reason=finding.reason,
+        modality=first.modality,
+        files=len(finding.files),
         warnings=warnings + (single.warnings if single else ()),
         geometry=single.geometry if single else None,
-        volumes=max(1, len(finding.candidates)), path=root, finding=finding,
+        volumes=max(1, len(finding.candidates)),
+        path=root,
+        finding=finding,
     )
 
 
@@ -200,11 +226,24 @@ def _image_files(sources: Sequence[Source]) -> list[FoundScan]:
         status = REFUSED if seen.problem else SKIPPED if seen.skip else USABLE
         reason = seen.problem or seen.skip
         if seen.volumes > 1 and not reason:
-            status, reason = REFUSED, (
-                f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose one with "
-                f"--volume 0 … {seen.volumes - 1}, or --volume all")
-        found.append(FoundScan(formats.stem(source.name), source.name, status, reason, path=path,
-                               geometry=seen.geometry, volumes=seen.volumes))
+            status, reason = (
+                REFUSED,
+                (
+                    f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose "
+                    f"one with --volume 0 … {seen.volumes - 1}, or --volume all"
+                ),
+            )
+        found.append(
+            FoundScan(
+                formats.stem(source.name),
+                source.name,
+                status,
+                reason,
+                path=path,
+                geometry=seen.geometry,
+                volumes=seen.volumes,
+            )
+        )
     return found
 
 
@@ -213,7 +252,7 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
     lost: dict[str, list[str]] = {}
     for scan in found:
         for file in scan.finding.files if scan.finding else ():
-            if not file.series and not file.frames and not file.sop_class:
+            if not file.series and not file.frames and (file.problem or not file.sop_class):
                 lost.setdefault(file.source.folder, []).append(file.source.name)
     for scan in found:
         if scan.finding is None and scan.status == REFUSED:
@@ -226,16 +265,33 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
     told = []
     for scan in found:
         files = scan.finding.files if scan.finding and scan.status == USABLE else ()
-        near = [name for folder in {file.source.folder for file in files}
-                for name in lost.get(folder, [])]
-        told.append(scan if not near else replace(scan, warnings=(
-            *scan.warnings, f"{len(near)} unreadable files in the same folder may have been "
-            f"slices of this series (first: {near[0]})")))
+        near = [
+            name
+            for folder in {file.source.folder for file in files}
+            for name in lost.get(folder, [])
+        ]
+        told.append(
+            scan
+            if not near
+            else replace(
+                scan,
+                warnings=(
+                    *scan.warnings,
+                    f"{len(near)} unreadable files in the same folder may have been "
+                    f"slices of this series (first: {near[0]})",
+                ),
+            )
+        )
     return told
 
 
 def _foreign(names: list[str], root: Path) -> FoundScan:
     first = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
-    return FoundScan("", ".", SKIPPED, f"not DICOM or another scan: {len(names)} foreign files "
-                     f"ignored ({first})", files=len(names), path=root)
-
+    return FoundScan(
+        "",
+        ".",
+        SKIPPED,
+        f"not DICOM or another scan: {len(names)} foreign files ignored ({first})",
+        files=len(names),
+        path=root,
+    )

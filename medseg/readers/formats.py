@@ -21,8 +21,13 @@ READERS: dict[str, str] = {
 
 _ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: Voxels that belong to a header beside them.
-_COMPANIONS = {".img": (".hdr", ".HDR", ".hdr.gz"), ".img.gz": (".hdr", ".hdr.gz"),
-               ".raw": (".mhd", ".nhdr"), ".raw.gz": (".nhdr",), ".zraw": (".mhd",)}
+_COMPANIONS = {
+    ".img": (".hdr", ".HDR", ".hdr.gz"),
+    ".img.gz": (".hdr", ".hdr.gz"),
+    ".raw": (".mhd", ".nhdr"),
+    ".raw.gz": (".nhdr",),
+    ".zraw": (".mhd",),
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,11 @@ def read(path: str | Path, *, volume: int | None = None) -> Volume:
     path = Path(path)
     reader = _reader(path, list(READERS))
     if reader is None:
-        raise BadScan("not recognised: no image format that can be read", path=path,
-                      expected="DICOM, NIfTI, NRRD or MetaImage")
+        raise BadScan(
+            "not recognised: no image format that can be read",
+            path=path,
+            expected="DICOM, NIfTI, NRRD or MetaImage",
+        )
     scan: Volume = reader.read(path, volume=volume)
     return scan
 
@@ -94,14 +102,17 @@ def glimpse(path: Path) -> Glimpse:
         if itk.recognises(path):
             parse = nrrd.parse if first_bytes(path, 16).startswith(nrrd.MAGIC) else metaimage.parse
             itk_header = parse(path)
-            return Glimpse(scan_geometry(itk_header.shape, itk_header.affine, path),
-                           itk_header.volumes)
+            return Glimpse(
+                scan_geometry(itk_header.shape, itk_header.affine, path), itk_header.volumes
+            )
         header = nifti_header.parse_header(first_bytes(path, nifti_header.HEADER_BYTES), path)
         geometry, _ = nifti_header.read_geometry(
-            header, path, missing_form=nifti_header.MissingForm.REFUSE)
+            header, path, missing_form=nifti_header.MissingForm.REFUSE
+        )
         return Glimpse(geometry, header.volumes)
     except NotAVolume as error:
         return Glimpse(skip=error.problem)
     except MedsegError as error:
-        return Glimpse(problem=f"{error.problem}; found {error.found}" if error.found
-                       else error.problem)
+        return Glimpse(
+            problem=f"{error.problem}; found {error.found}" if error.found else error.problem
+        )

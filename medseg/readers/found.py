@@ -82,6 +82,9 @@ class FoundScan:
         else:
             candidate, number = dicom.choose(self.finding, self.source, self.volume)
             scan = dicom.read_candidate(candidate, self.finding, self.source, number=number)
-        origin = replace(scan.origin, case=self.case, warnings=tuple(dict.fromkeys(
-            (*self.warnings, *scan.origin.warnings))))
+        origin = replace(
+            scan.origin,
+            case=self.case,
+            warnings=tuple(dict.fromkeys((*self.warnings, *scan.origin.warnings))),
+        )
         return replace(scan, origin=origin)

@@ -45,8 +45,10 @@ class HeaderIndex:
             base = sqlite3.connect(path, timeout=5)
             base.execute("pragma journal_mode=wal")
             base.execute("pragma synchronous=normal")
-            base.execute("create table if not exists header (key blob primary key, size integer, "
-                         "changed integer, body text) without rowid")
+            base.execute(
+                "create table if not exists header (key blob primary key, size integer, "
+                "changed integer, body text) without rowid"
+            )
             self._base = base
 
     def known(self, sources: Iterable[Source]) -> dict[Source, FileHeader | None]:
@@ -56,8 +58,9 @@ class HeaderIndex:
             return found
         with suppress(sqlite3.Error, ValueError, TypeError, KeyError):
             for source in sources:
-                row = self._base.execute("select size, changed, body from header where key = ?",
-                                         (_key(source),)).fetchone()
+                row = self._base.execute(
+                    "select size, changed, body from header where key = ?", (_key(source),)
+                ).fetchone()
                 if row is not None and row[:2] == (source.size, source.changed_ns):
                     found[source] = _from_text(row[2], source)
         return found
@@ -66,8 +69,10 @@ class HeaderIndex:
         """Keep what was learned."""
         if self._base is None:
             return
-        rows: list[_Row] = [(_key(source), source.size, source.changed_ns, _to_text(header))
-                            for source, header in headers]
+        rows: list[_Row] = [
+            (_key(source), source.size, source.changed_ns, _to_text(header))
+            for source, header in headers
+        ]
         with suppress(sqlite3.Error), self._base:
             self._base.executemany("insert or replace into header values (?, ?, ?, ?)", rows)
 
@@ -86,12 +91,24 @@ def _key(source: Source) -> bytes:
 def _to_text(header: FileHeader | None) -> str:
     if header is None:
         return "null"
-    return json.dumps([
-        header.study, header.series, header.instance, header.reference, header.modality,
-        header.sop_class, header.localizer, header.instance_number,
-        None if header.pixels is None else _values(header.pixels),
-        [_values(frame) for frame in header.frames], header.skip, header.problem, header.notes,
-    ], separators=(",", ":"))
+    return json.dumps(
+        [
+            header.study,
+            header.series,
+            header.instance,
+            header.reference,
+            header.modality,
+            header.sop_class,
+            header.localizer,
+            header.instance_number,
+            None if header.pixels is None else _values(header.pixels),
+            [_values(frame) for frame in header.frames],
+            header.skip,
+            header.problem,
+            header.notes,
+        ],
+        separators=(",", ":"),
+    )
 
 
 def _values(row: Pixels | Frame) -> list[Any]:
@@ -106,17 +123,39 @@ def _from_text(text: str, source: Source) -> FileHeader | None:
     names, (localizer, number, pixels, frames, skip, problem, notes) = fields[:6], fields[6:]
     study, series, instance, reference, modality, sop_class = names
     return FileHeader(
-        source, study, series, instance, reference, modality, sop_class, localizer, number,
-        None if pixels is None else Pixels(*pixels), tuple(_frame(frame) for frame in frames),
-        skip, problem, tuple(notes))
+        source,
+        study,
+        series,
+        instance,
+        reference,
+        modality,
+        sop_class,
+        localizer,
+        number,
+        None if pixels is None else Pixels(*pixels),
+        tuple(_frame(frame) for frame in frames),
+        skip,
+        problem,
+        tuple(notes),
+    )
 
 
 def _frame(fields: list[Any]) -> Frame:
     index, position, orientation, spacing, thickness, between, slope, intercept = fields[:8]
     stack, marks, tile = fields[8:]
-    return Frame(index, _tuple(position), _tuple(orientation), _tuple(spacing), thickness, between,
-                 slope, intercept, stack, tuple((name, value) for name, value in marks),
-                 _tuple(tile))
+    return Frame(
+        index,
+        _tuple(position),
+        _tuple(orientation),
+        _tuple(spacing),
+        thickness,
+        between,
+        slope,
+        intercept,
+        stack,
+        tuple((name, value) for name, value in marks),
+        _tuple(tile),
+    )
 
 
 def _tuple(values: list[Any] | None) -> Any:

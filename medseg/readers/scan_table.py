@@ -15,8 +15,21 @@ from medseg.readers.discovery import Progress, discover
 from medseg.readers.found import FoundScan
 from medseg.readers.selection import Selection, pick
 
-COLUMNS = ("case", "status", "reason", "source", "warnings", "modality", "shape", "spacing_mm",
-           "orientation", "files", "volumes", "volume", "scan")
+COLUMNS = (
+    "case",
+    "status",
+    "reason",
+    "source",
+    "warnings",
+    "modality",
+    "shape",
+    "spacing_mm",
+    "orientation",
+    "files",
+    "volumes",
+    "volume",
+    "scan",
+)
 
 
 def row(scan: FoundScan, argument: str) -> dict[str, str]:
@@ -28,14 +41,19 @@ def row(scan: FoundScan, argument: str) -> dict[str, str]:
     """
     shape, spacing = scan.shape, scan.spacing_mm
     return {
-        "case": scan.case, "status": scan.status, "reason": _line(scan.reason),
-        "source": _line(scan.source), "warnings": _line("; ".join(scan.warnings)),
+        "case": scan.case,
+        "status": scan.status,
+        "reason": _line(scan.reason),
+        "source": _line(scan.source),
+        "warnings": _line("; ".join(scan.warnings)),
         "modality": _line(scan.modality),
         "shape": "x".join(map(str, shape)) if shape else "",
         "spacing_mm": "x".join(f"{mm:.5g}" for mm in spacing) if spacing else "",
         "orientation": scan.geometry.orientation if scan.geometry else "",
-        "files": str(scan.files), "volumes": str(scan.volumes),
-        "volume": "" if scan.volume is None else str(scan.volume), "scan": argument,
+        "files": str(scan.files),
+        "volumes": str(scan.volumes),
+        "volume": "" if scan.volume is None else str(scan.volume),
+        "scan": argument,
     }
 
 
@@ -73,7 +91,10 @@ def is_table(path: Path) -> bool:
 
 
 def scans_of_table(
-    path: Path, *, root: Path | None = None, selection: Selection | None = None,
+    path: Path,
+    *,
+    root: Path | None = None,
+    selection: Selection | None = None,
     progress: Progress | None = None,
 ) -> list[tuple[FoundScan, str]]:
     """The scans that an edited table asks for, each with the argument it was found under.
@@ -88,8 +109,11 @@ def scans_of_table(
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     if rows and "scan" not in rows[0]:
-        raise BadConfig("the table does not tell where its scans lie", path=path,
-                        expected="a column `scan`, as `medseg convert --dry-run` writes it")
+        raise BadConfig(
+            "the table does not tell where its scans lie",
+            path=path,
+            expected="a column `scan`, as `medseg convert --dry-run` writes it",
+        )
     found: list[tuple[FoundScan, str]] = []
     for argument in dict.fromkeys(one["scan"] for one in rows):
         asked: dict[str, list[dict[str, str]]] = {}
@@ -99,13 +123,19 @@ def scans_of_table(
         for scan in discover(_place(argument, path, root), progress=progress):
             wanted = asked.pop(scan.case or scan.source, [])
             volumes = _asked_volumes(scan, asked)
-            found += [(chosen, argument) for one in wanted
-                      for chosen in _chosen(scan, one, selection or Selection())]
+            found += [
+                (chosen, argument)
+                for one in wanted
+                for chosen in _chosen(scan, one, selection or Selection())
+            ]
             found += [(chosen, argument) for chosen in volumes]
             if not wanted and not volumes:
                 found.append((_unlisted(scan), argument))
-        found += [(_gone(one[0]), argument) for one in asked.values()
-                  if one[0]["status"] not in (SKIPPED, REFUSED)]
+        found += [
+            (_gone(one[0]), argument)
+            for one in asked.values()
+            if one[0]["status"] not in (SKIPPED, REFUSED)
+        ]
     return found
 
 
@@ -117,15 +147,16 @@ def _place(argument: str, table: Path, root: Path | None) -> Path:
     return beside if not place.exists() and beside.exists() else place
 
 
-def _chosen(
-    scan: FoundScan, asked: dict[str, str], selection: Selection
-) -> Iterable[FoundScan]:
+def _chosen(scan: FoundScan, asked: dict[str, str], selection: Selection) -> Iterable[FoundScan]:
     """The scan as its row asks for it."""
     volume = asked.get("volume", "").strip()
     if volume and scan.volumes > 1:
         yield from _numbered(scan, volume)
-    elif asked["status"] not in (SKIPPED, REFUSED) and scan.status == SKIPPED and (
-            scan.finding is not None and scan.finding.candidates):
+    elif (
+        asked["status"] not in (SKIPPED, REFUSED)
+        and scan.status == SKIPPED
+        and (scan.finding is not None and scan.finding.candidates)
+    ):
         yield pick(scan, 0)
     elif asked["status"] in (SKIPPED, REFUSED) and scan.status == USABLE:
         yield replace(scan, status=SKIPPED, reason="not selected: the table says so")
@@ -141,9 +172,7 @@ def _numbered(scan: FoundScan, volume: str) -> Iterable[FoundScan]:
     return [pick(scan, int(volume))]
 
 
-def _asked_volumes(
-    scan: FoundScan, asked: dict[str, list[dict[str, str]]]
-) -> list[FoundScan]:
+def _asked_volumes(scan: FoundScan, asked: dict[str, list[dict[str, str]]]) -> list[FoundScan]:
     """The volumes of a series that rows name by the volumes' own cases."""
     if scan.volumes < 2:
         return []
@@ -158,5 +187,6 @@ def _unlisted(scan: FoundScan) -> FoundScan:
 
 
 def _gone(row: dict[str, str]) -> FoundScan:
-    return FoundScan(row["case"], row["source"], REFUSED,
-                     "the table names it, but it is not there any more")
+    return FoundScan(
+        row["case"], row["source"], REFUSED, "the table names it, but it is not there any more"
+    )

@@ -34,8 +34,11 @@ class Selection:
         """The scan, its volumes, or the scan as skipped."""
         for chosen in self._volumes(scan):
             reason = self._unwanted(chosen) if chosen.status == USABLE else ""
-            yield replace(chosen, status=SKIPPED, reason=f"not selected: {reason}") if (
-                reason) else chosen
+            yield (
+                replace(chosen, status=SKIPPED, reason=f"not selected: {reason}")
+                if (reason)
+                else chosen
+            )
 
     def _volumes(self, scan: FoundScan) -> list[FoundScan]:
         if self.volume is None or scan.volumes < 2 or scan.status == SKIPPED:
@@ -72,18 +75,25 @@ def plane_of(scan: FoundScan) -> str:
 def pick(scan: FoundScan, number: int) -> FoundScan:
     """One volume of a scan that holds several; refused where there is no such volume."""
     if not 0 <= number < scan.volumes:
-        return replace(scan, status="refused", reason=(
-            f"there is no volume {number}: it holds {scan.volumes}"))
+        return replace(
+            scan, status="refused", reason=(f"there is no volume {number}: it holds {scan.volumes}")
+        )
     if scan.finding is None:
-        return replace(scan, status=USABLE, reason="", volume=number,
-                       case=f"{scan.case}_{number}")
+        return replace(scan, status=USABLE, reason="", volume=number, case=f"{scan.case}_{number}")
     candidate = scan.finding.candidates[number]
     case = dicom.case_of(scan.finding.files[0], candidate, number)
     if candidate.problem:
         return replace(scan, case=case, status="refused", reason=candidate.problem, volume=number)
     chosen = f"volume {number} of {scan.volumes}" + (
-        f" ({candidate.label})" if candidate.label else "")
+        f" ({candidate.label})" if candidate.label else ""
+    )
     return replace(
-        scan, case=case, status=USABLE, reason="", volume=number, geometry=candidate.geometry,
+        scan,
+        case=case,
+        status=USABLE,
+        reason="",
+        volume=number,
+        geometry=candidate.geometry,
         files=len({plane.file.source for plane in candidate.planes}),
-        warnings=(*scan.warnings, chosen, *candidate.warnings))
+        warnings=(*scan.warnings, chosen, *candidate.warnings),
+    )

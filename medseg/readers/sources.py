@@ -58,8 +58,9 @@ def file_source(path: Path, name: str | None = None) -> Source:
     try:
         status = path.stat()
     except OSError as error:
-        raise BadScan("cannot be read", path=path, found=error.strerror,
-                      remedy="Check the path.") from None
+        raise BadScan(
+            "cannot be read", path=path, found=error.strerror, remedy="Check the path."
+        ) from None
     return Source(str(path), "", status.st_size, status.st_mtime_ns, name or path.name)
 
 
@@ -142,6 +143,8 @@ def _refuse_if_changed(source: Source) -> None:
     except OSError as error:
         raise BadScan("cannot be read", path=source.name, found=error.strerror) from None
     if status.st_mtime_ns != source.changed_ns or (
-            not source.member and status.st_size != source.size):
-        raise BadScan("the file has changed since it was looked at", path=source.name,
-                      remedy="Run again.")
+        not source.member and status.st_size != source.size
+    ):
+        raise BadScan(
+            "the file has changed since it was looked at", path=source.name, remedy="Run again."
+        )

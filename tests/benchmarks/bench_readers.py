@@ -55,14 +55,22 @@ def by_medseg(jobs: list[dict]) -> dict[str, str]:
 
     from medseg.cli.app import app
 
-    return {job["case"]: CliRunner().invoke(
-        app, ["convert", job["input"], "--output", job["output"]]).output for job in jobs}
+    return {
+        job["case"]: CliRunner()
+        .invoke(app, ["convert", job["input"], "--output", job["output"]])
+        .output
+        for job in jobs
+    }
 
 
 def by_rival(tool: str, python: Path, jobs: list[dict]) -> dict[str, str]:
     done = subprocess.run(
-        [python, Path(__file__).with_name("rival_readers.py"), tool], input=json.dumps(jobs),
-        capture_output=True, text=True, check=True)
+        [python, Path(__file__).with_name("rival_readers.py"), tool],
+        input=json.dumps(jobs),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -74,8 +82,14 @@ def scoreboard(scans: Path, rivals: Path | None, scratch: Path) -> None:
     counts: dict[tuple[str, str], Counter[str]] = {}
     notes = []
     for tool in tools:
-        jobs = [{"case": case["id"], "input": str(scans / case["path"]),
-                 "output": str(scratch / tool / case["id"])} for case in cases]
+        jobs = [
+            {
+                "case": case["id"],
+                "input": str(scans / case["path"]),
+                "output": str(scratch / tool / case["id"]),
+            }
+            for case in cases
+        ]
         if tool == "medseg":
             by_medseg(jobs)
         else:
@@ -90,9 +104,13 @@ def scoreboard(scans: Path, rivals: Path | None, scratch: Path) -> None:
     print(f"\n{'kind':10}" + "".join(f"{tool:>24}" for tool in tools))
     print(" " * 10 + f"{'right refused wrong':>24}" * len(tools))
     for kind in dict.fromkeys([case["kind"] for case in cases] + ["all"]):
-        cells = [" ".join(f"{counts[kind, tool][name]:>{width}}"
-                          for name, width in zip(GRADES, (5, 7, 5), strict=True))
-                 for tool in tools]
+        cells = [
+            " ".join(
+                f"{counts[kind, tool][name]:>{width}}"
+                for name, width in zip(GRADES, (5, 7, 5), strict=True)
+            )
+            for tool in tools
+        ]
         print(f"{kind:10}" + "".join(f"{cell:>24}" for cell in cells))
 
 
@@ -113,8 +131,10 @@ def speed(scans: Path, rivals: Path | None, scratch: Path, files: int) -> None:
     print(f"\n{count} files, {size / 1e6:.0f} MB, {os.cpu_count()} cores")
     os.environ["MEDSEG_CACHE"] = str(scratch / "cache")
     whole = [*MEDSEG, "convert", archive, "--quiet", "--output"]
-    timed = [("medseg convert --dry-run, first look", [*whole, scratch / "a", "--dry-run"]),
-             ("medseg convert --dry-run, second look", [*whole, scratch / "b", "--dry-run"])]
+    timed = [
+        ("medseg convert --dry-run, first look", [*whole, scratch / "a", "--dry-run"]),
+        ("medseg convert --dry-run, second look", [*whole, scratch / "b", "--dry-run"]),
+    ]
     timed.append(("medseg convert, index known", [*whole, scratch / "c"]))
     for name, command in timed:
         _time(name, command)
@@ -122,27 +142,42 @@ def speed(scans: Path, rivals: Path | None, scratch: Path, files: int) -> None:
     baseline = _time("medseg convert, first look", [*whole, scratch / "d"])
     for level in ("-6", "-1") if rivals else ():
         (scratch / f"n{level}").mkdir()
-        seconds = _time(f"dcm2niix -z y {level}", [
-            rivals / "bin" / "dcm2niix", "-z", "y", level, "-f", "%j_%s", "-o",
-            scratch / f"n{level}", archive])
+        seconds = _time(
+            f"dcm2niix -z y {level}",
+            [
+                rivals / "bin" / "dcm2niix",
+                "-z",
+                "y",
+                level,
+                "-f",
+                "%j_%s",
+                "-o",
+                scratch / f"n{level}",
+                archive,
+            ],
+        )
         print(f"{'':40} medseg takes {baseline / seconds:.2f} of that")
 
 
 def _time(name: str, command: list[object]) -> float:
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    print(f"{name:40} {seconds:7.2f} s wall {usage.ru_utime + usage.ru_stime:7.2f} s CPU "
-          f"{usage.ru_maxrss / 1024:6.0f} MB peak, exit {os.waitstatus_to_exitcode(status)}",
-          flush=True)
+    print(
+        f"{name:40} {seconds:7.2f} s wall {usage.ru_utime + usage.ru_stime:7.2f} s CPU "
+        f"{usage.ru_maxrss / 1024:6.0f} MB peak, exit {os.waitstatus_to_exitcode(status)}",
+        flush=True,
+    )
     return seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scans", type=Path, required=True)
     parser.add_argument("--rivals", type=Path, help="environment with the other tools")
     parser.add_argument("--speed", action="store_true", help="the large archive instead")

@@ -1,6 +1,6 @@
 """How is a large archive made from a few real series? Copies under new UIDs, files untouched else.
 
-    python tests/benchmarks/reader_archive.py SCANS FOLDER [--files 5000]
+python tests/benchmarks/reader_archive.py SCANS FOLDER [--files 5000]
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from pathlib import Path
 
 import pydicom
 
-SERIES = ("series/mr_siemens_oblique_t1", "series/mr_philips_asl_classic",
-          "series/mr_hippocrop_dev", "series/ct_philips_tilt_pos16", "series/ct_3slice")
+SERIES = (
+    "series/mr_siemens_oblique_t1",
+    "series/mr_philips_asl_classic",
+    "series/mr_hippocrop_dev",
+    "series/ct_philips_tilt_pos16",
+    "series/ct_3slice",
+)
 
 
 def make_archive(scans: Path, folder: Path, files: int) -> int:
     """Write copies of the series until there are so many files; returns how many."""
     if folder.exists():
         shutil.rmtree(folder)
-    sources = [[pydicom.dcmread(path) for path in sorted((scans / name).iterdir())]
-               for name in SERIES]
+    sources = [
+        [pydicom.dcmread(path) for path in sorted((scans / name).iterdir())] for name in SERIES
+    ]
     written = copy = 0
     while written < files:
         for number, datasets in enumerate(sources):

@@ -20,11 +20,19 @@ def dcm2niix(source: Path, output: Path) -> str:
     """As a user would call it: scaled values, one file a volume."""
     folder = source if source.is_dir() else source.parent
     tool = Path(sys.executable).parent / "dcm2niix"
-    done = subprocess.run([tool, "-p", "n", "-z", "y", "-f", "%j_%s", "-o", output, folder],
-                          capture_output=True, text=True, errors="replace", timeout=_SECONDS,
-                          check=False)
-    return done.stdout + done.stderr + ("" if done.returncode == 0 else " exit code "
-                                        f"{done.returncode}")
+    done = subprocess.run(
+        [tool, "-p", "n", "-z", "y", "-f", "%j_%s", "-o", output, folder],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+        check=False,
+    )
+    return (
+        done.stdout
+        + done.stderr
+        + ("" if done.returncode == 0 else f" exit code {done.returncode}")
+    )
 
 
 def simpleitk(source: Path, output: Path) -> str:

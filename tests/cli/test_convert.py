@@ -74,7 +74,8 @@ def test_nothing_names_the_patient_unless_asked(tmp_path):
     folder = archive_of(tmp_path / "in")
     result = convert(folder, "--output", tmp_path / "out")
     everything = result.output + "".join(
-        path.name + path.read_text(errors="replace") for path in (tmp_path / "out").iterdir())
+        path.name + path.read_text(errors="replace") for path in (tmp_path / "out").iterdir()
+    )
     for secret in ("ecret", "SECRET", "2.25"):
         assert secret not in everything
     header = nibabel.load(next((tmp_path / "out").glob("*.nii.gz"))).header
@@ -98,8 +99,12 @@ def test_a_dry_run_writes_the_table_alone_and_the_edited_table_chooses(tmp_path)
     table = edit(tmp_path / "look" / "scans.csv", kept)
     convert(table, "--output", tmp_path / "out")
     result = {row["source"]: (row["status"], row["volume"]) for row in rows_of(tmp_path / "out")}
-    assert result == {"good": ("converted", ""), "echoes": ("converted", "1"),
-                      "gap": ("refused", ""), "more": ("skipped", "")}
+    assert result == {
+        "good": ("converted", ""),
+        "echoes": ("converted", "1"),
+        "gap": ("refused", ""),
+        "more": ("skipped", ""),
+    }
     echo = next(row for row in rows_of(tmp_path / "out") if row["source"] == "echoes")
     image = nibabel.load(tmp_path / "out" / f"{echo['case']}.nii.gz")
     assert np.asarray(image.dataobj).min() == 1000
@@ -119,13 +124,16 @@ def test_an_archive_that_was_moved_is_found_by_root(tmp_path):
     (tmp_path / "in").rename(tmp_path / "elsewhere")
     table = tmp_path / "look" / "scans.csv"
     assert convert(table, "--output", tmp_path / "out").exit_code == 1
-    assert convert(table, "--output", tmp_path / "out", "--root",
-                   tmp_path / "elsewhere").exit_code == 0
+    assert (
+        convert(table, "--output", tmp_path / "out", "--root", tmp_path / "elsewhere").exit_code
+        == 0
+    )
 
 
 def test_filters_leave_rows_for_what_they_leave_out(tmp_path):
-    result = convert(write_series(tmp_path / "in"), "--output", tmp_path / "out",
-                     "--modality", "CT")
+    result = convert(
+        write_series(tmp_path / "in"), "--output", tmp_path / "out", "--modality", "CT"
+    )
     assert result.exit_code == 1
     (row,) = rows_of(tmp_path / "out")
     assert row["status"] == "skipped"
@@ -154,7 +162,9 @@ def test_a_fault_of_ours_in_one_scan_leaves_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr("medseg.readers.dicom.read_voxels", faulty)
     assert convert(tmp_path / "in", "--output", tmp_path / "out").exit_code == 1
     assert {row["source"]: row["status"] for row in rows_of(tmp_path / "out")} == {
-        "a": "converted", "b": "failed"}
+        "a": "converted",
+        "b": "failed",
+    }
 
 
 def test_what_was_converted_before_an_interruption_is_in_the_table(tmp_path, monkeypatch):

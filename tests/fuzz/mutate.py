@@ -8,8 +8,16 @@ from collections.abc import Callable
 
 Mutation = Callable[[bytearray, random.Random], bytearray]
 
-_ABSURD = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\xff\xff",
-           b"\0\0", b"\1\0\0\0", b"\xfe\xff\xff\xff")
+_ABSURD = (
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\x7f",
+    b"\0\0\0\x80",
+    b"\xff\xff",
+    b"\0\0",
+    b"\1\0\0\0",
+    b"\xfe\xff\xff\xff",
+)
 
 
 def _place(content: bytearray, chance: random.Random) -> int:
@@ -25,38 +33,38 @@ def flip_bits(content: bytearray, chance: random.Random) -> bytearray:
 
 
 def cut_end(content: bytearray, chance: random.Random) -> bytearray:
-    return content[:_place(content, chance)]
+    return content[: _place(content, chance)]
 
 
 def absurd_number(content: bytearray, chance: random.Random) -> bytearray:
     place, value = _place(content, chance) & ~1, chance.choice(_ABSURD)
-    content[place:place + len(value)] = value
+    content[place : place + len(value)] = value
     return content
 
 
 def random_block(content: bytearray, chance: random.Random) -> bytearray:
     place, size = _place(content, chance), chance.choice((1, 2, 4, 8, 64, 512))
-    content[place:place + size] = chance.randbytes(size)
+    content[place : place + size] = chance.randbytes(size)
     return content
 
 
 def drop_block(content: bytearray, chance: random.Random) -> bytearray:
     place = _place(content, chance)
-    del content[place:place + chance.choice((1, 2, 4, 8, 20, 100))]
+    del content[place : place + chance.choice((1, 2, 4, 8, 20, 100))]
     return content
 
 
 def repeat_block(content: bytearray, chance: random.Random) -> bytearray:
     place, size = _place(content, chance), chance.choice((1, 2, 8, 20, 100))
-    content[place:place] = content[place:place + size] * chance.choice((1, 2, 50))
+    content[place:place] = content[place : place + size] * chance.choice((1, 2, 50))
     return content
 
 
 def swap_blocks(content: bytearray, chance: random.Random) -> bytearray:
     size = chance.choice((2, 4, 8, 16, 64))
     one, other = sorted((_place(content, chance), _place(content, chance)))
-    a, b = content[one:one + size], content[other:other + size]
-    content[one:one + size], content[other:other + size] = b, a
+    a, b = content[one : one + size], content[other : other + size]
+    content[one : one + size], content[other : other + size] = b, a
     return content
 
 
@@ -70,9 +78,14 @@ def change_digits(content: bytearray, chance: random.Random) -> bytearray:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "flip bits": flip_bits, "cut end": cut_end, "absurd number": absurd_number,
-    "random block": random_block, "drop block": drop_block, "repeat block": repeat_block,
-    "swap blocks": swap_blocks, "change digits": change_digits,
+    "flip bits": flip_bits,
+    "cut end": cut_end,
+    "absurd number": absurd_number,
+    "random block": random_block,
+    "drop block": drop_block,
+    "repeat block": repeat_block,
+    "swap blocks": swap_blocks,
+    "change digits": change_digits,
 }
 
 

@@ -26,7 +26,7 @@ def of_dicom(paths: list[str]) -> Reading | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frames = [frame for path in paths for frame in _frames(path)]
-            row, column = (np.array(frames[0][1][i:i + 3], float) for i in (0, 3))
+            row, column = (np.array(frames[0][1][i : i + 3], float) for i in (0, 3))
             row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
             places = np.array([frame[0] for frame in frames], float)
             order = np.argsort(places @ np.cross(row, column), kind="stable")
@@ -34,8 +34,11 @@ def of_dicom(paths: list[str]) -> Reading | None:
             affine = np.eye(4)
             affine[:3, 0], affine[:3, 1] = row * frames[0][2][1], column * frames[0][2][0]
             affine[:3, 3] = first
-            affine[:3, 2] = ((last - first) / (len(frames) - 1) if len(frames) > 1
-                             else np.cross(row, column) * frames[0][4])
+            affine[:3, 2] = (
+                (last - first) / (len(frames) - 1)
+                if len(frames) > 1
+                else np.cross(row, column) * frames[0][4]
+            )
             return (frames[0][3][1], frames[0][3][0], len(frames)), _RAS @ affine
     except _REFUSALS:
         return None
@@ -45,20 +48,32 @@ def _frames(path: str) -> list[tuple]:
     dataset = pydicom.dcmread(path, force=True)
     size = int(dataset.Rows), int(dataset.Columns)
     if "PerFrameFunctionalGroupsSequence" not in dataset:
-        return [(dataset.ImagePositionPatient, dataset.ImageOrientationPatient,
-                 [float(mm) for mm in dataset.PixelSpacing], size,
-                 float(dataset.get("SliceThickness") or 0))]
+        return [
+            (
+                dataset.ImagePositionPatient,
+                dataset.ImageOrientationPatient,
+                [float(mm) for mm in dataset.PixelSpacing],
+                size,
+                float(dataset.get("SliceThickness") or 0),
+            )
+        ]
     shared = dataset.SharedFunctionalGroupsSequence[0]
     found = []
     for item in dataset.PerFrameFunctionalGroupsSequence:
+
         def group(name: str, item: pydicom.Dataset = item) -> pydicom.Dataset:
             return (item if name in item else shared)[name][0]
 
         measures = group("PixelMeasuresSequence")
-        found.append((group("PlanePositionSequence").ImagePositionPatient,
-                      group("PlaneOrientationSequence").ImageOrientationPatient,
-                      [float(mm) for mm in measures.PixelSpacing], size,
-                      float(measures.get("SliceThickness") or 0)))
+        found.append(
+            (
+                group("PlanePositionSequence").ImagePositionPatient,
+                group("PlaneOrientationSequence").ImageOrientationPatient,
+                [float(mm) for mm in measures.PixelSpacing],
+                size,
+                float(measures.get("SliceThickness") or 0),
+            )
+        )
     return found
 
 

@@ -46,12 +46,13 @@ _REAL = {
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """An intact scan in a folder of its own, and where it lies."""
+    """An intact scan in a folder of its own, and where it lies; ``members`` if in an archive."""
 
     name: str
     folder: Path
     shape: tuple[int, int, int]
     affine: np.ndarray
+    members: int = 0
 
 
 def make_seeds(folder: Path, suite: Path | None = None) -> list[Seed]:
@@ -65,15 +66,19 @@ def make_seeds(folder: Path, suite: Path | None = None) -> list[Seed]:
 def _seed(name: str, folder: Path) -> Seed:
     (scan,) = [scan for scan in discover(folder) if scan.status == "usable"]
     grid = scan.read().geometry
-    return Seed(name, folder, grid.shape, grid.affine)
+    packed = next(folder.iterdir()).suffix in (".zip", ".gz") and scan.finding is not None
+    return Seed(name, folder, grid.shape, grid.affine, scan.files if packed else 0)
 
 
 def _copied(source: Path, target: Path, count: int) -> Path:
     target.mkdir(parents=True)
     files = [source] if source.is_file() else sorted(source.iterdir())
     if count > 1:
-        files.sort(key=lambda path: float(pydicom.dcmread(
-            path, stop_before_pixels=True).ImagePositionPatient[2]))
+        files.sort(
+            key=lambda path: float(
+                pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2]
+            )
+        )
     for path in files[:count] if source.is_dir() else files:
         shutil.copyfile(path, target / path.name)
     return target
@@ -81,21 +86,26 @@ def _copied(source: Path, target: Path, count: int) -> Path:
 
 def _synthetic(folder: Path) -> dict[str, Path]:
     made = {"classic": write_series(folder / "classic", 5)}
-    for name, syntax in (("implicit", ImplicitVRLittleEndian),
-                         ("deflated", DeflatedExplicitVRLittleEndian), ("RLE", RLELossless),
-                         ("JPEG-LS", JPEGLSLossless), ("JPEG 2000", JPEG2000Lossless)):
+    for name, syntax in (
+        ("implicit", ImplicitVRLittleEndian),
+        ("deflated", DeflatedExplicitVRLittleEndian),
+        ("RLE", RLELossless),
+        ("JPEG-LS", JPEGLSLossless),
+        ("JPEG 2000", JPEG2000Lossless),
+    ):
         made[name] = _encoded(folder / name, syntax)
     made["enhanced"] = folder / "enhanced"
-    save(enhanced_of([{"k": k, "slope": k + 1} for k in (2, 0, 3, 1)]),
-         made["enhanced"] / "e.dcm")
+    save(enhanced_of([{"k": k, "slope": k + 1} for k in (2, 0, 3, 1)]), made["enhanced"] / "e.dcm")
     made["zip"] = folder / "zip"
     made["zip"].mkdir()
     with zipfile.ZipFile(made["zip"] / "s.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for path in sorted(made["classic"].iterdir()):
             packed.write(path, path.name)
     made["NIfTI"] = folder / "NIfTI"
-    grid = Geometry((7, 6, 5), np.array(
-        [[-0.9, 0.1, 0.0, 8], [0.1, 0.9, 0.2, -4], [0, -0.3, 2.0, 3], [0, 0, 0, 1.0]]))
+    grid = Geometry(
+        (7, 6, 5),
+        np.array([[-0.9, 0.1, 0.0, 8], [0.1, 0.9, 0.2, -4], [0, -0.3, 2.0, 3], [0, 0, 0, 1.0]]),
+    )
     data = np.arange(210, dtype=np.int16).reshape(1, 7, 6, 5)
     write_volume(Volume(data, grid), made["NIfTI"] / "n.nii.gz")
     return made

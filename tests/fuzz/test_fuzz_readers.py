@@ -1,4 +1,4 @@
-"""Do a few hundred damaged files crash, hang or deceive the readers? See fuzz_readers.py for more."""
+"""Do a few hundred damaged files crash, hang or deceive the readers? fuzz_readers.py tries more."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def seeds(tmp_path_factory):
 
 def test_a_few_hundred_mutants_are_read_right_or_refused(seeds, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSEG_CACHE", "/dev/null/none")
-    outcomes = [examine(seeds[number % len(seeds)], number, tmp_path / "case")
-                for number in range(300)]
+    outcomes = [
+        examine(seeds[number % len(seeds)], number, tmp_path / "case") for number in range(300)
+    ]
     assert [outcome for outcome in outcomes if outcome.result in BAD] == []
     results = {outcome.result for outcome in outcomes}
     assert results == {"same", "changed", "refused"}  # else the damage does not bite

@@ -24,7 +24,10 @@ def pixels_of(k: int, rows: int = 6, columns: int = 5) -> np.ndarray:
 
 
 def dataset_of(
-    k: int, *, series: str = "2.25.1", position: Sequence[float] | None = None,
+    k: int,
+    *,
+    series: str = "2.25.1",
+    position: Sequence[float] | None = None,
     pixels: np.ndarray | None = None,
 ) -> Dataset:
     """Slice k of a series: 5 columns of 0.5 mm, 6 rows of 0.8 mm, a slice every 2 mm."""
@@ -60,7 +63,11 @@ def save(dataset: Dataset, path: Path) -> Path:
 
 
 def write_series(
-    folder: Path, count: int = 6, *, change: Change | None = None, series: str = "2.25.1",
+    folder: Path,
+    count: int = 6,
+    *,
+    change: Change | None = None,
+    series: str = "2.25.1",
     prefix: str = "",
 ) -> Path:
     """A series of single-frame files, each bent by `change(dataset, k)`."""
@@ -84,8 +91,12 @@ def enhanced_of(
 ) -> Dataset:
     """An enhanced MR file; a frame is ``k`` and any of position, slope, echo_time, stack, time."""
     dataset = dataset_of(0, series=series)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-                    "SliceThickness"):
+    for keyword in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+    ):
         delattr(dataset, keyword)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ENHANCED_MR
     dataset.NumberOfFrames = len(frames)
@@ -97,22 +108,27 @@ def enhanced_of(
     for frame in frames:
         item = Dataset()
         k = frame["k"]
-        item.PlanePositionSequence = _group(ImagePositionPatient=list(
-            frame.get("position", (10.0, -20.0, 30.0 + 2.0 * k))))
-        item.FrameContentSequence = _group(StackID=frame.get("stack", "1"),
-                                           TemporalPositionIndex=frame.get("time", 1))
+        item.PlanePositionSequence = _group(
+            ImagePositionPatient=list(frame.get("position", (10.0, -20.0, 30.0 + 2.0 * k)))
+        )
+        item.FrameContentSequence = _group(
+            StackID=frame.get("stack", "1"), TemporalPositionIndex=frame.get("time", 1)
+        )
         if "orientation" in frame:
             item.PlaneOrientationSequence = _group(
-                ImageOrientationPatient=list(frame["orientation"]))
+                ImageOrientationPatient=list(frame["orientation"])
+            )
         if "echo_time" in frame:
             item.MREchoSequence = _group(EffectiveEchoTime=frame["echo_time"])
         if "slope" in frame:
             item.PixelValueTransformationSequence = _group(
-                RescaleSlope=frame["slope"], RescaleIntercept=0, RescaleType="US")
+                RescaleSlope=frame["slope"], RescaleIntercept=0, RescaleType="US"
+            )
         items.append(item)
     dataset.PerFrameFunctionalGroupsSequence = DicomSequence(items)
     dataset.PixelData = b"".join(
-        (pixels_of(frame["k"]) + frame.get("add", 0)).astype("<i2").tobytes() for frame in frames)
+        (pixels_of(frame["k"]) + frame.get("add", 0)).astype("<i2").tobytes() for frame in frames
+    )
     if change is not None:
         change(dataset, 0)
     return dataset

@@ -49,8 +49,10 @@ def test_a_stack_against_its_normal_is_turned_and_world_positions_stay(tmp_path)
         dataset.ImagePositionPatient = [12.0, -20.0, 30.0 + 2 * k]
         dataset.PixelData = pixels_of(k)[:, ::-1].astype("<i2").tobytes()
 
-    plain, turned = read(write_series(tmp_path / "a")), read(
-        write_series(tmp_path / "b", change=mirrored))
+    plain, turned = (
+        read(write_series(tmp_path / "a")),
+        read(write_series(tmp_path / "b", change=mirrored)),
+    )
     for index in ([0, 0, 0], [4, 5, 1], [2, 0, 5]):
         world = plain.geometry.to_world(index)
         there = tuple(np.rint(turned.geometry.to_index(world)).astype(int))
@@ -98,8 +100,9 @@ def test_a_tilted_gantry_is_kept_as_shear_and_named(tmp_path):
 
 
 def test_the_tag_alone_makes_no_tilt(tmp_path):
-    scan = read(write_series(
-        tmp_path / "s", change=lambda d, k: setattr(d, "GantryDetectorTilt", 15)))
+    scan = read(
+        write_series(tmp_path / "s", change=lambda d, k: setattr(d, "GantryDetectorTilt", 15))
+    )
     assert scan.geometry.is_orthogonal
     assert not any("tilt" in warning for warning in scan.origin.warnings)
 
@@ -115,6 +118,7 @@ def _set(keyword, value, where=2):
     def change(dataset, k):
         if k == where:
             setattr(dataset, keyword, value)
+
     return change
 
 
@@ -122,22 +126,29 @@ def _drop(keyword, where=2):
     def change(dataset, k):
         if where in (k, None):
             delattr(dataset, keyword)
+
     return change
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    (_set("PixelSpacing", [0.8, 0.51]), "pixel spacing differs.*odd one is 002.dcm"),
-    (_set("PixelSpacing", [0.8, 0.51], where=5), "pixel spacing differs.*odd one is 005.dcm"),
-    (_set("ImageOrientationPatient", [1, 0, 0, 0, 0.9999, 0.0141]), "orientations"),
-    (_set("ImageOrientationPatient", [1, 0, 0, 0, 1, 1]), "not two unit vectors"),
-    (_set("FrameOfReferenceUID", "2.25.77"), "frames of reference"),
-    (_drop("ImagePositionPatient"), "002.dcm: no usable ImagePositionPatient"),
-    (_drop("ImagePositionPatient", where=5), "005.dcm: no usable ImagePositionPatient"),
-    (_drop("ImageOrientationPatient", where=None), "ImageOrientationPatient.*geometry is unknown"),
-    (_drop("PixelSpacing", where=None), "PixelSpacing"),
-    (_set("PixelSpacing", [0, 0.5]), "pixel spacing differs"),
-    (_set("RescaleSlope", 0), "RescaleSlope is 0"),
-])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_set("PixelSpacing", [0.8, 0.51]), "pixel spacing differs.*odd one is 002.dcm"),
+        (_set("PixelSpacing", [0.8, 0.51], where=5), "pixel spacing differs.*odd one is 005.dcm"),
+        (_set("ImageOrientationPatient", [1, 0, 0, 0, 0.9999, 0.0141]), "orientations"),
+        (_set("ImageOrientationPatient", [1, 0, 0, 0, 1, 1]), "not two unit vectors"),
+        (_set("FrameOfReferenceUID", "2.25.77"), "frames of reference"),
+        (_drop("ImagePositionPatient"), "002.dcm: no usable ImagePositionPatient"),
+        (_drop("ImagePositionPatient", where=5), "005.dcm: no usable ImagePositionPatient"),
+        (
+            _drop("ImageOrientationPatient", where=None),
+            "ImageOrientationPatient.*geometry is unknown",
+        ),
+        (_drop("PixelSpacing", where=None), "PixelSpacing"),
+        (_set("PixelSpacing", [0, 0.5]), "pixel spacing differs"),
+        (_set("RescaleSlope", 0), "RescaleSlope is 0"),
+    ],
+)
 def test_one_odd_slice_spoils_the_series_wherever_it_lies(tmp_path, change, told):
     with pytest.raises(BadScan, match=told):
         read(write_series(tmp_path / "s", change=change))
@@ -170,8 +181,10 @@ def test_three_planes_in_one_series_are_a_localizer(tmp_path):
 
 @pytest.mark.parametrize("keyword", ["ImageType", "SeriesDescription"])
 def test_scout_views_are_skipped_by_image_type_or_description(tmp_path, keyword):
-    value = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
-             "SeriesDescription": "AAHead_Scout"}[keyword]
+    value = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        "SeriesDescription": "AAHead_Scout",
+    }[keyword]
     folder = write_series(tmp_path / "s", change=lambda d, k: setattr(d, keyword, value))
     with pytest.raises(NotAVolume, match="localizer"):
         read(folder)

@@ -37,9 +37,17 @@ def write_as(folder, syntax, **how):
     return folder
 
 
-@pytest.mark.parametrize("syntax", [
-    ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless,
-    JPEG2000Lossless], ids=lambda uid: uid.name)
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
+        JPEG2000Lossless,
+    ],
+    ids=lambda uid: uid.name,
+)
 def test_every_transfer_syntax_gives_the_same_numbers(tmp_path, syntax):
     scan = read(write_as(tmp_path / "s", syntax))
     assert scan.data[0, ::8, ::8, 2].T.tolist() == pixels_of(2).tolist()
@@ -51,8 +59,13 @@ def test_big_endian_files_give_the_same_numbers(tmp_path):
         dataset.PixelData = pixels_of(k).astype(">i2").tobytes()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         (tmp_path / "s").mkdir(exist_ok=True)
-        pydicom.dcmwrite(tmp_path / "s" / str(k), dataset, enforce_file_format=True,
-                         little_endian=False, implicit_vr=False)
+        pydicom.dcmwrite(
+            tmp_path / "s" / str(k),
+            dataset,
+            enforce_file_format=True,
+            little_endian=False,
+            implicit_vr=False,
+        )
     assert read(tmp_path / "s").data[0, :, :, 2].T.tolist() == pixels_of(2).tolist()
 
 
@@ -81,13 +94,15 @@ def test_each_slice_has_its_own_slope(tmp_path, slope, kind):
 
     scan = read(write_series(tmp_path / "s", change=change))
     assert scan.values()[0, 3, 2].tolist() == [
-        (100 * k + 23) * (float(slope) if k == 2 else 1) for k in range(6)]
+        (100 * k + 23) * (float(slope) if k == 2 else 1) for k in range(6)
+    ]
     assert scan.data.dtype.kind == kind
 
 
 def test_monochrome1_is_not_inverted(tmp_path):
-    folder = write_series(tmp_path / "s", change=lambda d, k: setattr(
-        d, "PhotometricInterpretation", "MONOCHROME1"))
+    folder = write_series(
+        tmp_path / "s", change=lambda d, k: setattr(d, "PhotometricInterpretation", "MONOCHROME1")
+    )
     assert read(folder).data[0, 3, 2, 1] == 123
 
 
@@ -135,10 +150,13 @@ def test_a_modality_lut_table_is_applied(tmp_path):
     assert read(write_series(tmp_path / "s", change=table)).values()[0, 3, 2, 1] == 2 * 123 + 1
 
 
-@pytest.mark.parametrize(("elements", "told"), [
-    ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
-    ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
-])
+@pytest.mark.parametrize(
+    ("elements", "told"),
+    [
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+    ],
+)
 def test_colour_is_skipped(tmp_path, elements, told):
     def change(dataset, k):
         for keyword, value in elements.items():
@@ -148,9 +166,18 @@ def test_colour_is_skipped(tmp_path, elements, told):
         read(write_series(tmp_path / "s", change=change))
 
 
-@pytest.mark.parametrize(("bytes_left", "told"), [
-    (-1, "truncated: 59 bytes of pixel data, expected 60"), (-40, "truncated"), (-61, "truncated"),
-    (-70, "truncated"), (300, "truncated|gap"), (140, "truncated|gap"), (20, "gap")])
+@pytest.mark.parametrize(
+    ("bytes_left", "told"),
+    [
+        (-1, "truncated: 59 bytes of pixel data, expected 60"),
+        (-40, "truncated"),
+        (-61, "truncated"),
+        (-70, "truncated"),
+        (300, "truncated|gap"),
+        (140, "truncated|gap"),
+        (20, "gap"),
+    ],
+)
 def test_a_file_cut_anywhere_spoils_its_series(tmp_path, bytes_left, told):
     folder = write_series(tmp_path / "s")
     content = (folder / "002.dcm").read_bytes()
@@ -159,8 +186,9 @@ def test_a_file_cut_anywhere_spoils_its_series(tmp_path, bytes_left, told):
         read(folder)
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless],
-                         ids=lambda uid: uid.name)
+@pytest.mark.parametrize(
+    "syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name
+)
 @pytest.mark.parametrize("cut", [9, 20, 60])
 def test_compressed_pixels_without_their_end_are_refused(tmp_path, syntax, cut):
     folder = write_as(tmp_path / "s", syntax)
@@ -175,8 +203,30 @@ def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(tmp_path):
     path = folder / "1"
     content = path.read_bytes()
     place = content.index(b"\xff\x4f\xff\x51") + 8
-    path.write_bytes(content[:place] + struct.pack(">2I", 60000, 60000) + content[place + 8:])
+    path.write_bytes(content[:place] + struct.pack(">2I", 60000, 60000) + content[place + 8 :])
     with pytest.raises(BadScan, match="60000 rows x 60000 columns, the header says 48 x 40"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "told"),
+    [
+        ("1.3.12.2.1107.5.9.1", "not an image"),  # a vendor's own object
+        ("1.2.840.10008.5.1.4.1.1.4", "truncated or damaged"),
+    ],
+)
+def test_an_object_without_pixels_is_no_image_unless_its_kind_says_so(tmp_path, sop_class, told):
+    dataset = dataset_of(0)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(dataset, keyword)
+    with pytest.raises((BadScan, NotAVolume), match=told):
+        read(save(dataset, tmp_path / "o.dcm"))
+
+
+def test_no_samples_a_pixel_is_damage(tmp_path):
+    folder = write_series(tmp_path / "s", change=lambda d, k: setattr(d, "SamplesPerPixel", 0))
+    with pytest.raises(BadScan, match=r"corrupt: .* 0 samples a pixel"):
         read(folder)
 
 
@@ -197,15 +247,21 @@ def test_runs_longer_than_the_image_are_refused(tmp_path):
 def test_an_unknown_transfer_syntax_is_named(tmp_path):
     folder = write_series(tmp_path / "s")
     for path in folder.iterdir():
-        path.write_bytes(path.read_bytes().replace(
-            b"1.2.840.10008.1.2.1\0", b"1.2.3.4.5.6.7.8.9.0\0"))
+        path.write_bytes(
+            path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.3.4.5.6.7.8.9.0\0")
+        )
     with pytest.raises(BadScan, match=r"unsupported transfer syntax 1\.2\.3\.4\.5"):
         read(folder)
 
 
 def test_a_claimed_matrix_beyond_the_file_takes_no_memory(tmp_path):
-    path = save(enhanced_of([{"k": 0}], change=lambda d, _: [
-        setattr(d, "Rows", 65535), setattr(d, "Columns", 65535)]), tmp_path / "e.dcm")
+    path = save(
+        enhanced_of(
+            [{"k": 0}],
+            change=lambda d, _: [setattr(d, "Rows", 65535), setattr(d, "Columns", 65535)],
+        ),
+        tmp_path / "e.dcm",
+    )
     with pytest.raises(BadScan, match="truncated: 60 bytes of pixel data"):
         read(path)
 

@@ -64,8 +64,14 @@ def test_time_points_are_told_by_instance_numbers_alone(tmp_path, slice_major):
 
 
 def test_what_no_header_tells_apart_cannot_be_chosen(tmp_path):
-    folder = echoes(tmp_path / "s", change=lambda d, e: [
-        setattr(d, "EchoTime", 5), setattr(d, "EchoNumbers", 1), setattr(d, "InstanceNumber", 1)])
+    folder = echoes(
+        tmp_path / "s",
+        change=lambda d, e: [
+            setattr(d, "EchoTime", 5),
+            setattr(d, "EchoNumbers", 1),
+            setattr(d, "InstanceNumber", 1),
+        ],
+    )
     with pytest.raises(BadScan, match="nothing in the headers tells them apart"):
         read(folder, volume=0)
 
@@ -122,8 +128,12 @@ def test_uids_that_all_slices_share_do_not_hide_time_points(tmp_path):
 
 def test_two_series_in_one_folder_stay_two(tmp_path):
     folder = write_series(tmp_path / "s")
-    write_series(folder, series="2.25.2", prefix="other", change=lambda d, k: setattr(
-        d, "PixelData", (pixels_of(k) + 5000).astype("<i2").tobytes()))
+    write_series(
+        folder,
+        series="2.25.2",
+        prefix="other",
+        change=lambda d, k: setattr(d, "PixelData", (pixels_of(k) + 5000).astype("<i2").tobytes()),
+    )
     with pytest.raises(BadScan, match="holds 2 scans") as refusal:
         read(folder)
     assert "2.25" not in str(refusal.value)
@@ -143,8 +153,9 @@ def test_frames_of_an_enhanced_file_are_sorted_and_scaled_each_by_its_own(tmp_pa
 
 
 def test_echoes_of_an_enhanced_file_can_be_chosen(tmp_path):
-    frames = [{"k": k, "echo_time": 5.0 + 7 * e, "add": 1000 * e}
-              for k in range(3) for e in range(2)]
+    frames = [
+        {"k": k, "echo_time": 5.0 + 7 * e, "add": 1000 * e} for k in range(3) for e in range(2)
+    ]
     path = save(enhanced_of(frames), tmp_path / "e.dcm")
     with pytest.raises(BadScan, match="echo time 5"):
         read(path)

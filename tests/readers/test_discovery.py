@@ -32,8 +32,10 @@ def nifti(path, value=1):
 
 
 def by_status(found):
-    return {status: [scan for scan in found if scan.status == status]
-            for status in ("usable", "skipped", "refused")}
+    return {
+        status: [scan for scan in found if scan.status == status]
+        for status in ("usable", "skipped", "refused")
+    }
 
 
 def test_a_series_split_over_folders_is_one_whatever_its_files_are_called(tmp_path):
@@ -41,7 +43,8 @@ def test_a_series_split_over_folders_is_one_whatever_its_files_are_called(tmp_pa
     (tmp_path / "tree" / "ünïcode").mkdir()
     for k in (1, 3):
         (tmp_path / "tree" / "part 1" / f"{k:03d}.dcm").rename(
-            tmp_path / "tree" / "ünïcode" / f"IM{k}")
+            tmp_path / "tree" / "ünïcode" / f"IM{k}"
+        )
     (scan,) = discover(tmp_path / "tree")
     assert (scan.status, scan.files, scan.shape) == ("usable", 6, (5, 6, 6))
 
@@ -58,13 +61,16 @@ def test_foreign_files_are_counted_and_other_objects_named(tmp_path):
     assert len(found["usable"]) == 1
     assert "empty.dcm" in found["usable"][0].warnings[0]
     assert sorted(scan.reason.split(":")[0] for scan in found["skipped"]) == [
-        "a structured report or key object, not an image", "not DICOM or another scan"]
+        "a structured report or key object, not an image",
+        "not DICOM or another scan",
+    ]
 
 
-def test_a_damaged_file_of_no_series_is_refused_and_its_neighbours_warned(tmp_path):
+@pytest.mark.parametrize("left", [150, 260, 420])
+def test_a_damaged_file_of_no_series_is_refused_and_its_neighbours_warned(tmp_path, left):
     folder = write_series(tmp_path / "s")
     content = (folder / "005.dcm").read_bytes()
-    (folder / "005.dcm").write_bytes(content[:260])
+    (folder / "005.dcm").write_bytes(content[:left])
     found = by_status(discover(folder))
     assert found["usable"][0].shape == (5, 6, 5)
     assert "unreadable files in the same folder" in found["usable"][0].warnings[0]
@@ -96,8 +102,11 @@ def test_zip_and_tar_are_read_where_they_are(tmp_path):
 def test_members_that_lead_outside_are_not_read(tmp_path):
     folder = write_series(tmp_path / "in" / "s")
     slice_ = (folder / "000.dcm").read_bytes()
-    pack_zip(tmp_path / "in" / "s.zip", folder, [("../../escape.dcm", slice_),
-                                                 ("/tmp/medseg_escape_test.dcm", slice_)])
+    pack_zip(
+        tmp_path / "in" / "s.zip",
+        folder,
+        [("../../escape.dcm", slice_), ("/tmp/medseg_escape_test.dcm", slice_)],
+    )
     found = discover(tmp_path / "in" / "s.zip")
     assert [scan.shape for scan in found if scan.status == "usable"] == [(5, 6, 6)]
     assert sum("outside the archive" in scan.reason for scan in found) == 2
@@ -116,11 +125,10 @@ def test_damaged_and_locked_archives_are_refused(tmp_path):
         read(tmp_path / "s.tar.gz")
     locked = bytearray(content)
     for place in range(len(locked) - 4):
-        if locked[place:place + 4] == b"PK\x01\x02":
+        if locked[place : place + 4] == b"PK\x01\x02":
             locked[place + 8] |= 1
     (tmp_path / "locked.zip").write_bytes(locked)
-    assert {scan.reason for scan in discover(tmp_path / "locked.zip")} == {
-        "locked with a password"}
+    assert {scan.reason for scan in discover(tmp_path / "locked.zip")} == {"locked with a password"}
 
 
 def test_an_archive_that_swells_beyond_reason_is_refused(tmp_path):
@@ -157,8 +165,7 @@ def test_a_pipe_in_the_tree_does_not_hang(tmp_path):
 def test_files_are_named_by_stem_or_by_path_where_stems_repeat(tmp_path):
     for name in ("a/brain.nii.gz", "b/brain.nii.gz", "b/liver.nii.gz"):
         nifti(tmp_path / "in" / name)
-    assert [scan.case for scan in discover(tmp_path / "in")] == [
-        "a_brain", "b_brain", "liver"]
+    assert [scan.case for scan in discover(tmp_path / "in")] == ["a_brain", "b_brain", "liver"]
 
 
 def test_an_empty_folder_and_a_missing_one_say_so(tmp_path):
@@ -174,12 +181,15 @@ def test_a_second_look_at_unchanged_files_opens_none(tmp_path, monkeypatch):
     (folder / "notes.txt").write_text("nothing")
     first = discover(folder)
     looked = []
-    monkeypatch.setattr("medseg.readers.discovery.look_at",
-                        lambda source: looked.append(source.name) or dicom_look.look_at(source))
+    monkeypatch.setattr(
+        "medseg.readers.discovery.look_at",
+        lambda source: looked.append(source.name) or dicom_look.look_at(source),
+    )
     second = discover(folder)
     assert looked == []
     assert [(s.case, s.status, s.reason) for s in first] == [
-        (s.case, s.status, s.reason) for s in second]
+        (s.case, s.status, s.reason) for s in second
+    ]
     assert np.array_equal(first[0].read().data, second[0].read().data)
     save(dataset_of(2, position=(10, -20, 35.5)), folder / "002.dcm")
     assert discover(folder)[0].status == "refused"
@@ -212,16 +222,26 @@ def test_a_file_that_changes_after_the_look_is_refused(tmp_path):
 
 def test_a_selection_leaves_rows_for_what_is_not_wanted(tmp_path):
     write_series(tmp_path / "in" / "thick", count=3)
-    write_series(tmp_path / "in" / "thin", count=6, series="2.25.2", change=lambda d, k: setattr(
-        d, "SeriesDescription", "T1 post"))
-    for selection, left in ((Selection(min_slices=5), 1), (Selection(modality="ct"), 0),
-                            (Selection(description="*t1*"), 1), (Selection(orientation="axial"), 2),
-                            (Selection(orientation="sagittal"), 0), (Selection(), 2)):
+    write_series(
+        tmp_path / "in" / "thin",
+        count=6,
+        series="2.25.2",
+        change=lambda d, k: setattr(d, "SeriesDescription", "T1 post"),
+    )
+    for selection, left in (
+        (Selection(min_slices=5), 1),
+        (Selection(modality="ct"), 0),
+        (Selection(description="*t1*"), 1),
+        (Selection(orientation="axial"), 2),
+        (Selection(orientation="sagittal"), 0),
+        (Selection(), 2),
+    ):
         found = discover(tmp_path / "in", selection=selection)
         assert len(found) == 2
         assert sum(scan.status == "usable" for scan in found) == left
-        assert all(scan.reason.startswith("not selected") for scan in found
-                   if scan.status == "skipped")
+        assert all(
+            scan.reason.startswith("not selected") for scan in found if scan.status == "skipped"
+        )
 
 
 def test_channels_of_one_grid_are_stacked_and_others_refused(tmp_path):

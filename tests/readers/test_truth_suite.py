@@ -65,7 +65,8 @@ def test_every_case_converts_or_is_refused_as_expected(case, checker, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} <= {"out", "cache"}
     assert {path.name for path in output.iterdir()} == {"scans.csv", *(v.name for v in volumes)}
     assert {f"{row['case']}.nii.gz" for row in rows if row["status"] == "converted"} == {
-        volume.name for volume in volumes}
+        volume.name for volume in volumes
+    }
     for volume in volumes:
         fine, why = checker.check(case, str(volume))
         assert fine, f"{why}\n{told}"
@@ -96,8 +97,9 @@ def test_masks_lie_on_the_grid_of_their_scan(name, checker, tmp_path):
         if scan.status != "usable":
             continue
         volume = scan.read()
-        mask = LabelMap(np.zeros(volume.geometry.shape, np.uint8), volume.geometry, labels,
-                        volume.origin)
+        mask = LabelMap(
+            np.zeros(volume.geometry.shape, np.uint8), volume.geometry, labels, volume.origin
+        )
         path = tmp_path / f"{scan.case}.nii.gz"
         write_labels(mask, path)
         fine, why = checker.check(case, str(path), mask=True)
@@ -115,21 +117,29 @@ def test_every_volume_of_a_series_with_several_can_be_chosen(checker, tmp_path):
         assert fine, why
 
 
-@pytest.mark.parametrize("name", ["mr_siemens_mosaic_ax", "mr_siemens_xa30_2echo_enhanced",
-                                  "mr_ge_4d_fmri"])
+@pytest.mark.parametrize(
+    "name", ["mr_siemens_mosaic_ax", "mr_siemens_xa30_2echo_enhanced", "mr_ge_4d_fmri"]
+)
 def test_volumes_chosen_one_by_one_add_up_to_the_whole_series(name, checker):
     case = CASES[name]
     truth = case["volumes"][0]
-    scans = [scan for scan in discover(SUITE / case["path"], selection=Selection(volume="all"))
-             if scan.status == "usable"]
+    scans = [
+        scan
+        for scan in discover(SUITE / case["path"], selection=Selection(volume="all"))
+        if scan.status == "usable"
+    ]
     assert len(scans) == truth["shape_ijk"][3]
     assert len({scan.case for scan in scans}) == len(scans)
     total = 0.0
     for scan in scans:
         volume = scan.read()
         assert volume.geometry.shape == tuple(truth["shape_ijk"][:3])
-        fine = [checker.corners(variant, size) for _, _, variant, size in checker.variants(
-            np.array(truth["affine_ras"]), truth["shape_ijk"])]
+        fine = [
+            checker.corners(variant, size)
+            for _, _, variant, size in checker.variants(
+                np.array(truth["affine_ras"]), truth["shape_ijk"]
+            )
+        ]
         assert min(np.abs(volume.geometry.corners_mm() - corners).max() for corners in fine) < 0.01
         total += volume.values().sum(dtype=np.float64)
     assert total == pytest.approx(truth["values"]["sum"], rel=1e-6)
