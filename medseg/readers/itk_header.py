@@ -16,6 +16,9 @@ from medseg.readers.rawdata import Packing
 #: A text header is shorter than this; what goes on longer is no header.
 MOST_HEADER_BYTES = 1 << 20
 
+#: No header of a scan has a reason to say a larger number; NaN and infinity are none.
+_MOST_NUMBER = 1e15
+
 #: LPS to RAS.
 FLIP = np.diag([-1.0, -1.0, 1.0])
 
@@ -54,7 +57,7 @@ def affine_from(axes: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArr
 
 
 def numbers(text: str, name: str, path: Path, count: int | None = None) -> list[float]:
-    """Finite numbers separated by blanks.
+    """Numbers of a sane size separated by blanks.
 
     Raises:
         BadScan: something else stands there, or not `count` of them.
@@ -63,7 +66,7 @@ def numbers(text: str, name: str, path: Path, count: int | None = None) -> list[
         values = [float(word) for word in text.split()]
     except ValueError:
         values = [math.nan]
-    if not all(map(math.isfinite, values)) or (count is not None and len(values) != count):
+    if not all(abs(value) < _MOST_NUMBER for value in values) or (count is not None and len(values) != count):
         raise BadScan(f"the header's {name!r} is corrupt", path=path, found=repr(text[:60]),
                       expected=f"{count or 'some'} numbers")
     return values
