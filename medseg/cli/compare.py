@@ -30,7 +30,8 @@ def compare(
     from medseg import evaluation
     from medseg.config import EvaluateConfig
     from medseg.evaluation.comparing import COMPARED
-    from medseg.reports.comparison import left_out_lines, p_text, write_comparison
+    from medseg.evaluation.tables import p_text
+    from medseg.reports.comparison import left_out_lines, write_comparison
 
     config = EvaluateConfig(interval=interval, seed=seed)
     with open_console(quiet=quiet, json=json) as console:

@@ -31,6 +31,13 @@ def figure(value: float, metric: str) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def p_text(value: float) -> str:
+    """``0.032``, ``< 0.001``, a dash where there was no test."""
+    if isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def with_interval(row: pd.Series[Any], metric: str) -> str:
     """``0.874 [0.861, 0.885]``."""
     mean = figure(float(row["mean"]), metric)

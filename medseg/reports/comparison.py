@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from medseg import __version__
 from medseg.evaluation import Comparison, write_table
 from medseg.evaluation.comparing import favoured
-from medseg.evaluation.tables import to_latex, to_markdown
+from medseg.evaluation.tables import p_text, to_latex, to_markdown
 from medseg.metrics import METRICS
 from medseg.reports import charts
 from medseg.reports.evaluation import Cell, Table, number
@@ -47,13 +46,6 @@ def left_out_lines(comparison: Comparison) -> list[str]:
     return [f"{len(cases)} cases of {name} are in no other evaluation and left out: "
             f"{', '.join(cases[:10])}{' …' if len(cases) > 10 else ''}"
             for name, cases in comparison.left_out.items() if cases]
-
-
-def p_text(value: float) -> str:
-    """``0.032``, ``< 0.001``, a dash where there was no test."""
-    if isnan(value):
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _printed(comparison: Comparison) -> Table:

@@ -13,7 +13,14 @@ import pandas as pd
 from medseg import __version__
 from medseg.evaluation import Scores, problems
 from medseg.evaluation.scores import MEAN
-from medseg.evaluation.tables import PAPER_METRICS, figure, heading, paper_table, with_interval
+from medseg.evaluation.tables import (
+    PAPER_METRICS,
+    figure,
+    heading,
+    p_text,
+    paper_table,
+    with_interval,
+)
 from medseg.metrics import METRICS
 from medseg.metrics.lesions import DETECTED_IOU, PANOPTIC_IOU
 from medseg.reports import evaluation_charts as drawn
@@ -185,7 +192,8 @@ def _agreement_table(agreement: pd.DataFrame) -> Table:
                          for end in ("low", "high"))
             middle = number(float(row[name]), "volume_error_ml")
             cells.append(Cell(f"{middle.text} [{low}, {high}]", middle.value))
-        cells += [number(float(row[name]), "") for name in ("slope", "slope_p")]
+        cells.append(number(float(row["slope"]), ""))
+        cells.append(Cell(p_text(float(row["slope_p"])), repr(float(row["slope_p"]))))
         rows.append(tuple(cells))
     return Table(columns, tuple(rows), (0,))
 

@@ -208,7 +208,7 @@ def test_the_paper_table_has_one_row_a_label_and_the_mean_last(evaluated):
     assert "NSD at 1 mm ↑" in table.columns
 
 
-@pytest.mark.parametrize("labels", [1, 40])
+@pytest.mark.parametrize("labels", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_one_label_and_forty_make_a_page(tmp_path, labels):
     random = np.random.default_rng(1)
     names = [f"organ {k}" for k in range(labels)]
