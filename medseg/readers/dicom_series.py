@@ -148,8 +148,10 @@ def _volumes(files: Sequence[FileHeader], name: str) -> Finding:
 
 
 def _how_to_choose(candidates: Sequence[Candidate]) -> str:
-    if len(candidates) < 2:
+    if not candidates:
         return ""
+    if len(candidates) == 1:
+        return ". The only complete one can be chosen with --volume 0"
     labels = [
         f"{number}: {candidate.label}"
         for number, candidate in enumerate(candidates)

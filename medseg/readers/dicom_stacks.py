@@ -22,6 +22,8 @@ from medseg.readers.dicom_separate import mixture, separate
 _SAME_DIRECTION = 1e-3
 #: Pixel spacings that differ by less than this share are one.
 _SAME_SPACING = 1e-4
+#: A series with more stacks is no set of volumes (a fly-through, a rotating view).
+_MOST_STACKS = 100
 #: Planes closer than this lie at one position, unless the stack is finer than ten times that.
 _SAME_POSITION_MM = 0.01
 
@@ -111,10 +113,19 @@ def stacks_of(planes: Sequence[Plane], name: str) -> Stacks:
 
 
 def _partition(planes: Sequence[Plane]) -> list[list[Plane]]:
-    """Stacks of equal orientation, matrix, spacing and frame of reference; the largest first."""
+    """Stacks of equal orientation, matrix, spacing and frame of reference; the largest first.
+
+    Raises:
+        BadScan: there are too many.
+    """
     stacks: list[list[Plane]] = []
     for plane in planes:
         home = next((stack for stack in stacks if _together(stack[0], plane)), None)
+        if home is None and len(stacks) == _MOST_STACKS:
+            raise BadScan(
+                f"not a single volume: more than {_MOST_STACKS} orientations, matrix sizes or "
+                "pixel spacings in one series"
+            )
         if home is None:
             stacks.append([plane])
         else:

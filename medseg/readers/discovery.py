@@ -56,6 +56,8 @@ def discover(
     root = Path(root)
     if not root.exists():
         raise BadScan("no such file or folder", path=root, remedy="Check the path.")
+    if root.name.upper() == "DICOMDIR" and root.is_file():
+        root = root.parent  # the index of a medium stands for the medium
     seen = _look(root, HeaderIndex(index or index_path()), progress or _silent)
     found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.refused]
     found = _tell_damaged(found, seen.foreign)
@@ -101,7 +103,7 @@ def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
             for source, header in [*known.items(), *learned]:
                 _sort_in(source, header, seen)
             done += len(chunk)
-            progress(done, len(plain), files=done)
+            progress(done, len(plain))
     index.close()
     return seen
 

@@ -9,7 +9,7 @@ from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.readers import dicom, formats
 from medseg.readers.dicom_file import hashed
-from medseg.readers.dicom_series import REFUSED, SKIPPED, Finding
+from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding
 from medseg.volume import Volume
 
 
@@ -54,6 +54,13 @@ class FoundScan:
     def spacing_mm(self) -> tuple[float, float, float] | None:
         """Voxel spacing, where known."""
         return None if self.geometry is None else self.geometry.spacing_mm
+
+    @property
+    def choosable(self) -> bool:
+        """Whether it holds volumes of which one must be chosen before it can be read."""
+        if self.finding is None:
+            return self.volumes > 1
+        return self.status != USABLE and bool(self.finding.candidates)
 
     def is_series(self, name: str) -> bool:
         """Whether a SeriesInstanceUID or a case names this scan."""

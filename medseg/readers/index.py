@@ -40,7 +40,7 @@ class HeaderIndex:
         self._base: sqlite3.Connection | None = None
         if path is None:
             return
-        with suppress(OSError, sqlite3.Error):
+        with suppress(OSError, sqlite3.Error, RuntimeError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             base = sqlite3.connect(path, timeout=5)
             base.execute("pragma journal_mode=wal")

@@ -150,7 +150,7 @@ def _place(argument: str, table: Path, root: Path | None) -> Path:
 def _chosen(scan: FoundScan, asked: dict[str, str], selection: Selection) -> Iterable[FoundScan]:
     """The scan as its row asks for it."""
     volume = asked.get("volume", "").strip()
-    if volume and scan.volumes > 1:
+    if volume and scan.choosable:
         yield from _numbered(scan, volume)
     elif (
         asked["status"] not in (SKIPPED, REFUSED)

@@ -41,7 +41,7 @@ class Selection:
             )
 
     def _volumes(self, scan: FoundScan) -> list[FoundScan]:
-        if self.volume is None or scan.volumes < 2 or scan.status == SKIPPED:
+        if self.volume is None or not scan.choosable or scan.status == SKIPPED:
             return [scan]
         if self.volume == "all":
             return [pick(scan, number) for number in range(scan.volumes)]

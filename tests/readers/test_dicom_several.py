@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from medseg.errors import BadScan
@@ -91,6 +93,23 @@ def test_an_incomplete_time_point_leaves_the_complete_ones_to_choose(tmp_path):
     with pytest.raises(BadScan, match="incomplete"):
         read(folder)
     assert read(folder, volume=1).data[0, 0, 0, 3] == 1300
+
+
+def test_the_only_complete_time_point_can_be_chosen(tmp_path):
+    folder = echoes(tmp_path / "s")
+    (folder / "e1k3").unlink()
+    with pytest.raises(BadScan, match="only complete one can be chosen with --volume 0"):
+        read(folder)
+    assert read(folder, volume=0).data[0, 0, 0].tolist() == [0, 100, 200, 300]
+
+
+def test_a_view_for_every_angle_is_no_volume_and_takes_no_time(tmp_path):
+    frames = [
+        {"k": 0, "orientation": (cos, sin, 0, 0, 0, -1)}
+        for cos, sin in ((math.cos(a / 500), math.sin(a / 500)) for a in range(3000))
+    ]
+    with pytest.raises(BadScan, match="more than 100 orientations"):
+        read(save(enhanced_of(frames), tmp_path / "e.dcm"))
 
 
 def test_the_same_file_twice_is_dropped_with_a_word(tmp_path):

@@ -220,6 +220,13 @@ def test_a_file_that_changes_after_the_look_is_refused(tmp_path):
         scan.read()
 
 
+def test_a_dicomdir_stands_for_its_medium(tmp_path):
+    write_series(tmp_path / "disc" / "PT0" / "SE0")
+    (tmp_path / "disc" / "DICOMDIR").write_bytes(b"an index that nobody needs")
+    found = discover(tmp_path / "disc" / "DICOMDIR")
+    assert [scan.shape for scan in found if scan.status == "usable"] == [(5, 6, 6)]
+
+
 def test_a_selection_leaves_rows_for_what_is_not_wanted(tmp_path):
     write_series(tmp_path / "in" / "thick", count=3)
     write_series(
