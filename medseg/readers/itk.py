@@ -82,6 +82,7 @@ def _voxels(header: ItkHeader, path: Path, volume: int | None) -> NDArray[Any]:
     with open_bytes(header.voxels, start=start, packing=header.packing) as stream:
         first = stream.tell()
         return read_array(
-            stream, header.voxels, offset=first + header.skip, skip=chosen * size, shape=header.shape,
-            dtype=header.dtype, behind=(header.volumes - 1 - chosen) * size,
+            stream, header.voxels, offset=first + header.skip, skip=chosen * size,
+            shape=header.shape, dtype=header.dtype,
+            behind=(header.volumes - 1 - chosen) * size,
         )

@@ -66,7 +66,8 @@ def numbers(text: str, name: str, path: Path, count: int | None = None) -> list[
         values = [float(word) for word in text.split()]
     except ValueError:
         values = [math.nan]
-    if not all(abs(value) < _MOST_NUMBER for value in values) or (count is not None and len(values) != count):
+    sane = all(abs(value) < _MOST_NUMBER for value in values)
+    if not sane or (count is not None and len(values) != count):
         raise BadScan(f"the header's {name!r} is corrupt", path=path, found=repr(text[:60]),
                       expected=f"{count or 'some'} numbers")
     return values
