@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from medseg.manifests import Case
 
 #: Endings of masks, longest first; ``<case><ending>`` is a prediction.
 ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".img")
+
+#: Voxels translated at a time: numpy makes 8-byte indices of them.
+CHUNK_VOXELS = 1_000_000
 
 LABELS_FILE, RUN_FILE = "labels.yaml", "run.yaml"
 
@@ -118,18 +121,25 @@ def same_names(
         BadLabels: the prediction holds a value that its own table does not name.
     """
     highest = int(values.max(initial=0))
-    known = {0, *theirs.values} | ({theirs.ignore} if theirs.ignore is not None else set())
-    unknown = [int(v) for v in np.flatnonzero(np.bincount(values.ravel(order="K")))
-               if int(v) not in known]
-    if unknown:
-        raise BadLabels("the prediction holds values that its labels do not name", path=path,
-                        found=unknown[:10], expected=sorted(known),
-                        remedy=f"Correct {LABELS_FILE} or --labels.")
     table = np.zeros(highest + 1, dtype=ours.dtype)
     for label in theirs.labels:
         if label.name in ours.names and label.value <= highest:
             table[label.value] = ours.value_of(label.name)
-    return np.asarray(table[values])
+    order: Literal["C", "F"] = "F" if values.flags.f_contiguous else "C"
+    flat = values.ravel(order=order)
+    result = np.empty(flat.shape, dtype=ours.dtype)
+    seen = np.zeros(highest + 1, dtype=bool)
+    for start in range(0, flat.size, CHUNK_VOXELS):
+        part = flat[start:start + CHUNK_VOXELS]
+        seen |= np.bincount(part, minlength=highest + 1) > 0
+        result[start:start + CHUNK_VOXELS] = table[part]
+    known = {0, *theirs.values} | ({theirs.ignore} if theirs.ignore is not None else set())
+    unknown = sorted({int(value) for value in np.flatnonzero(seen)} - known)
+    if unknown:
+        raise BadLabels("the prediction holds values that its labels do not name", path=path,
+                        found=unknown[:10], expected=sorted(known),
+                        remedy=f"Correct {LABELS_FILE} or --labels.")
+    return result.reshape(values.shape, order=order)
 
 
 def sha256_of(path: Path) -> str:
