@@ -73,6 +73,15 @@ def must_have_geometry(sop_class: str, modality: str) -> bool:
     return modality in _VOLUME_MODALITIES
 
 
+#: Enhanced and legacy converted CT, MR and PET.
+_ENHANCED = tuple(_STORAGE + kind for kind in ("2.1", "2.2", "4.1", "4.4", "130", "128.1"))
+
+
+def is_enhanced(sop_class: str) -> bool:
+    """Whether an object of this kind holds many frames, each with a place of its own."""
+    return sop_class in _ENHANCED
+
+
 @dataclass(frozen=True, slots=True)
 class Syntax:
     """A transfer syntax.

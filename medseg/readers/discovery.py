@@ -11,13 +11,14 @@ from typing import IO, Protocol, cast
 from medseg.errors import BadScan
 from medseg.readers import archive, dicom, formats
 from medseg.readers.case_names import name_cases
+from medseg.readers.dicom_classes import is_enhanced
 from medseg.readers.dicom_file import FileHeader
 from medseg.readers.dicom_look import look_at, look_into
 from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding, findings
 from medseg.readers.found import FoundScan
 from medseg.readers.index import HeaderIndex, index_path
 from medseg.readers.selection import Selection
-from medseg.readers.sources import Source, Unreadable, files_under
+from medseg.readers.sources import Source, Unreadable, common_folder, files_under
 
 #: Files looked at before the index is told and progress is shown.
 _CHUNK = 512
@@ -164,21 +165,23 @@ def _unsafe(packed: Source, member: archive.Unsafe) -> FoundScan:
 
 
 def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
-    """DICOM files grouped into series; without a UID, the files of a folder count as one."""
-    series: dict[tuple[str, str, str], list[FileHeader]] = {}
+    """DICOM files grouped into series; without a UID, the files of a folder count as one.
+
+    The enhanced form of a series often keeps the UID of the classic one: still two series.
+    """
+    series: dict[tuple[str, str, bool], list[FileHeader]] = {}
     for header in headers:
-        key = (
-            (header.study, header.series, "")
-            if header.series
-            else ("", "", header.source.folder if header.frames else header.source.name)
-        )
+        uid = header.series
+        if not uid:
+            uid = f"in {header.source.folder if header.frames else header.source.name}"
+        key = header.study, uid, is_enhanced(header.sop_class)
         series.setdefault(key, []).append(header)
     found = []
     for files in series.values():
         files.sort(key=lambda header: header.source.name)
-        name = _common_folder([file.source for file in files], root)
+        name = common_folder([file.source for file in files])
         for finding in findings(files, name):
-            where = _common_folder([file.source for file in finding.files], root)
+            where = common_folder([file.source for file in finding.files])
             found.append(_found(finding, where, root))
     return found
 
@@ -202,19 +205,6 @@ def _found(finding: Finding, name: str, root: Path) -> FoundScan:
         path=root,
         finding=finding,
     )
-
-
-def _common_folder(sources: Sequence[Source], root: Path) -> str:
-    """The name of the only file, else of the folder that all files share."""
-    if len(sources) == 1:
-        return sources[0].name
-    parts = [source.folder.split("/") if source.folder else [] for source in sources]
-    shared = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return "/".join(shared) or "."
 
 
 def _image_files(sources: Sequence[Source]) -> list[FoundScan]:

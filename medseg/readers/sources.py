@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,19 @@ def files_under(root: Path) -> Iterator[Source | Unreadable]:
             if stat.S_ISREG(status.st_mode):
                 yield Source(entry.path, "", status.st_size, status.st_mtime_ns, below)
         waiting.extend(reversed(folders))
+
+
+def common_folder(sources: Sequence[Source]) -> str:
+    """The name of the only file, else of the folder that all files share."""
+    if len(sources) == 1:
+        return sources[0].name
+    parts = [source.folder.split("/") if source.folder else [] for source in sources]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return "/".join(shared) or "."
 
 
 def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:

@@ -198,6 +198,14 @@ def test_an_enhanced_file_must_describe_every_frame(tmp_path):
         read(path)
 
 
+def test_the_enhanced_form_of_a_series_is_a_scan_beside_the_classic_one(tmp_path):
+    folder = write_series(tmp_path / "s")
+    save(enhanced_of([{"k": k} for k in range(6)]), folder / "enhanced.dcm")
+    found = discover(folder)
+    assert [scan.shape for scan in found] == [(5, 6, 6)] * 2
+    assert len({scan.case for scan in found}) == 2
+
+
 def test_a_series_over_several_enhanced_files_is_one(tmp_path):
     for half in (0, 1):
         dataset = enhanced_of([{"k": k} for k in range(3 * half, 3 * half + 3)])
