@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medseg.batch.ledger import Entry, Ledger, Recipe, look, open_ledger
+from medseg.batch.entry import Entry, Recipe
+from medseg.batch.ledger import Ledger, look, open_ledger
 from medseg.batch.road import Job
 from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.task import Flag, Outcome, State, Task, Unusable
@@ -25,9 +26,9 @@ __all__ = [
     "run_batch",
 ]
 
-#: ``--executor`` name -> class; imported when used, for Dask is an extra.
+#: Name -> module with ``build(job, placement)``; imported when used, for Dask is an extra.
 EXECUTORS: dict[str, str] = {
-    "process": "medseg.batch.process:ProcessExecutor",
-    "inline": "medseg.batch.inline:InlineExecutor",
-    "cluster": "medseg.batch.cluster:ClusterExecutor",
+    "process": "medseg.batch.process",
+    "inline": "medseg.batch.inline",
+    "cluster": "medseg.batch.cluster",
 }

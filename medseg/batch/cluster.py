@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from medseg.batch.executors import Notice, Patience
+from medseg.batch.executors import Notice, Patience, Placement
 from medseg.batch.road import Job, Segment, run_case
 from medseg.batch.task import Outcome, State, Task
 from medseg.errors import BadConfig, MedsegError
@@ -32,6 +32,11 @@ CONNECT_S = 30
 
 #: Stages of cases come back from the workers under this topic.
 _TOPIC = "medseg-stage"
+
+
+def build(job: Job, placement: Placement) -> ClusterExecutor:
+    """The executor of ``EXECUTORS``."""
+    return ClusterExecutor(job, placement.cluster, patience=placement.patience)
 
 
 class ClusterExecutor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from medseg.batch.task import Outcome, Task
 
@@ -67,3 +67,16 @@ class Patience:
         if stage in ("read", "write"):
             return self.read_s + self.read_s_per_mb * megabytes
         return float("inf")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where cases run and how long each may take; every executor takes what concerns it.
+
+    Attributes:
+        patience: time-outs.
+        cluster: address of a Dask scheduler, or a Dask cluster object.
+    """
+
+    patience: Patience = field(default_factory=Patience)
+    cluster: Any = None

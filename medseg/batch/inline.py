@@ -7,11 +7,16 @@ from types import TracebackType
 from typing import Self
 
 from medseg.batch.engine import DEPTH, Engine
-from medseg.batch.executors import Notice
+from medseg.batch.executors import Notice, Placement
 from medseg.batch.road import Job
 from medseg.batch.task import Outcome, Task
 
 NO_TIMEOUTS = "everything runs in one process: a scan that hangs or crashes ends the batch"
+
+
+def build(job: Job, placement: Placement) -> InlineExecutor:
+    """The executor of ``EXECUTORS``; nothing of the placement concerns it."""
+    return InlineExecutor(job)
 
 
 class InlineExecutor:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medseg.batch.task import Flag, Outcome, State, Task, Unusable, Written
+from medseg.batch.entry import Entry, Recipe, difference, entry_of
+from medseg.batch.task import Outcome, State, Task, Unusable
 from medseg.errors import BadConfig, BadOutput
 
 NAME = "ledger.sqlite"
@@ -50,46 +50,6 @@ CREATE TABLE IF NOT EXISTS cases (
 """
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One case as the ledger has it; see :class:`Task` and :class:`Outcome` for the parts."""
-
-    case: str
-    source: str
-    place: str
-    identity: str
-    size_bytes: int
-    state: State
-    attempts: int
-    reason: str
-    warnings: tuple[str, ...]
-    flags: tuple[Flag, ...]
-    volumes_ml: Mapping[str, float]
-    confidence: Mapping[str, float]
-    seconds: float
-    segment_seconds: float
-    finished: float | None
-    written: Written | None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What decides how masks come out; a folder holds masks of one recipe only.
-
-    Attributes:
-        models: checksum of each model folder, in order.
-        options: whatever else changes a mask.
-    """
-
-    models: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_text(self) -> str:
-        """The same text for the same recipe."""
-        plain = {"models": list(self.models), "options": dict(self.options)}
-        return json.dumps(plain, sort_keys=True)
-
-
 class Ledger:
     """The cases of one output folder; open it with :func:`open_ledger` or :func:`look`."""
 
@@ -110,7 +70,7 @@ class Ledger:
             raise BadConfig(
                 "the folder holds masks made with another model or other options",
                 path=self._path.parent,
-                found=_difference(known, recipe.to_text()),
+                found=difference(known, recipe.to_text()),
                 expected="one model and one set of options a folder",
                 remedy="Choose another --output, or give --redo to make every mask again.",
             )
@@ -198,11 +158,11 @@ class Ledger:
     def entry(self, case: str) -> Entry | None:
         """One case, or ``None`` where it was never entered."""
         rows = self._read('SELECT * FROM cases WHERE "case" = ?', (case,))
-        return _entry(rows[0]) if rows else None
+        return entry_of(rows[0]) if rows else None
 
     def entries(self) -> list[Entry]:
         """Every case in the order of discovery."""
-        return [_entry(row) for row in self._read("SELECT * FROM cases ORDER BY position", ())]
+        return [entry_of(row) for row in self._read("SELECT * FROM cases ORDER BY position", ())]
 
     def count(self) -> dict[State, int]:
         """Number of cases in each state."""
@@ -301,40 +261,3 @@ def _refusals(path: Path) -> Iterator[None]:
             found=error,
             remedy="Check free space and permissions; then run the same command again to go on.",
         ) from error
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    written = None
-    if row["output"] is not None:
-        written = Written(
-            row["output"], row["output_bytes"], row["output_modified_ns"], row["output_sha256"]
-        )
-    return Entry(
-        case=row["case"],
-        source=row["source"],
-        place=row["place"],
-        identity=row["identity"],
-        size_bytes=row["size_bytes"],
-        state=State(row["state"]),
-        attempts=row["attempts"],
-        reason=row["reason"],
-        warnings=tuple(json.loads(row["warnings"])),
-        flags=tuple(Flag(*flag) for flag in json.loads(row["flags"])),
-        volumes_ml=json.loads(row["volumes_ml"]),
-        confidence=json.loads(row["confidence"]),
-        seconds=row["seconds"],
-        segment_seconds=row["segment_seconds"],
-        finished=row["finished"],
-        written=written,
-    )
-
-
-def _difference(known: str, wanted: str) -> str:
-    before, now = json.loads(known), json.loads(wanted)
-    if before["models"] != now["models"]:
-        return "another model"
-    keys = sorted({*before["options"], *now["options"]})
-    changed = [k for k in keys if before["options"].get(k) != now["options"].get(k)]
-    return "; ".join(
-        f"{key} {before['options'].get(key)!r}, now {now['options'].get(key)!r}" for key in changed
-    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.batch.engine import DEPTH
-from medseg.batch.ledger import Entry
+from medseg.batch.entry import Entry
 from medseg.batch.task import State, Task
 from medseg.errors import BadOutput
 

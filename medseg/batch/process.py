@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from medseg.batch.engine import DEPTH
-from medseg.batch.executors import Notice, Patience
+from medseg.batch.executors import Notice, Patience, Placement
 from medseg.batch.road import Job
 from medseg.batch.task import Outcome, State, Task
 from medseg.batch.worker import Message, Ready, Stage, Unable, serve
@@ -47,6 +47,11 @@ class _Worker:
     ready: bool = False
     alone: bool = False
     cases: dict[str, _Begun] = field(default_factory=dict)
+
+
+def build(job: Job, placement: Placement) -> ProcessExecutor:
+    """The executor of ``EXECUTORS``."""
+    return ProcessExecutor(job, patience=placement.patience)
 
 
 class ProcessExecutor:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from medseg.batch.ledger import Entry, Ledger
+from medseg.batch.entry import Entry
+from medseg.batch.ledger import Ledger
 from medseg.batch.road import PICTURES, describe
 from medseg.batch.task import State, Task, Unusable
 from medseg.errors import MedsegError

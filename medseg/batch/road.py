@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -124,7 +124,7 @@ def run_case(
             task.case, State.FAILED, f"{type(error).__name__}: {_reason(error, task)}"
         )
     clock.enter("end")
-    outcome = _timed(outcome, clock.seconds)
+    outcome = replace(outcome, stage_seconds=clock.seconds)
     with suppress(OSError):
         _log(job.output / LOGS / f"{task.case}.log", outcome, trace)
     return outcome
@@ -176,12 +176,6 @@ def describe(path: Path) -> Written:
             digest.update(block)
     status = path.stat()
     return Written(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
-
-
-def _timed(outcome: Outcome, seconds: Mapping[str, float]) -> Outcome:
-    from dataclasses import replace
-
-    return replace(outcome, stage_seconds=dict(seconds))
 
 
 def _reason(error: Exception, task: Task) -> str:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medseg.batch.executors import Executor, Patience
-from medseg.batch.ledger import Entry, Ledger, Recipe, open_ledger
+from medseg.batch.entry import Entry, Recipe
+from medseg.batch.executors import Executor, Patience, Placement
+from medseg.batch.ledger import Ledger, open_ledger
 from medseg.batch.lock import FolderLock
 from medseg.batch.models import Limits, ModelSegmenter, Ways, expectations, load_models
 from medseg.batch.preflight import Estimate, estimate, require_room
@@ -215,17 +217,11 @@ def open_batch(
 
 def make_executor(job: Job, settings: Settings) -> Executor:
     """The executor that the settings name."""
-    if settings.executor == "cluster":
-        from medseg.batch.cluster import ClusterExecutor
+    from medseg.batch import EXECUTORS
 
-        return ClusterExecutor(job, settings.cluster, patience=settings.patience)
-    if settings.executor == "inline":
-        from medseg.batch.inline import InlineExecutor
-
-        return InlineExecutor(job)
-    from medseg.batch.process import ProcessExecutor
-
-    return ProcessExecutor(job, patience=settings.patience)
+    module = import_module(EXECUTORS[settings.executor])
+    executor: Executor = module.build(job, Placement(settings.patience, settings.cluster))
+    return executor
 
 
 def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medseg.batch.ledger import Entry
+from medseg.batch.entry import Entry
 from medseg.labels import LabelTable
 from medseg.writers.atomic import atomic_path
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from medseg import __version__
-from medseg.batch.ledger import Entry
+from medseg.batch.entry import Entry
 from medseg.batch.road import PICTURES
 from medseg.batch.task import State
 from medseg.labels import LabelTable
