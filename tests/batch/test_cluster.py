@@ -59,6 +59,7 @@ def test_nothing_is_lost_or_done_twice_when_a_worker_dies_in_mid_case(tmp_path, 
     ]
 
 
+@pytest.mark.slow
 def test_a_case_that_hangs_is_ended_with_its_worker(tmp_path, cluster):
     archive = stub.Archive(tmp_path / "in")
     for number in range(4):
@@ -89,6 +90,7 @@ def test_an_address_where_nobody_answers_is_a_wrong_call(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_batch_runs_over_tls(tmp_path):
     pytest.importorskip("cryptography", reason="needed for temporary certificates")
     security = distributed.Security.temporary()

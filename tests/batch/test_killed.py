@@ -77,16 +77,16 @@ def check(out, undisturbed):
     return entries
 
 
-def test_a_batch_killed_four_times_ends_as_an_undisturbed_one(tmp_path, repository):
+def test_a_batch_killed_three_times_ends_as_an_undisturbed_one(tmp_path, repository):
     archive = stub.Archive(tmp_path / "in")
-    for number in range(24):
+    for number in range(16):
         archive.add(f"case{number:02}")
     scans = [archive.root]
     assert start(tmp_path / "calm", scans, repository, 0.0).wait() == 0
-    taken = run_and_kill(tmp_path / "out", scans, repository, kills=4, seconds=0.4)
+    taken = run_and_kill(tmp_path / "out", scans, repository, kills=3, seconds=0.4)
     entries = check(tmp_path / "out", tmp_path / "calm")
-    assert taken == 4
-    assert len(entries) == 24
+    assert taken == 3
+    assert len(entries) == 16
 
 
 def test_two_interrupts_leave_at_once_and_the_next_run_goes_on(tmp_path, repository):
