@@ -1,0 +1,223 @@
+"""How much memory and time does one large CT take, against what was predicted and MONAI's chain?
+
+    python tests/benchmarks/bench_inference.py                                  # a few minutes
+    python tests/benchmarks/bench_inference.py --extents 250 500 1000 --classes 5 25 105 \\
+        --tools medseg monai --results inference.jsonl                          # hours; resumes
+
+A real CT is resampled to 512 x 512 planes of 0.8 mm and repeated along its length. A random
+U-Net answers, so that labels change everywhere: the worst case for restoring. Every run is a
+process of its own; its peak is the kernel's high-water mark. Rows that are in the results file
+already are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medseg.config import InferConfig, NormaliseWindow, PostprocessRule, PrepareConfig
+from medseg.geometry import Geometry
+from medseg.inference import Segmenter
+from medseg.labels import Label, LabelTable
+from medseg.networks import build_network
+from medseg.readers import read
+from medseg.transforms.resample import resample
+from medseg.volume import Volume
+from medseg.writers import write_labels
+from medseg.writers.nifti import write_volume
+
+SPACING_MM, IN_PLANE, SIDE_MM = 1.5, 512, 410.0
+WINDOW = (96, 96, 96)
+FEATURES = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomModel:
+    """A small U-Net with random weights and as many labels as wanted."""
+
+    labels: LabelTable
+    overlap: float
+    dims: int = 3
+    slice_axis: int | None = None
+    postprocess: tuple[PostprocessRule, ...] = ()
+
+    @property
+    def prepare(self) -> PrepareConfig:
+        return PrepareConfig(
+            spacing_mm=(SPACING_MM,) * 3, normalise=(NormaliseWindow(low=-1000, high=1000),)
+        )
+
+    @property
+    def infer(self) -> InferConfig:
+        return InferConfig(window=WINDOW, overlap=self.overlap, batch=1)
+
+    def networks(self, device: torch.device | str = "cpu") -> list[torch.nn.Module]:
+        torch.manual_seed(1)
+        network = build_network(
+            "unet", dims=3, in_channels=1, out_channels=self.labels.channels,
+            options={"features": FEATURES},
+        )  # fmt: skip
+        with torch.no_grad():
+            head = [p for p in network.parameters() if p.ndim == 5][-1]
+            head.mul_(20)
+        return [network.eval().to(device)]
+
+
+def table(classes: int) -> LabelTable:
+    return LabelTable(tuple(Label(f"label {n}", n, "#808080") for n in range(1, classes)))
+
+
+def make_scan(path: Path, extent_mm: int) -> None:
+    """A 512 x 512 CT of some length in 1 mm slices, from the example or from noise."""
+    spacing = SIDE_MM / IN_PLANE
+    target = Geometry((IN_PLANE, IN_PLANE, 64), np.diag([spacing, spacing, 1.0, 1.0]))
+    named = os.environ.get("MEDSEG_SHARED_DATA")
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    example = (Path(named) if named else beside) / "ct" / "example_ct.nii.gz"
+    if example.is_file():
+        values = read(example).values()
+        stretch = [(n - 1) / (m - 1) for n, m in zip(values.shape[1:], target.shape, strict=True)]
+        source = Geometry(
+            values.shape[1:],
+            np.diag([mm / s for mm, s in zip(target.spacing_mm, stretch, strict=True)] + [1.0]),
+        )
+        block = resample(values, source, target).numpy()
+    else:
+        coarse = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, 64, 64, 16)))
+        block = torch.nn.functional.interpolate(coarse * 300, size=target.shape)[0].numpy()
+    block = block.round().astype(np.int16)
+    pair = np.concatenate([block, block[..., ::-1]], axis=-1)
+    data = np.concatenate([pair] * -(-extent_mm // pair.shape[-1]), axis=-1)[..., :extent_mm]
+    geometry = Geometry((IN_PLANE, IN_PLANE, extent_mm), target.affine)
+    write_volume(Volume(np.asfortranarray(data), geometry), path)
+
+
+def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
+    """Segment one file into one file; where the time went."""
+    spent = [0.0]
+    model = RandomModel(table(classes), overlap)
+    segmenter = Segmenter(model, precision="float32", memory_bytes=4 << 30)
+    network = segmenter._networks[0]
+    forward = network.forward
+
+    def timed(image: torch.Tensor) -> torch.Tensor:
+        start = time.perf_counter()
+        answer: torch.Tensor = forward(image)
+        spent[0] += time.perf_counter() - start
+        return answer
+
+    network.forward = timed  # type: ignore[method-assign]
+    start = time.perf_counter()
+    result = segmenter(scan)
+    write_labels(result.labelmap, output)
+    wall = time.perf_counter() - start
+    return {
+        "seconds": round(wall, 1), "network_seconds": round(spent[0], 1),
+        "predicted_mb": round(result.budget.host_bytes / 1e6),
+        "parts_mb": {name: round(n / 1e6) for name, n in result.budget.host.items()},
+        "fits": result.budget.fits,
+    }  # fmt: skip
+
+
+def run_monai(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
+    """MONAI's usual chain with the same network and windows: invert the logits, then argmax."""
+    import monai.transforms as mt
+    from monai.data import decollate_batch
+    from monai.inferers import sliding_window_inference
+
+    network = RandomModel(table(classes), overlap).networks()[0]
+    load = mt.Compose([
+        mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.Orientationd("image", "RAS"),
+        mt.Spacingd("image", (SPACING_MM,) * 3, mode="bilinear"),
+        mt.ScaleIntensityRanged("image", -1000, 1000, -1, 1, clip=True),
+    ])  # fmt: skip
+    after = mt.Compose([
+        mt.Invertd("pred", load, orig_keys="image", nearest_interp=False, to_tensor=True),
+        mt.AsDiscreted("pred", argmax=True),
+        mt.SaveImaged("pred", output_dir=output.parent, separate_folder=False, print_log=False),
+    ])  # fmt: skip
+    start = time.perf_counter()
+    data = load({"image": str(scan)})
+    with torch.inference_mode():
+        data["pred"] = sliding_window_inference(
+            data["image"][None], WINDOW, 1, network, overlap, mode="gaussian"
+        )[0]
+    data["image"] = data["image"]
+    after(decollate_batch([data])[0] if isinstance(data, list) else data)
+    return {"seconds": round(time.perf_counter() - start, 1)}
+
+
+TOOLS = {"medseg": run_medseg, "monai": run_monai}
+
+
+def child(tool: str, scan: Path, classes: int, overlap: float) -> None:
+    """One run in this process; prints one line of JSON with the kernel's high-water mark."""
+    with tempfile.TemporaryDirectory() as place:
+        row = TOOLS[tool](scan, Path(place) / "mask.nii.gz", classes, overlap)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_kb = int(status.split("VmHWM:")[1].split()[0])
+    print(json.dumps(row | {"peak_mb": round(peak_kb * 1024 / 1e6)}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--extents", type=int, nargs="+", default=[128])
+    parser.add_argument("--classes", type=int, nargs="+", default=[25])
+    parser.add_argument("--overlap", type=float, default=0.5)
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=["medseg"])
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--scans", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--child", nargs=2, metavar=("TOOL", "SCAN"))
+    chosen = parser.parse_args()
+    if chosen.child:
+        child(chosen.child[0], Path(chosen.child[1]), chosen.classes[0], chosen.overlap)
+        return
+    known = chosen.results.read_text().splitlines() if (
+        chosen.results and chosen.results.exists()) else []  # fmt: skip
+    rows = [json.loads(line) for line in known]
+    for extent in chosen.extents:
+        scan = chosen.scans / f"medseg_bench_{extent}.nii.gz"
+        for classes in chosen.classes:
+            for tool in chosen.tools:
+                key = {"tool": tool, "extent_mm": extent, "classes": classes,
+                       "overlap": chosen.overlap}  # fmt: skip
+                if any(key.items() <= row.items() for row in rows):
+                    continue
+                if not scan.exists():
+                    make_scan(scan, extent)
+                row = key | measure(tool, scan, classes, chosen.overlap)
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+                if chosen.results:
+                    with chosen.results.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+    for row in rows:
+        if "predicted_mb" in row:
+            off = row["peak_mb"] / row["predicted_mb"] - 1
+            print(f"{row['extent_mm']} mm, {row['classes']} classes: peak {row['peak_mb']} MB, "
+                  f"{off:+.1%} against the prediction")  # fmt: skip
+
+
+def measure(tool: str, scan: Path, classes: int, overlap: float) -> dict[str, object]:
+    """Run a child; a child that dies is a row, too."""
+    command = [sys.executable, __file__, "--child", tool, str(scan),
+               "--classes", str(classes), "--overlap", str(overlap)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return {"failed": done.returncode, "said": done.stderr.strip().splitlines()[-1:]}
+    answer: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    main()
