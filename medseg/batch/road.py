@@ -6,6 +6,7 @@ an unforeseen exception is caught.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 import time
@@ -113,7 +114,7 @@ def run_case(
     except NotAVolume as error:
         outcome = Outcome(task.case, State.SKIPPED, _reason(error, task))
     except BadOutput as error:
-        lost = isinstance(error.__cause__, OSError)
+        lost = _is_lost(error)
         state = State.PENDING if lost else State.FAILED
         outcome = Outcome(task.case, state, _reason(error, task), output_lost=lost)
     except MedsegError as error:
@@ -166,6 +167,13 @@ def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome
         confidence=dict(result.confidence or {}),
         written=written,
     )
+
+
+def _is_lost(error: BadOutput) -> bool:
+    """Whether the output folder is to blame (full, read-only, gone), not this case's name."""
+    cause = error.__cause__
+    own_fault = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ)
+    return isinstance(cause, OSError) and cause.errno not in own_fault
 
 
 def describe(path: Path) -> Written:

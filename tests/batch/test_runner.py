@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,14 @@ def test_a_full_disk_stops_the_batch_and_blames_no_case(archive, out, monkeypatc
     assert State.FAILED not in states
     assert set(run(archive.tasks, out)[2].values()) == {State.DONE}
     assert not list(out.glob(".part-*"))
+
+
+def test_a_name_that_the_file_system_refuses_costs_only_its_case(archive, out):
+    archive.add("a")
+    archive.tasks.append(replace(archive.add("b"), case="b" * 300))
+    del archive.tasks[1]
+    states = run(archive.tasks, out)[2]
+    assert states == {"a": State.DONE, "b" * 300: State.FAILED}
 
 
 def test_a_read_only_ledger_is_one_clear_refusal(out, monkeypatch):
