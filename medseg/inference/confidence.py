@@ -9,7 +9,7 @@ import torch
 from medseg.labels import LabelTable
 
 #: Boundary voxels of one tile that are looked at, at most: evenly spaced ones stand for all.
-LOOKED_AT = 2048
+LOOKED_AT = 512
 
 
 class BoundaryConfidence:

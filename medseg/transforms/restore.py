@@ -108,14 +108,16 @@ class Restorer:
         region = decision
         for axis, side in enumerate(sides):
             region = region.index_select(axis, side.nearest.to(decision.device))
-        for tile in self._mixed(decision, sides):
-            self._interpolate(logits, decision, region, tile)
+        invents = any(side.invents for side in sides)
+        for tile in self._mixed(decision, sides) if invents or self._observe else ():
+            if self._observe is not None:
+                self._observe(logits[(slice(None), *tile.working)], decision[tile.working])
+            if invents:
+                self._interpolate(logits, region, tile)
         self._turned[tuple(side.native for side in sides)] = self._values[region.cpu().numpy()]
 
     def _mixed(self, decision: torch.Tensor, sides: Sequence[_Side]) -> list[_Tile]:
-        """The tiles in which the decision changes; none where every native voxel is a copy."""
-        if self._observe is None and not any(side.invents for side in sides):
-            return []
+        """The tiles in which the decision changes."""
         low = high = decision
         for axis, side in enumerate(sides):
             spans = [strip.span for strip in side.strips]
@@ -127,14 +129,9 @@ class Restorer:
             for index in where
         ]
 
-    def _interpolate(
-        self, logits: torch.Tensor, decision: torch.Tensor, region: torch.Tensor, tile: _Tile
-    ) -> None:
+    def _interpolate(self, logits: torch.Tensor, region: torch.Tensor, tile: _Tile) -> None:
         """Decide the native voxels of one tile from interpolated logits, into `region`."""
-        part = logits[(slice(None), *tile.working)]
-        if self._observe is not None:
-            self._observe(part, decision[tile.working])
-        target = region[tile.native]
+        part, target = logits[(slice(None), *tile.working)], region[tile.native]
         if target.numel() == 0:
             return
         if self._regions:
