@@ -1,48 +1,16 @@
-"""What the integers of a mask mean: value <-> name, colour, code, side, regions."""
+"""What do the integers of a mask mean? The labels of a cohort or model, regions, mirror pairs."""
 
 from __future__ import annotations
 
-import colorsys
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels
-
-#: Names that say a side, as whole words: "left kidney", "kidney_L", "hippocampus-right".
-_SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
-
-
-class Side(StrEnum):
-    """The side of the body a structure belongs to."""
-
-    LEFT = "left"
-    RIGHT = "right"
-    NONE = "none"
-
-
-@dataclass(frozen=True)
-class Label:
-    """One named structure.
-
-    Attributes:
-        name: what people call it; unique within a table.
-        value: the integer that stands for it in masks, 1 or more.
-        colour: ``#rrggbb``.
-        code: coding scheme, value and meaning, such as ``("SCT", "10200004", "Liver")``.
-        side: left, right or none.
-    """
-
-    name: str
-    value: int
-    colour: str
-    code: tuple[str, str, str] | None = None
-    side: Side = Side.NONE
+from medseg.labels.label import Label, Side, integer, label_from_card, without_side
 
 
 @dataclass(frozen=True)
@@ -187,11 +155,11 @@ class LabelTable:
         return tuple(sorted((a, b) for a, b in pairs))
 
     def _twin(self, label: Label) -> Label | None:
-        stem = _without_side(label.name)
+        stem = without_side(label.name)
         twins = [
             other
             for other in self.labels
-            if other.side not in (Side.NONE, label.side) and _without_side(other.name) == stem
+            if other.side not in (Side.NONE, label.side) and without_side(other.name) == stem
         ]
         return twins[0] if len(twins) == 1 else None
 
@@ -234,7 +202,7 @@ class LabelTable:
             name: entry for name, entry in entries.items() if not _is_background(name, entry)
         }
         labels = [
-            _label(str(name), entry, position)
+            label_from_card(str(name), entry, position)
             for position, (name, entry) in enumerate(entries.items())
         ]
         regions = tuple(
@@ -243,7 +211,7 @@ class LabelTable:
         pairs = tuple(_pair(names) for names in card.get("mirror_pairs") or ())
         ignore = card.get("ignore")
         return cls(
-            tuple(labels), None if ignore is None else _integer(ignore, "ignore"), regions, pairs
+            tuple(labels), None if ignore is None else integer(ignore, "ignore"), regions, pairs
         )
 
     def to_card(self) -> dict[str, Any]:
@@ -269,75 +237,16 @@ def _is_background(name: object, entry: object) -> bool:
     return entry == 0 or (isinstance(entry, Mapping) and entry.get("value") == 0)
 
 
-def _label(name: str, entry: Any, position: int) -> Label:
-    if not isinstance(entry, Mapping):
-        entry = {"value": entry}
-    unknown = sorted(set(entry) - {"value", "colour", "code", "side"})
-    if unknown or "value" not in entry:
-        raise BadLabels(
-            f"label {name!r} is not described as expected",
-            found=dict(entry),
-            expected="{value: 1, colour: '#dd8265', code: [SCT, …], side: left}",
-        )
-    colour = str(entry.get("colour") or _default_colour(position))
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        raise BadLabels(f"label {name!r} has no readable colour", found=colour, expected="#rrggbb")
-    code = entry.get("code")
-    if code is not None and (not isinstance(code, list | tuple) or len(code) != 3 or not all(code)):
-        raise BadLabels(
-            f"label {name!r} has an incomplete code",
-            found=code,
-            expected="[scheme, value, meaning]",
-        )
-    side = entry.get("side")
-    if side is not None and side not in list(Side):
-        raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
-    return Label(
-        name,
-        _integer(entry["value"], name),
-        colour.lower(),
-        None if code is None else (str(code[0]), str(code[1]), str(code[2])),
-        Side(side) if side is not None else side_of(name),
-    )
-
-
 def _region(name: str, values: Any) -> Region:
     if not isinstance(values, list | tuple):
         raise BadLabels(f"region {name!r} is no list of label values", found=repr(values))
-    return Region(name, tuple(_integer(value, name) for value in values))
+    return Region(name, tuple(integer(value, name) for value in values))
 
 
 def _pair(names: Any) -> tuple[str, str]:
     if not isinstance(names, list | tuple) or len(names) != 2:
         raise BadLabels("a mirror pair is not two names", found=repr(names))
     return str(names[0]), str(names[1])
-
-
-def _integer(value: Any, name: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadLabels(f"the value of {name!r} is not an integer", found=repr(value))
-    return value
-
-
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-
-
-def side_of(name: str) -> Side:
-    """The side a name tells: ``left kidney``, ``kidney_L``; none where it tells none or both."""
-    sides = {_SIDE_WORDS[word] for word in _words(name) if word in _SIDE_WORDS}
-    return Side(sides.pop()) if len(sides) == 1 else Side.NONE
-
-
-def _without_side(name: str) -> tuple[str, ...]:
-    return tuple(word for word in _words(name) if word not in _SIDE_WORDS)
-
-
-def _default_colour(position: int) -> str:
-    """Well separated hues of equal strength: steps of the golden angle."""
-    hue = (0.05 + position * 0.61803399) % 1.0
-    red, green, blue = colorsys.hls_to_rgb(hue, 0.55, 0.65)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
 def _check_unique(what: str, items: list[Any]) -> None:

@@ -1,0 +1,112 @@
+"""What is one named structure? Its value, colour, code and side, and how a card spells them."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from medseg.errors import BadLabels
+
+#: Names that say a side, as whole words: "left kidney", "kidney_L", "hippocampus-right".
+_SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
+
+
+class Side(StrEnum):
+    """The side of the body a structure belongs to."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Label:
+    """One named structure.
+
+    Attributes:
+        name: what people call it; unique within a table.
+        value: the integer that stands for it in masks, 1 or more.
+        colour: ``#rrggbb``.
+        code: coding scheme, value and meaning, such as ``("SCT", "10200004", "Liver")``.
+        side: left, right or none.
+    """
+
+    name: str
+    value: int
+    colour: str
+    code: tuple[str, str, str] | None = None
+    side: Side = Side.NONE
+
+
+def label_from_card(name: str, entry: Any, position: int) -> Label:
+    """A label from its card entry: a value, or a mapping with value, colour, code and side.
+
+    Raises:
+        BadLabels: the entry does not describe a label.
+    """
+    if not isinstance(entry, Mapping):
+        entry = {"value": entry}
+    unknown = sorted(set(entry) - {"value", "colour", "code", "side"})
+    if unknown or "value" not in entry:
+        raise BadLabels(
+            f"label {name!r} is not described as expected",
+            found=dict(entry),
+            expected="{value: 1, colour: '#dd8265', code: [SCT, …], side: left}",
+        )
+    colour = str(entry.get("colour") or _default_colour(position))
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        raise BadLabels(f"label {name!r} has no readable colour", found=colour, expected="#rrggbb")
+    code = entry.get("code")
+    if code is not None and (not isinstance(code, list | tuple) or len(code) != 3 or not all(code)):
+        raise BadLabels(
+            f"label {name!r} has an incomplete code",
+            found=code,
+            expected="[scheme, value, meaning]",
+        )
+    side = entry.get("side")
+    if side is not None and side not in list(Side):
+        raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
+    return Label(
+        name,
+        integer(entry["value"], name),
+        colour.lower(),
+        None if code is None else (str(code[0]), str(code[1]), str(code[2])),
+        Side(side) if side is not None else side_of(name),
+    )
+
+
+def integer(value: Any, name: object) -> int:
+    """The value itself.
+
+    Raises:
+        BadLabels: it is no integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadLabels(f"the value of {name!r} is not an integer", found=repr(value))
+    return value
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+
+
+def side_of(name: str) -> Side:
+    """The side a name tells: ``left kidney``, ``kidney_L``; none where it tells none or both."""
+    sides = {_SIDE_WORDS[word] for word in _words(name) if word in _SIDE_WORDS}
+    return Side(sides.pop()) if len(sides) == 1 else Side.NONE
+
+
+def without_side(name: str) -> tuple[str, ...]:
+    """The words of a name but those that tell a side."""
+    return tuple(word for word in _words(name) if word not in _SIDE_WORDS)
+
+
+def _default_colour(position: int) -> str:
+    """Well separated hues of equal strength: steps of the golden angle."""
+    hue = (0.05 + position * 0.61803399) % 1.0
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.55, 0.65)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
