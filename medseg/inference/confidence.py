@@ -30,7 +30,7 @@ class BoundaryConfidence:
         """Take in (K, X, Y, Z) logits in which the (X, Y, Z) decision changes."""
         where = _boundary(decision).flatten().nonzero()[:, 0]
         where = where[:: max(1, len(where) // LOOKED_AT)]
-        decided = decision.flatten()[where]
+        decided = decision.flatten()[where].long()
         sure = self._certainty(logits.flatten(1)[:, where].double(), decided)
         self._sum += torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure.cpu())
         self._count += torch.bincount(decided.cpu(), minlength=len(self._count))

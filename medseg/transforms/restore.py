@@ -70,6 +70,7 @@ class Restorer:
         self.mask: NDArray[Any] = np.zeros(native.shape, dtype=labels.dtype)
         self._regions = bool(labels.regions)
         self._values = np.array(labels.channel_values, dtype=labels.dtype)
+        self._small = torch.uint8 if len(self._values) <= 256 else torch.int32
         self._observe = observe
         maps = grid_map(working, native)
         fed = [next(n for n in range(3) if maps[n].source_axis == w) for w in range(3)]
@@ -104,7 +105,7 @@ class Restorer:
         if any(side.native.stop <= side.native.start for side in sides):
             return
         decide = painted if self._regions else strongest
-        decision = decide(logits)
+        decision = decide(logits).to(self._small)
         region = decision
         for axis, side in enumerate(sides):
             region = region.index_select(axis, side.nearest.to(decision.device))
