@@ -20,6 +20,7 @@ from medseg.cli import (
     doctor,
     evaluate,
     networks,
+    plan,
     preview,
     segment,
     status,
@@ -54,6 +55,7 @@ app = typer.Typer(
 VERBS = (
     demo.demo,
     convert.convert,
+    plan.plan,
     preview.preview,
     train.train,
     segment.segment,

@@ -1,0 +1,102 @@
+"""``medseg plan``: a cohort in, a config with reasons out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medseg.cli.console import (
+    DONE,
+    SOME_FAILED,
+    Device,
+    Json,
+    Quiet,
+    open_console,
+    pick_device,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from medseg.planning import Machine
+
+_DIMS: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
+
+
+def plan(
+    card: Annotated[Path, typer.Argument(help="The cohort's card.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "plan.yaml"
+    ),
+    *,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.5, help="Time for training; the preset's if not given.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0.5, metavar="GB", help="Memory; half of what is there.")
+    ] = None,
+    dims: Annotated[
+        int | None, typer.Option(min=2, max=3, help="2 for slices, 3 for volumes.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="fast, standard or accurate.")] = "fast",
+    root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Look at a cohort's train rows and write a config that suits them, with reasons.
+
+    \b
+    Examples:
+        medseg plan data_manifests/hippocampus.yaml --root DATA --minutes 10 --output plan.yaml
+        medseg plan cohort.yaml --memory 8 --minutes 60 --dims 2
+    """
+    from medseg.errors import BadConfig
+    from medseg.manifests import load_cohort
+    from medseg.planning import PRESETS, look_at, make_plan, write_plan
+
+    if preset not in PRESETS:
+        raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
+    cohort = load_cohort(card, root=root)
+    machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, memory)
+    with open_console(quiet=quiet, json=json) as console:
+        kept = output.with_name(f".{output.stem}.looks.json")
+        looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
+        for case, reason in looks.left_out.items():
+            console.warn(f"case {case} was not looked at: {reason}")
+        named = _from(output, card)
+        chosen = make_plan(cohort, looks, machine, card=named, preset=preset, dims=_DIMS[dims])
+        write_plan(chosen, output)
+        console.say(
+            f"{output}: patch {'×'.join(map(str, chosen.config.patch))}, about {chosen.steps} steps"
+            f" in {machine.minutes:g} min, {chosen.memory_bytes / 1e9:.1f} GB",
+            plan=str(output),
+            steps=chosen.steps,
+            memory_bytes=int(chosen.memory_bytes),
+        )
+    raise typer.Exit(SOME_FAILED if looks.left_out else DONE)
+
+
+def _from(output: Path, card: Path) -> str:
+    """The card as seen from the folder of the plan."""
+    return Path(os.path.relpath(card.resolve(), output.resolve().parent)).as_posix()
+
+
+def _machine(device: torch.device, minutes: float, memory_gb: float | None) -> Machine:
+    """What there is to train on."""
+    import torch
+
+    from medseg.planning import MACS_A_CORE, MACS_A_GPU, Machine
+
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+        speed, name = MACS_A_GPU, torch.cuda.get_device_name(device)
+    else:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        cores = torch.get_num_threads()
+        speed, name = MACS_A_CORE * cores, f"{cores} CPU core{'s' if cores > 1 else ''}"
+    allowed = memory_gb * 1e9 if memory_gb is not None else there / 2
+    return Machine(minutes, allowed, speed, name)

@@ -1,0 +1,22 @@
+"""Which config suits a cohort, a machine and the time there is?  Chosen by rules, with reasons."""
+
+from __future__ import annotations
+
+from medseg.planning.choices import PRESETS
+from medseg.planning.cost import MACS_A_CORE, MACS_A_GPU, Machine
+from medseg.planning.fingerprint import CohortLooks, look_at
+from medseg.planning.page import plan_text, write_plan
+from medseg.planning.planner import Plan, make_plan
+
+__all__ = [
+    "MACS_A_CORE",
+    "MACS_A_GPU",
+    "PRESETS",
+    "CohortLooks",
+    "Machine",
+    "Plan",
+    "look_at",
+    "make_plan",
+    "plan_text",
+    "write_plan",
+]

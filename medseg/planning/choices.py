@@ -1,0 +1,235 @@
+"""Which settings suit a cohort and a budget?  Each chosen by a rule, with the reason why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import BadCohort, BadConfig
+from medseg.manifests import Cohort
+from medseg.planning.cost import LEAST_STEPS, Levels, Machine, affordable_voxels, levels_for
+from medseg.planning.fingerprint import CohortLooks, median_shape
+
+#: Spacing along one axis this many times the others' makes a scan anisotropic.
+ANISOTROPIC = 3.0
+
+#: A patch should hold at least this share of a typical scan, else spacing gives way.
+LEAST_CONTEXT = 1 / 30
+
+#: Shorter trainings have no time to learn what mirrored anatomy looks like.
+MIRROR_MINUTES = 60.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a network to begin with.
+
+    Attributes:
+        network: its name.
+        first, most: features of the finest level, and of any.
+        deepest: levels at most.
+        batch: patches a step in 3D.
+        minutes: of training where none are given.
+    """
+
+    network: str
+    first: int
+    most: int
+    deepest: int
+    batch: int
+    minutes: float
+
+
+PRESETS: dict[str, Preset] = {
+    "fast": Preset("unet", 16, 128, 5, 2, 10.0),
+    "standard": Preset("unet", 32, 320, 6, 2, 240.0),
+    "accurate": Preset("residual_unet", 32, 320, 6, 2, 1440.0),
+}
+
+
+@dataclass
+class Choices:
+    """A config in the making, and why each part of it is so.
+
+    Attributes:
+        values: plain nested values of a TrainConfig.
+        reasons: dotted key -> why.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def choose(self, key: str, value: Any, why: str = "") -> None:
+        """Set a dotted key."""
+        *parents, last = key.split(".")
+        target = self.values
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+        if why:
+            self.reasons[key] = why
+
+
+def working_spacing(looks: CohortLooks) -> tuple[tuple[float, float, float], str]:
+    """The median spacing, finer along the slices where these are far apart."""
+    median = np.median(looks.spacings_mm, axis=0)
+    spacing = [_neat(mm) for mm in median]
+    why = f"the median of {len(looks.cases)} scans"
+    if median.max() > ANISOTROPIC * np.median(median):
+        axis = int(median.argmax())
+        finer = float(np.percentile(looks.spacings_mm[:, axis], 10))
+        spacing[axis] = _neat(max(finer, float(np.median(median))))
+        why += (
+            f"; along {'RAS'[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
+            " percentile, so that thinner ones are not thrown away"
+        )
+    return (spacing[0], spacing[1], spacing[2]), why
+
+
+def coarsened(
+    spacing_mm: Sequence[float], looks: CohortLooks, voxels: float
+) -> tuple[tuple[float, float, float], str]:
+    """A spacing at which so many voxels show enough of a typical scan."""
+    shape = median_shape(looks, spacing_mm)
+    share = voxels / math.prod(shape)
+    if share >= LEAST_CONTEXT:
+        return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
+    # the finest axes give way first, so that voxels become more cubic
+    wanted = math.prod(spacing_mm) * LEAST_CONTEXT / share
+    floor = wanted ** (1 / 3)
+    for _ in range(20):
+        kept = [mm for mm in spacing_mm if mm > floor]
+        floor = (wanted / math.prod(kept)) ** (1 / max(1, 3 - len(kept)))
+    x, y, z = (_neat(max(mm, floor)) for mm in spacing_mm)
+    return (x, y, z), (
+        f"coarser than the scans' {_times(spacing_mm)} mm: within the budget a patch would show"
+        f" {share:.1%} of a typical scan only. More minutes or a GPU allow finer voxels"
+    )
+
+
+def fit_patch(
+    shape: Sequence[int], spacing_mm: Sequence[float], voxels: float, preset: Preset
+) -> tuple[tuple[int, ...], Levels]:
+    """The largest patch within a number of voxels: a whole typical scan, else as cubic as can be.
+
+    Args:
+        shape: voxels of a typical scan along the patch's axes.
+        spacing_mm: along them.
+        voxels: allowed.
+        preset: of the network.
+    """
+    size = [float(n) for n in shape]
+    while True:
+        levels = levels_for(size, spacing_mm, preset.first, preset.most, preset.deepest)
+        patch = tuple(
+            d * max(1, math.ceil(n / d - 1e-6)) for n, d in zip(size, levels.divisor, strict=True)
+        )
+        if math.prod(patch) <= voxels * 1.05 or max(patch) <= 16:
+            return patch, levels
+        longest = max(range(len(patch)), key=lambda a: (patch[a] * spacing_mm[a], patch[a]))
+        if patch[longest] <= 16:
+            longest = max(range(len(patch)), key=lambda a: patch[a])
+        size[longest] = patch[longest] - levels.divisor[longest]
+
+
+def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, Any]], str]:
+    """A window from the labelled voxels for CT; each scan's own mean and spread for the rest."""
+    rules: list[dict[str, Any]] = []
+    whys = []
+    for index, channel in enumerate(cohort.channels):
+        values = looks.foreground(index)
+        if "CT" in (cohort.modality.upper(), channel.upper()) and values.size:
+            low, high = np.percentile(values, [0.5, 99.5])
+            rules.append({
+                "kind": "window", "low": _neat(low), "high": _neat(max(high, low + 1)),
+                "mean": _neat(values.mean()), "sd": _neat(max(values.std(), 1e-3)),
+            })  # fmt: skip
+            whys.append(
+                f"{channel}: HU mean the same in every scan, so one window for all: the 0.5 and"
+                " 99.5 percentile inside the labels, then their mean and spread"
+            )
+        else:
+            empty = float(np.median([case.zero_share for case in looks.cases])) > 0.25
+            rules.append({"kind": "zscore", "nonzero": empty})
+            whys.append(
+                f"{channel}: values have no unit, so each scan's own mean and spread"
+                + (", zeros around the body left out" if empty else "")
+            )
+    if len(rules) > 1 and all(rule == rules[0] for rule in rules):
+        rules, whys = rules[:1], whys[:1]
+    return rules, "; ".join(whys)
+
+
+def mirrors(cohort: Cohort, dims: int, minutes: float) -> tuple[list[int], str]:
+    """Left-right mirrors where that is safe and there is time for them."""
+    del dims
+    pairing = cohort.labels.mirror_pairing()
+    if pairing is None:
+        return [], "none: a label has a side and no partner to swap with; left stays left"
+    if minutes < MIRROR_MINUTES:
+        return [], "none: a short training has no time to learn mirrored anatomy"
+    swapped = "pairs of labels swap sides with it" if pairing else "no label has a side"
+    return [0], f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
+
+
+def batch_for(voxels: float, patch: Sequence[int], preset: Preset, dims: int) -> int:
+    """Patches a step: the preset's in 3D; in 2D as many as the voxels allow."""
+    if dims == 3:
+        return preset.batch
+    return int(min(32, max(2, voxels // math.prod(patch))))
+
+
+def foreground_share(looks: CohortLooks) -> tuple[float, str]:
+    """How many patches are centred on a structure."""
+    share = float(np.median([case.labelled_share for case in looks.cases]))
+    if share < 0.01:
+        return 0.67, f"only {share:.2%} of the voxels are labelled: two patches in three show them"
+    return 0.5, f"{share:.1%} of the voxels are labelled"
+
+
+def machine_limits(machine: Machine, levels: Levels, channels: int) -> float:
+    """Voxels a step; refuses a budget that buys nothing.
+
+    Raises:
+        BadConfig: the memory does not hold the smallest patch.
+    """
+    voxels = affordable_voxels(machine, levels, channels)
+    if voxels < 16**2:
+        raise BadConfig(
+            "the memory does not hold a training",
+            found=f"{machine.memory_bytes / 1e9:.1f} GB",
+            expected=f"{levels.step_bytes(32**3, channels) / 1e9:.1f} GB or more",
+        )
+    return voxels
+
+
+def check_cohort_fits(cohort: Cohort, looks: CohortLooks) -> Mapping[str, float]:
+    """Typical volumes of the labels.
+
+    Raises:
+        BadCohort: no label occurs in any scan.
+    """
+    typical = looks.typical_ml()
+    if not typical:
+        raise BadCohort("no label occurs in any train row: nothing to learn", path=cohort.path)
+    return typical
+
+
+def enough_steps(steps: int) -> str:
+    """A word on the length of a run."""
+    if steps < LEAST_STEPS:
+        return f"about {steps} steps: too few to learn much; give more --minutes"
+    return f"about {steps} steps; the run times its own first ones and then fixes their number"
+
+
+def _neat(value: float) -> float:
+    """Three significant digits: a person can read it, and no scan is measured better."""
+    return float(f"{float(value):.3g}")
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return "×".join(f"{number:.3g}" for number in numbers)

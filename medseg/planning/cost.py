@@ -1,0 +1,159 @@
+"""What does a training step cost?  Multiplications and memory, and what a budget buys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Multiplications (with additions) a second that training reaches: on one CPU core with
+#: bfloat16, and on a GPU. Rough: the run measures its own speed and sets its steps by that.
+MACS_A_CORE = 3.4e10
+MACS_A_GPU = 5e12
+
+#: A step costs its forward pass about three times: forward, gradients of inputs, of weights.
+PASSES = 3
+
+#: Bytes that training holds for each output value of a convolution: before and after norm and
+#: activation, gradients, workspaces, and what the allocator keeps for the next step. Measured on
+#: a CPU with bfloat16, patch 40x56x40, batch 2: 73 with the allocator's variables set as
+#: ``medseg train`` sets them, 44 without.
+BYTES_A_VALUE = 73
+
+#: Python and libraries with one prepared batch.
+BASE_BYTES = 0.6e9
+
+#: Weight, gradient, two moments of Adam and the average, each float32.
+BYTES_A_WEIGHT = 20
+
+#: Below this many steps nothing useful is learnt from scratch.
+LEAST_STEPS = 350
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What training may use.
+
+    Attributes:
+        minutes: wall time of the whole command.
+        memory_bytes: of this process, or of the GPU.
+        macs_a_second: speed of training.
+        name: for people.
+    """
+
+    minutes: float
+    memory_bytes: float
+    macs_a_second: float
+    name: str
+
+    def steps(self, macs: float) -> int:
+        """Steps of so many multiplications that fit; a tenth goes to preparing and ending."""
+        return int(0.9 * 60 * self.minutes * self.macs_a_second / (PASSES * macs))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The shape of a U-Net.
+
+    Attributes:
+        features: channels at each level, finest first.
+        kernels: of each level, a number an axis.
+        strides: between levels, a number an axis.
+    """
+
+    features: tuple[int, ...]
+    kernels: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+
+    @property
+    def divisor(self) -> tuple[int, ...]:
+        """What each axis of a patch should be a multiple of."""
+        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True)) or (1,) * len(
+            self.kernels[0]
+        )
+
+    def shares(self) -> list[float]:
+        """Voxels at each level for one at the finest."""
+        shares = [1.0]
+        for stride in self.strides:
+            shares.append(shares[-1] / math.prod(stride))
+        return shares
+
+    def macs_a_voxel(self, channels: int) -> float:
+        """Multiplications of a forward pass for each voxel of a patch."""
+        total, before = 0.0, channels
+        for level, (width, share) in enumerate(zip(self.features, self.shares(), strict=True)):
+            pairs = before * width + width * width
+            if level < len(self.features) - 1:
+                pairs += 2 * width * width + width * width
+            total += share * math.prod(self.kernels[level]) * pairs
+            before = width
+        return total
+
+    def values_a_voxel(self) -> float:
+        """Outputs of convolutions for each voxel of a patch."""
+        deepest = len(self.features) - 1
+        return sum(
+            share * width * (2 if level == deepest else 5)
+            for level, (width, share) in enumerate(zip(self.features, self.shares(), strict=True))
+        )
+
+    def weights(self, channels: int) -> float:
+        """Numbers to learn, roughly."""
+        total, before = 0.0, channels
+        for level, width in enumerate(self.features):
+            taps = math.prod(self.kernels[level])
+            total += taps * (before * width + width * width)
+            total += taps * 3 * width * width if level < len(self.features) - 1 else 0
+            before = width
+        return total
+
+    def step_bytes(self, voxels: float, channels: int) -> float:
+        """Peak memory of training with so many voxels a step."""
+        return (
+            BASE_BYTES
+            + voxels * self.values_a_voxel() * BYTES_A_VALUE
+            + self.weights(channels) * BYTES_A_WEIGHT
+        )
+
+
+def affordable_voxels(machine: Machine, levels: Levels, channels: int) -> float:
+    """Voxels a step that leave time for enough steps, and fit the memory."""
+    in_time = machine.steps(1.0) / LEAST_STEPS / levels.macs_a_voxel(channels)
+    room = machine.memory_bytes - BASE_BYTES - levels.weights(channels) * BYTES_A_WEIGHT
+    return min(in_time, max(0.0, room) / (levels.values_a_voxel() * BYTES_A_VALUE))
+
+
+def levels_for(
+    patch: Sequence[float], spacing_mm: Sequence[float], first: int, most: int, deepest: int
+) -> Levels:
+    """As many levels as a patch can be halved; coarse axes wait until the others are as coarse.
+
+    Args:
+        patch: voxels along each spatial axis.
+        spacing_mm: of these axes.
+        first: features of the finest level; they double with each level.
+        most: features at most.
+        deepest: levels at most.
+    """
+    size, spacing = [float(n) for n in patch], list(spacing_mm)
+    kernels, strides = [_kernel(spacing)], []
+    while len(kernels) < deepest:
+        halved = [n >= 8 for n in size]
+        if not any(halved):
+            break
+        finest = min(mm for mm, can in zip(spacing, halved, strict=True) if can)
+        stride = tuple(
+            2 if can and mm < 2 * finest else 1 for mm, can in zip(spacing, halved, strict=True)
+        )
+        size = [n / s for n, s in zip(size, stride, strict=True)]
+        spacing = [mm * s for mm, s in zip(spacing, stride, strict=True)]
+        strides.append(stride)
+        kernels.append(_kernel(spacing))
+    features = tuple(min(most, first * 2**level) for level in range(len(kernels)))
+    return Levels(features, tuple(kernels), tuple(strides))
+
+
+def _kernel(spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    """3 along an axis, but 1 while its neighbours are twice as far as the nearest."""
+    return tuple(3 if mm < 2 * min(spacing_mm) else 1 for mm in spacing_mm)

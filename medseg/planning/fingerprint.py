@@ -1,0 +1,203 @@
+"""What do the scans of a cohort look like?  Spacings, shapes, intensities, sizes of structures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadCohort, MedsegError
+from medseg.geometry import canonical_grid
+from medseg.manifests import Case, Cohort, read_case, read_truth
+from medseg.volume import LabelMap, Volume
+from medseg.writers.atomic import atomic_path
+
+#: Raised whenever the meaning of what is kept changes.
+_VERSION = 1
+
+#: Voxels inside the labels that are kept of each channel of a scan.
+_SAMPLE = 2000
+
+#: Reading is mostly waiting and unpacking; each thread holds one scan.
+_MOST_WORKERS = 4
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class CaseLooks:
+    """What a plan needs to know of one scan; nothing that tells whose it is.
+
+    Attributes:
+        spacing_mm: along R, A, S.
+        shape: voxels along R, A, S.
+        volumes_ml: of each label.
+        labelled_share: of voxels that carry a label.
+        zero_share: of voxels that are exactly zero in the first channel.
+        sample: real-world values inside the labels, a row a channel; empty without labels.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    volumes_ml: Mapping[str, float]
+    labelled_share: float
+    zero_share: float
+    sample: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class CohortLooks:
+    """The same of a cohort's labelled train rows.
+
+    Attributes:
+        cases: one entry a readable row.
+        left_out: case id -> why it could not be read.
+    """
+
+    cases: tuple[CaseLooks, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def spacings_mm(self) -> NDArray[np.float64]:
+        """(cases, 3) along R, A, S."""
+        return np.array([case.spacing_mm for case in self.cases])
+
+    @property
+    def extents_mm(self) -> NDArray[np.float64]:
+        """(cases, 3) along R, A, S."""
+        return np.asarray(self.spacings_mm * np.array([case.shape for case in self.cases]))
+
+    def foreground(self, channel: int) -> NDArray[np.float64]:
+        """Values inside the labels over all cases; each case gives at most so many."""
+        return np.concatenate([np.asarray(case.sample[channel]) for case in self.cases])
+
+    def typical_ml(self) -> dict[str, float]:
+        """Median volume of each label where it is there; labels that never occur are left out."""
+        found: dict[str, list[float]] = {}
+        for case in self.cases:
+            for name, volume in case.volumes_ml.items():
+                if volume > 0:
+                    found.setdefault(name, []).append(volume)
+        return {name: float(np.median(volumes)) for name, volumes in found.items()}
+
+
+def look_at(
+    cohort: Cohort, *, kept: Path | None = None, progress: Progress | None = None
+) -> CohortLooks:
+    """Read every labelled train row once, a few at a time; test rows are not opened.
+
+    Args:
+        cohort: what to look at.
+        kept: JSON file where what was found is kept, so that planning again is quick.
+        progress: called as (done, total).
+
+    Raises:
+        BadCohort: no row can be read.
+    """
+    rows = cohort.select(split="train").labelled().cases
+    known = _read_kept(kept)
+    found: list[CaseLooks] = []
+    left_out: dict[str, str] = {}
+    keys = {case.case: _key(cohort, case) for case in rows}
+    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+        results = pool.map(lambda case: known.get(keys[case.case]) or _look(cohort, case), rows)
+        for done, (case, looks) in enumerate(zip(rows, results, strict=True), start=1):
+            if isinstance(looks, CaseLooks):
+                found.append(looks)
+                known[keys[case.case]] = looks
+            else:
+                left_out[case.case] = str(looks)
+            if progress is not None:
+                progress(done, len(rows))
+    if not found:
+        name, reason = next(iter(left_out.items()))
+        raise BadCohort(f"no train row can be read; case {name}: {reason}", path=cohort.path)
+    _keep(kept, {key: known[key] for key in keys.values() if key in known})
+    return CohortLooks(tuple(found), left_out)
+
+
+def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
+    try:
+        volume = read_case(cohort, case)
+        truth = read_truth(cohort, case, grid=volume.geometry)
+    except MedsegError as error:
+        return error
+    grid = canonical_grid(volume.geometry)
+    labelled = np.isin(truth.data, list(cohort.labels.values))
+    return CaseLooks(
+        spacing_mm=grid.spacing_mm,
+        shape=grid.shape,
+        volumes_ml=_volumes_ml(cohort, truth),
+        labelled_share=float(labelled.mean()),
+        zero_share=float((volume.data[0] * volume.slope + volume.intercept == 0).mean()),
+        sample=_sample(volume, labelled),
+    )
+
+
+def _volumes_ml(cohort: Cohort, truth: LabelMap) -> dict[str, float]:
+    counts = np.bincount(truth.data.ravel(), minlength=max(cohort.labels.values) + 1)
+    return {
+        label.name: float(counts[label.value] * truth.geometry.voxel_ml)
+        for label in cohort.labels.labels
+    }
+
+
+def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, ...], ...]:
+    """Evenly chosen values inside the labels, without padding and what is not a number."""
+    where = np.flatnonzero(labelled)
+    chosen = np.unravel_index(where[:: max(1, where.size // _SAMPLE)], labelled.shape)
+    rows = []
+    for channel in volume.data:
+        values = channel[chosen].astype(np.float64) * volume.slope + volume.intercept
+        scanned = np.isfinite(values)
+        if volume.origin.padding_value is not None:
+            scanned &= np.abs(values - volume.origin.padding_value) > 1e-3
+        rows.append(tuple(round(float(value), 4) for value in values[scanned][:_SAMPLE]))
+    return tuple(rows)
+
+
+def _key(cohort: Cohort, case: Case) -> str:
+    """A name for these very files under this meaning of the labels."""
+    files = [*case.sources, *([case.label] if case.label else [])]
+    stats = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in files]
+    recipe = [_VERSION, [str(f.resolve()) for f in files], stats, cohort.labels.to_card()]
+    recipe.append(sorted(cohort.remap.items()))
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+
+
+def _read_kept(path: Path | None) -> dict[str, CaseLooks | MedsegError]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+        return {key: _looks(plain) for key, plain in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _looks(plain: Mapping[str, Any]) -> CaseLooks:
+    return CaseLooks(**{key: _tuple(value) for key, value in plain.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _keep(path: Path | None, known: Mapping[str, CaseLooks | MedsegError]) -> None:
+    if path is None:
+        return
+    plain = {key: asdict(looks) for key, looks in known.items() if isinstance(looks, CaseLooks)}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain), encoding="utf-8")
+
+
+def median_shape(looks: CohortLooks, spacing_mm: Sequence[float]) -> tuple[int, int, int]:
+    """Voxels of a typical scan at a working spacing."""
+    x, y, z = np.ceil(np.median(looks.extents_mm / np.array(spacing_mm), axis=0) - 1e-6)
+    return int(x), int(y), int(z)

@@ -1,0 +1,226 @@
+"""How does a cohort become a config?  Looked at once, then every setting chosen for its budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from medseg.config import AugmentConfig, TrainConfig, validate
+from medseg.errors import BadConfig
+from medseg.manifests import Cohort
+from medseg.planning import choices as rules
+from medseg.planning.choices import PRESETS, Choices, Preset
+from medseg.planning.cost import Levels, Machine
+from medseg.planning.fingerprint import CohortLooks, median_shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A complete config and what is to be said of it.
+
+    Attributes:
+        config: validated.
+        reasons: dotted key -> why it is so.
+        summary: what the cohort looks like and what training it will take, line by line.
+        memory_bytes: predicted peak of training.
+        steps: predicted within the time.
+    """
+
+    config: TrainConfig
+    reasons: dict[str, str]
+    summary: tuple[str, ...]
+    memory_bytes: float
+    steps: int
+
+
+def make_plan(
+    cohort: Cohort,
+    looks: CohortLooks,
+    machine: Machine,
+    *,
+    card: str,
+    preset: str = "fast",
+    dims: Literal[2, 3] | None = None,
+) -> Plan:
+    """Choose every setting.
+
+    Args:
+        cohort: whose labels, channels and modality count.
+        looks: what its train rows look like.
+        machine: time and memory to spend.
+        card: the cohort's card, as the config should name it.
+        preset: a name from ``PRESETS``.
+        dims: 2 or 3; where not given, 2 for scans of a few thick slices.
+
+    Raises:
+        BadConfig: no such preset, or a budget that buys nothing.
+        BadCohort: nothing to learn.
+    """
+    if preset not in PRESETS:
+        raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
+    typical = rules.check_cohort_fits(cohort, looks)
+    made = Choices()
+    made.choose("cohort", card)
+    patch, levels, batch = _geometry(made, cohort, looks, machine, PRESETS[preset], dims)
+    _network(made, levels, PRESETS[preset])
+    _intensities(made, cohort, looks)
+    _augmentation(made, cohort, machine)
+    voxels = batch * math.prod(patch)
+    channels = len(cohort.channels)
+    steps = machine.steps(levels.macs_a_voxel(channels) * voxels)
+    _schedule(made, looks, machine, batch, steps)
+    made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
+    memory = levels.step_bytes(voxels, channels)
+    return Plan(
+        config=validate(TrainConfig, made.values),
+        reasons=made.reasons,
+        summary=_summary(cohort, looks, typical, machine, memory),
+        memory_bytes=memory,
+        steps=steps,
+    )
+
+
+def _geometry(
+    made: Choices,
+    cohort: Cohort,
+    looks: CohortLooks,
+    machine: Machine,
+    preset: Preset,
+    dims: Literal[2, 3] | None,
+) -> tuple[tuple[int, ...], Levels, int]:
+    """Spacing, dimensions, patch and batch, which depend on each other."""
+    spacing, why_spacing = rules.working_spacing(looks)
+    shape = median_shape(looks, spacing)
+    flat = min(shape) < 8
+    chosen = dims or (2 if flat else 3)
+    made.choose("dims", chosen, _why_dims(chosen, shape))
+    sliced = max(range(3), key=lambda axis: (spacing[axis], axis)) if chosen == 2 else None
+    axes = [axis for axis in range(3) if axis != sliced]
+    channels = len(cohort.channels)
+    rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
+    voxels = rules.machine_limits(machine, rough, channels)
+    if chosen == 3:
+        spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
+        why_spacing = why_coarser or why_spacing
+        shape = median_shape(looks, spacing)
+    else:
+        made.choose("slice_axis", sliced, "slices across the coarsest axis")
+    here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
+    allowed = voxels / (preset.batch if chosen == 3 else 2)
+    patch, levels = rules.fit_patch(here, near, allowed, preset)
+    batch = rules.batch_for(voxels, patch, preset, chosen)
+    made.choose("patch", list(patch), _why_patch(patch, here, levels))
+    whole: list[float | None] = list(spacing)
+    if sliced is not None:
+        whole[sliced] = None
+        why_spacing += "; across the slices each scan keeps its own"
+    made.choose("prepare.spacing_mm", whole, f"along R, A, S: {why_spacing}")
+    return patch, levels, batch
+
+
+def _why_dims(dims: int, shape: tuple[int, int, int]) -> str:
+    size = "×".join(str(n) for n in shape)
+    if dims == 3:
+        return f"a typical scan has {size} voxels: structures go on from slice to slice"
+    return f"slice by slice: a typical scan has {size} voxels"
+
+
+def _why_patch(patch: tuple[int, ...], shape: list[int], levels: Levels) -> str:
+    size = "×".join(str(n) for n in shape)
+    multiple = "×".join(str(n) for n in levels.divisor)
+    if all(a >= b for a, b in zip(patch, shape, strict=True)):
+        return f"holds a typical scan ({size}) whole, rounded up to multiples of {multiple}"
+    share = math.prod(patch) / math.prod(shape)
+    return (
+        f"what the budget affords: {share:.0%} of a typical scan ({size}), in steps of {multiple}"
+    )
+
+
+def _network(made: Choices, levels: Levels, preset: Preset) -> None:
+    made.choose("network.name", preset.network)
+    made.choose(
+        "network.options.features",
+        list(levels.features),
+        f"{len(levels.features)} levels: the patch is halved until 4 to 7 voxels are left",
+    )
+    plain = all(set(kernel) == {3} for kernel in levels.kernels)
+    if plain and all(set(stride) == {2} for stride in levels.strides):
+        return
+    made.choose(
+        "network.options.kernels",
+        [list(kernel) for kernel in levels.kernels],
+        "a number an axis, 1 where voxels are still at least twice as long",
+    )
+    made.choose(
+        "network.options.strides",
+        [list(stride) for stride in levels.strides],
+        "coarse axes are halved only once the others have become as coarse",
+    )
+
+
+def _intensities(made: Choices, cohort: Cohort, looks: CohortLooks) -> None:
+    normalise, why = rules.normalisation(cohort, looks)
+    made.choose("prepare.normalise", normalise, why)
+    made.choose("prepare.alignment", "cover")
+    made.choose("prepare.resampling", "linear")
+
+
+def _augmentation(made: Choices, cohort: Cohort, machine: Machine) -> None:
+    plain = AugmentConfig().model_dump(mode="json")
+    axes, why = rules.mirrors(cohort, made.values["dims"], machine.minutes)
+    for name, value in plain.items():
+        made.choose(f"augment.{name}", axes if name == "mirror_axes" else value)
+    spacing = [mm for mm in made.values["prepare"]["spacing_mm"] if mm is not None]
+    if max(spacing) > rules.ANISOTROPIC * min(spacing):
+        made.choose(
+            "augment.rotate_degrees", 8.0,
+            "small: a turn out of the plane of thick slices invents what lies between them",
+        )  # fmt: skip
+        made.choose("augment.elastic_voxels", 0.5)
+    made.choose("augment.mirror_axes", axes, why)
+    made.choose("loss.name", "dice_ce", "overlap for small structures, every voxel for the rest")
+
+
+def _schedule(made: Choices, looks: CohortLooks, machine: Machine, batch: int, steps: int) -> None:
+    made.choose("training.minutes", machine.minutes, rules.enough_steps(steps))
+    made.choose("training.batch", batch)
+    share, why = rules.foreground_share(looks)
+    made.choose("training.foreground", share, why)
+    made.choose("training.learning_rate", 0.001, "peak; up over `warmup` steps, down by a cosine")
+    made.choose("training.warmup", int(np.clip(steps // 20, 10, 200)))
+    ema = float(f"{np.clip(1 - 3 / max(steps, 1), 0.99, 0.999):.4f}")
+    made.choose("training.ema", ema, "weights are averaged over the last steps, and saved so")
+    made.choose("training.precision", "auto", "bfloat16 where the processor has it")
+    made.choose("training.seed", 0)
+    made.choose("training.fold", None, "a number holds that fold out and draws its Dice")
+    made.choose("training.on_error", "refuse", "`skip` leaves unreadable cases out")
+
+
+def _summary(
+    cohort: Cohort,
+    looks: CohortLooks,
+    typical: Mapping[str, float],
+    machine: Machine,
+    memory: float,
+) -> tuple[str, ...]:
+    low, high = looks.spacings_mm.min(0), looks.spacings_mm.max(0)
+    spacing = ", ".join(
+        f"{a:.3g}" if a == b else f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True)
+    )
+    sizes = ", ".join(f"{name} {ml:.3g}" for name, ml in list(typical.items())[:8])
+    more = "" if len(typical) <= 8 else f" and {len(typical) - 8} more"
+    absent = [name for name in cohort.labels.names if name not in typical]
+    lines = [
+        f"Cohort {cohort.name}: {len(looks.cases)} labelled train scans, {cohort.modality}"
+        f" ({', '.join(cohort.channels)}).",
+        f"Spacing along R, A, S: {spacing} mm. Typical volumes in ml: {sizes}{more}.",
+        f"Planned for {machine.minutes:g} minutes on {machine.name}; training takes about"
+        f" {memory / 1e9:.1f} GB.",
+    ]
+    if absent:
+        lines.append(f"Never seen, so it cannot be learnt: {', '.join(absent)}.")
+    return tuple(lines)
