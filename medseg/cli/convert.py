@@ -89,7 +89,7 @@ def convert(
 
     selection = Selection(modality, description, min_slices, orientation, _volume(volume))
     with open_console(quiet=quiet, json=json) as console:
-        found = _find(scans, selection, root, console.progress("looking"))
+        found = _find(scans, selection, root, output, console.progress("looking"))
         rows: list[_Row] = []
         try:
             for row in _converted(found, output, dry_run, console.progress("converting")):
@@ -113,7 +113,11 @@ def _volume(text: str | None) -> int | str | None:
 
 
 def _find(
-    arguments: list[Path], selection: Selection, root: Path | None, progress: ProgressCallback
+    arguments: list[Path],
+    selection: Selection,
+    root: Path | None,
+    output: Path,
+    progress: ProgressCallback,
 ) -> list[tuple[FoundScan, str]]:
     """Every scan under every argument, with the argument; cases are unique over all."""
     from dataclasses import replace
@@ -125,11 +129,15 @@ def _find(
     found: list[tuple[FoundScan, str]] = []
     for argument in arguments:
         if is_table(argument):
-            found += scans_of_table(argument, root=root, selection=selection, progress=progress)
+            found += scans_of_table(
+                argument, root=root, selection=selection, progress=progress, without=output
+            )
         else:
             found += [
                 (scan, str(argument))
-                for scan in discover(argument, selection=selection, progress=progress)
+                for scan in discover(
+                    argument, selection=selection, progress=progress, without=output
+                )
             ]
     cases = unique_cases([scan.case for scan, _ in found])
     return [

@@ -20,7 +20,7 @@ from medseg.readers.dicom_classes import syntax_of
 from medseg.readers.dicom_codestream import check_fragments
 from medseg.readers.dicom_file import Pixels
 from medseg.readers.dicom_header import data_set_start
-from medseg.readers.sources import Source
+from medseg.readers.sources import UNREADABLE, Source
 
 # pydicom tells of every oddity as a Python warning; what matters is refused or told by us.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
@@ -60,13 +60,11 @@ class FrameReader:
         """
         if self._last is not None and self._last[0] == index:
             return self._last[1]
-        syntax, pixels = syntax_of(self._pixels.syntax), self._pixels
-        if pixels.lut or (pixels.big and pixels.allocated == 8):
-            frame = self._by_pydicom(index)
-        elif syntax.compressed:
-            frame = self._compressed(index)
-        else:
-            frame = self._native(index, deflated=syntax.deflated)
+        try:
+            frame = self._fresh(index)
+        except OSError as error:
+            raise BadScan(UNREADABLE, path=self._source.name, found=error.strerror) from None
+        pixels = self._pixels
         if frame.shape != (pixels.rows, pixels.columns):
             raise BadScan(
                 "corrupt: the decoded image has another matrix than the header says",
@@ -76,6 +74,14 @@ class FrameReader:
             )
         self._last = index, frame
         return frame
+
+    def _fresh(self, index: int) -> NDArray[Any]:
+        syntax, pixels = syntax_of(self._pixels.syntax), self._pixels
+        if pixels.lut or (pixels.big and pixels.allocated == 8):
+            return self._by_pydicom(index)
+        if syntax.compressed:
+            return self._compressed(index)
+        return self._native(index, deflated=syntax.deflated)
 
     def _native(self, index: int, *, deflated: bool) -> NDArray[Any]:
         pixels, size = self._pixels, self._pixels.frame_bytes

@@ -8,7 +8,7 @@ from typing import IO
 from medseg.errors import BadScan
 from medseg.readers.dicom_file import FileHeader
 from medseg.readers.dicom_header import NeedMore, parse_header
-from medseg.readers.sources import Source, open_each
+from medseg.readers.sources import UNREADABLE, Source, open_each
 
 #: Most headers fit into the first; private ones of some vendors need the second.
 _FIRST_BYTES, _GROWTH = 1 << 15, 4
@@ -34,7 +34,7 @@ def look_into(stream: IO[bytes], source: Source) -> FileHeader | None:
         try:
             data += read_up_to(stream, min(wanted, source.size) - len(data))
         except OSError as error:
-            return FileHeader(source, problem=f"cannot be read: {error.strerror}")
+            return FileHeader(source, problem=f"{UNREADABLE}: {error.strerror}")
         except BadScan as error:
             return FileHeader(source, problem=error.problem)
         if len(data) < min(wanted, source.size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ def discover(
     selection: Selection | None = None,
     progress: Progress | None = None,
     index: Path | None = None,
+    without: Path | None = None,
 ) -> list[FoundScan]:
     """Every scan under a folder, in a file, or in a zip or tar archive, from headers alone.
 
@@ -50,6 +51,7 @@ def discover(
         progress: called with the number of files looked at.
         index: where to remember headers, so that a second look is cheap; by default in the
             user's cache folder.
+        without: a folder below `root` to leave out, such as the one that results go to.
 
     Raises:
         BadScan: there is no such place.
@@ -59,7 +61,8 @@ def discover(
         raise BadScan("no such file or folder", path=root, remedy="Check the path.")
     if root.name.upper() == "DICOMDIR" and root.is_file():
         root = root.parent  # the index of a medium stands for the medium
-    seen = _look(root, HeaderIndex(index or index_path()), progress or _silent)
+    entries = files_under(root, without)
+    seen = _look(entries, HeaderIndex(index or index_path()), progress or _silent)
     found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.refused]
     found = _tell_damaged(found, seen.foreign)
     if seen.foreign:
@@ -82,9 +85,9 @@ class _Seen:
     refused: list[FoundScan] = field(default_factory=list)
 
 
-def _look(root: Path, index: HeaderIndex, progress: Progress) -> _Seen:
+def _look(entries: Iterable[Source | Unreadable], index: HeaderIndex, progress: Progress) -> _Seen:
     seen, plain = _Seen(), []
-    for entry in files_under(root):
+    for entry in entries:
         if isinstance(entry, Unreadable):
             seen.refused.append(FoundScan("", entry.name, REFUSED, entry.reason))
         elif archive.is_archive(entry.name) or (

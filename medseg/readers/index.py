@@ -18,7 +18,7 @@ from typing import Any
 
 from medseg.readers.dicom_file import FileHeader, Pixels
 from medseg.readers.dicom_frames import Frame
-from medseg.readers.sources import Source
+from medseg.readers.sources import UNREADABLE, Source
 
 #: To be raised whenever what is learned of a file changes.
 _VERSION = 1
@@ -66,12 +66,13 @@ class HeaderIndex:
         return found
 
     def learn(self, headers: Iterable[tuple[Source, FileHeader | None]]) -> None:
-        """Keep what was learned."""
+        """Keep what was learned; not that a file could not be read, which may pass."""
         if self._base is None:
             return
         rows: list[_Row] = [
             (_key(source), source.size, source.changed_ns, _to_text(header))
             for source, header in headers
+            if header is None or not header.problem.startswith(UNREADABLE)
         ]
         with suppress(sqlite3.Error), self._base:
             self._base.executemany("insert or replace into header values (?, ?, ?, ?)", rows)

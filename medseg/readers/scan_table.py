@@ -96,6 +96,7 @@ def scans_of_table(
     root: Path | None = None,
     selection: Selection | None = None,
     progress: Progress | None = None,
+    without: Path | None = None,
 ) -> list[tuple[FoundScan, str]]:
     """The scans that an edited table asks for, each with the argument it was found under.
 
@@ -120,7 +121,8 @@ def scans_of_table(
         for one in rows:
             if one["scan"] == argument:
                 asked.setdefault(one["case"] or one["source"], []).append(one)
-        for scan in discover(_place(argument, path, root), progress=progress):
+        place = _place(argument, path, root)
+        for scan in discover(place, progress=progress, without=without):
             wanted = asked.pop(scan.case or scan.source, [])
             volumes = _asked_volumes(scan, asked)
             found += [

@@ -16,6 +16,9 @@ from typing import IO, cast
 from medseg.errors import BadScan
 from medseg.readers import archive
 
+#: How every refusal begins that is the system's, not the file's.
+UNREADABLE = "cannot be read"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -64,15 +67,15 @@ def file_source(path: Path, name: str | None = None) -> Source:
     return Source(str(path), "", status.st_size, status.st_mtime_ns, name or path.name)
 
 
-def files_under(root: Path) -> Iterator[Source | Unreadable]:
+def files_under(root: Path, without: Path | None = None) -> Iterator[Source | Unreadable]:
     """Every regular file under a folder, or the file itself, in the order of their names.
 
-    Links are followed, each folder once.
+    Links are followed, each folder once; the folder `without` is left out unless it is `root`.
     """
     if not root.is_dir():
         yield file_source(root)
         return
-    seen: set[tuple[int, int]] = set()
+    seen = _identities(without) - _identities(root)
     waiting = [(str(root), "")]
     while waiting:
         folder, name = waiting.pop()
@@ -95,11 +98,19 @@ def files_under(root: Path) -> Iterator[Source | Unreadable]:
                     continue
                 status = entry.stat()
             except OSError as error:
-                yield Unreadable(below, f"cannot be read: {error.strerror}")
+                yield Unreadable(below, f"{UNREADABLE}: {error.strerror}")
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield Source(entry.path, "", status.st_size, status.st_mtime_ns, below)
         waiting.extend(reversed(folders))
+
+
+def _identities(folder: Path | None) -> set[tuple[int, int]]:
+    """How the system knows a folder; empty where there is none."""
+    if folder is None or not folder.is_dir():
+        return set()
+    status = folder.stat()
+    return {(status.st_dev, status.st_ino)}
 
 
 def common_folder(sources: Sequence[Source]) -> str:
@@ -145,7 +156,7 @@ def _opened(source: Source) -> Iterator[IO[bytes]]:
     try:
         stream = open(source.path, "rb", buffering=0)  # noqa: PTH123, SIM115
     except OSError as error:
-        raise BadScan("cannot be read", path=source.name, found=error.strerror) from None
+        raise BadScan(UNREADABLE, path=source.name, found=error.strerror) from None
     with stream:
         yield stream
 
@@ -154,10 +165,12 @@ def _refuse_if_changed(source: Source) -> None:
     try:
         status = os.stat(source.path)  # noqa: PTH116
     except OSError as error:
-        raise BadScan("cannot be read", path=source.name, found=error.strerror) from None
+        raise BadScan(UNREADABLE, path=source.name, found=error.strerror) from None
     if status.st_mtime_ns != source.changed_ns or (
         not source.member and status.st_size != source.size
     ):
         raise BadScan(
-            "the file has changed since it was looked at", path=source.name, remedy="Run again."
+            f"{UNREADABLE}: the file has changed since it was looked at",
+            path=source.name,
+            remedy="Run again.",
         )

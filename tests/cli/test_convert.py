@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import nibabel
@@ -128,6 +129,24 @@ def test_an_archive_that_was_moved_is_found_by_root(tmp_path):
         convert(table, "--output", tmp_path / "out", "--root", tmp_path / "elsewhere").exit_code
         == 0
     )
+
+
+def test_results_inside_the_archive_are_not_taken_for_scans(tmp_path):
+    folder = write_series(tmp_path / "in")
+    for _ in range(2):
+        convert(folder, "--output", folder / "out")
+        assert len(rows_of(folder / "out")) == 1
+
+
+def test_names_that_are_no_text_do_not_stop_it(tmp_path):
+    folder = write_series(tmp_path / "in")
+    for k, name in enumerate((b"caf\xe9.dcm", b"line\nbreak", b"\x1b[31mred")):
+        (folder / f"{k:03d}.dcm").rename(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    (folder / os.fsdecode(b"foreign\xff")).write_bytes(b"?")
+    result = convert(folder, "--output", tmp_path / "out")
+    assert result.exit_code == 0
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["converted", "skipped"]
+    assert "\x1b" not in result.output
 
 
 def test_filters_leave_rows_for_what_they_leave_out(tmp_path):

@@ -212,6 +212,19 @@ def test_a_broken_index_costs_nothing_but_time(tmp_path, content):
     assert discover(folder)[0].status == "usable"
 
 
+def test_what_could_not_be_read_once_is_tried_again(tmp_path, monkeypatch):
+    folder = write_series(tmp_path / "s", count=1)
+    genuine = dicom_look.read_up_to
+
+    def failing(stream, size):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(dicom_look, "read_up_to", failing)
+    assert "cannot be read" in discover(folder)[0].reason
+    monkeypatch.setattr(dicom_look, "read_up_to", genuine)
+    assert discover(folder)[0].status == "usable"
+
+
 def test_a_file_that_changes_after_the_look_is_refused(tmp_path):
     folder = write_series(tmp_path / "s")
     (scan,) = discover(folder)
