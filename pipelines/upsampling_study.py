@@ -24,9 +24,9 @@ from medseg.networks import build_network
 from medseg.networks.checkerboard import checkerboard_index
 from medseg.networks.upsampling import UPSAMPLING, Transposed, make_rise
 
-SIZE = 96
-SEEDS = range(5)
-STEPS = 150
+SIZE = 64
+SEEDS = range(3)
+STEPS = 120
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 #: What is compared: a name, an upsampling kind, and whether a stamp's weights start independent.
@@ -157,7 +157,7 @@ def draw(rows: list[Row], path: Path) -> None:
     figure, axes = plt.subplots(len(rows), 3, figsize=(6.6, 2.1 * len(rows)), layout="constrained")
     for line, row in zip(axes, rows, strict=True):
         for axis, title, values in zip(line, titles, row.maps, strict=True):
-            axis.imshow(values[32:64, 32:64].numpy(), cmap="gray", interpolation="nearest")
+            axis.imshow(values[16:48, 16:48].numpy(), cmap="gray", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if row is rows[0]:
                 axis.set_title(title, fontsize=9)
