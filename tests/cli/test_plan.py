@@ -1,0 +1,64 @@
+"""Does ``medseg plan`` write a config that ``medseg train`` can run?"""
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from medseg.cli import run
+from medseg.cli.app import app
+from medseg.config import TrainConfig, validate
+from medseg.model import load_model
+from tests.training.cohorts import tiny_cohort
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    return tiny_cohort(tmp_path / "data", shape=(20, 18, 16))
+
+
+def test_a_plan_lies_where_asked_and_finds_its_card_from_there(cohort, tmp_path, capfd):
+    output = tmp_path / "plans" / "plan.yaml"
+    assert run("plan", cohort.path, "--output", output, "--minutes", 2, "--device", "cpu") == 0
+    values = yaml.safe_load(output.read_text())
+    config = validate(TrainConfig, values)
+    assert (output.parent / config.cohort).resolve() == cohort.path.resolve()
+    assert config.training.minutes == 2
+    assert config.prepare.normalise[0].kind == "window"
+    said = capfd.readouterr().out
+    assert "×".join(map(str, config.patch)) in said
+    assert "GB" in said
+
+
+@pytest.mark.slow
+def test_the_plan_trains(cohort, tmp_path):
+    output = tmp_path / "plan.yaml"
+    assert run("plan", cohort.path, "--output", output, "--quiet", "--device", "cpu") == 0
+    changes = ["training.minutes=null", "training.steps=3"]
+    call = ["train", output, *changes, "--output", tmp_path / "run", "--quiet"]
+    assert run(*call, "--device", "cpu") == 0
+    assert load_model(tmp_path / "run" / "model").card.provenance.steps == 3
+
+
+def test_an_unreadable_scan_is_named_and_the_rest_planned(cohort, tmp_path, capfd):
+    cohort.case("case_02").sources[0].write_bytes(b"nothing to see")
+    output = tmp_path / "plan.yaml"
+    assert run("plan", cohort.path, "--output", output, "--quiet", "--device", "cpu") == 1
+    assert "case_02" in capfd.readouterr().err
+    validate(TrainConfig, yaml.safe_load(output.read_text()))
+
+
+def test_dims_memory_and_preset_are_heard(cohort, tmp_path):
+    output = tmp_path / "plan.yaml"
+    call = ["plan", cohort.path, "--output", output, "--quiet", "--device", "cpu"]
+    assert run(*call, "--dims", 2, "--preset", "accurate", "--memory", 4) == 0
+    config = validate(TrainConfig, yaml.safe_load(output.read_text()))
+    assert config.dims == 2
+    assert config.network.name == "residual_unet"
+
+
+@pytest.mark.parametrize("wrong", [["--preset", "best"], ["--dims", 4], ["--memory", 0.01]])
+def test_a_wrong_call_is_exit_code_2(cohort, tmp_path, wrong):
+    output = tmp_path / "plan.yaml"
+    call = ["plan", cohort.path, "--output", output, "--quiet", *wrong]
+    assert CliRunner().invoke(app, [str(word) for word in call]).exit_code == 2
+    assert not output.exists()

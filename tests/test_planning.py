@@ -1,0 +1,279 @@
+"""Does a plan follow from the scans and the budget, and can a person read and run it?"""
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from medseg import planning
+from medseg.config import TrainConfig, validate
+from medseg.errors import BadCohort, BadConfig
+from medseg.labels import LabelTable
+from medseg.manifests import Cohort
+from medseg.networks import build_network
+from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
+from medseg.planning.cost import Levels, levels_for
+from medseg.planning.fingerprint import CaseLooks, CohortLooks
+from tests.training.cohorts import make_scan, tiny_cohort
+
+LAPTOP = Machine(minutes=10, memory_bytes=8e9, macs_a_second=6.8e10, name="2 CPU cores")
+GPU = Machine(minutes=600, memory_bytes=40e9, macs_a_second=5e12, name="a GPU")
+HIPPOCAMPUS = LabelTable.from_card({"labels": {"anterior": 1, "posterior": 2}})
+KIDNEYS = LabelTable.from_card({"labels": {"left kidney": 1, "right kidney": 2}})
+LEFT_ONLY = LabelTable.from_card({"labels": {"left kidney": 1, "liver": 2}})
+
+
+def cohort_of(labels=HIPPOCAMPUS, modality="MR", channels=("T1",)):
+    return Cohort("made up", modality, channels, labels, (), Path("nowhere"))
+
+
+def looks_of(labels=HIPPOCAMPUS, spacing=(1.0, 1.0, 1.0), shape=(35, 50, 36), cases=9, **changes):
+    """Scans of about one size, with HU of liver in the first channel."""
+    rng = np.random.default_rng(0)
+    sample = tuple(float(v) for v in rng.normal(80, 20, 400))
+    made = [
+        CaseLooks(
+            spacing_mm=spacing,
+            shape=(shape[0] + n % 3 - 1, shape[1] + n % 3 - 1, shape[2]),
+            volumes_ml=dict.fromkeys(labels.names, 1.7),
+            labelled_share=changes.get("labelled_share", 0.05),
+            zero_share=changes.get("zero_share", 0.0),
+            sample=(sample,) * changes.get("channels", 1),
+        )
+        for n in range(cases)
+    ]
+    return CohortLooks(tuple(made), {})
+
+
+def plan_of(looks, machine=LAPTOP, cohort=None, **options):
+    return make_plan(cohort or cohort_of(), looks, machine, card="card.yaml", **options)
+
+
+def test_small_scans_on_a_laptop_are_seen_whole_by_a_small_network():
+    plan = plan_of(looks_of())
+    assert plan.config.patch == (40, 56, 40)
+    assert plan.config.prepare.spacing_mm == (1.0, 1.0, 1.0)
+    assert plan.config.network.options == {"features": [16, 32, 64, 128]}
+    assert plan.config.training.minutes == 10
+    assert 700 < plan.steps < 2500
+    assert 0.5e9 < plan.memory_bytes < 4e9
+
+
+def test_what_is_written_reads_back_as_the_same_config(tmp_path):
+    for options in ({}, {"dims": 2}, {"preset": "accurate"}):
+        plan = plan_of(looks_of(), **options)
+        write_plan(plan, tmp_path / "plan.yaml")
+        text = (tmp_path / "plan.yaml").read_text()
+        assert validate(TrainConfig, yaml.safe_load(text)) == plan.config
+        assert max(map(len, text.splitlines())) <= 100
+        assert len(text.splitlines()) < 100, "short enough to read"
+
+
+def test_every_section_says_why_beside_what():
+    text = plan_text(plan_of(looks_of()))
+    lines = text.splitlines()
+    for key in ("patch", "  spacing_mm", "  normalise", "  mirror_axes", "  minutes", "dims"):
+        (at,) = [n for n, line in enumerate(lines) if line.startswith(f"{key}:")]
+        assert lines[at - 1].strip().startswith("# "), key
+    assert "35×50×36" in text
+    assert "GB" in text
+
+
+def test_less_time_or_memory_makes_the_patch_smaller():
+    chest = looks_of(shape=(300, 300, 250), spacing=(1.2, 1.2, 1.2))
+    base = math.prod(plan_of(chest, GPU).config.patch)
+    hurried = dataclasses.replace(GPU, minutes=0.4)
+    cramped = dataclasses.replace(GPU, memory_bytes=4e9)
+    for machine in (hurried, cramped):
+        assert math.prod(plan_of(chest, machine).config.patch) < 0.7 * base
+    assert plan_of(chest, cramped).memory_bytes <= 4e9 * 1.1
+
+
+@pytest.mark.parametrize("gigabytes", [2, 4, 8, 24])
+def test_the_predicted_memory_keeps_within_what_is_allowed(gigabytes):
+    chest = looks_of(shape=(400, 400, 300), spacing=(0.8, 0.8, 1.0))
+    machine = dataclasses.replace(GPU, memory_bytes=gigabytes * 1e9)
+    assert plan_of(chest, machine).memory_bytes <= gigabytes * 1e9 * 1.1
+
+
+def test_a_memory_that_holds_nothing_is_refused():
+    with pytest.raises(BadConfig, match=r"does not hold a training; found 0\.5 GB, expected"):
+        plan_of(looks_of(), dataclasses.replace(LAPTOP, memory_bytes=0.5e9))
+
+
+def test_a_laptop_takes_coarser_voxels_where_a_patch_would_see_too_little():
+    body = looks_of(shape=(512, 512, 300), spacing=(0.8, 0.8, 2.0))
+    slow, fast = plan_of(body, LAPTOP), plan_of(body, GPU)
+    coarse = slow.config.prepare.spacing_mm
+    assert fast.config.prepare.spacing_mm < coarse
+    assert "coarser" in slow.reasons["prepare.spacing_mm"]
+    assert coarse[0] == coarse[1] <= coarse[2]
+    whole = math.prod(n * mm for n, mm in zip((512, 512, 300), (0.8, 0.8, 2.0), strict=True))
+    seen = math.prod(n * mm for n, mm in zip(slow.config.patch, coarse, strict=True))
+    assert seen > whole / 60
+
+
+def test_thick_slices_are_halved_last_and_keep_their_neighbours_apart():
+    plan = plan_of(looks_of(shape=(160, 160, 20), spacing=(0.7, 0.7, 5.0)), GPU)
+    options = plan.config.network.options
+    assert options["strides"][0] == [2, 2, 1]
+    assert options["kernels"][0] == [3, 3, 1]
+    assert options["kernels"][-1] == [3, 3, 3]
+    assert plan.config.augment.rotate_degrees < 15
+    build_network("unet", dims=3, in_channels=1, out_channels=3, options=options)
+
+
+def test_thinner_slices_of_some_scans_are_not_thrown_away():
+    thick, thin = looks_of(spacing=(0.8, 0.8, 5.0)), looks_of(spacing=(0.8, 0.8, 3.0), cases=3)
+    both = CohortLooks(thick.cases + thin.cases, {})
+    assert plan_of(both, GPU).config.prepare.spacing_mm[2] == pytest.approx(3.0, abs=0.01)
+
+
+def test_spacing_is_the_median_and_not_moved_by_one_odd_scan():
+    odd = looks_of(spacing=(9.0, 9.0, 9.0), cases=1)
+    assert plan_of(CohortLooks(looks_of().cases + odd.cases, {})).config.prepare.spacing_mm == (
+        1.0, 1.0, 1.0,
+    )  # fmt: skip
+
+
+def test_ct_has_one_window_from_the_labels_and_mr_its_own_spread():
+    rule = plan_of(looks_of(), cohort=cohort_of(modality="CT")).config.prepare.normalise[0]
+    values = np.array(looks_of().cases[0].sample[0])
+    assert (rule.kind, rule.low, rule.high) == (
+        "window",
+        pytest.approx(np.percentile(values, 0.5), rel=0.01),
+        pytest.approx(np.percentile(values, 99.5), rel=0.01),
+    )
+    assert rule.mean == pytest.approx(80, abs=3)
+    assert plan_of(looks_of()).config.prepare.normalise[0].kind == "zscore"
+
+
+def test_zeros_around_the_body_do_not_count_where_there_are_many():
+    bare = plan_of(looks_of(zero_share=0.6)).config.prepare.normalise[0]
+    assert bare.nonzero
+    assert not plan_of(looks_of(zero_share=0.1)).config.prepare.normalise[0].nonzero
+
+
+def test_channels_of_a_kind_share_a_rule_and_others_have_their_own():
+    looks = looks_of(channels=2)
+    same = plan_of(looks, cohort=cohort_of(channels=("T1", "FLAIR")))
+    assert len(same.config.prepare.normalise) == 1
+    mixed = plan_of(looks, cohort=cohort_of(modality="PT", channels=("CT", "PET")))
+    assert [rule.kind for rule in mixed.config.prepare.normalise] == ["window", "zscore"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "minutes", "axes"),
+    [(KIDNEYS, 600, (0,)), (HIPPOCAMPUS, 600, (0,)), (LEFT_ONLY, 600, ()), (KIDNEYS, 10, ())],
+)
+def test_left_and_right_are_mirrored_only_where_that_is_safe_and_there_is_time(
+    labels, minutes, axes
+):
+    machine = dataclasses.replace(GPU, minutes=minutes)
+    plan = plan_of(looks_of(labels), machine, cohort_of(labels))
+    assert plan.config.augment.mirror_axes == axes
+    assert plan.config.infer.mirror_axes == ()
+
+
+def test_rare_structures_are_shown_more_often():
+    rare, common = plan_of(looks_of(labelled_share=0.0005)), plan_of(looks_of())
+    assert rare.config.training.foreground > common.config.training.foreground
+
+
+def test_slices_are_planned_across_the_coarsest_axis():
+    plan = plan_of(looks_of(shape=(30, 200, 220), spacing=(4.0, 0.8, 0.8)), GPU, dims=2)
+    assert plan.config.dims == 2
+    assert plan.config.slice_axis == 0
+    assert len(plan.config.patch) == 2
+    assert plan.config.prepare.spacing_mm == (None, 0.8, 0.8)
+    assert plan.config.training.batch > 2
+
+
+def test_scans_of_a_few_slices_are_planned_in_two_dimensions():
+    assert plan_of(looks_of(shape=(200, 200, 5), spacing=(1.0, 1.0, 8.0))).config.dims == 2
+
+
+def test_a_label_that_never_occurs_is_said_and_none_at_all_is_refused():
+    absent = [
+        dataclasses.replace(case, volumes_ml={"anterior": 1.0, "posterior": 0.0})
+        for case in looks_of().cases
+    ]
+    assert any(
+        "cannot be learnt: posterior" in line
+        for line in plan_of(CohortLooks(tuple(absent), {})).summary
+    )
+    empty = [dataclasses.replace(case, volumes_ml={"anterior": 0.0}) for case in absent]
+    with pytest.raises(BadCohort, match="nothing to learn"):
+        plan_of(CohortLooks(tuple(empty), {}))
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(BadConfig, match="fast, standard, accurate"):
+        plan_of(looks_of(), preset="best")
+
+
+@pytest.mark.parametrize("preset", planning.PRESETS)
+def test_every_preset_builds_its_network(preset):
+    plan = plan_of(looks_of(), GPU, preset=preset)
+    network = plan.config.network
+    build_network(network.name, dims=3, in_channels=1, out_channels=3, options=network.options)
+
+
+def test_weights_and_multiplications_are_counted_as_they_are():
+    levels = levels_for((64, 64, 64), (1, 1, 1), 8, 32, 4)
+    assert levels == Levels((8, 16, 32, 32), ((3, 3, 3),) * 4, ((2, 2, 2),) * 3)
+    network = build_network(
+        "unet", dims=3, in_channels=1, out_channels=2, options={"features": [8, 16, 32, 32]}
+    )
+    true = sum(weight.numel() for weight in network.parameters())
+    assert levels.weights(1) == pytest.approx(true, rel=0.15)
+    one_level = Levels((8,), ((3, 3, 3),), ())
+    assert one_level.macs_a_voxel(1) == 27 * (8 + 64)
+
+
+SCAN = {"shape": (14, 12, 10), "codes": "PSR", "spacing": (2.0, 2.5, 3.0)}
+
+
+def test_only_labelled_train_rows_are_looked_at(tmp_path):
+    looks = look_at(tiny_cohort(tmp_path, cases=3, **SCAN))  # the test row's files do not exist
+    assert len(looks.cases) == 3
+    assert looks.left_out == {}
+    first, (volume, truth) = looks.cases[0], make_scan(0, **SCAN)
+    assert first.spacing_mm == pytest.approx((3.0, 2.0, 2.5))
+    assert first.shape == (10, 14, 12)
+    assert first.volumes_ml == pytest.approx({n: truth.volume_ml(n) for n in ("ball", "box")})
+    assert first.labelled_share == pytest.approx((truth.data > 0).mean())
+    inside = volume.values()[0][truth.data > 0]
+    np.testing.assert_allclose(np.sort(first.sample[0]), np.sort(inside), atol=1e-3)
+
+
+def test_looking_again_opens_nothing_but_what_changed(tmp_path):
+    cohort = tiny_cohort(tmp_path, cases=3, **SCAN)
+    kept = tmp_path / "looks.json"
+    first = look_at(cohort, kept=kept)
+    assert "case_0" not in kept.read_text(), "nothing tells which case it was"
+    for case in cohort.select(split="train").cases:
+        size = case.sources[0].stat()
+        case.sources[0].write_bytes(b"x" * size.st_size)
+        os.utime(case.sources[0], ns=(size.st_atime_ns, size.st_mtime_ns))
+    assert look_at(cohort, kept=kept).cases == first.cases
+    os.utime(cohort.case("case_01").sources[0], ns=(1, 1))
+    assert list(look_at(cohort, kept=kept).left_out) == ["case_01"]
+    kept.write_text("no JSON at all")
+    with pytest.raises(BadCohort, match="no train row can be read"):
+        look_at(cohort, kept=kept)
+
+
+def test_padding_is_no_tissue(tmp_path):
+    sample = planning.fingerprint._sample
+    volume, truth = make_scan(0, **SCAN)
+    data = volume.data.copy()
+    data[:, ::2] = -3024
+    padded = dataclasses.replace(
+        volume, data=data, origin=dataclasses.replace(volume.origin, padding_value=-3024.0)
+    )
+    assert min(sample(padded, truth.data > 0)[0]) > -1000
