@@ -95,6 +95,7 @@ class DatasetParser:
             frames,
             skip,
             problem,
+            _notes(frames),
         )
 
     def _should_have_pixels(self) -> bool:
@@ -207,6 +208,12 @@ class DatasetParser:
     def _integer(self, tag: int, absent: int, vr: bytes = b"US") -> int:
         value = self._number(tag, vr)
         return absent if value is None else int(value)
+
+
+def _notes(frames: tuple[Frame, ...]) -> tuple[str, ...]:
+    if frames and frames[0].tile is not None:
+        return (f"a mosaic was unpacked into {len(frames)} slices",)
+    return ()
 
 
 def _wrap(padding: float | None, signed: bool) -> int | None:

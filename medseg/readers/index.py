@@ -21,7 +21,7 @@ from medseg.readers.dicom_frames import Frame
 from medseg.readers.sources import UNREADABLE, Source
 
 #: To be raised whenever what is learned of a file changes.
-_VERSION = 1
+_VERSION = 2
 
 _Row = tuple[bytes, int, int, str]
 

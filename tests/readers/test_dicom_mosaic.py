@@ -64,6 +64,7 @@ def mosaic(folder, *, normal=(0.0, 0.0, 1.0), second=True, change=None):
 def test_tiles_become_slices_at_their_places(tmp_path, direction, second):
     scan = read(mosaic(tmp_path, normal=(0.0, 0.0, direction), second=second))
     assert scan.geometry.shape == (COLUMNS, ROWS, COUNT)
+    assert "a mosaic was unpacked into 7 slices" in scan.origin.warnings
     for k in range(COUNT):
         world = [-10.0 - 0.5 * 2, 20.0 - 0.8 * 4, 30.0 + direction * STEP_MM * k]
         index = tuple(np.rint(scan.geometry.to_index(world)).astype(int))
