@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Phantoms in the cohort; a fifth of their patients are held out.
 CASES = 30
 
+#: What the phantoms' masks hold; all large enough for voxels of 6 mm.
+STRUCTURES = ("liver", "spleen", "left kidney", "right kidney")
+
 #: Marks a folder the demo may write into again.
 _MARK = ".medseg-demo"
 
@@ -27,7 +30,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
         "demo"
     ),
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time to train.")] = 3.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time to train.")] = 4.0,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -119,7 +122,9 @@ def _write_phantoms(output: Path, console: Console) -> Path:
 
     card = output / "phantoms/cohort.yaml"
     if not card.exists():
-        population = Population(grids=("axial", "oblique"), spacing_mm=6.0, seed=7)
+        population = Population(
+            grids=("axial", "oblique"), spacing_mm=6.0, structures=STRUCTURES, seed=7
+        )
         write_phantom_archive(output / "archive", population)
         write_phantom_cohort(
             card.parent, population, cases=CASES, progress=console.progress("drawing phantoms")
