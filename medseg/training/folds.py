@@ -1,4 +1,4 @@
-"""Cross-validation: a run a fold, every scan segmented by the one that never saw it, an ensemble."""
+"""How is a cohort cross-validated?  A run a fold, masks by the one that never saw the scan."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def _train_fold(
     loop = config.training.model_copy(update={"fold": fold})
     if config.training.minutes is not None:
         left = config.training.minutes - (time.monotonic() - run.started) / 60
-        to_do = sum(not (run.folder / f"fold_{f}" / "model").exists() for f in range(config.folds or 0))
+        places = [run.folder / f"fold_{fold}" / "model" for fold in range(config.folds or 0)]
+        to_do = sum(not place.exists() for place in places)
         loop = loop.model_copy(update={"minutes": max(0.1, left / to_do)})
     settings = config.model_copy(update={"folds": None, "training": loop})
     cache = run.cache or run.folder / "cache"

@@ -337,6 +337,7 @@ def test_an_unreadable_case_is_refused_by_name_or_left_out_as_told(fit, tmp_path
     assert model.card.provenance.steps == STEPS
 
 
+@pytest.mark.slow
 def test_a_model_to_start_from_lends_its_weights(fit, tmp_path):
     fit("first", "training.steps=60", "training.checkpoint_minutes=9")
     losses = {}
@@ -393,6 +394,7 @@ def test_two_channels_and_regions_train_and_segment(fit, tmp_path):
     assert network(torch.zeros(1, 2, 16, 16, 16)).shape[1] == 2
 
 
+@pytest.mark.slow
 def test_a_time_budget_becomes_steps_once_and_is_kept(fit, tmp_path):
     fit("run", "training.steps=null", "training.minutes=0.12", "training.warmup=8")
     facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
