@@ -19,13 +19,10 @@ def run(*words: object) -> int:
     Returns:
         The exit code: 0 done, 1 some cases were refused, 2 the call is wrong.
     """
-    import click
-
     from medseg.cli.app import app
 
     try:
-        code = app([str(word) for word in words], prog_name="medseg", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return int(code or 0)
+        app([str(word) for word in words], prog_name="medseg")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
