@@ -95,8 +95,13 @@ PLANES = (
 
 
 def overlay(
-    image: NDArray[Any], geometry: Geometry, layers: Sequence[Layer], *,
-    title: str = "", window: tuple[float, float] | None = None, margin_mm: float = 25.0,
+    image: NDArray[Any],
+    geometry: Geometry,
+    layers: Sequence[Layer],
+    *,
+    title: str = "",
+    window: tuple[float, float] | None = None,
+    margin_mm: float = 25.0,
     width_inches: float = 7.2,
 ) -> bytes:
     """A PNG of three planes through the centre of what the layers hold.
@@ -115,8 +120,9 @@ def overlay(
     """
     for array in (image, *(layer.mask for layer in layers)):
         if array.shape != geometry.shape:
-            raise GridMismatch("picture and mask differ in shape", found=array.shape,
-                               expected=geometry.shape)
+            raise GridMismatch(
+                "picture and mask differ in shape", found=array.shape, expected=geometry.shape
+            )
     canonical = canonical_grid(geometry)
     spacing = canonical.spacing_mm
     masks = [_canonical(layer.mask, geometry) for layer in layers]
@@ -190,12 +196,21 @@ def _figure(
     for plane, across in zip(PLANES, wide, strict=True):
         up = lengths[plane.up] * scale
         bottom_of = bottom + (tall * scale - up) / 2
-        axes.append(figure.add_axes((left / width, bottom_of / height, across * scale / width,
-                                     up / height)))
+        axes.append(
+            figure.add_axes((left / width, bottom_of / height, across * scale / width, up / height))
+        )
         left += across * scale + gap
     if title:
-        figure.text(0.5, 1 - 0.07 / height, title, color="white", ha="center", va="top",
-                    fontsize=9, parse_math=False)
+        figure.text(
+            0.5,
+            1 - 0.07 / height,
+            title,
+            color="white",
+            ha="center",
+            va="top",
+            fontsize=9,
+            parse_math=False,
+        )
     return figure, axes
 
 
@@ -206,12 +221,23 @@ def _slice(array: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
 
 
 def _draw_scan(
-    ax: Axes, pixels: NDArray[Any], plane: Plane, spacing: Sequence[float],
+    ax: Axes,
+    pixels: NDArray[Any],
+    plane: Plane,
+    spacing: Sequence[float],
     window: tuple[float, float],
 ) -> None:
     across, up = pixels.shape[1] * spacing[plane.across], pixels.shape[0] * spacing[plane.up]
-    ax.imshow(pixels, cmap="gray", vmin=window[0], vmax=window[1], origin="lower",
-              extent=(0, across, 0, up), interpolation="bilinear", aspect="equal")
+    ax.imshow(
+        pixels,
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        origin="lower",
+        extent=(0, across, 0, up),
+        interpolation="bilinear",
+        aspect="equal",
+    )
     ax.set_xlim(across, 0)
     ax.set_ylim(0, up)
     ax.set_axis_off()
@@ -227,19 +253,39 @@ def _draw_layer(
         colour = layer.colour_of(int(value))
         if layer.drawing is Drawing.FILL:
             ax.contourf(x, y, inside, levels=[0.5, 1.5], colors=[colour], alpha=0.45)
-        lines = ax.contour(x, y, inside, levels=[0.5], colors=[colour], linewidths=1.3,
-                           linestyles="dashed" if layer.dashed else "solid")
+        lines = ax.contour(
+            x,
+            y,
+            inside,
+            levels=[0.5],
+            colors=[colour],
+            linewidths=1.3,
+            linestyles="dashed" if layer.dashed else "solid",
+        )
         if not layer.dashed:
             lines.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="#00000080")])
 
 
 def _letter(ax: Axes, plane: Plane) -> None:
     left, right, top, bottom = plane.letters
-    places = ((0.02, 0.5, left, "left", "center"), (0.98, 0.5, right, "right", "center"),
-              (0.5, 0.985, top, "center", "top"), (0.5, 0.015, bottom, "center", "bottom"))
+    places = (
+        (0.02, 0.5, left, "left", "center"),
+        (0.98, 0.5, right, "right", "center"),
+        (0.5, 0.985, top, "center", "top"),
+        (0.5, 0.015, bottom, "center", "bottom"),
+    )
     for x, y, letter, across, up in places:
-        text = ax.text(x, y, letter, transform=ax.transAxes, color="white", fontsize=8, ha=across,
-                       va=up, fontweight="bold")
+        text = ax.text(
+            x,
+            y,
+            letter,
+            transform=ax.transAxes,
+            color="white",
+            fontsize=8,
+            ha=across,
+            va=up,
+            fontweight="bold",
+        )
         text.set_path_effects([patheffects.withStroke(linewidth=1.8, foreground="black")])
 
 
@@ -249,10 +295,26 @@ def _legend(figure: Figure, layers: Sequence[Layer]) -> None:
     named = [layer for layer in layers if isinstance(layer.colours, str)]
     if not named:
         return
-    handles = [Line2D([], [], color=layer.colour_of(1), linewidth=1.6,
-                      linestyle="dashed" if layer.dashed else "solid") for layer in named]
-    figure.legend(handles, [layer.name for layer in named], loc="lower center", ncols=len(named),
-                  frameon=False, labelcolor="white", fontsize=8, borderaxespad=0.15)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=layer.colour_of(1),
+            linewidth=1.6,
+            linestyle="dashed" if layer.dashed else "solid",
+        )
+        for layer in named
+    ]
+    figure.legend(
+        handles,
+        [layer.name for layer in named],
+        loc="lower center",
+        ncols=len(named),
+        frameon=False,
+        labelcolor="white",
+        fontsize=8,
+        borderaxespad=0.15,
+    )
 
 
 def _png(figure: Figure) -> bytes:

@@ -102,7 +102,9 @@ def test_an_edge_aligned_grid_ends_where_the_scan_ends(native, spacing):
     for axis, (near, far) in enumerate(zip(source.shape, working.shape, strict=True)):
         kept = abs(spacing[axis] / source.spacing_mm[axis] - 1) < 1e-3
         assert near * source.spacing_mm[axis] == pytest.approx(far * working.spacing_mm[axis])
-        assert far == (near if kept else max(1, round(near * source.spacing_mm[axis] / spacing[axis])))
+        assert far == (
+            near if kept else max(1, round(near * source.spacing_mm[axis] / spacing[axis]))
+        )
     np.testing.assert_allclose(
         source.to_index(working.to_world([-0.5, -0.5, -0.5])), [-0.5] * 3, atol=1e-6
     )
@@ -119,7 +121,10 @@ def test_the_map_between_scan_and_working_grid_agrees_with_the_world_both_ways(n
         mapped = np.empty_like(index)
         for axis, way in enumerate(maps):
             mapped[:, way.source_axis] = way.start + way.step * index[:, axis]
-            assert (way.source_size, way.size) == (source.shape[way.source_axis], target.shape[axis])
+            assert (way.source_size, way.size) == (
+                source.shape[way.source_axis],
+                target.shape[axis],
+            )
         np.testing.assert_allclose(mapped, expected, atol=1e-6)
 
 

@@ -54,9 +54,9 @@ def panels(pixels):
 
 def centre_of(pixels, columns):
     """Centre of brightness of a panel, from 0 to 1 across and (from the top) down."""
-    part = pixels[:, columns[0]:columns[1]].min(axis=2)
-    rows = np.flatnonzero((pixels[:, columns[0]:columns[1]].max(axis=2) > 0.02).any(axis=1))
-    part = np.where(part > 0.9, 1.0, 0.0)[rows[0]:rows[-1] + 1]
+    part = pixels[:, columns[0] : columns[1]].min(axis=2)
+    rows = np.flatnonzero((pixels[:, columns[0] : columns[1]].max(axis=2) > 0.02).any(axis=1))
+    part = np.where(part > 0.9, 1.0, 0.0)[rows[0] : rows[-1] + 1]
     y, x = np.nonzero(part)
     return np.median(x) / part.shape[1], np.median(y) / part.shape[0]
 
@@ -76,8 +76,11 @@ def test_sides_are_where_a_radiologist_expects_them(axes, spot):
     pixels, _, _ = draw(axes, spot)
     axial, coronal, sagittal = panels(pixels)
     right, anterior, superior = (np.sign(v) for v in spot)
-    for panel, across, up in ((axial, right, anterior), (coronal, right, superior),
-                              (sagittal, anterior, superior)):
+    for panel, across, up in (
+        (axial, right, anterior),
+        (coronal, right, superior),
+        (sagittal, anterior, superior),
+    ):
         x, y = centre_of(pixels, panel)
         if (across or up) and not np.isnan(x):
             assert np.sign(round(0.5 - x, 1)) == across
@@ -89,7 +92,7 @@ def test_a_ball_stays_round_on_an_anisotropic_grid():
     affine = np.diag([0.8, 0.8, 3.0, 1])
     pixels, _, _ = draw(affine, (0, 0, 0))
     for columns in panels(pixels):
-        part = pixels[:, columns[0]:columns[1]].min(axis=2) > 0.6
+        part = pixels[:, columns[0] : columns[1]].min(axis=2) > 0.6
         y, x = np.nonzero(part[:, 12:-12])  # without the letters at the sides
         core = (np.abs(x - np.median(x)) < 60) & (np.abs(y - np.median(y)) < 60)
         assert np.ptp(x[core]) / np.ptp(y[core]) == pytest.approx(1, abs=0.2)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from medseg.manifests import Cohort
     from medseg.manifests.summary import Spread
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
-                  help="Cohorts: a card (YAML) and a table (CSV). Import, check, split, show.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Cohorts: a card (YAML) and a table (CSV). Import, check, split, show.",
+)
 
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="The cohort's YAML file.")]
 Root = Annotated[Path | None, typer.Option(help="Where the table's paths start, if moved.")]
@@ -46,13 +49,20 @@ def import_(
 
     _must_be_yaml(output)
     with open_console(quiet=quiet, json=json) as console:
-        cohort = import_cohort(convention, path, options=override({}, options or []),
-                               progress=console.progress("checksums"))
+        cohort = import_cohort(
+            convention,
+            path,
+            options=override({}, options or []),
+            progress=console.progress("checksums"),
+        )
         write_cohort(cohort, output)
         console.say(
             f"{output}: {len(cohort.cases)} cases of {len(cohort.patients)} patients,"
             f" labels {', '.join(cohort.labels.names)}",
-            card=str(output), cases=len(cohort.cases), patients=len(cohort.patients))
+            card=str(output),
+            cases=len(cohort.cases),
+            patients=len(cohort.patients),
+        )
         console.say(f"  next: medseg cohort split {output}, then medseg cohort check {output}")
 
 
@@ -74,8 +84,11 @@ def check(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = F
         for problem in problems:
             console.warn(str(problem), case=problem.case, problem=problem.text)
         verdict = f"{len(problems)} problems" if problems else "no problems"
-        console.say(f"{card}: {len(cohort.cases)} cases, {verdict}",
-                    cases=len(cohort.cases), problems=len(problems))
+        console.say(
+            f"{card}: {len(cohort.cases)} cases, {verdict}",
+            cases=len(cohort.cases),
+            problems=len(problems),
+        )
     if problems:
         raise typer.Exit(SOME_FAILED)
 
@@ -109,8 +122,9 @@ def split(
     from medseg.manifests.card import rewrite_table
 
     share = None if test == "keep" else _share(test)
-    divided = split_cohort(load_cohort(card), test_share=share, folds=folds,
-                           stratify=stratify or (), seed=seed)
+    divided = split_cohort(
+        load_cohort(card), test_share=share, folds=folds, stratify=stratify or (), seed=seed
+    )
     if output is None:
         written = rewrite_table(divided, card)
     else:
@@ -135,8 +149,12 @@ def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = Fa
     cohort = load_cohort(card, root=root)
     with open_console(quiet=quiet, json=json) as console:
         facts = summarise_cohort(cohort, progress=console.progress("reading"))
-        console.say(f"{cohort.name} · {cohort.modality or 'modality not given'} · channels"
-                    f" {', '.join(cohort.channels)}", name=cohort.name, modality=cohort.modality)
+        console.say(
+            f"{cohort.name} · {cohort.modality or 'modality not given'} · channels"
+            f" {', '.join(cohort.channels)}",
+            name=cohort.name,
+            modality=cohort.modality,
+        )
         for key in ("licence", "citation", "notes"):
             if text := getattr(cohort, key):
                 console.say(f"  {key}: {' '.join(text.split())}", **{key: text})
@@ -144,25 +162,40 @@ def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = Fa
         if facts.shape:
             for what, spreads in (("voxels", facts.shape), ("spacing mm", facts.spacing_mm)):
                 console.say(f"  {what:<14} " + "  ×  ".join(map(_range, spreads)))
-            console.say("  orientation    " + ", ".join(
-                f"{codes} ({count})" for codes, count in facts.orientations.items()),
-                orientations=facts.orientations)
+            console.say(
+                "  orientation    "
+                + ", ".join(f"{codes} ({count})" for codes, count in facts.orientations.items()),
+                orientations=facts.orientations,
+            )
         for name, spread in facts.volumes_ml.items():
-            console.say(f"  {name:<24} {spread.count:>6} cases  {_range(spread)} ml", label=name,
-                        count=spread.count, lowest_ml=spread.lowest, median_ml=spread.median,
-                        highest_ml=spread.highest)
+            console.say(
+                f"  {name:<24} {spread.count:>6} cases  {_range(spread)} ml",
+                label=name,
+                count=spread.count,
+                lowest_ml=spread.lowest,
+                median_ml=spread.median,
+                highest_ml=spread.highest,
+            )
         if facts.unread:
-            console.warn(f"{facts.unread} of {len(cohort.cases)} cases could not be read;"
-                         f" medseg cohort check {card} says why", unread=facts.unread)
+            console.warn(
+                f"{facts.unread} of {len(cohort.cases)} cases could not be read;"
+                f" medseg cohort check {card} says why",
+                unread=facts.unread,
+            )
 
 
 def _say_parts(console: Console, cohort: Cohort) -> None:
     from medseg.manifests.summary import parts_of
 
     for part in parts_of(cohort):
-        console.say(f"  {part.name:<14} {part.cases:>6} cases  {part.patients:>6} patients"
-                    f"  {part.labelled:>6} labelled", part=part.name, cases=part.cases,
-                    patients=part.patients, labelled=part.labelled)
+        console.say(
+            f"  {part.name:<14} {part.cases:>6} cases  {part.patients:>6} patients"
+            f"  {part.labelled:>6} labelled",
+            part=part.name,
+            cases=part.cases,
+            patients=part.patients,
+            labelled=part.labelled,
+        )
 
 
 def _range(spread: Spread) -> str:
@@ -175,8 +208,9 @@ def _share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadConfig("--test is neither a share nor keep", found=repr(text),
-                        expected="for example 0.2") from None
+        raise BadConfig(
+            "--test is neither a share nor keep", found=repr(text), expected="for example 0.2"
+        ) from None
 
 
 def _must_be_yaml(card: Path) -> None:

@@ -11,15 +11,24 @@ from medseg.cli.console import DONE, Json, Quiet, Seed, open_console
 
 
 def compare(
-    evaluations: Annotated[list[Path], typer.Argument(
-        help="Two or more outputs of `medseg evaluate`; name=FOLDER gives a method its name.")],
+    evaluations: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Two or more outputs of `medseg evaluate`; name=FOLDER gives a method its name."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", help="Folder for tables and report.")],
     *,
-    metric: Annotated[list[str] | None, typer.Option(
-        help="What to compare; may be repeated. All tests are corrected together.")] = None,
-    interval: Annotated[Literal["studentised", "bca"], typer.Option(
-        help="Bootstrap interval over patients.")] = "studentised",
-    seed: Seed = 0, quiet: Quiet = False, json: Json = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="What to compare; may be repeated. All tests are corrected together."),
+    ] = None,
+    interval: Annotated[
+        Literal["studentised", "bca"], typer.Option(help="Bootstrap interval over patients.")
+    ] = "studentised",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Paired statistics between methods: differences, intervals, tests, effect sizes.
 
@@ -35,8 +44,9 @@ def compare(
 
     config = EvaluateConfig(interval=interval, seed=seed)
     with open_console(quiet=quiet, json=json) as console:
-        scores = {name: evaluation.read_scores(folder)
-                  for name, folder in _named(evaluations).items()}
+        scores = {
+            name: evaluation.read_scores(folder) for name, folder in _named(evaluations).items()
+        }
         found = evaluation.compare(scores, config=config, metrics=metric or COMPARED)
         write_comparison(output, found)
         for line in left_out_lines(found):
@@ -45,7 +55,9 @@ def compare(
             console.say(
                 f"{row['metric']} {row['label']}: {row['second']} − {row['first']} = "
                 f"{row['difference']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}], "
-                f"p (Holm) {p_text(row['p_holm'])}", **{str(k): v for k, v in row.items()})
+                f"p (Holm) {p_text(row['p_holm'])}",
+                **{str(k): v for k, v in row.items()},
+            )
         console.say(f"report: {output / 'report.html'}", report=str(output / "report.html"))
     raise typer.Exit(DONE)
 
@@ -60,7 +72,10 @@ def _named(arguments: list[Path]) -> dict[str, Path]:
         if not equals or argument.exists():
             name, folder = argument.resolve().name, str(argument)
         if name in named:
-            raise BadConfig("two evaluations have one name", found=repr(name),
-                            remedy="Name them: unet=FOLDER fcn=FOLDER.")
+            raise BadConfig(
+                "two evaluations have one name",
+                found=repr(name),
+                remedy="Name them: unet=FOLDER fcn=FOLDER.",
+            )
         named[name] = Path(folder)
     return named

@@ -19,9 +19,7 @@ def preview(
         "preview.png"
     ),
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of prepared cases to share.")
-    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases to share.")] = None,
     patches: Annotated[int, typer.Option(min=1, help="How many patches to draw.")] = 24,
     quiet: Quiet = False,
     json: Json = False,

@@ -10,6 +10,17 @@ from medseg.evaluation.subgroups import subgroups
 from medseg.evaluation.summary import summarise
 
 __all__ = [
-    "FOLDS", "Comparison", "Scores", "agreement", "compare", "evaluate", "plan_tasks", "problems",
-    "read_scores", "subgroups", "summarise", "write_scores", "write_table",
+    "FOLDS",
+    "Comparison",
+    "Scores",
+    "agreement",
+    "compare",
+    "evaluate",
+    "plan_tasks",
+    "problems",
+    "read_scores",
+    "subgroups",
+    "summarise",
+    "write_scores",
+    "write_table",
 ]

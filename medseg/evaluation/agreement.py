@@ -25,10 +25,14 @@ LIMITS_SD = 1.96
 
 def volumes(scores: Scores, label: str) -> pd.DataFrame:
     """case, patient, truth_ml and prediction_ml of the cases that were scored."""
-    rows = scores.table[(scores.table["label"] == label)
-                        & scores.table["case"].isin(scores.with_status(SCORED))]
-    wide = rows[rows["metric"].isin(["truth_ml", "prediction_ml"])].pivot(
-        index=["case", "patient"], columns="metric", values="value").dropna()
+    rows = scores.table[
+        (scores.table["label"] == label) & scores.table["case"].isin(scores.with_status(SCORED))
+    ]
+    wide = (
+        rows[rows["metric"].isin(["truth_ml", "prediction_ml"])]
+        .pivot(index=["case", "patient"], columns="metric", values="value")
+        .dropna()
+    )
     return wide.reset_index()
 
 
@@ -45,14 +49,21 @@ def agreement(scores: Scores) -> pd.DataFrame:
 
 
 def bland_altman(
-    truth: NDArray[np.float64], prediction: NDArray[np.float64], patients: list[str],
+    truth: NDArray[np.float64],
+    prediction: NDArray[np.float64],
+    patients: list[str],
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """Bias with a clustered interval, limits with theirs, slope of difference on mean."""
     differences = prediction - truth
     bias = mean_interval(differences, patients, config)
-    told: dict[str, Any] = {"n": len(differences), "patients": bias.patients, "bias": bias.mean,
-                            "bias_low": bias.low, "bias_high": bias.high}
+    told: dict[str, Any] = {
+        "n": len(differences),
+        "patients": bias.patients,
+        "bias": bias.mean,
+        "bias_low": bias.low,
+        "bias_high": bias.high,
+    }
     if bias.patients < 3:
         return told | dict.fromkeys(_REST, nan)
     sd = float(differences.std(ddof=1))
@@ -63,12 +74,26 @@ def bland_altman(
     means = (truth + prediction) / 2
     slope = stats.linregress(means, differences) if np.ptp(means) > 0 else None
     return told | {
-        "sd": sd, "lower": lower, "lower_low": lower - half, "lower_high": lower + half,
-        "upper": upper, "upper_low": upper - half, "upper_high": upper + half,
+        "sd": sd,
+        "lower": lower,
+        "lower_low": lower - half,
+        "lower_high": lower + half,
+        "upper": upper,
+        "upper_low": upper - half,
+        "upper_high": upper + half,
         "slope": float(slope.slope) if slope else nan,
         "slope_p": float(slope.pvalue) if slope else nan,
     }
 
 
-_REST = ("sd", "lower", "lower_low", "lower_high", "upper", "upper_low", "upper_high", "slope",
-         "slope_p")
+_REST = (
+    "sd",
+    "lower",
+    "lower_low",
+    "lower_high",
+    "upper",
+    "upper_low",
+    "upper_high",
+    "slope",
+    "slope_p",
+)

@@ -42,7 +42,9 @@ class Comparison:
 
 
 def compare(
-    evaluations: Mapping[str, Scores], *, config: EvaluateConfig | None = None,
+    evaluations: Mapping[str, Scores],
+    *,
+    config: EvaluateConfig | None = None,
     metrics: Sequence[str] = COMPARED,
 ) -> Comparison:
     """Compare every two methods, case by case.
@@ -72,8 +74,10 @@ def compare(
     ]
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(list(table["p_permutation"]))
-    left_out = {name: tuple(c for c in scores.cases["case"] if c not in set(common))
-                for name, scores in evaluations.items()}
+    left_out = {
+        name: tuple(c for c in scores.cases["case"] if c not in set(common))
+        for name, scores in evaluations.items()
+    }
     return Comparison(table, common, left_out, chosen, tuple(evaluations))
 
 
@@ -82,9 +86,11 @@ def _common_cases(evaluations: Mapping[str, Scores]) -> tuple[str, ...]:
     first = next(iter(evaluations.values()))
     common = tuple(case for case in first.cases["case"] if all(case in each for each in sets))
     if not common:
-        raise BadOutput("the evaluations have no case in common",
-                        found={name: len(s.cases) for name, s in evaluations.items()},
-                        remedy="Compare methods on the same cohort and split.")
+        raise BadOutput(
+            "the evaluations have no case in common",
+            found={name: len(s.cases) for name, s in evaluations.items()},
+            remedy="Compare methods on the same cohort and split.",
+        )
     return common
 
 
@@ -100,13 +106,19 @@ def _refuse_other_truth(evaluations: Mapping[str, Scores], common: Sequence[str]
             before = seen.setdefault(case, (name, told))
             if told and before[1] and told != before[1]:
                 raise BadOutput(
-                    f"case {case!r} was scored against another truth", found=f"{name}: {told[:12]}",
+                    f"case {case!r} was scored against another truth",
+                    found=f"{name}: {told[:12]}",
                     expected=f"{before[0]}: {before[1][:12]}",
-                    remedy="Evaluate all methods against one cohort.")
+                    remedy="Evaluate all methods against one cohort.",
+                )
 
 
 def _rows(
-    one: str, other: str, evaluations: Mapping[str, Scores], metric: str, common: Sequence[str],
+    one: str,
+    other: str,
+    evaluations: Mapping[str, Scores],
+    metric: str,
+    common: Sequence[str],
     config: EvaluateConfig,
 ) -> list[dict[str, Any]]:
     tables = [_of_metric(evaluations[name], metric, common) for name in (one, other)]
@@ -115,10 +127,21 @@ def _rows(
     for label, group in paired.groupby("label", sort=False):
         units = set(group["unit_1"]) | set(group["unit_2"])
         if len(units) > 1:
-            raise BadOutput(f"{metric} of {label!r} was measured in two ways", found=sorted(units),
-                            remedy="Evaluate all methods with the same tolerance.")
-        rows.append({"first": one, "second": other, "label": str(label), "metric": metric,
-                     "unit": units.pop(), **_difference(group, metric, config)})
+            raise BadOutput(
+                f"{metric} of {label!r} was measured in two ways",
+                found=sorted(units),
+                remedy="Evaluate all methods with the same tolerance.",
+            )
+        rows.append(
+            {
+                "first": one,
+                "second": other,
+                "label": str(label),
+                "metric": metric,
+                "unit": units.pop(),
+                **_difference(group, metric, config),
+            }
+        )
     return rows
 
 
@@ -137,13 +160,19 @@ def _difference(group: pd.DataFrame, metric: str, config: EvaluateConfig) -> dic
     interval = mean_interval(differences, patients, config, bounds=(-span, span))
     test = paired_test(differences, patients, config)
     return {
-        "n": len(defined), "patients": interval.patients,
+        "n": len(defined),
+        "patients": interval.patients,
         "mean_first": float(defined["value_1"].mean()) if len(defined) else nan,
         "mean_second": float(defined["value_2"].mean()) if len(defined) else nan,
-        "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high,
-        "p_permutation": test.p_permutation, "p_wilcoxon": test.p_wilcoxon,
-        "cohen_dz": test.cohen_dz, "rank_biserial": test.rank_biserial,
-        "second_higher": test.positive, "undefined": len(group) - len(defined),
+        "difference": interval.mean,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "p_permutation": test.p_permutation,
+        "p_wilcoxon": test.p_wilcoxon,
+        "cohen_dz": test.cohen_dz,
+        "rank_biserial": test.rank_biserial,
+        "second_higher": test.positive,
+        "undefined": len(group) - len(defined),
     }
 
 

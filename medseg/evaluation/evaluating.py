@@ -40,8 +40,13 @@ class Progress(Protocol):
 
 
 def evaluate(
-    predictions: str | Path, cohort: Cohort | str | Path, *, split: str = "test",
-    labels: LabelTable | None = None, config: EvaluateConfig | None = None, workers: int = 1,
+    predictions: str | Path,
+    cohort: Cohort | str | Path,
+    *,
+    split: str = "test",
+    labels: LabelTable | None = None,
+    config: EvaluateConfig | None = None,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a folder of masks against a cohort's truth.
@@ -76,21 +81,30 @@ def evaluate(
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), len(tasks))
-    leaks = [task.case.case for task, outcome in zip(tasks, outcomes, strict=True)
-             if outcome.leaked]
+    leaks = [
+        task.case.case for task, outcome in zip(tasks, outcomes, strict=True) if outcome.leaked
+    ]
     if chosen.leakage == "refuse":
         refuse_leaks(leaks, cohort=whole)
     if not any(outcome.status == SCORED for outcome in outcomes):
-        raise BadOutput("not one case could be scored", path=predictions,
-                        found=outcomes[0].reason, expected=f"masks of the {split} cases")
+        raise BadOutput(
+            "not one case could be scored",
+            path=predictions,
+            found=outcomes[0].reason,
+            expected=f"masks of the {split} cases",
+        )
     table = pd.DataFrame([row for o in outcomes for row in o.rows], columns=list(COLUMNS))
     about = _about(whole, split, sets, evaluated, leaks)
     return Scores(table, _case_table(tasks, outcomes), chosen, about)
 
 
 def plan_tasks(
-    predictions: str | Path, cohort: Cohort, *, split: str = "test",
-    labels: LabelTable | None = None, config: EvaluateConfig | None = None,
+    predictions: str | Path,
+    cohort: Cohort,
+    *,
+    split: str = "test",
+    labels: LabelTable | None = None,
+    config: EvaluateConfig | None = None,
 ) -> list[Task]:
     """The pairs that `evaluate` scores with these arguments, to look at some of them."""
     evaluated = _select(cohort, split)
@@ -102,8 +116,12 @@ def _refuse_unknown_tolerances(cohort: Cohort, config: EvaluateConfig) -> None:
     names = [structure.name for structure in structures_of(cohort.labels)]
     unknown = sorted(set(config.tolerances_mm) - set(names))
     if unknown:
-        raise BadConfig("a tolerance for labels that do not exist", path=cohort.path,
-                        found=", ".join(unknown), expected=", ".join(names))
+        raise BadConfig(
+            "a tolerance for labels that do not exist",
+            path=cohort.path,
+            found=", ".join(unknown),
+            expected=", ".join(names),
+        )
 
 
 def _select(cohort: Cohort, split: str) -> Cohort:
@@ -113,8 +131,11 @@ def _select(cohort: Cohort, split: str) -> Cohort:
         return cohort.select(split=split)
     kept = tuple(case for case in cohort.select(split="train").cases if case.fold is not None)
     if not kept:
-        raise BadConfig("the cohort has no folds", path=cohort.path,
-                        remedy="Make them with `medseg cohort split`.")
+        raise BadConfig(
+            "the cohort has no folds",
+            path=cohort.path,
+            remedy="Make them with `medseg cohort split`.",
+        )
     return cohort.with_cases(kept)
 
 
@@ -125,8 +146,11 @@ def _prediction_sets(
     folders = fold_folders(folder) if split == FOLDS else {}
     if not folders:
         return {None: load_predictions(folder, labels=labels)}
-    return {fold: load_predictions(path, labels=labels) for fold, path in folders.items()
-            if fold in evaluated.folds}
+    return {
+        fold: load_predictions(path, labels=labels)
+        for fold, path in folders.items()
+        if fold in evaluated.folds
+    }
 
 
 def _set_of(sets: dict[int | None, Predictions], case: Case) -> Predictions | None:
@@ -145,8 +169,13 @@ def _task(
     alone = cohort.with_cases((case,))
     if predictions is None:
         return Task(alone, None, cohort.labels, frozenset(), config)
-    return Task(alone, predictions.files.get(case.case), predictions.labels,
-                predictions.training_pixels, config)
+    return Task(
+        alone,
+        predictions.files.get(case.case),
+        predictions.labels,
+        predictions.training_pixels,
+        config,
+    )
 
 
 def _score_all(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
@@ -163,42 +192,60 @@ def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for task, outcome in zip(tasks, outcomes, strict=True):
         case = task.case
-        rows.append({
-            "case": case.case, "patient": case.patient,
-            "fold": "" if case.fold is None else str(case.fold),
-            "status": outcome.status, "reason": outcome.reason,
-            "leaked": "yes" if outcome.leaked else "",
-            "prediction": "" if task.prediction is None else task.prediction.name,
-            "prediction_sha256": outcome.facts.get("prediction_sha256", ""),
-            "truth_sha256": outcome.facts.get("truth_sha256", ""),
-        })
-        rows[-1] |= {name: value for name, value in case.covariates.items()
-                     if name not in rows[-1]}
+        rows.append(
+            {
+                "case": case.case,
+                "patient": case.patient,
+                "fold": "" if case.fold is None else str(case.fold),
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "leaked": "yes" if outcome.leaked else "",
+                "prediction": "" if task.prediction is None else task.prediction.name,
+                "prediction_sha256": outcome.facts.get("prediction_sha256", ""),
+                "truth_sha256": outcome.facts.get("truth_sha256", ""),
+            }
+        )
+        rows[-1] |= {name: value for name, value in case.covariates.items() if name not in rows[-1]}
     return pd.DataFrame(rows).fillna("")
 
 
 def _about(
-    cohort: Cohort, split: str, sets: dict[int | None, Predictions], evaluated: Cohort,
+    cohort: Cohort,
+    split: str,
+    sets: dict[int | None, Predictions],
+    evaluated: Cohort,
     leaks: Sequence[str],
 ) -> dict[str, Any]:
     """What the page must say of where the scores come from; plain YAML values."""
     extras = sorted({name for p in sets.values() for name in extra_files(p, evaluated.cases)})
     theirs = {name for predictions in sets.values() for name in predictions.labels.names}
-    run = {key: value for key, value in next(iter(sets.values())).run.items()
-           if key not in ("training_pixels",)}
+    run = {
+        key: value
+        for key, value in next(iter(sets.values())).run.items()
+        if key not in ("training_pixels",)
+    }
     return {
         "cohort": cohort.name,
         "cohort_sha256": sha256_of(cohort.path) if cohort.path else "",
-        "modality": cohort.modality, "licence": cohort.licence, "citation": cohort.citation,
-        "split": split, "folds": [fold for fold in sets if fold is not None],
-        "cases": len(evaluated.cases), "patients": len(evaluated.patients),
+        "modality": cohort.modality,
+        "licence": cohort.licence,
+        "citation": cohort.citation,
+        "split": split,
+        "folds": [fold for fold in sets if fold is not None],
+        "cases": len(evaluated.cases),
+        "patients": len(evaluated.patients),
         "labels": cohort.labels.to_card(),
         "labels_not_predicted": [name for name in cohort.labels.names if name not in theirs],
         "labels_not_in_cohort": sorted(theirs - set(cohort.labels.names)),
-        "extra_predictions": extras, "leaked": list(leaks),
-        "leakage": _leakage_check(sets), "run": run,
-        "versions": {"medseg": __version__, "python": platform.python_version(),
-                     **{name: version(name) for name in ("numpy", "scipy", "pandas")}},
+        "extra_predictions": extras,
+        "leaked": list(leaks),
+        "leakage": _leakage_check(sets),
+        "run": run,
+        "versions": {
+            "medseg": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "scipy", "pandas")},
+        },
     }
 
 
@@ -214,29 +261,33 @@ def problems(scores: Scores) -> list[str]:
     lines = []
     missing = scores.with_status("missing")
     if missing:
-        lines.append(f"{len(missing)} of {len(scores.cases)} predictions are missing and count "
-                     f"as empty: {_some(missing)}")
+        lines.append(
+            f"{len(missing)} of {len(scores.cases)} predictions are missing and count "
+            f"as empty: {_some(missing)}"
+        )
     for status in (REFUSED, UNSCORED):
         rows = scores.cases[scores.cases["status"] == status]
         lines += [f"{status}: {row.case}: {row.reason}" for row in rows.itertuples()]
     extra = scores.about.get("extra_predictions") or []
     if extra:
-        lines.append(f"{len(extra)} predictions belong to no case that is evaluated: "
-                     f"{_some(extra)}")
-    for key, text in (("labels_not_predicted", "labels that the predictions do not know"),
-                      ("labels_not_in_cohort", "predicted labels that the cohort does not know")):
+        lines.append(
+            f"{len(extra)} predictions belong to no case that is evaluated: {_some(extra)}"
+        )
+    for key, text in (
+        ("labels_not_predicted", "labels that the predictions do not know"),
+        ("labels_not_in_cohort", "predicted labels that the cohort does not know"),
+    ):
         names = scores.about.get(key) or []
         if names:
             lines.append(f"{text}: {_some(names)}")
     leaked = scores.about.get("leaked") or []
     if leaked:
-        lines.append(f"LEAKAGE: the model was trained on {len(leaked)} of these cases: "
-                     f"{_some(leaked)}")
+        lines.append(
+            f"LEAKAGE: the model was trained on {len(leaked)} of these cases: {_some(leaked)}"
+        )
     return lines
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-

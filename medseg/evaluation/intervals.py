@@ -41,7 +41,10 @@ class Interval:
 
 
 def mean_interval(
-    values: ArrayLike, patients: Sequence[object], config: EvaluateConfig, *,
+    values: ArrayLike,
+    patients: Sequence[object],
+    config: EvaluateConfig,
+    *,
     bounds: tuple[float, float] = (-inf, inf),
 ) -> Interval:
     """Interval for the mean of values that come in patients.
@@ -71,11 +74,14 @@ def patient_sums(
     values: NDArray[np.float64], patients: Sequence[object]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The sum of each patient's values and how many there are, patients in order of name."""
-    names, which = np.unique(np.asarray([str(p) for p in patients], dtype=object).astype(str),
-                             return_inverse=True)
+    names, which = np.unique(
+        np.asarray([str(p) for p in patients], dtype=object).astype(str), return_inverse=True
+    )
     count = len(names)
-    return (np.asarray(np.bincount(which, weights=values, minlength=count), dtype=np.float64),
-            np.bincount(which, minlength=count).astype(np.float64))
+    return (
+        np.asarray(np.bincount(which, weights=values, minlength=count), dtype=np.float64),
+        np.bincount(which, minlength=count).astype(np.float64),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -116,8 +122,9 @@ def _ratio_errors(
     drawn = weights.sum(axis=1)
     total = weights @ sizes
     means = weights @ sums / total
-    squares = (weights @ sums**2 - 2 * means * (weights @ (sums * sizes))
-               + means**2 * (weights @ sizes**2))
+    squares = (
+        weights @ sums**2 - 2 * means * (weights @ (sums * sizes)) + means**2 * (weights @ sizes**2)
+    )
     tiny = 1e-12 * (weights @ sums**2)  # cancellation, where one patient fills the sample
     squares = np.where(squares > tiny, squares, 0.0)
     return np.asarray(np.sqrt(squares * drawn / (drawn - 1)) / total)

@@ -21,7 +21,8 @@ def refuse_leaks(leaked: Sequence[str], *, cohort: Cohort) -> None:
         return
     shown = ", ".join(leaked[:5]) + (f" and {len(leaked) - 5} more" if len(leaked) > 5 else "")
     raise BadCohort(
-        "the model was trained on scans that it would be scored on", path=cohort.path,
+        "the model was trained on scans that it would be scored on",
+        path=cohort.path,
         found=f"{len(leaked)} of the cases: {shown}",
         expected="scans that the model has never seen",
         remedy="Evaluate on a held-out split, or say --allow-leakage; the report will tell.",

@@ -60,13 +60,17 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
         BadLabels: nothing says what the values mean.
     """
     if not folder.is_dir():
-        raise BadOutput("no such folder of predictions", path=folder,
-                        remedy="Name the --output of medseg segment.")
+        raise BadOutput(
+            "no such folder of predictions",
+            path=folder,
+            remedy="Name the --output of medseg segment.",
+        )
     files = _files(folder)
     named = folder / LABELS_FILE
     if labels is None and not named.is_file():
         raise BadLabels(
-            "nothing says what the values of the predictions mean", path=folder,
+            "nothing says what the values of the predictions mean",
+            path=folder,
             expected=LABELS_FILE,
             remedy="Give --labels FILE.yaml, or --labels cohort if they are those of the card.",
         )
@@ -82,9 +86,12 @@ def _files(folder: Path) -> dict[str, Path]:
         if name is None:
             continue
         if name in files:
-            raise BadOutput("two predictions for one case", path=folder,
-                            found=f"{files[name].name} and {path.name}",
-                            remedy="Leave one of them.")
+            raise BadOutput(
+                "two predictions for one case",
+                path=folder,
+                found=f"{files[name].name} and {path.name}",
+                remedy="Leave one of them.",
+            )
         files[name] = path
     return files
 
@@ -130,15 +137,19 @@ def same_names(
     result = np.empty(flat.shape, dtype=ours.dtype)
     seen = np.zeros(highest + 1, dtype=bool)
     for start in range(0, flat.size, CHUNK_VOXELS):
-        part = flat[start:start + CHUNK_VOXELS]
+        part = flat[start : start + CHUNK_VOXELS]
         seen |= np.bincount(part, minlength=highest + 1) > 0
-        result[start:start + CHUNK_VOXELS] = table[part]
+        result[start : start + CHUNK_VOXELS] = table[part]
     known = {0, *theirs.values} | ({theirs.ignore} if theirs.ignore is not None else set())
     unknown = sorted({int(value) for value in np.flatnonzero(seen)} - known)
     if unknown:
-        raise BadLabels("the prediction holds values that its labels do not name", path=path,
-                        found=unknown[:10], expected=sorted(known),
-                        remedy=f"Correct {LABELS_FILE} or --labels.")
+        raise BadLabels(
+            "the prediction holds values that its labels do not name",
+            path=path,
+            found=unknown[:10],
+            expected=sorted(known),
+            remedy=f"Correct {LABELS_FILE} or --labels.",
+        )
     return result.reshape(values.shape, order=order)
 
 

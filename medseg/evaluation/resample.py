@@ -18,8 +18,9 @@ def nearest(mask: LabelMap, target: Geometry) -> NDArray[Any]:
     """
     to_source = np.linalg.solve(mask.geometry.affine, target.affine)
     result = np.zeros(target.shape, dtype=mask.data.dtype)
-    first, second = np.meshgrid(np.arange(target.shape[0]), np.arange(target.shape[1]),
-                                indexing="ij", sparse=True)
+    first, second = np.meshgrid(
+        np.arange(target.shape[0]), np.arange(target.shape[1]), indexing="ij", sparse=True
+    )
     for third in range(target.shape[2]):
         inside: NDArray[np.bool_] = np.ones(target.shape[:2], dtype=bool)
         index = []

@@ -75,8 +75,9 @@ def write_scores(scores: Scores, folder: Path) -> None:
     write_table(scores.cases, folder / CASES_FILE)
     about = {"config": scores.config.model_dump(mode="json"), "about": dict(scores.about)}
     with atomic_path(folder / ABOUT_FILE) as temporary:
-        temporary.write_text(yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-                             encoding="utf-8")
+        temporary.write_text(
+            yaml.safe_dump(about, sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
 
 
 def read_scores(folder: Path) -> Scores:
@@ -87,14 +88,19 @@ def read_scores(folder: Path) -> Scores:
     """
     path = folder / SCORES_FILE
     if not path.is_file():
-        raise BadOutput("no evaluation here", path=folder, expected=f"a folder with {SCORES_FILE}",
-                        remedy="Name the --output of medseg evaluate.")
+        raise BadOutput(
+            "no evaluation here",
+            path=folder,
+            expected=f"a folder with {SCORES_FILE}",
+            remedy="Name the --output of medseg evaluate.",
+        )
     texts = {name: str for name in COLUMNS if name != "value"}
     table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     absent = [name for name in COLUMNS if name not in table.columns]
     if absent:
-        raise BadOutput("the scores lack columns", path=path, found=list(table.columns),
-                        expected=list(COLUMNS))
+        raise BadOutput(
+            "the scores lack columns", path=path, found=list(table.columns), expected=list(COLUMNS)
+        )
     table["value"] = table["value"].astype(float)
     cases = folder / CASES_FILE
     if cases.is_file():

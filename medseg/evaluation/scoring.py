@@ -74,17 +74,19 @@ def structures_of(labels: LabelTable) -> tuple[Structure, ...]:
     known = {(structure.name, structure.values) for structure in single}
     names = {structure.name for structure in single}
     regions = [
-        Structure(f"{region.name} (region)" if region.name in names else region.name,
-                  region.values)
-        for region in labels.regions if (region.name, region.values) not in known
+        Structure(f"{region.name} (region)" if region.name in names else region.name, region.values)
+        for region in labels.regions
+        if (region.name, region.values) not in known
     ]
     return (*single, *regions)
 
 
 def _labels_of(labels: LabelTable) -> list[Structure]:
     """The labels; one that is called like the row of means gets another name."""
-    return [Structure(f"{label.name} (label)" if label.name == MEAN else label.name,
-                      (label.value,)) for label in labels.labels]
+    return [
+        Structure(f"{label.name} (label)" if label.name == MEAN else label.name, (label.value,))
+        for label in labels.labels
+    ]
 
 
 def score_case(task: Task) -> Outcome:
@@ -149,8 +151,10 @@ def _read_prediction(
     if not mask.geometry.same_grid(truth.geometry):
         if task.config.other_grid == "refuse":
             raise GridMismatch(
-                "the prediction lies on another grid than the truth", path=path,
-                found=mask.geometry.describe(), expected=truth.geometry.describe(),
+                "the prediction lies on another grid than the truth",
+                path=path,
+                found=mask.geometry.describe(),
+                expected=truth.geometry.describe(),
                 remedy="Segment the same scan, or ask for --resample-nearest.",
             )
         values = nearest(mask, truth.geometry)
@@ -169,8 +173,9 @@ def _rows(task: Task, truth: LabelMap, prediction: NDArray[Any], note: str) -> t
     tolerances = {s.name: _tolerance(task, s.name) for s in structures}
     rows: list[Row] = []
     steps = truth.geometry.affine[:3, :3]
-    for structure, pair in pairs(true_values, found_values, structures, steps,
-                                 tolerances_mm=tolerances):
+    for structure, pair in pairs(
+        true_values, found_values, structures, steps, tolerances_mm=tolerances
+    ):
         why = _empty_note(pair)
         for metric in METRICS.values():
             value = metric.value(pair)
@@ -213,14 +218,20 @@ def _mean_rows(task: Task, rows: list[Row], note: str) -> list[Row]:
         value = sum(defined) / len(defined) if defined else nan
         units = {row[5] for row in of_metric}
         unit = units.pop() if len(units) == 1 else "per label"
-        means.append(_row(task, MEAN, metric, value, unit,
-                          _join(note, f"over {len(defined)} of {len(of_metric)} labels")))
+        means.append(
+            _row(
+                task,
+                MEAN,
+                metric,
+                value,
+                unit,
+                _join(note, f"over {len(defined)} of {len(of_metric)} labels"),
+            )
+        )
     return means
 
 
-def _row(
-    task: Task, label: str, metric: Metric, value: float, unit: str, note: str
-) -> Row:
+def _row(task: Task, label: str, metric: Metric, value: float, unit: str, note: str) -> Row:
     return (task.case.case, task.case.patient, label, metric.name, float(value), unit, note)
 
 

@@ -19,20 +19,34 @@ FEW_PATIENTS = 10
 MOST_LEVELS = 6
 
 #: Columns of ``cases.csv`` that are no covariates.
-_OWN = {"case", "patient", "status", "reason", "leaked", "prediction", "prediction_sha256",
-        "truth_sha256"}
+_OWN = {
+    "case",
+    "patient",
+    "status",
+    "reason",
+    "leaked",
+    "prediction",
+    "prediction_sha256",
+    "truth_sha256",
+}
 
 
 def covariates_of(scores: Scores) -> tuple[str, ...]:
     """Columns that divide the cases: two groups or more, and not one group a case."""
     names = [str(name) for name in scores.cases.columns if name not in _OWN]
-    return tuple(name for name in names
-                 if 1 < groups_of(scores.cases[name]).nunique() <= max(2, len(scores.cases) // 2))
+    return tuple(
+        name
+        for name in names
+        if 1 < groups_of(scores.cases[name]).nunique() <= max(2, len(scores.cases) // 2)
+    )
 
 
 def subgroups(
-    scores: Scores, covariates: Sequence[str] | None = None, *,
-    metrics: Sequence[str] = ("dice",), labels: Sequence[str] = (MEAN,),
+    scores: Scores,
+    covariates: Sequence[str] | None = None,
+    *,
+    metrics: Sequence[str] = ("dice",),
+    labels: Sequence[str] = (MEAN,),
 ) -> pd.DataFrame:
     """Mean and interval of each group of each covariate.
 
@@ -58,10 +72,18 @@ def subgroups(
         for (group, label, metric), part in table.groupby(["group", "label", "metric"]):
             told = describe(part, str(metric), scores.config)
             patients = part.loc[part["value"].notna(), "patient"].nunique()
-            rows.append({"covariate": name, "group": str(group), "label": str(label),
-                         "metric": str(metric), "patients": patients, **told,
-                         "undefined": int(part["value"].isna().sum()),
-                         "note": _small(patients)})
+            rows.append(
+                {
+                    "covariate": name,
+                    "group": str(group),
+                    "label": str(label),
+                    "metric": str(metric),
+                    "patients": patients,
+                    **told,
+                    "undefined": int(part["value"].isna().sum()),
+                    "note": _small(patients),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -73,9 +95,11 @@ def groups_of(values: pd.Series[str]) -> pd.Series[str]:
     if len(given) == 0 or numbers.isna().any() or numbers.nunique() <= MOST_LEVELS:
         return texts.where(texts != "", "not given")
     cuts = np.unique(np.quantile(numbers, [1 / 3, 2 / 3]))
-    names = [f"up to {cuts[0]:.4g}",
-             *(f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(cuts)),
-             f"above {cuts[-1]:.4g}"]
+    names = [
+        f"up to {cuts[0]:.4g}",
+        *(f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(cuts)),
+        f"above {cuts[-1]:.4g}",
+    ]
     place = np.searchsorted(cuts, numbers.to_numpy(dtype=np.float64))
     part = pd.Series([f"{k + 1}: {names[k]}" for k in place], index=numbers.index)
     return part.reindex(texts.index).fillna("not given")

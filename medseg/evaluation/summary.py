@@ -12,8 +12,20 @@ from medseg.evaluation.scores import MISSING, REFUSED, Scores
 from medseg.metrics import METRICS
 
 #: Columns of ``summary.csv``.
-SUMMARY_COLUMNS = ("label", "metric", "n", "mean", "sd", "median", "q25", "q75", "ci_low",
-                   "ci_high", "missing", "undefined")
+SUMMARY_COLUMNS = (
+    "label",
+    "metric",
+    "n",
+    "mean",
+    "sd",
+    "median",
+    "q25",
+    "q75",
+    "ci_low",
+    "ci_high",
+    "missing",
+    "undefined",
+)
 
 
 def summarise(scores: Scores) -> pd.DataFrame:
@@ -28,10 +40,15 @@ def summarise(scores: Scores) -> pd.DataFrame:
     groups = scores.table.groupby(["label", "metric"], sort=False)
     for key, group in groups:
         label, metric = str(key[0]), str(key[1])
-        rows.append({"label": label, "metric": metric,
-                     **describe(group, metric, scores.config),
-                     "missing": int(group["case"].isin(absent).sum()),
-                     "undefined": int(group["value"].isna().sum())})
+        rows.append(
+            {
+                "label": label,
+                "metric": metric,
+                **describe(group, metric, scores.config),
+                "missing": int(group["case"].isin(absent).sum()),
+                "undefined": int(group["value"].isna().sum()),
+            }
+        )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
@@ -44,8 +61,12 @@ def describe(group: pd.DataFrame, metric: str, config: EvaluateConfig) -> dict[s
     interval = mean_interval(values.to_numpy(), list(defined["patient"]), config, bounds=bounds)
     quartiles = values.quantile([0.25, 0.5, 0.75])
     return {
-        "n": len(values), "mean": interval.mean,
+        "n": len(values),
+        "mean": interval.mean,
         "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-        "median": quartiles[0.5], "q25": quartiles[0.25], "q75": quartiles[0.75],
-        "ci_low": interval.low, "ci_high": interval.high,
+        "median": quartiles[0.5],
+        "q25": quartiles[0.25],
+        "q75": quartiles[0.75],
+        "ci_low": interval.low,
+        "ci_high": interval.high,
     }

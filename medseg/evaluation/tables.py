@@ -16,9 +16,18 @@ PAPER_METRICS = ("dice", "nsd", "hd95", "assd", "volume_error_ml")
 
 _ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.ZERO: "→ 0", Better.NEITHER: ""}
 _LATEX_ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→ 0": r"$\rightarrow 0$"}
-_LATEX_SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
-                  "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-                  "^": r"\textasciicircum{}"}
+_LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 _MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in r"\`*_{}[]<>|#"} | {"\n": " "})
 
 
@@ -76,6 +85,7 @@ def paper_table(
 
 def to_markdown(table: pd.DataFrame, caption: str) -> str:
     """A pipe table; hostile names are escaped."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(str(c).translate(_MARKDOWN_SPECIAL) for c in cells) + " |"
 
@@ -86,17 +96,27 @@ def to_markdown(table: pd.DataFrame, caption: str) -> str:
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
     r"""A ``tabular`` for booktabs; hostile names are escaped."""
+
     def line(cells: Sequence[str]) -> str:
         return "  " + " & ".join(latex_text(str(cell)) for cell in cells) + r" \\"
 
-    return "\n".join([
-        r"% needs \usepackage{booktabs}", r"\begin{table}", r"  \centering",
-        rf"  \caption{{{latex_text(caption)}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"  \toprule",
-        line(list(table.columns)), r"  \midrule",
-        *(line(list(row)) for row in table.itertuples(index=False)),
-        r"  \bottomrule", r"  \end{tabular}", r"\end{table}", "",
-    ])
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{latex_text(caption)}}}",
+            rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            r"  \toprule",
+            line(list(table.columns)),
+            r"  \midrule",
+            *(line(list(row)) for row in table.itertuples(index=False)),
+            r"  \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def latex_text(text: str) -> str:

@@ -57,8 +57,13 @@ def paired_test(
 
 def _permutation(sums: NDArray[np.float64], config: EvaluateConfig) -> float:
     result = stats.permutation_test(
-        (sums,), np.mean, permutation_type="samples", vectorized=True,
-        n_resamples=config.resamples, rng=np.random.default_rng(config.seed))
+        (sums,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=config.resamples,
+        rng=np.random.default_rng(config.seed),
+    )
     return float(result.pvalue)
 
 

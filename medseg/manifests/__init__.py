@@ -35,8 +35,11 @@ __all__ = [
 #: Convention -> how a folder that follows it becomes a cohort.
 IMPORTERS: dict[str, Importer] = {
     "msd": Importer(msd.MsdOptions, msd.build, "dataset.json, imagesTr/, labelsTr/"),
-    "nnunet": Importer(nnunet.NnunetOptions, nnunet.build,
-                       "dataset.json, imagesTr/case_0000.nii.gz, labelsTr/case.nii.gz"),
+    "nnunet": Importer(
+        nnunet.NnunetOptions,
+        nnunet.build,
+        "dataset.json, imagesTr/case_0000.nii.gz, labelsTr/case.nii.gz",
+    ),
     "bids": Importer(bids.BidsOptions, bids.build, "sub-*/anat/, derivatives/, participants.tsv"),
     "folders": Importer(folders.FoldersOptions, folders.build, "images/ and labels/ of one name"),
     "dicom": Importer(dicom.DicomOptions, dicom.build, "any folder with DICOM series"),
@@ -66,12 +69,12 @@ def import_cohort(
         BadCohort: the folder does not follow the convention.
     """
     if convention not in IMPORTERS:
-        raise BadConfig("no such convention", found=repr(convention),
-                        expected=", ".join(IMPORTERS))
+        raise BadConfig("no such convention", found=repr(convention), expected=", ".join(IMPORTERS))
     place = Path(folder)
     if not place.is_dir():
-        raise BadCohort("not a folder", path=place,
-                        expected=f"a folder with {IMPORTERS[convention].expects}")
+        raise BadCohort(
+            "not a folder", path=place, expected=f"a folder with {IMPORTERS[convention].expects}"
+        )
     importer = IMPORTERS[convention]
     cohort = importer.build(place, validate(importer.options, options or {}))
     return with_checksums(cohort, progress)

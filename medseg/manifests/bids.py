@@ -60,17 +60,31 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
         found = {channel: path for channel, path in files.items() if path is not None}
         if len(found) == len(options.channels):
             mask = _one(session, folder, f"_{options.mask}", options.mask_only, derived=True)
-            cases.append(new_case("_".join(session), found, mask, patient=session[0],
-                                  covariates=people.get(session[0], {})))
+            cases.append(
+                new_case(
+                    "_".join(session),
+                    found,
+                    mask,
+                    patient=session[0],
+                    covariates=people.get(session[0], {}),
+                )
+            )
     if not cases:
-        raise BadCohort("no subject has all channels", path=folder,
-                        expected=f"sub-*/anat/*_{options.channels[0]}.nii.gz",
-                        remedy="Say which, for example channels=[T2w].")
+        raise BadCohort(
+            "no subject has all channels",
+            path=folder,
+            expected=f"sub-*/anat/*_{options.channels[0]}.nii.gz",
+            remedy="Say which, for example channels=[T2w].",
+        )
     return Cohort(
         name=str(about.get("Name") or folder.resolve().name),
-        modality=modality_of(options.channels), channels=options.channels,
-        labels=_labels(folder, options, cases), cases=tuple(cases), root=folder,
-        source=str(about.get("DatasetDOI") or ""), licence=str(about.get("License") or ""),
+        modality=modality_of(options.channels),
+        channels=options.channels,
+        labels=_labels(folder, options, cases),
+        cases=tuple(cases),
+        root=folder,
+        source=str(about.get("DatasetDOI") or ""),
+        licence=str(about.get("License") or ""),
         citation=str(about.get("HowToAcknowledge") or ""),
     )
 
@@ -85,8 +99,12 @@ def _sessions(folder: Path) -> list[tuple[str, ...]]:
 
 
 def _one(
-    session: tuple[str, ...], folder: Path, suffix: str, words: tuple[str, ...],
-    *, derived: bool = False,
+    session: tuple[str, ...],
+    folder: Path,
+    suffix: str,
+    words: tuple[str, ...],
+    *,
+    derived: bool = False,
 ) -> Path | None:
     """The session's file of that suffix; ``None`` where there is none."""
     places = [folder.joinpath(*session)]
@@ -94,14 +112,22 @@ def _one(
         places += [path.joinpath(*session) for path in sorted((folder / "derivatives").glob("*"))]
         places.append((folder / "derivatives").joinpath(*session))
     found = sorted(
-        path for place in places if place.is_dir() for path in place.rglob("*")
-        if (name := stem(path.name, NIFTI)) is not None and name.endswith(suffix)
-        and all(word in name for word in words) and name.startswith("_".join(session))
+        path
+        for place in places
+        if place.is_dir()
+        for path in place.rglob("*")
+        if (name := stem(path.name, NIFTI)) is not None
+        and name.endswith(suffix)
+        and all(word in name for word in words)
+        and name.startswith("_".join(session))
     )
     if len(found) > 1:
-        raise BadCohort(f"several files end in {suffix}", path=found[0].parent,
-                        found=", ".join(path.name for path in found[:4]),
-                        remedy="Say words of the wanted one with only=[…] or mask_only=[…].")
+        raise BadCohort(
+            f"several files end in {suffix}",
+            path=found[0].parent,
+            found=", ".join(path.name for path in found[:4]),
+            remedy="Say words of the wanted one with only=[…] or mask_only=[…].",
+        )
     return found[0] if found else None
 
 
@@ -113,11 +139,14 @@ def _participants(path: Path) -> dict[str, dict[str, str]]:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     return {
         row["participant_id"]: {
-            (f"participant_{name}" if name.partition(":")[0] in COLUMNS else name):
-                "" if value in ("n/a", None) else value.strip()
-            for name, value in row.items() if name and name != "participant_id"
+            (f"participant_{name}" if name.partition(":")[0] in COLUMNS else name): ""
+            if value in ("n/a", None)
+            else value.strip()
+            for name, value in row.items()
+            if name and name != "participant_id"
         }
-        for row in rows if row.get("participant_id")
+        for row in rows
+        if row.get("participant_id")
     }
 
 
@@ -125,9 +154,12 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     if options.labels:
         return LabelTable.from_card({"labels": options.labels})
     masks = [case.label for case in cases if case.label is not None]
-    tables = sorted({path for mask in masks for path in mask.parent.glob("*dseg.tsv")}
-                    | set(folder.glob("*dseg.tsv")) | set(folder.glob("derivatives/*/*dseg.tsv"))
-                    | set(folder.glob("derivatives/*dseg.tsv")))
+    tables = sorted(
+        {path for mask in masks for path in mask.parent.glob("*dseg.tsv")}
+        | set(folder.glob("*dseg.tsv"))
+        | set(folder.glob("derivatives/*/*dseg.tsv"))
+        | set(folder.glob("derivatives/*dseg.tsv"))
+    )
     if not tables:
         return numbered_labels(masks)
     with tables[0].open(newline="", encoding="utf-8-sig") as stream:
@@ -135,5 +167,6 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     try:
         return LabelTable.from_card({"labels": {row["name"]: int(row["index"]) for row in rows}})
     except (KeyError, ValueError, TypeError):
-        raise BadCohort("not a table of labels", path=tables[0],
-                        expected="columns index and name") from None
+        raise BadCohort(
+            "not a table of labels", path=tables[0], expected="columns index and name"
+        ) from None

@@ -62,13 +62,25 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
         raise BadCohort("the same channel occurs twice", path=path, found=list(keys.channels))
     start = Path(root) if root is not None else path.parent / Path(keys.root).expanduser()
     if root is not None and not start.is_dir():
-        raise BadCohort("the root is not a folder", path=start,
-                        expected="the folder where the table's paths start")
+        raise BadCohort(
+            "the root is not a folder",
+            path=start,
+            expected="the folder where the table's paths start",
+        )
     cases = read_table(path.parent / keys.table, start, keys.channels)
     return Cohort(
-        name=keys.name, modality=keys.modality, channels=keys.channels, labels=labels, cases=cases,
-        root=start, remap=keys.remap, path=path, source=keys.source, licence=keys.licence,
-        citation=keys.citation, notes=keys.notes,
+        name=keys.name,
+        modality=keys.modality,
+        channels=keys.channels,
+        labels=labels,
+        cases=cases,
+        root=start,
+        remap=keys.remap,
+        path=path,
+        source=keys.source,
+        licence=keys.licence,
+        citation=keys.citation,
+        notes=keys.notes,
     )
 
 
@@ -83,8 +95,12 @@ def write_cohort(cohort: Cohort, card: str | Path) -> Path:
     path = Path(card)
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {"name": cohort.name, "modality": cohort.modality,
-                               "channels": _Line(cohort.channels), **_on_lines(cohort.labels)}
+    content: dict[str, Any] = {
+        "name": cohort.name,
+        "modality": cohort.modality,
+        "channels": _Line(cohort.channels),
+        **_on_lines(cohort.labels),
+    }
     if cohort.remap:
         content["remap"] = _Row(cohort.remap)
     content |= {"table": table.name, "root": _written_root(cohort.root, path.parent)}
@@ -93,7 +109,8 @@ def write_cohort(cohort: Cohort, card: str | Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(
             yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100),
-            encoding="utf-8")
+            encoding="utf-8",
+        )
     return path
 
 
@@ -111,8 +128,9 @@ def rewrite_table(cohort: Cohort, card: str | Path) -> Path:
 
 def _write_table(cohort: Cohort, table: Path) -> None:
     with atomic_path(table) as temporary:
-        temporary.write_text(write_table(cohort.cases, cohort.root, cohort.channels),
-                             encoding="utf-8")
+        temporary.write_text(
+            write_table(cohort.cases, cohort.root, cohort.channels), encoding="utf-8"
+        )
 
 
 class _Line(list[Any]):
@@ -127,10 +145,16 @@ class _Dumper(yaml.SafeDumper):
     """YAML as a person would write a card."""
 
 
-_Dumper.add_representer(_Line, lambda dumper, items: dumper.represent_sequence(
-    "tag:yaml.org,2002:seq", items, flow_style=True))
-_Dumper.add_representer(_Row, lambda dumper, items: dumper.represent_mapping(
-    "tag:yaml.org,2002:map", items, flow_style=True))
+_Dumper.add_representer(
+    _Line,
+    lambda dumper, items: dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", items, flow_style=True
+    ),
+)
+_Dumper.add_representer(
+    _Row,
+    lambda dumper, items: dumper.represent_mapping("tag:yaml.org,2002:map", items, flow_style=True),
+)
 
 
 def _on_lines(labels: LabelTable) -> dict[str, Any]:
@@ -145,10 +169,13 @@ def _on_lines(labels: LabelTable) -> dict[str, Any]:
 
 def _keys(path: Path) -> Card:
     if path.suffix.lower() == ".csv" or path.is_dir():
-        raise BadCohort("not a cohort card", path=path,
-                        found="a folder" if path.is_dir() else "a table",
-                        expected="the YAML file beside the table",
-                        remedy="`medseg cohort import` writes one from a folder.")
+        raise BadCohort(
+            "not a cohort card",
+            path=path,
+            found="a folder" if path.is_dir() else "a table",
+            expected="the YAML file beside the table",
+            remedy="`medseg cohort import` writes one from a folder.",
+        )
     try:
         content = load_yaml(path)
         unknown = [str(key) for key in content if key not in Card.model_fields]
@@ -167,16 +194,21 @@ def _did_you_mean(key: str) -> str:
 
 
 def _about(path: Path, error: BadConfig | BadLabels) -> BadCohort:
-    return BadCohort(error.problem, path=path, found=error.found, expected=error.expected,
-                     remedy=error.remedy)
+    return BadCohort(
+        error.problem, path=path, found=error.found, expected=error.expected, remedy=error.remedy
+    )
 
 
 def _check_remap(path: Path, remap: Mapping[int, int], labels: LabelTable) -> None:
     known = {0, *labels.values} | ({labels.ignore} if labels.ignore is not None else set())
     unknown = sorted(set(remap.values()) - known)
     if unknown:
-        raise BadCohort("remap leads to values that no label names", path=path, found=unknown,
-                        expected=sorted(known))
+        raise BadCohort(
+            "remap leads to values that no label names",
+            path=path,
+            found=unknown,
+            expected=sorted(known),
+        )
 
 
 def _written_root(root: Path, home: Path) -> str:

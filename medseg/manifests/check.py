@@ -50,10 +50,19 @@ def check_cohort(cohort: Cohort, *, progress: Progress | None = None) -> list[Pr
         Problems in the order of the table; empty where all is well.
     """
     if _nothing_there(cohort):
-        return [Problem("all cases", str(BadCohort(
-            "not one file of the cohort is there", path=cohort.root,
-            expected=f"for example {cohort.cases[0].sources[0].name}",
-            remedy="Say with --root where the table's paths start.")))]
+        return [
+            Problem(
+                "all cases",
+                str(
+                    BadCohort(
+                        "not one file of the cohort is there",
+                        path=cohort.root,
+                        expected=f"for example {cohort.cases[0].sources[0].name}",
+                        remedy="Say with --root where the table's paths start.",
+                    )
+                ),
+            )
+        ]
     problems: list[Problem] = []
     with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda case: _check_case(cohort, case), cohort.cases)
@@ -74,7 +83,9 @@ def require_files(cohort: Cohort) -> None:
     missing = [path for path in paths if not file_of(path).exists()]
     if missing:
         raise BadCohort(
-            "no such file", path=missing[0], found=f"{len(missing)} of {len(paths)} files missing",
+            "no such file",
+            path=missing[0],
+            found=f"{len(missing)} of {len(paths)} files missing",
             expected=f"the files of the cohort {cohort.name}",
             remedy="Say with --root where the table's paths start.",
         )
@@ -108,8 +119,14 @@ def _check_files(case: Case) -> Iterator[str]:
         if not file.exists():
             yield str(BadCohort("no such file", path=path))
         elif expected and (found := _sum_or_reason(file)) != expected:
-            yield str(BadCohort("the file is not the one that was recorded", path=path,
-                                found=f"SHA-256 {found[:12]}…", expected=f"{expected[:12]}…"))
+            yield str(
+                BadCohort(
+                    "the file is not the one that was recorded",
+                    path=path,
+                    found=f"SHA-256 {found[:12]}…",
+                    expected=f"{expected[:12]}…",
+                )
+            )
 
 
 def _sum_or_reason(file: Path) -> str:

@@ -125,11 +125,13 @@ class Cohort:
             BadCohort: no case is left.
         """
         if split is not None and split not in list(Split):
-            raise BadCohort("no such split", path=self.path, found=repr(split),
-                            expected=" or ".join(Split))
+            raise BadCohort(
+                "no such split", path=self.path, found=repr(split), expected=" or ".join(Split)
+            )
         asked = {"split": split, "fold": fold, "all folds but": not_fold}
         chosen = tuple(
-            case for case in self.cases
+            case
+            for case in self.cases
             if split in (None, case.split)
             and fold in (None, case.fold)
             and (not_fold is None or case.fold not in (None, not_fold))
@@ -141,7 +143,8 @@ class Cohort:
         if not chosen:
             splits = sorted({case.split.value for case in self.cases})
             raise BadCohort(
-                f"no case {what}", path=self.path,
+                f"no case {what}",
+                path=self.path,
                 found=f"{len(self.cases)} cases, splits {splits}, folds {list(self.folds)}",
                 remedy="Look with `medseg cohort show`, divide with `medseg cohort split`.",
             )

@@ -44,18 +44,28 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
         found = [scan for scan in found if scan.modality == options.modality]
     modalities = sorted({scan.modality for scan in found})
     if len(modalities) != 1:
-        raise BadCohort("no usable DICOM series" if not found else "series of several modalities",
-                        path=folder, found=", ".join(modalities) or None,
-                        remedy="Choose with modality=CT." if found else "Try `medseg convert`.")
+        raise BadCohort(
+            "no usable DICOM series" if not found else "series of several modalities",
+            path=folder,
+            found=", ".join(modalities) or None,
+            remedy="Choose with modality=CT." if found else "Try `medseg convert`.",
+        )
     held = Path(options.masks) if options.masks else None
     masks = scans_in(held) if held else {}
-    table = LabelTable.from_card({"labels": options.labels or {"structure": 1}}) if (
-        options.labels or not masks) else numbered_labels(masks.values())
+    table = (
+        LabelTable.from_card({"labels": options.labels or {"structure": 1}})
+        if (options.labels or not masks)
+        else numbered_labels(masks.values())
+    )
     return Cohort(
-        name=folder.resolve().name, modality=modalities[0], channels=(modalities[0],),
-        labels=table, cases=_cases(folder, found, masks), root=folder,
+        name=folder.resolve().name,
+        modality=modalities[0],
+        channels=(modalities[0],),
+        labels=table,
+        cases=_cases(folder, found, masks),
+        root=folder,
         notes="Patients are numbered in the order in which they were found."
-              + ("" if masks else " No masks were given: name the labels before training."),
+        + ("" if masks else " No masks were given: name the labels before training."),
     )
 
 
@@ -70,8 +80,9 @@ def _cases(folder: Path, found: list[FoundScan], masks: dict[str, Path]) -> tupl
         patient = numbers.setdefault(identity, f"P{len(numbers) + 1:04d}")
         alone = below[scan.source] == 1
         image = folder / scan.source if alone else folder / f"{scan.source or '.'}#{scan.case}"
-        cases.append(new_case(scan.case, {scan.modality: image}, masks.get(scan.case),
-                              patient=patient))
+        cases.append(
+            new_case(scan.case, {scan.modality: image}, masks.get(scan.case), patient=patient)
+        )
     return tuple(cases)
 
 

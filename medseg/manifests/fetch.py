@@ -60,8 +60,9 @@ def download(
     kind, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     _check_url(url)
     if not expected:
-        raise BadDownload("no checksum to compare with", path=url,
-                          expected="the one that its publisher gives")
+        raise BadDownload(
+            "no checksum to compare with", path=url, expected="the one that its publisher gives"
+        )
     if target.is_file() and _digest(target, kind) == expected.lower():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +75,13 @@ def download(
     found = _digest(part, kind)
     if found != expected.lower():
         part.unlink()
-        raise BadDownload("the file is not the one that was published", path=url,
-                          found=f"{kind} {found}", expected=expected,
-                          remedy="Try again; if it stays so, the file has been replaced.")
+        raise BadDownload(
+            "the file is not the one that was published",
+            path=url,
+            found=f"{kind} {found}",
+            expected=expected,
+            remedy="Try again; if it stays so, the file has been replaced.",
+        )
     part.replace(target)
     return target
 
@@ -99,15 +104,28 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
                 _unzip(source, inside)
             else:
                 _untar(source, inside)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError,
-                RuntimeError) as error:
-            raise BadDownload("the archive cannot be unpacked", path=source, found=error,
-                              expected="a whole tar or zip with safe names") from error
+        except (
+            tarfile.TarError,
+            zipfile.BadZipFile,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise BadDownload(
+                "the archive cannot be unpacked",
+                path=source,
+                found=error,
+                expected="a whole tar or zip with safe names",
+            ) from error
         entries = sorted(inside.iterdir())
         taken = [entry.name for entry in entries if (target / entry.name).exists()]
         if taken:
-            raise BadDownload("something of that name is already there", path=target / taken[0],
-                              remedy="Remove it, or choose another folder.")
+            raise BadDownload(
+                "something of that name is already there",
+                path=target / taken[0],
+                remedy="Remove it, or choose another folder.",
+            )
         for entry in entries:
             shutil.move(entry, target / entry.name)
     return target
@@ -124,8 +142,13 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirections, but never away from https."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
-        headers: http.client.HTTPMessage, newurl: str,
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         """The next request, whose address is checked like the first."""
         _check_url(newurl)
@@ -141,18 +164,24 @@ def _fetch(url: str, part: Path, progress: Progress | None, wait_s: float) -> No
             problem: Exception | str = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code < 500:
-                raise BadDownload("the server refuses", path=url,
-                                  found=f"{error.code} {error.reason}") from None
+                raise BadDownload(
+                    "the server refuses", path=url, found=f"{error.code} {error.reason}"
+                ) from None
             problem = error
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno == 28:
-                raise BadDownload("no space left", path=part,
-                                  remedy="Make space; what has come is kept.") from None
+                raise BadDownload(
+                    "no space left", path=part, remedy="Make space; what has come is kept."
+                ) from None
             problem = error
         if attempt < ATTEMPTS - 1:
             time.sleep(wait_s * 2**attempt)
-    raise BadDownload("the download did not finish", path=url, found=problem,
-                      remedy="Run the same again: it goes on where it stopped.")
+    raise BadDownload(
+        "the download did not finish",
+        path=url,
+        found=problem,
+        remedy="Run the same again: it goes on where it stopped.",
+    )
 
 
 def _take(url: str, part: Path, progress: Progress | None) -> bool:
@@ -205,8 +234,11 @@ def _unzip(source: Path, folder: Path) -> None:
         for member in archive.infolist():
             name = PurePosixPath(member.filename.replace("\\", "/"))
             if name.is_absolute() or ".." in name.parts or ":" in member.filename:
-                raise BadDownload("a member would land outside the folder", path=source,
-                                  found=repr(member.filename))
+                raise BadDownload(
+                    "a member would land outside the folder",
+                    path=source,
+                    found=repr(member.filename),
+                )
             if not _is_companion(member.filename):
                 archive.extract(member, folder)
 

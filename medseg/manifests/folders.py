@@ -44,25 +44,41 @@ def build(folder: Path, options: FoldersOptions) -> Cohort:
         BadCohort: no scans, a channel without file, or masks that belong to no scan.
     """
     images = scans_in(folder / options.images)
-    images |= {path.name: path for path in sorted((folder / options.images).iterdir())
-               if path.is_dir() and not path.name.startswith(".")}
+    images |= {
+        path.name: path
+        for path in sorted((folder / options.images).iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    }
     held = folder / options.masks
-    masks = {name.removesuffix(options.mask_suffix): path
-             for name, path in (scans_in(held) if held.is_dir() else {}).items()}
+    masks = {
+        name.removesuffix(options.mask_suffix): path
+        for name, path in (scans_in(held) if held.is_dir() else {}).items()
+    }
     scans = _grouped(folder / options.images, images, options.channels)
     cases = [new_case(name, files, masks.get(name)) for name, files in scans.items()]
     strays = sorted(set(masks) - set(scans))
     if strays:
-        raise BadCohort("a mask belongs to no scan", path=masks[strays[0]],
-                        found=f"{len(strays)} such masks, {len(cases)} scans",
-                        expected=f"a scan called {strays[0]!r}", remedy="See mask_suffix.")
-    table = LabelTable.from_card({"labels": options.labels}) if options.labels else (
-        numbered_labels(masks.values()))
+        raise BadCohort(
+            "a mask belongs to no scan",
+            path=masks[strays[0]],
+            found=f"{len(strays)} such masks, {len(cases)} scans",
+            expected=f"a scan called {strays[0]!r}",
+            remedy="See mask_suffix.",
+        )
+    table = (
+        LabelTable.from_card({"labels": options.labels})
+        if options.labels
+        else (numbered_labels(masks.values()))
+    )
     return Cohort(
-        name=folder.resolve().name, modality=options.modality or modality_of(options.channels),
-        channels=options.channels, labels=table, cases=_sorted(cases), root=folder,
+        name=folder.resolve().name,
+        modality=options.modality or modality_of(options.channels),
+        channels=options.channels,
+        labels=table,
+        cases=_sorted(cases),
+        root=folder,
         notes="Every case counts as a patient of its own. Where patients came twice, give their "
-              "rows one id and divide anew.",
+        "rows one id and divide anew.",
     )
 
 
@@ -82,13 +98,20 @@ def _grouped(
     for name, files in groups.items():
         lacking = [channel for channel in channels if channel not in files]
         if lacking:
-            raise BadCohort(f"case {name!r} lacks channel {lacking[0]!r}", path=place,
-                            expected=f"a file {name}_{lacking[0]}")
+            raise BadCohort(
+                f"case {name!r} lacks channel {lacking[0]!r}",
+                path=place,
+                expected=f"a file {name}_{lacking[0]}",
+            )
     if not groups:
-        raise BadCohort("no scan is named after a channel", path=place,
-                        expected=f"names such as case_{channels[0]}.nii.gz")
-    return {name: {channel: files[channel] for channel in channels}
-            for name, files in groups.items()}
+        raise BadCohort(
+            "no scan is named after a channel",
+            path=place,
+            expected=f"names such as case_{channels[0]}.nii.gz",
+        )
+    return {
+        name: {channel: files[channel] for channel in channels} for name, files in groups.items()
+    }
 
 
 def _sorted(cases: list[Case]) -> tuple[Case, ...]:

@@ -67,8 +67,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise BadCohort("no such file", path=path,
-                        remedy="Name the folder that holds it, or another convention.") from None
+        raise BadCohort(
+            "no such file",
+            path=path,
+            remedy="Name the folder that holds it, or another convention.",
+        ) from None
     except (OSError, ValueError) as error:
         raise BadCohort("the file is not JSON", path=path, found=error) from None
     if not isinstance(content, dict):
@@ -90,8 +93,9 @@ def scans_in(folder: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
         if name is None or path.name.startswith("."):
             continue
         if name in found:
-            raise BadCohort("two files of one name", path=folder,
-                            found=f"{found[name].name} and {path.name}")
+            raise BadCohort(
+                "two files of one name", path=folder, found=f"{found[name].name} and {path.name}"
+            )
         found[name] = path
     return found
 
@@ -111,13 +115,25 @@ def case_id(name: str) -> str:
 
 
 def new_case(
-    name: str, images: dict[str, Path], label: Path | None, *, patient: str = "",
-    covariates: dict[str, str] | None = None, split: Split | None = None,
+    name: str,
+    images: dict[str, Path],
+    label: Path | None,
+    *,
+    patient: str = "",
+    covariates: dict[str, str] | None = None,
+    split: Split | None = None,
 ) -> Case:
     """A row before it is divided: ``train`` with a label, else ``test``, unless told."""
     usual = Split.TEST if label is None else Split.TRAIN
-    return Case(case_id(name), patient or case_id(name), split or usual, None, images, label,
-                covariates=covariates or {})
+    return Case(
+        case_id(name),
+        patient or case_id(name),
+        split or usual,
+        None,
+        images,
+        label,
+        covariates=covariates or {},
+    )
 
 
 def numbered_labels(files: Iterable[Path]) -> LabelTable:
@@ -131,8 +147,11 @@ def numbered_labels(files: Iterable[Path]) -> LabelTable:
         found = list(pool.map(lambda path: np.unique(readers.read_labels(path).data), paths))
     values = sorted({int(v) for some in found for v in some} - {0})
     if not values:
-        raise BadCohort("the masks name no labels and hold none", found=f"{len(paths)} masks",
-                        remedy="Say them, for example labels='{liver: 1}'.")
+        raise BadCohort(
+            "the masks name no labels and hold none",
+            found=f"{len(paths)} masks",
+            remedy="Say them, for example labels='{liver: 1}'.",
+        )
     return LabelTable.from_card({"labels": {f"label {value}": value for value in values}})
 
 

@@ -42,14 +42,17 @@ def build(folder: Path, options: NnunetOptions) -> Cohort:
     if (folder / "imagesTs").is_dir():
         cases += _cases(folder, "Ts", ending, channels, options)
     return Cohort(
-        name=str(card.get("name") or folder.name), modality=modality_of(channels),
-        channels=channels, labels=labels_of(card, folder / "dataset.json"),
-        cases=tuple(_with_folds(cases, folder / "splits_final.json")), root=folder,
+        name=str(card.get("name") or folder.name),
+        modality=modality_of(channels),
+        channels=channels,
+        labels=labels_of(card, folder / "dataset.json"),
+        cases=tuple(_with_folds(cases, folder / "splits_final.json")),
+        root=folder,
         source=str(card.get("reference") or card.get("description") or folder.name),
         licence=str(card.get("licence") or card.get("license") or ""),
         citation=str(card.get("citation") or ""),
         notes="The format gives no patient ids: every case counts as a patient of its own. "
-              "Where patients came twice, give their rows one id and divide anew.",
+        "Where patients came twice, give their rows one id and divide anew.",
     )
 
 
@@ -64,17 +67,21 @@ def labels_of(card: Mapping[str, Any], path: Path) -> LabelTable:
         raise BadCohort("no labels", path=path, expected='{"background": 0, "liver": 1}')
     if all(str(key).isdigit() for key in entries):  # version 1 wrote value -> name
         entries = {name: int(value) for value, name in entries.items()}
-    known = {str(name): value for name, value in entries.items()
-             if name not in ("background", "ignore")}
+    known = {
+        str(name): value for name, value in entries.items() if name not in ("background", "ignore")
+    }
     ignore = entries.get("ignore")
     if not any(isinstance(value, list) for value in known.values()):
         return LabelTable.from_card({"labels": known, "ignore": ignore})
     regions = {name: value if isinstance(value, list) else [value] for name, value in known.items()}
     values = sorted({int(value) for members in regions.values() for value in members} - {0})
-    return LabelTable.from_card({
-        "labels": {f"value {value}": value for value in values}, "ignore": ignore,
-        "regions": _in_order(regions, card.get("regions_class_order") or []),
-    })
+    return LabelTable.from_card(
+        {
+            "labels": {f"value {value}": value for value in values},
+            "ignore": ignore,
+            "regions": _in_order(regions, card.get("regions_class_order") or []),
+        }
+    )
 
 
 def _in_order(regions: dict[str, list[int]], painted: list[int]) -> dict[str, list[int]]:
@@ -96,9 +103,11 @@ def _cases(
         found = {c: images.get(f"{name}_{k:04d}") for k, c in enumerate(channels)}
         lacking = [channel for channel, path in found.items() if path is None]
         if lacking:
-            raise BadCohort(f"case {name!r} lacks channel {lacking[0]!r}",
-                            path=folder / f"images{part}",
-                            expected=f"{name}_{channels.index(lacking[0]):04d}{ending}")
+            raise BadCohort(
+                f"case {name!r} lacks channel {lacking[0]!r}",
+                path=folder / f"images{part}",
+                expected=f"{name}_{channels.index(lacking[0]):04d}{ending}",
+            )
         if name not in labels and options.unlabelled == "skip":
             continue
         files = {channel: path for channel, path in found.items() if path is not None}
@@ -113,13 +122,22 @@ def _with_folds(cases: list[Case], path: Path) -> list[Case]:
     if not path.exists():
         return cases
     try:
-        folds = {str(name): k for k, fold in enumerate(json.loads(path.read_text(encoding="utf-8")))
-                 for name in fold["val"]}
+        folds = {
+            str(name): k
+            for k, fold in enumerate(json.loads(path.read_text(encoding="utf-8")))
+            for name in fold["val"]
+        }
     except (ValueError, KeyError, TypeError) as error:
-        raise BadCohort("the folds cannot be read", path=path, found=error,
-                        expected='[{"train": […], "val": […]}, …]') from None
+        raise BadCohort(
+            "the folds cannot be read",
+            path=path,
+            found=error,
+            expected='[{"train": […], "val": […]}, …]',
+        ) from None
     train = [case for case in cases if case.split is Split.TRAIN]
     if any(case.case not in folds for case in train):
         return cases  # folds of some cases only are no folds
-    return [replace(case, fold=folds[case.case]) if case.split is Split.TRAIN else case
-            for case in cases]
+    return [
+        replace(case, fold=folds[case.case]) if case.split is Split.TRAIN else case
+        for case in cases
+    ]

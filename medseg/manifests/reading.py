@@ -52,9 +52,13 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     mask = readers.read_labels(case.label)
     image = read_case(cohort, case).geometry if grid is None else grid
     if not mask.geometry.same_grid(image):
-        raise GridMismatch("the label lies on another grid than its image", path=case.label,
-                           found=mask.geometry.describe(), expected=image.describe(),
-                           remedy="Resample the label onto the image, or export it anew.")
+        raise GridMismatch(
+            "the label lies on another grid than its image",
+            path=case.label,
+            found=mask.geometry.describe(),
+            expected=image.describe(),
+            remedy="Resample the label onto the image, or export it anew.",
+        )
     values = remapped(mask.data, cohort.remap)
     return replace(mask, data=values).named(cohort.labels)
 
@@ -77,8 +81,12 @@ def require(cohort: Cohort, path: Path) -> None:
         BadCohort: neither the path nor the part before ``#`` exists.
     """
     if not file_of(path).exists():
-        raise BadCohort("no such file", path=path, expected=f"a file of the cohort {cohort.name}",
-                        remedy="Check the table, or say with --root where its paths start.")
+        raise BadCohort(
+            "no such file",
+            path=path,
+            expected=f"a file of the cohort {cohort.name}",
+            remedy="Check the table, or say with --root where its paths start.",
+        )
 
 
 def file_of(path: Path) -> Path:

@@ -40,8 +40,9 @@ def split_cohort(
         BadCohort: no such covariate, or too few patients.
     """
     if test_share is not None and not 0 <= test_share < 1:
-        raise BadConfig("the test share is out of range", found=test_share,
-                        expected="from 0 to below 1")
+        raise BadConfig(
+            "the test share is out of range", found=test_share, expected="from 0 to below 1"
+        )
     if folds < 2:
         raise BadConfig("too few folds", found=folds, expected="2 or more")
     rng = np.random.default_rng(seed)
@@ -54,14 +55,22 @@ def split_cohort(
         test = _draw_test(usable, strata, test_share, rng)
     train = [name for name in usable if name not in test]
     if len(train) < folds:
-        raise BadCohort("fewer train patients than folds", path=cohort.path, found=len(train),
-                        expected=f"{folds} or more", remedy="Ask for fewer folds.")
+        raise BadCohort(
+            "fewer train patients than folds",
+            path=cohort.path,
+            found=len(train),
+            expected=f"{folds} or more",
+            remedy="Ask for fewer folds.",
+        )
     fold_of = _deal(train, patients, strata, folds, rng)
-    return cohort.with_cases(tuple(
-        replace(case, split=Split.TRAIN, fold=fold_of[case.patient]) if case.patient in fold_of
-        else replace(case, split=Split.TEST, fold=None)
-        for case in cohort.cases
-    ))
+    return cohort.with_cases(
+        tuple(
+            replace(case, split=Split.TRAIN, fold=fold_of[case.patient])
+            if case.patient in fold_of
+            else replace(case, split=Split.TEST, fold=None)
+            for case in cohort.cases
+        )
+    )
 
 
 def _patients(cohort: Cohort) -> dict[str, list[Case]]:
@@ -80,8 +89,12 @@ def _strata(
     for name in covariates:
         if not all(name in case.covariates for case in cohort.cases):
             known = sorted({column for case in cohort.cases for column in case.covariates})
-            raise BadCohort("no such covariate", path=cohort.path, found=repr(name),
-                            expected=", ".join(known) or "a column beside the usual ones")
+            raise BadCohort(
+                "no such covariate",
+                path=cohort.path,
+                found=repr(name),
+                expected=", ".join(known) or "a column beside the usual ones",
+            )
         columns.append(_binned([cases[0].covariates[name] for cases in patients.values()]))
     values = zip(*columns, strict=True) if columns else [()] * len(patients)
     return dict(zip(patients, (tuple(row) for row in values), strict=True))
@@ -109,7 +122,9 @@ def _by_stratum(
 
 
 def _draw_test(
-    names: Sequence[str], strata: dict[str, tuple[str, ...]], share: float,
+    names: Sequence[str],
+    strata: dict[str, tuple[str, ...]],
+    share: float,
     rng: np.random.Generator,
 ) -> set[str]:
     """The share of every stratum; what rounding leaves over goes on to the next."""
@@ -122,8 +137,11 @@ def _draw_test(
 
 
 def _deal(
-    names: Sequence[str], patients: dict[str, list[Case]], strata: dict[str, tuple[str, ...]],
-    folds: int, rng: np.random.Generator,
+    names: Sequence[str],
+    patients: dict[str, list[Case]],
+    strata: dict[str, tuple[str, ...]],
+    folds: int,
+    rng: np.random.Generator,
 ) -> dict[str, int]:
     """Stratum by stratum, patients with most cases first, each to the fold that has fewest."""
     fold_of: dict[str, int] = {}

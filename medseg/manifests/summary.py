@@ -70,12 +70,19 @@ def parts_of(cohort: Cohort) -> tuple[Part, ...]:
         cases = [case for case in cohort.cases if case.split is split]
         groups.append((split.value, cases))
         if split is Split.TRAIN:
-            groups += [(f"train, fold {fold}", [c for c in cases if c.fold == fold])
-                       for fold in cohort.folds]
+            groups += [
+                (f"train, fold {fold}", [c for c in cases if c.fold == fold])
+                for fold in cohort.folds
+            ]
     return tuple(
-        Part(name, len(cases), len({case.patient for case in cases}),
-             sum(case.label is not None for case in cases))
-        for name, cases in groups if cases
+        Part(
+            name,
+            len(cases),
+            len({case.patient for case in cases}),
+            sum(case.label is not None for case in cases),
+        )
+        for name, cases in groups
+        if cases
     )
 
 
@@ -89,8 +96,9 @@ def summarise_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Sum
                 progress(len(found), len(cohort.cases))
     read = [facts for facts in found if facts is not None]
     grids = [grid for grid, _ in read]
-    volumes = {name: [ml[name] for _, ml in read if ml.get(name, 0) > 0]
-               for name in cohort.labels.names}
+    volumes = {
+        name: [ml[name] for _, ml in read if ml.get(name, 0) > 0] for name in cohort.labels.names
+    }
     return Summary(
         parts=parts_of(cohort),
         shape=tuple(_spread(sizes) for sizes in zip(*(g.shape for g in grids), strict=True)),

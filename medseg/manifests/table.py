@@ -50,19 +50,34 @@ def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> s
     covariates = list(dict.fromkeys(name for case in cases for name in case.covariates))
     images = _per_channel("image", channels)
     sums = _per_channel("image_sha256", channels)
-    header = ["case", "patient", "split", "fold", *images.values(), "label", *sums.values(),
-              "label_sha256", *covariates]
+    header = [
+        "case",
+        "patient",
+        "split",
+        "fold",
+        *images.values(),
+        "label",
+        *sums.values(),
+        "label_sha256",
+        *covariates,
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for case in cases:
-        writer.writerow([
-            case.case, case.patient, case.split.value, "" if case.fold is None else case.fold,
-            *(_relative(case.images[channel], root) for channel in channels),
-            "" if case.label is None else _relative(case.label, root),
-            *(case.image_sha256.get(channel, "") for channel in channels), case.label_sha256,
-            *(case.covariates.get(name, "") for name in covariates),
-        ])
+        writer.writerow(
+            [
+                case.case,
+                case.patient,
+                case.split.value,
+                "" if case.fold is None else case.fold,
+                *(_relative(case.images[channel], root) for channel in channels),
+                "" if case.label is None else _relative(case.label, root),
+                *(case.image_sha256.get(channel, "") for channel in channels),
+                case.label_sha256,
+                *(case.covariates.get(name, "") for name in covariates),
+            ]
+        )
     return text.getvalue()
 
 
@@ -71,11 +86,13 @@ def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise BadCohort("no such table", path=table,
-                        remedy="Check the key `table` of the card.") from None
+        raise BadCohort(
+            "no such table", path=table, remedy="Check the key `table` of the card."
+        ) from None
     except (OSError, ValueError) as error:
-        raise BadCohort("the table cannot be read", path=table, found=error,
-                        expected="a CSV file in UTF-8") from None
+        raise BadCohort(
+            "the table cannot be read", path=table, found=error, expected="a CSV file in UTF-8"
+        ) from None
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
@@ -89,12 +106,20 @@ def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         if not any(values):
             continue
         if len(values) != len(columns):
-            raise BadCohort(f"row {number} has another number of cells than the header",
-                            path=table, found=len(values), expected=len(columns))
+            raise BadCohort(
+                f"row {number} has another number of cells than the header",
+                path=table,
+                found=len(values),
+                expected=len(columns),
+            )
         rows.append((number, dict(zip(columns, values, strict=True))))
     if not rows:
-        raise BadCohort("the table has no rows", path=table, expected="one row a case",
-                        remedy="`medseg cohort import` writes one from a folder.")
+        raise BadCohort(
+            "the table has no rows",
+            path=table,
+            expected="one row a case",
+            remedy="`medseg cohort import` writes one from a folder.",
+        )
     return columns, rows
 
 
@@ -104,29 +129,48 @@ def _check_columns(table: Path, columns: Sequence[str], channels: Sequence[str])
         raise BadCohort("the same column occurs twice", path=table, found=twice)
     missing = [name for name in REQUIRED if name not in columns]
     if "image" not in columns:
-        missing += [f"image:{channel}" if len(channels) > 1 else "image" for channel in channels
-                    if f"image:{channel}" not in columns]
+        missing += [
+            f"image:{channel}" if len(channels) > 1 else "image"
+            for channel in channels
+            if f"image:{channel}" not in columns
+        ]
     if missing:
-        remedy = "Repeat the case id where every case is another person." if (
-            "patient" in missing) else None
-        raise BadCohort(f"the column {missing[0]!r} is missing", path=table,
-                        found=", ".join(columns) or "no columns", remedy=remedy)
+        remedy = (
+            "Repeat the case id where every case is another person."
+            if ("patient" in missing)
+            else None
+        )
+        raise BadCohort(
+            f"the column {missing[0]!r} is missing",
+            path=table,
+            found=", ".join(columns) or "no columns",
+            remedy=remedy,
+        )
     for name in columns:
         kind, colon, channel = name.partition(":")
         if kind in ("image", "image_sha256") and colon and channel not in channels:
-            raise BadCohort(f"the column {name!r} belongs to no channel", path=table,
-                            expected=f"one of {', '.join(channels)}",
-                            remedy="Name it under `channels` on the card.")
+            raise BadCohort(
+                f"the column {name!r} belongs to no channel",
+                path=table,
+                expected=f"one of {', '.join(channels)}",
+                remedy="Name it under `channels` on the card.",
+            )
         if name not in COLUMNS and name.lower() in COLUMNS:
-            raise BadCohort(f"the column {name!r} is not spelt as expected", path=table,
-                            expected=repr(name.lower()))
+            raise BadCohort(
+                f"the column {name!r} is not spelt as expected",
+                path=table,
+                expected=repr(name.lower()),
+            )
 
 
 def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case:
     name = cells["case"]
     if not SAFE_NAME.fullmatch(name) or name.endswith("."):
-        raise BadCohort("the case id is not safe as a file name", found=repr(name),
-                        expected="letters, digits, '.', '-' and '_'")
+        raise BadCohort(
+            "the case id is not safe as a file name",
+            found=repr(name),
+            expected="letters, digits, '.', '-' and '_'",
+        )
     if not cells["patient"]:
         raise BadCohort("the patient is empty", expected="an id that all rows of one person share")
     if cells["split"] not in list(Split):
@@ -134,14 +178,23 @@ def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case
     split = Split(cells["split"])
     label = cells.get("label", "")
     return Case(
-        case=name, patient=cells["patient"], split=split, fold=_fold(cells.get("fold", ""), split),
-        images=_images(cells, root, channels), label=_path(label, root) if label else None,
-        image_sha256={channel: _sha256(cells.get(column, ""))
-                      for channel, column in _per_channel("image_sha256", channels, cells).items()
-                      if cells.get(column)},
+        case=name,
+        patient=cells["patient"],
+        split=split,
+        fold=_fold(cells.get("fold", ""), split),
+        images=_images(cells, root, channels),
+        label=_path(label, root) if label else None,
+        image_sha256={
+            channel: _sha256(cells.get(column, ""))
+            for channel, column in _per_channel("image_sha256", channels, cells).items()
+            if cells.get(column)
+        },
         label_sha256=_sha256(cells.get("label_sha256", "")),
-        covariates={column: value for column, value in cells.items()
-                    if column.partition(":")[0] not in COLUMNS},
+        covariates={
+            column: value
+            for column, value in cells.items()
+            if column.partition(":")[0] not in COLUMNS
+        },
     )
 
 
@@ -185,14 +238,22 @@ def _fold(text: str, split: Split) -> int | None:
 
 def _sha256(text: str) -> str:
     if text and not SHA256.fullmatch(text.lower()):
-        raise BadCohort("not a SHA-256 checksum", found=repr(text),
-                        expected="64 hexadecimal digits, or an empty cell")
+        raise BadCohort(
+            "not a SHA-256 checksum",
+            found=repr(text),
+            expected="64 hexadecimal digits, or an empty cell",
+        )
     return text.lower()
 
 
 def _in_row(table: Path, number: int, error: BadCohort) -> BadCohort:
-    return BadCohort(f"row {number}: {error.problem}", path=table, found=error.found,
-                     expected=error.expected, remedy=error.remedy)
+    return BadCohort(
+        f"row {number}: {error.problem}",
+        path=table,
+        found=error.found,
+        expected=error.expected,
+        remedy=error.remedy,
+    )
 
 
 def _check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
@@ -202,15 +263,21 @@ def _check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) 
     for number, case in zip(numbers, cases, strict=True):
         key = case.case.lower()  # some file systems cannot tell a.nii.gz from A.nii.gz
         if key in seen:
-            raise BadCohort(f"rows {seen[key][0]} and {number} have one case id", path=table,
-                            found=repr(case.case), remedy="Give every row an id of its own.")
+            raise BadCohort(
+                f"rows {seen[key][0]} and {number} have one case id",
+                path=table,
+                found=repr(case.case),
+                remedy="Give every row an id of its own.",
+            )
         seen[key] = number, case
         earlier, other = first.setdefault(case.patient, (number, case))
         where, what = _standing(case)
         if _standing(other)[1] != what:
             raise BadCohort(
-                f"one patient in two {where}s: rows {earlier} and {number}", path=table,
-                found=f"{_standing(other)[1]} and {what}", expected=f"one {where} a patient",
+                f"one patient in two {where}s: rows {earlier} and {number}",
+                path=table,
+                found=f"{_standing(other)[1]} and {what}",
+                expected=f"one {where} a patient",
                 remedy="Scores would flatter; `medseg cohort split` divides by patient.",
             )
     _check_folds(table, numbers, cases)
@@ -227,8 +294,16 @@ def _check_folds(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> 
     folds = sorted({case.fold for _, case in train if case.fold is not None})
     without = [number for number, case in train if case.fold is None]
     if folds and without:
-        raise BadCohort(f"row {without[0]} is a train row without a fold, though others have one",
-                        path=table, found=f"{len(without)} such rows", expected="all or none")
+        raise BadCohort(
+            f"row {without[0]} is a train row without a fold, though others have one",
+            path=table,
+            found=f"{len(without)} such rows",
+            expected="all or none",
+        )
     if folds != list(range(len(folds))):
-        raise BadCohort("the folds are not numbered from 0 without gaps", path=table, found=folds,
-                        expected=list(range(len(folds))))
+        raise BadCohort(
+            "the folds are not numbered from 0 without gaps",
+            path=table,
+            found=folds,
+            expected=list(range(len(folds))),
+        )

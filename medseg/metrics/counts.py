@@ -64,8 +64,9 @@ class Survey:
         """The counts of a structure made of one or several values (a region)."""
         inside = np.asarray(values)
         both = int(self.joint[np.ix_(inside, inside)].sum())
-        return Counts(both, int(self.joint[:, inside].sum()) - both,
-                      int(self.joint[inside, :].sum()) - both)
+        return Counts(
+            both, int(self.joint[:, inside].sum()) - both, int(self.joint[inside, :].sum()) - both
+        )
 
     def box(self, values: Sequence[int]) -> Box:
         """The smallest box around a structure in either mask; an empty one if it is in none."""
@@ -109,8 +110,11 @@ def _joined(truth: NDArray[Any], prediction: NDArray[Any], labels: int) -> NDArr
         low = 0 if values.dtype.kind == "u" else int(values.min(initial=0))
         high = int(values.max(initial=0))
         if low < 0 or high >= labels:
-            raise BadLabels(f"the {name} holds a value that no label has",
-                            found=low if low < 0 else high, expected=f"0 to {labels - 1}")
+            raise BadLabels(
+                f"the {name} holds a value that no label has",
+                found=low if low < 0 else high,
+                expected=f"0 to {labels - 1}",
+            )
     width = np.dtype(np.uint8 if labels <= 16 else np.uint16 if labels <= 256 else np.int64)
     pairs = np.empty(truth.shape, dtype=width)
     np.multiply(truth, width.type(labels), out=pairs, dtype=width, casting="unsafe")
@@ -119,7 +123,10 @@ def _joined(truth: NDArray[Any], prediction: NDArray[Any], labels: int) -> NDArr
 
 
 def _survey_slab(
-    pairs: NDArray[Any], offset: int, joint: NDArray[np.int64], first: NDArray[np.int64],
+    pairs: NDArray[Any],
+    offset: int,
+    joint: NDArray[np.int64],
+    first: NDArray[np.int64],
     last: NDArray[np.int64],
 ) -> None:
     """Add the runs of a slab that starts at index `offset` to the tables."""
@@ -135,8 +142,9 @@ def _survey_slab(
     row, column = np.divmod(starts, pairs.shape[2])
     plane, line = np.divmod(row, pairs.shape[1])
     ends = column + lengths.take(filled) - 1
-    for axis, (low, high) in enumerate(((plane + offset, plane + offset), (line, line),
-                                        (column, ends))):
+    for axis, (low, high) in enumerate(
+        ((plane + offset, plane + offset), (line, line), (column, ends))
+    ):
         np.minimum.at(first[axis], values, low)
         np.maximum.at(last[axis], values, high)
 
@@ -149,11 +157,13 @@ def counts_of_masks(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> 
     """
     _same_shape(truth, prediction)
     both = int(np.count_nonzero(truth & prediction))
-    return Counts(both, int(np.count_nonzero(prediction)) - both,
-                  int(np.count_nonzero(truth)) - both)
+    return Counts(
+        both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both
+    )
 
 
 def _same_shape(truth: NDArray[Any], prediction: NDArray[Any]) -> None:
     if truth.shape != prediction.shape:
-        raise GridMismatch("truth and prediction differ in shape", found=prediction.shape,
-                           expected=truth.shape)
+        raise GridMismatch(
+            "truth and prediction differ in shape", found=prediction.shape, expected=truth.shape
+        )

@@ -92,8 +92,12 @@ class Metric:
         return _apply(self, pair)
 
     def compute(
-        self, truth: NDArray[np.bool_], prediction: NDArray[np.bool_], spacing_mm: ArrayLike,
-        *, tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        self,
+        truth: NDArray[np.bool_],
+        prediction: NDArray[np.bool_],
+        spacing_mm: ArrayLike,
+        *,
+        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     ) -> float:
         """The figure of two masks.
 
@@ -125,4 +129,3 @@ def _apply(metric: Metric, pair: Pair) -> float:
     if rule is Empty.FORMULA:
         return metric.of(pair)
     return 0.0 if rule is Empty.ZERO else nan
-

@@ -30,7 +30,9 @@ def passes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def nearest_mm(
-    cubes: NDArray[np.intp], others: NDArray[np.intp], other_codes: NDArray[np.uint8],
+    cubes: NDArray[np.intp],
+    others: NDArray[np.intp],
+    other_codes: NDArray[np.uint8],
     steps_mm: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(N,) distance of each cube's centre to the nearest centre of the others, in mm.
@@ -48,15 +50,17 @@ def nearest_mm(
     for start in range(0, len(jumps), RING):
         if len(left) == 0:
             return mm
-        ring = jumps[start:start + RING]
+        ring = jumps[start : start + RING]
         hits = passes(flat.take(cubes[left, None] + ring))
         first = hits.argmax(axis=1)
         found = hits[np.arange(len(left)), first]
         mm[left[found]] = lengths[start + first[found]]
         left = left[~found]
     if len(left):
-        mm[left] = _far_mm(_centres_mm(cubes[left], other_codes.shape, steps_mm),
-                           _centres_mm(others, other_codes.shape, steps_mm))
+        mm[left] = _far_mm(
+            _centres_mm(cubes[left], other_codes.shape, steps_mm),
+            _centres_mm(others, other_codes.shape, steps_mm),
+        )
     return mm
 
 

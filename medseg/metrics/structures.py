@@ -28,8 +28,12 @@ class Structure:
 
 
 def pairs(
-    truth: NDArray[Any], prediction: NDArray[Any], structures: Sequence[Structure],
-    steps_mm: NDArray[np.float64], *, tolerances_mm: Mapping[str, float] | None = None,
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    structures: Sequence[Structure],
+    steps_mm: NDArray[np.float64],
+    *,
+    tolerances_mm: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[Structure, Pair]]:
     """One :class:`Pair` after the other, cropped to the structure; one at a time in memory.
 
@@ -51,9 +55,16 @@ def pairs(
     for structure in structures:
         box = found.box(structure.values)
         tolerance = (tolerances_mm or {}).get(structure.name, DEFAULT_TOLERANCE_MM)
-        yield structure, Pair(
-            _mask(truth[box], structure), _mask(prediction[box], structure), steps_mm, tolerance,
-            found.counts(structure.values))
+        yield (
+            structure,
+            Pair(
+                _mask(truth[box], structure),
+                _mask(prediction[box], structure),
+                steps_mm,
+                tolerance,
+                found.counts(structure.values),
+            ),
+        )
 
 
 def _mask(values: NDArray[Any], structure: Structure) -> NDArray[np.bool_]:

@@ -73,10 +73,14 @@ def surface_distances(
     true_cubes = np.flatnonzero(passes(true_codes))
     found_cubes = np.flatnonzero(passes(found_codes))
     return SurfaceDistances(
-        _ascending(nearest_mm(true_cubes, found_cubes, found_codes, steps_mm),
-                   areas.take(true_codes.ravel().take(true_cubes))),
-        _ascending(nearest_mm(found_cubes, true_cubes, true_codes, steps_mm),
-                   areas.take(found_codes.ravel().take(found_cubes))),
+        _ascending(
+            nearest_mm(true_cubes, found_cubes, found_codes, steps_mm),
+            areas.take(true_codes.ravel().take(true_cubes)),
+        ),
+        _ascending(
+            nearest_mm(found_cubes, true_cubes, true_codes, steps_mm),
+            areas.take(found_codes.ravel().take(found_cubes)),
+        ),
     )
 
 
@@ -93,7 +97,7 @@ def cube_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
         stop = min(start + thick, x + 1)
         inside = np.zeros((stop - start + 1, y + 2, z + 2), dtype=np.uint8)
         low, high = max(start - 1, 0), min(stop, x)
-        inside[low - start + 1:high - start + 1, 1:-1, 1:-1] = mask[low:high]
+        inside[low - start + 1 : high - start + 1, 1:-1, 1:-1] = mask[low:high]
         _encode(inside, inner[start:stop])
     return codes
 

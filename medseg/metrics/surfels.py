@@ -99,9 +99,9 @@ def _edge(one: int, other: int) -> Edge:
 def _triangulate(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(triangles, 3) area vectors of the splitting of a loop that has the largest area."""
     splits = [
-        np.array([
-            np.cross(points[b] - points[a], points[c] - points[a]) / 2 for a, b, c in triangles
-        ])
+        np.array(
+            [np.cross(points[b] - points[a], points[c] - points[a]) / 2 for a, b, c in triangles]
+        )
         for triangles in _splits(0, len(points) - 1)
     ]
     return max(splits, key=lambda vectors: round(float(np.linalg.norm(vectors, axis=1).sum()), 9))

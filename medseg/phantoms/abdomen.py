@@ -15,13 +15,25 @@ from medseg.labels import LabelTable
 from medseg.phantoms.anatomy import Anatomy, Part, Sculptor, apart, lying
 from medseg.phantoms.shapes import Form, Shape
 
-LABELS = LabelTable.from_card({"labels": {
-    "liver": {"value": 1, "colour": "#b5523b", "code": ["SCT", "10200004", "Liver"]},
-    "spleen": {"value": 2, "colour": "#9b6bb3", "code": ["SCT", "78961009", "Spleen"]},
-    "left kidney": {"value": 3, "colour": "#d9a441", "code": ["SCT", "18639004", "Left kidney"]},
-    "right kidney": {"value": 4, "colour": "#e0c36b", "code": ["SCT", "9846003", "Right kidney"]},
-    "aorta": {"value": 5, "colour": "#d6336c", "code": ["SCT", "15825003", "Aorta"]},
-}})
+LABELS = LabelTable.from_card(
+    {
+        "labels": {
+            "liver": {"value": 1, "colour": "#b5523b", "code": ["SCT", "10200004", "Liver"]},
+            "spleen": {"value": 2, "colour": "#9b6bb3", "code": ["SCT", "78961009", "Spleen"]},
+            "left kidney": {
+                "value": 3,
+                "colour": "#d9a441",
+                "code": ["SCT", "18639004", "Left kidney"],
+            },
+            "right kidney": {
+                "value": 4,
+                "colour": "#e0c36b",
+                "code": ["SCT", "9846003", "Right kidney"],
+            },
+            "aorta": {"value": 5, "colour": "#d6336c", "code": ["SCT", "15825003", "Aorta"]},
+        }
+    }
+)
 
 #: A grid must cover this much of the world (R, A, S) to hold every patient's organs whole.
 EXTENT_MM = (380.0, 290.0, 260.0)
@@ -42,34 +54,76 @@ def draw_abdomen(rng: np.random.Generator) -> Anatomy:
 
 def _organs(s: Sculptor) -> list[Part]:
     return [
-        Part(s.shape((54, 14, 38), (74, 48, 56), angles=(0, 12, -22), vary=0.8, taper=0.5,
-                     bends=((1, 0, 0.15),)), "liver", "liver"),
-        Part(s.shape((-92, -28, 42), (21, 36, 46), angles=(-12, 0, 28), vary=1,
-                     bends=((0, 1, 0.35), (0, 2, 0.2))), "spleen", "spleen"),
-        Part(s.shape((-55, -40, -18), (26, 24, 52), angles=(8, 12, 0), vary=1,
-                     bends=((0, 2, 0.28),)), "kidney cortex", "left kidney"),
-        Part(s.shape((55, -40, -30), (26, 24, 52), angles=(8, -12, 0), vary=1,
-                     bends=((0, 2, -0.28),)), "kidney cortex", "right kidney"),
-        Part(s.shape((-8, -27, 0), (12, 12, 98), form=Form.CYLINDER, vary=0.3,
-                     bends=((1, 2, 0.4), (0, 2, -0.3))), "blood", "aorta"),
+        Part(
+            s.shape(
+                (54, 14, 38),
+                (74, 48, 56),
+                angles=(0, 12, -22),
+                vary=0.8,
+                taper=0.5,
+                bends=((1, 0, 0.15),),
+            ),
+            "liver",
+            "liver",
+        ),
+        Part(
+            s.shape(
+                (-92, -28, 42),
+                (21, 36, 46),
+                angles=(-12, 0, 28),
+                vary=1,
+                bends=((0, 1, 0.35), (0, 2, 0.2)),
+            ),
+            "spleen",
+            "spleen",
+        ),
+        Part(
+            s.shape(
+                (-55, -40, -18), (26, 24, 52), angles=(8, 12, 0), vary=1, bends=((0, 2, 0.28),)
+            ),
+            "kidney cortex",
+            "left kidney",
+        ),
+        Part(
+            s.shape(
+                (55, -40, -30), (26, 24, 52), angles=(8, -12, 0), vary=1, bends=((0, 2, -0.28),)
+            ),
+            "kidney cortex",
+            "right kidney",
+        ),
+        Part(
+            s.shape(
+                (-8, -27, 0),
+                (12, 12, 98),
+                form=Form.CYLINDER,
+                vary=0.3,
+                bends=((1, 2, 0.4), (0, 2, -0.3)),
+            ),
+            "blood",
+            "aorta",
+        ),
     ]
 
 
 def _trunk(s: Sculptor) -> list[Part]:
     tall = 500
+
     def column(x: float, y: float, rx: float, ry: float, tissue: str) -> Part:
         return Part(s.shape((x, y, 0), (rx, ry, tall), form=Form.CYLINDER), tissue)
 
     fat = float(s.rng.uniform(0.88, 0.93))
     wall, cavity = fat - 0.055, fat - 0.14
     parts = [
-        column(0, 0, 166, 116, "skin"), column(0, 0, 164, 114, "fat"),
+        column(0, 0, 166, 116, "skin"),
+        column(0, 0, 164, 114, "fat"),
         column(0, -1, 166 * fat, 114 * fat, "muscle"),
         column(0, -1, 166 * wall, 114 * wall, "fat"),
         column(0, -1, 164 * wall, 112 * wall, "muscle"),
         column(0, 2, 166 * cavity, 112 * cavity, "visceral fat"),
-        column(-36, -82, 30, 20, "muscle"), column(36, -82, 30, 20, "muscle"),
-        column(-34, -52, 19, 21, "muscle"), column(34, -52, 19, 21, "muscle"),
+        column(-36, -82, 30, 20, "muscle"),
+        column(36, -82, 30, 20, "muscle"),
+        column(-34, -52, 19, 21, "muscle"),
+        column(34, -52, 19, 21, "muscle"),
     ]
     for side in (-1, 1):
         parts.append(Part(s.shape((side * 62, -4, 148), (62, 84, 78), vary=0.3), "lung"))
@@ -101,8 +155,9 @@ def _ribs(s: Sculptor, wall: float) -> list[Part]:
     for level in range(6):
         z = 30 + level * 28
         for tube, tissue in ((5.5, "cortical bone"), (3.5, "marrow")):
-            hoop = s.shape((0, -8, z), (160 * wall, 108 * wall, tube), angles=(-24, 0, 0),
-                           form=Form.RING)
+            hoop = s.shape(
+                (0, -8, z), (160 * wall, 108 * wall, tube), angles=(-24, 0, 0), form=Form.RING
+            )
             parts.append(Part(hoop, tissue, within=("muscle", "fat", "cortical bone")))
     return parts
 
@@ -120,17 +175,28 @@ def _bowel(s: Sculptor) -> list[Part]:
         content = "gas" if s.rng.random() < 0.18 else "bowel content"
         for scale, tissue in ((1.0, "bowel wall"), (0.78, content)):
             a, b, c = (float(r) * scale for r in radii)
-            parts.append(Part(s.shape(here, (a, b, 1.5 * c), angles=(tilt[0], tilt[1], tilt[2])),
-                              tissue, within=("visceral fat", "bowel wall", "bowel content")))
+            parts.append(
+                Part(
+                    s.shape(here, (a, b, 1.5 * c), angles=(tilt[0], tilt[1], tilt[2])),
+                    tissue,
+                    within=("visceral fat", "bowel wall", "bowel content"),
+                )
+            )
     stomach = s.shape((-52, 34, 42), (40, 33, 44), angles=(0, 0, 25), vary=1)
     bubble = s.shape((-52, 88, 42), (60, 44, 60), vary=0.6)
-    return [*parts, Part(stomach, "bowel wall"),
-            Part(_scaled(stomach, 0.9), "stomach content"),
-            Part(bubble, "gas", within=("stomach content",)),
-            Part(s.shape((5, 2, 8), (52, 9, 12), angles=(0, -8, -12), vary=1,
-                         bends=((1, 0, -1.0),)), "pancreas", within=("visceral fat",)),
-            Part(s.shape((20, -30, 0), (13, 9, 500), form=Form.CYLINDER, vary=0.3), "vena cava"),
-            Part(s.shape((-4, -8, -60), (5, 5, 70), form=Form.CYLINDER, vary=0.3), "blood")]
+    return [
+        *parts,
+        Part(stomach, "bowel wall"),
+        Part(_scaled(stomach, 0.9), "stomach content"),
+        Part(bubble, "gas", within=("stomach content",)),
+        Part(
+            s.shape((5, 2, 8), (52, 9, 12), angles=(0, -8, -12), vary=1, bends=((1, 0, -1.0),)),
+            "pancreas",
+            within=("visceral fat",),
+        ),
+        Part(s.shape((20, -30, 0), (13, 9, 500), form=Form.CYLINDER, vary=0.3), "vena cava"),
+        Part(s.shape((-4, -8, -60), (5, 5, 70), form=Form.CYLINDER, vary=0.3), "blood"),
+    ]
 
 
 def _details(s: Sculptor, organs: list[Part]) -> list[Part]:
@@ -138,18 +204,34 @@ def _details(s: Sculptor, organs: list[Part]) -> list[Part]:
     parts = []
     for organ in organs:
         if organ.tissue == "kidney cortex":
-            parts.append(Part(_scaled(organ.shape, 0.68), "kidney medulla",
-                              within=("kidney cortex",)))
-            parts.append(Part(_scaled(organ.shape, 0.33), "kidney sinus",
-                              within=("kidney medulla",)))
+            parts.append(
+                Part(_scaled(organ.shape, 0.68), "kidney medulla", within=("kidney cortex",))
+            )
+            parts.append(
+                Part(_scaled(organ.shape, 0.33), "kidney sinus", within=("kidney medulla",))
+            )
     vessels = itertools.product((20, 45, 70), (-10, 25))
     for (x, y), lean in zip(vessels, s.rng.uniform(-50, 50, (6, 3)), strict=True):
         angles = (float(lean[0]) + 20, 60 + float(lean[1]) / 2, float(lean[2]))
-        parts.append(Part(s.shape((x, y, 45), (4.5, 4.5, 45), angles=angles, form=Form.CYLINDER,
-                                  vary=1, bends=((0, 2, 1.5),)), "liver vein", within=("liver",)))
+        parts.append(
+            Part(
+                s.shape(
+                    (x, y, 45),
+                    (4.5, 4.5, 45),
+                    angles=angles,
+                    form=Form.CYLINDER,
+                    vary=1,
+                    bends=((0, 2, 1.5),),
+                ),
+                "liver vein",
+                within=("liver",),
+            )
+        )
     gallbladder = s.shape((48, 40, -2), (13, 16, 24), vary=1)
-    return [*parts, Part(gallbladder, "bile", within=("visceral fat", "bowel wall",
-                                                      "bowel content", "gas"))]
+    return [
+        *parts,
+        Part(gallbladder, "bile", within=("visceral fat", "bowel wall", "bowel content", "gas")),
+    ]
 
 
 def _scaled(shape: Shape, factor: float) -> Shape:

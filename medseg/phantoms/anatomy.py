@@ -56,7 +56,6 @@ class Anatomy:
                 volumes[part.carved_from] -= part.shape.volume_ml
         return volumes
 
-
     def moved(self, rng: np.random.Generator) -> Anatomy:
         """The same organs on another day: lying elsewhere, breathing and bending otherwise."""
         return replace(self, warp=lying(rng))

@@ -59,20 +59,33 @@ def write_phantom_archive(
         study = Path(f"PAT{index + 1:04d}") / "STUDY01"
         scout = study / ("SER02" if index == cases - 1 else "SER01")
         seed = population.seed * FIRST_HELD_OUT + number
-        write_dicom_series(localizer(phantom.volume), top / scout, seed=seed, series=1,
-                           modality=_modality(phantom), patient=f"PHANTOM{index + 1}",
-                           flavour="LOCALIZER")
+        write_dicom_series(
+            localizer(phantom.volume),
+            top / scout,
+            seed=seed,
+            series=1,
+            modality=_modality(phantom),
+            patient=f"PHANTOM{index + 1}",
+            flavour="LOCALIZER",
+        )
         folders = []
         for channel, values in enumerate(phantom.volume.data):
             place = study / f"SER{channel + 2:02d}"
-            write_dicom_series(Volume(values[None], phantom.volume.geometry), top / place,
-                               seed=seed, series=channel + 2, modality=_modality(phantom),
-                               patient=f"PHANTOM{index + 1}", ending="")
+            write_dicom_series(
+                Volume(values[None], phantom.volume.geometry),
+                top / place,
+                seed=seed,
+                series=channel + 2,
+                modality=_modality(phantom),
+                patient=f"PHANTOM{index + 1}",
+                ending="",
+            )
             folders.append(place)
         written.append(ArchivedScan(tuple(folders), phantom))
     with atomic_path(top / "README.TXT") as temporary:
-        temporary.write_text("Phantoms: no patient exists. This file is no image.\n",
-                             encoding="utf-8")
+        temporary.write_text(
+            "Phantoms: no patient exists. This file is no image.\n", encoding="utf-8"
+        )
     return tuple(written)
 
 

@@ -79,15 +79,20 @@ def write_phantom_cohort(
     if first.truth.labels is None:
         raise BadConfig("a phantom without labels makes no cohort")
     cohort = Cohort(
-        name=f"phantoms-{population.anatomy}", modality=first.volume.origin.modality,
-        channels=first.volume.channels, labels=first.truth.labels,
-        cases=tuple(case for case, _ in written), root=home,
-        source="made by medseg.phantoms", licence="CC0-1.0",
+        name=f"phantoms-{population.anatomy}",
+        modality=first.volume.origin.modality,
+        channels=first.volume.channels,
+        labels=first.truth.labels,
+        cases=tuple(case for case, _ in written),
+        root=home,
+        source="made by medseg.phantoms",
+        licence="CC0-1.0",
         notes=f"No patient exists. Seed {population.seed}; the volumes are known exactly.",
     )
     return write_cohort(
         split_cohort(cohort, test_share=TEST_SHARE, folds=FOLDS, seed=population.seed),
-        home / "cohort.yaml")
+        home / "cohort.yaml",
+    )
 
 
 def phantom_of(population: Population, index: int) -> tuple[Phantom, str, str]:
@@ -97,8 +102,13 @@ def phantom_of(population: Population, index: int) -> tuple[Phantom, str, str]:
     body = np.random.default_rng([population.seed, 1, person])
     patient = draw_patient(body, anatomy=population.anatomy, structures=population.structures)
     visit = np.random.default_rng([population.seed, 2, index])
-    phantom = scan_patient(patient.moved(visit), visit, modality=population.modality,
-                           grid=population.grids[site], spacing_mm=population.spacing_mm)
+    phantom = scan_patient(
+        patient.moved(visit),
+        visit,
+        modality=population.modality,
+        grid=population.grids[site],
+        spacing_mm=population.spacing_mm,
+    )
     return phantom, f"P{person + 1:03d}", f"site {chr(ord('A') + site)}"
 
 
@@ -115,11 +125,19 @@ def _write_case(home: Path, population: Population, index: int) -> tuple[Case, P
     write_labels(phantom.truth, label)
     chance = np.random.default_rng([population.seed, 3, _person(index)])
     return Case(
-        case=name, patient=patient, split=Split.TRAIN, fold=None, images=images, label=label,
+        case=name,
+        patient=patient,
+        split=Split.TRAIN,
+        fold=None,
+        images=images,
+        label=label,
         image_sha256={channel: sha256_of(path) for channel, path in images.items()},
         label_sha256=sha256_of(label),
-        covariates={"sex": str(chance.choice(["F", "M"])), "age": str(chance.integers(24, 88)),
-                    "site": site},
+        covariates={
+            "sex": str(chance.choice(["F", "M"])),
+            "age": str(chance.integers(24, 88)),
+            "site": site,
+        },
     ), phantom
 
 
@@ -128,7 +146,14 @@ def _write_channels(volume: Volume, folder: Path, name: str) -> dict[str, Path]:
     paths = {}
     for index, channel in enumerate(volume.channels):
         path = folder / (f"{name}_{channel}.nii.gz" if several else f"{name}.nii.gz")
-        write_volume(Volume(volume.data[index : index + 1], volume.geometry,
-                            channels=(channel,), origin=volume.origin), path)
+        write_volume(
+            Volume(
+                volume.data[index : index + 1],
+                volume.geometry,
+                channels=(channel,),
+                origin=volume.origin,
+            ),
+            path,
+        )
         paths[channel] = path
     return paths

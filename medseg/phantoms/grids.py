@@ -74,8 +74,10 @@ def phantom_grid(
     habit = GRIDS[name]
     spacings = spacing_mm * np.asarray(habit.stretch)
     nearest = np.abs(habit.directions).argmax(axis=0)
-    x, y, z = (math.ceil(extent_mm[world] / step - 1e-9)
-               for world, step in zip(nearest, spacings, strict=True))
+    x, y, z = (
+        math.ceil(extent_mm[world] / step - 1e-9)
+        for world, step in zip(nearest, spacings, strict=True)
+    )
     affine = np.eye(4)
     affine[:3, :3] = habit.directions * spacings
     affine[:3, 3] = np.asarray(centre_mm) - affine[:3, :3] @ ((np.array([x, y, z]) - 1) / 2)

@@ -119,8 +119,11 @@ def truth_of(patient: Anatomy, grid: Geometry) -> LabelMap:
             values[box][part.shape.inside(points[box])] = patient.labels.value_of(part.label)
     inner = values[1:-1, 1:-1, 1:-1]
     if np.count_nonzero(inner) != np.count_nonzero(values):
-        raise BadGeometry("the grid cuts through a structure of the phantom", found=grid.describe(),
-                          remedy="Use a grid that covers the patient, see phantom_grid().")
+        raise BadGeometry(
+            "the grid cuts through a structure of the phantom",
+            found=grid.describe(),
+            remedy="Use a grid that covers the patient, see phantom_grid().",
+        )
     return LabelMap(values, grid, patient.labels)
 
 
@@ -138,8 +141,15 @@ def _measure(
 ) -> NDArray[np.int16]:
     """(C, X, Y, Z) stored numbers."""
     tissues = tissues_of(patient)
-    levels = np.array([[rng.normal(scanner.level(tissue, channel), scanner.spread(tissue, channel))
-                        for tissue in tissues] for channel in scanner.channels])
+    levels = np.array(
+        [
+            [
+                rng.normal(scanner.level(tissue, channel), scanner.spread(tissue, channel))
+                for tissue in tissues
+            ]
+            for channel in scanner.channels
+        ]
+    )
     texture = np.array([scanner.texture(tissue) for tissue in tissues])
     averages = tissue_averages(patient, grid, np.vstack([levels, texture]).astype(np.float32))
     uneven = averages[-1] * _smooth_noise(rng, grid, TEXTURE_MM)

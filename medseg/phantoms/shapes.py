@@ -176,13 +176,12 @@ def random_warp(rng: np.random.Generator, *, shift_mm: float, amplitude_mm: floa
     lengths_mm = rng.uniform(70, 220, (3, 2, 1))
     waves *= 2 * math.pi / lengths_mm / np.linalg.norm(waves, axis=-1, keepdims=True)
     amplitude = rng.uniform(0.3, 1.0, (3, 2)) * amplitude_mm / 2
-    return Warp(rng.uniform(-shift_mm, shift_mm, 3), amplitude, waves,
-                rng.uniform(0, 2 * math.pi, (3, 2)))
+    return Warp(
+        rng.uniform(-shift_mm, shift_mm, 3), amplitude, waves, rng.uniform(0, 2 * math.pi, (3, 2))
+    )
 
 
-def turned(x_degrees: float = 0, y_degrees: float = 0, z_degrees: float = 0) -> (
-    NDArray[np.float64]
-):
+def turned(x_degrees: float = 0, y_degrees: float = 0, z_degrees: float = 0) -> NDArray[np.float64]:
     """(3, 3) rotation about x, then y, then z."""
     result = np.eye(3)
     for axis, degrees in enumerate((x_degrees, y_degrees, z_degrees)):

@@ -42,10 +42,12 @@ def read(
     """
     header = _parse(path)
     geometry = scan_geometry(header.shape, header.affine, path)
-    data, warnings = finite_values(_voxels(header, path, volume), 1.0, 0.0, path=path,
-                                   nonfinite=nonfinite)
-    origin = Origin(path=str(path), case=case_name(path, ENDINGS),
-                    warnings=warnings + grid_warnings(geometry))
+    data, warnings = finite_values(
+        _voxels(header, path, volume), 1.0, 0.0, path=path, nonfinite=nonfinite
+    )
+    origin = Origin(
+        path=str(path), case=case_name(path, ENDINGS), warnings=warnings + grid_warnings(geometry)
+    )
     return Volume(data[None], geometry, origin=origin)
 
 
@@ -57,10 +59,11 @@ def _parse(path: Path) -> ItkHeader:
         if head.startswith(metaimage.STARTS) or (path.suffix.lower() in (".mha", ".mhd") and head):
             return metaimage.parse(path)
     except OSError as error:
-        raise BadScan("the file cannot be read", path=path,
-                      found=error.strerror or error) from None
-    raise BadScan("neither NRRD nor MetaImage, whatever its name says: its format is not "
-                  "recognised", path=path)
+        raise BadScan("the file cannot be read", path=path, found=error.strerror or error) from None
+    raise BadScan(
+        "neither NRRD nor MetaImage, whatever its name says: its format is not recognised",
+        path=path,
+    )
 
 
 def _first(path: Path) -> bytes:
@@ -82,7 +85,11 @@ def _voxels(header: ItkHeader, path: Path, volume: int | None) -> NDArray[Any]:
     with open_bytes(header.voxels, start=start, packing=header.packing) as stream:
         first = stream.tell()
         return read_array(
-            stream, header.voxels, offset=first + header.skip, skip=chosen * size,
-            shape=header.shape, dtype=header.dtype,
+            stream,
+            header.voxels,
+            offset=first + header.skip,
+            skip=chosen * size,
+            shape=header.shape,
+            dtype=header.dtype,
             behind=(header.volumes - 1 - chosen) * size,
         )

@@ -68,8 +68,12 @@ def numbers(text: str, name: str, path: Path, count: int | None = None) -> list[
         values = [math.nan]
     sane = all(abs(value) < _MOST_NUMBER for value in values)
     if not sane or (count is not None and len(values) != count):
-        raise BadScan(f"the header's {name!r} is corrupt", path=path, found=repr(text[:60]),
-                      expected=f"{count or 'some'} numbers")
+        raise BadScan(
+            f"the header's {name!r} is corrupt",
+            path=path,
+            found=repr(text[:60]),
+            expected=f"{count or 'some'} numbers",
+        )
     return values
 
 
@@ -81,8 +85,12 @@ def sizes(text: str, name: str, path: Path, count: int) -> list[int]:
     """
     values = numbers(text, name, path, count)
     if not all(value.is_integer() and 1 <= value < 2**40 for value in values):
-        raise BadScan("the header's dimensions are corrupt", path=path, found=text[:60],
-                      expected="axes of one voxel or more")
+        raise BadScan(
+            "the header's dimensions are corrupt",
+            path=path,
+            found=text[:60],
+            expected="axes of one voxel or more",
+        )
     return [int(value) for value in values]
 
 
@@ -99,9 +107,15 @@ def voxel_file(path: Path, name: str) -> Path:
     except (OSError, ValueError):
         inside, there = True, False
     if not inside:
-        raise BadScan("the detached header points to a file outside its own folder", path=path,
-                      remedy="Put the data file beside its header and name it there.")
+        raise BadScan(
+            "the detached header points to a file outside its own folder",
+            path=path,
+            remedy="Put the data file beside its header and name it there.",
+        )
     if not there:
-        raise BadScan("the file that the detached header points to is missing", path=path,
-                      remedy="Keep the header and its data file together.")
+        raise BadScan(
+            "the file that the detached header points to is missing",
+            path=path,
+            remedy="Keep the header and its data file together.",
+        )
     return path.parent / name

@@ -34,8 +34,9 @@ def read_labels(path: str | Path, *, volume: int | None = None) -> LabelMap:
     if itk.recognises(source):
         scan = itk.read(source, volume=volume, nonfinite=NonFinite.KEEP)
     else:
-        scan = nifti.read(source, volume=volume, missing_form=MissingForm.SPACING,
-                          nonfinite=NonFinite.KEEP)
+        scan = nifti.read(
+            source, volume=volume, missing_form=MissingForm.SPACING, nonfinite=NonFinite.KEEP
+        )
     values = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=source)
     return LabelMap(values, scan.geometry, origin=scan.origin)
 
@@ -54,14 +55,24 @@ def whole_numbers(
         # A 16-bit file scaled by a float32 slope misses its whole numbers by a little.
         with np.errstate(invalid="ignore"):
             whole = np.abs(values - np.rint(values)) <= (0.01 if scaled else 0)
-        _refuse(values, ~whole, path, "voxels that are no whole numbers",
-                "integers; is this a scan or a probability?")
+        _refuse(
+            values,
+            ~whole,
+            path,
+            "voxels that are no whole numbers",
+            "integers; is this a scan or a probability?",
+        )
         data = np.rint(values)
     if data.min() < 0:
         _refuse(data, data < 0, path, "negative voxels", "0 for background, labels from 1 up")
     if data.max() > _MOST_LABEL:
-        _refuse(data, data > _MOST_LABEL, path, "voxels too large for a label",
-                f"at most {_MOST_LABEL}; is this a scan?")
+        _refuse(
+            data,
+            data > _MOST_LABEL,
+            path,
+            "voxels too large for a label",
+            f"at most {_MOST_LABEL}; is this a scan?",
+        )
     return data.astype(np.min_scalar_type(int(data.max())))
 
 
@@ -72,6 +83,10 @@ def _refuse(
     if count == 0:
         return
     examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
-    raise BadLabels(f"a mask with {what}", path=path, expected=expected,
-                    found=f"{count} of them (values {examples})",
-                    remedy="Correct the mask at its source, or remap the value in the card.")
+    raise BadLabels(
+        f"a mask with {what}",
+        path=path,
+        expected=expected,
+        found=f"{count} of them (values {examples})",
+        remedy="Correct the mask at its source, or remap the value in the card.",
+    )

@@ -38,7 +38,10 @@ def recognises(path: Path) -> bool:
 
 
 def read(
-    path: Path, *, volume: int | None = None, missing_form: MissingForm = MissingForm.REFUSE,
+    path: Path,
+    *,
+    volume: int | None = None,
+    missing_form: MissingForm = MissingForm.REFUSE,
     nonfinite: NonFinite = NonFinite.SMALLEST,
 ) -> Volume:
     """Read one 3D volume on its own grid, with both forms kept for the mask.
@@ -60,10 +63,15 @@ def read(
     header = _read_header(path)
     geometry, warnings = read_geometry(header, path, missing_form=missing_form)
     data = _read_voxels(header, path, volume)
-    data, found = finite_values(data, header.slope, header.intercept, path=path,
-                                nonfinite=nonfinite)
-    origin = Origin(path=str(path), forms=read_forms(header), case=case_name(path, ENDINGS),
-                    warnings=warnings + found + grid_warnings(geometry))
+    data, found = finite_values(
+        data, header.slope, header.intercept, path=path, nonfinite=nonfinite
+    )
+    origin = Origin(
+        path=str(path),
+        forms=read_forms(header),
+        case=case_name(path, ENDINGS),
+        warnings=warnings + found + grid_warnings(geometry),
+    )
     return Volume(data[None], geometry, header.slope, header.intercept, origin=origin)
 
 
@@ -86,8 +94,11 @@ def _voxel_path(header: NiftiHeader, path: Path) -> Path:
         return path
     image = _beside(path, ".hdr", ".img")
     if image is None:
-        raise BadScan("the header of a .hdr/.img pair, but its .img file is missing", path=path,
-                      remedy="Keep both files together.")
+        raise BadScan(
+            "the header of a .hdr/.img pair, but its .img file is missing",
+            path=path,
+            remedy="Keep both files together.",
+        )
     return image
 
 
@@ -107,6 +118,11 @@ def _read_voxels(header: NiftiHeader, path: Path, volume: int | None) -> NDArray
     size = header.dtype.itemsize * math.prod(header.shape)
     with open_bytes(source) as stream:
         return read_array(
-            stream, source, offset=header.offset, skip=chosen * size, shape=header.shape,
-            dtype=header.dtype, behind=(header.volumes - 1 - chosen) * size,
+            stream,
+            source,
+            offset=header.offset,
+            skip=chosen * size,
+            shape=header.shape,
+            dtype=header.dtype,
+            behind=(header.volumes - 1 - chosen) * size,
         )

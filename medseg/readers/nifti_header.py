@@ -23,12 +23,28 @@ HEADER_BYTES = 540
 
 _CLASSES: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 
-_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
-           1024: "i8", 1280: "u8"}
+_DTYPES = {
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 
-_NO_SCAN = {1: "one bit a voxel", 32: "complex numbers", 128: "RGB colours",
-            1536: "128-bit numbers", 1792: "complex numbers", 2048: "complex numbers",
-            2304: "RGBA colours"}
+_NO_SCAN = {
+    1: "one bit a voxel",
+    32: "complex numbers",
+    128: "RGB colours",
+    1536: "128-bit numbers",
+    1792: "complex numbers",
+    2048: "complex numbers",
+    2304: "RGBA colours",
+}
 
 #: Spatial units other than mm, in mm; unknown (0) counts as mm, as in every reader.
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
@@ -87,14 +103,26 @@ def parse_header(head: bytes, path: Path) -> NiftiHeader:
         raise _not_nifti(head, path)
     order, size = version
     if len(head) < size:
-        raise BadScan("the file is truncated inside its NIfTI header", path=path,
-                      found=f"{len(head)} bytes", expected=f"at least {size}")
+        raise BadScan(
+            "the file is truncated inside its NIfTI header",
+            path=path,
+            found=f"{len(head)} bytes",
+            expected=f"at least {size}",
+        )
     raw = _CLASSES[size](head[:size], endianness=order, check=False)
     single = bytes(raw["magic"])[1:2] == b"+"
     shape, volumes = _shape(raw, path)
     slope, intercept = _scaling(raw, path)
-    return NiftiHeader(raw, single, shape, volumes, _dtype(raw, order, path),
-                       _offset(raw, single, size, path), slope, intercept)
+    return NiftiHeader(
+        raw,
+        single,
+        shape,
+        volumes,
+        _dtype(raw, order, path),
+        _offset(raw, single, size, path),
+        slope,
+        intercept,
+    )
 
 
 def read_forms(header: NiftiHeader) -> NiftiForms:
@@ -104,10 +132,14 @@ def read_forms(header: NiftiHeader) -> NiftiForms:
     b, c, d, x, y, z = (float(raw[name]) for name in quaternion)
     return NiftiForms(
         sform=raw.get_sform().astype(np.float64) if raw["sform_code"] else None,
-        sform_code=int(raw["sform_code"]), quaternion=(b, c, d, x, y, z),
-        qform_code=int(raw["qform_code"]), pixdim=tuple(float(p) for p in raw["pixdim"]),
-        xyzt_units=int(raw["xyzt_units"]), nifti_version=1 if isinstance(raw, Nifti1Header) and
-        not isinstance(raw, Nifti2Header) else 2,
+        sform_code=int(raw["sform_code"]),
+        quaternion=(b, c, d, x, y, z),
+        qform_code=int(raw["qform_code"]),
+        pixdim=tuple(float(p) for p in raw["pixdim"]),
+        xyzt_units=int(raw["xyzt_units"]),
+        nifti_version=1
+        if isinstance(raw, Nifti1Header) and not isinstance(raw, Nifti2Header)
+        else 2,
     )
 
 
@@ -122,19 +154,26 @@ def read_geometry(
     raw = header.raw
     codes = int(raw["sform_code"]), int(raw["qform_code"])
     if not all(0 <= code <= 5 for code in codes):
-        raise BadScan("the geometry is of an unknown kind", path=path,
-                      found=f"sform_code {codes[0]}, qform_code {codes[1]}", expected="0 to 5")
+        raise BadScan(
+            "the geometry is of an unknown kind",
+            path=path,
+            found=f"sform_code {codes[0]}, qform_code {codes[1]}",
+            expected="0 to 5",
+        )
     to_mm, warnings = _units(raw, path)
     if codes == (0, 0):
         if missing_form is MissingForm.REFUSE:
             raise BadScan(
                 "the header has no geometry: sform and qform codes are both 0, so orientation and "
-                "position are unknown", path=path,
+                "position are unknown",
+                path=path,
                 remedy="Convert the scan anew from its source, or set a form if you know it.",
             )
         affine = _base_affine(header, path)
-        warnings += ("no sform and no qform: orientation and position are unknown, only voxel "
-                     "sizes are used",)
+        warnings += (
+            "no sform and no qform: orientation and position are unknown, only voxel "
+            "sizes are used",
+        )
     else:
         with np.errstate(invalid="ignore"):  # NaN is refused below
             affine = raw.get_sform() if codes[0] else _qform(raw, path)
@@ -158,44 +197,73 @@ def _version(head: bytes) -> tuple[str, int] | None:
 
 def _not_nifti(head: bytes, path: Path) -> BadScan:
     if len(head) < 8:
-        return BadScan("not a NIfTI file: it is truncated or empty", path=path,
-                       found=f"{len(head)} bytes", expected="a header of 348 or 540 bytes")
+        return BadScan(
+            "not a NIfTI file: it is truncated or empty",
+            path=path,
+            found=f"{len(head)} bytes",
+            expected="a header of 348 or 540 bytes",
+        )
     size = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
     if 348 in size and len(head) < 348:
-        return BadScan("the file is truncated inside its NIfTI header", path=path,
-                       found=f"{len(head)} bytes", expected="at least 348")
+        return BadScan(
+            "the file is truncated inside its NIfTI header",
+            path=path,
+            found=f"{len(head)} bytes",
+            expected="at least 348",
+        )
     if 348 in size:
-        return BadScan("an ANALYZE 7.5 file, not NIfTI: its header does not tell left from right",
-                       path=path, remedy="Convert the scan anew from its source to NIfTI.")
-    return BadScan("not a NIfTI file, whatever its name says: its format is not recognised",
-                   path=path, found="neither a NIfTI header nor a gzip stream that holds one",
-                   expected="a NIfTI-1 or NIfTI-2 header")
+        return BadScan(
+            "an ANALYZE 7.5 file, not NIfTI: its header does not tell left from right",
+            path=path,
+            remedy="Convert the scan anew from its source to NIfTI.",
+        )
+    return BadScan(
+        "not a NIfTI file, whatever its name says: its format is not recognised",
+        path=path,
+        found="neither a NIfTI header nor a gzip stream that holds one",
+        expected="a NIfTI-1 or NIfTI-2 header",
+    )
 
 
 def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
     dim = [int(n) for n in raw["dim"]]
-    if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1:dim[0] + 1]):
-        raise BadScan("the header's dimensions are corrupt", path=path, found=dim,
-                      expected="1 to 7 axes of one voxel or more")
+    if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
+        raise BadScan(
+            "the header's dimensions are corrupt",
+            path=path,
+            found=dim,
+            expected="1 to 7 axes of one voxel or more",
+        )
     if dim[0] < 2:
         raise NotAVolume("one dimension only: not an image", path=path, found=dim[:2])
     z = dim[3] if dim[0] > 2 else 1
-    return (dim[1], dim[2], z), math.prod(dim[4:dim[0] + 1])
+    return (dim[1], dim[2], z), math.prod(dim[4 : dim[0] + 1])
 
 
 def _dtype(raw: Any, order: str, path: Path) -> np.dtype[Any]:
     code = int(raw["datatype"])
     if code in _NO_SCAN:
-        raise NotAVolume(f"the voxels are {_NO_SCAN[code]}, not one value each", path=path,
-                         found=f"NIfTI datatype {code}", expected="integers or real numbers")
+        raise NotAVolume(
+            f"the voxels are {_NO_SCAN[code]}, not one value each",
+            path=path,
+            found=f"NIfTI datatype {code}",
+            expected="integers or real numbers",
+        )
     if code not in _DTYPES:
-        raise BadScan("the voxels are of an unknown type", path=path,
-                      found=f"NIfTI datatype {code}", expected=f"one of {sorted(_DTYPES)}")
+        raise BadScan(
+            "the voxels are of an unknown type",
+            path=path,
+            found=f"NIfTI datatype {code}",
+            expected=f"one of {sorted(_DTYPES)}",
+        )
     dtype = np.dtype(order + _DTYPES[code])
     if int(raw["bitpix"]) not in (0, dtype.itemsize * 8):
-        raise BadScan("the header contradicts itself on the voxels' type", path=path,
-                      found=f"{int(raw['bitpix'])} bits a voxel of {dtype.name}",
-                      expected=f"{dtype.itemsize * 8}")
+        raise BadScan(
+            "the header contradicts itself on the voxels' type",
+            path=path,
+            found=f"{int(raw['bitpix'])} bits a voxel of {dtype.name}",
+            expected=f"{dtype.itemsize * 8}",
+        )
     return dtype
 
 
@@ -205,8 +273,12 @@ def _offset(raw: Any, single: bool, header_size: int, path: Path) -> int:
     if offset == 0:
         return least
     if not (math.isfinite(offset) and offset == int(offset) and offset >= least):
-        raise BadScan("the header is corrupt: no voxels can start where it says", path=path,
-                      found=f"vox_offset {offset:g}", expected=f"{least} or more")
+        raise BadScan(
+            "the header is corrupt: no voxels can start where it says",
+            path=path,
+            found=f"vox_offset {offset:g}",
+            expected=f"{least} or more",
+        )
     return int(offset)
 
 
@@ -215,16 +287,23 @@ def _scaling(raw: Any, path: Path) -> tuple[float, float]:
     if slope == 0 or math.isnan(slope):
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
-        raise BadScan("the scaling of the values is not finite", path=path,
-                      found=f"scl_slope {slope:g}, scl_inter {intercept:g}")
+        raise BadScan(
+            "the scaling of the values is not finite",
+            path=path,
+            found=f"scl_slope {slope:g}, scl_inter {intercept:g}",
+        )
     return slope, intercept
 
 
 def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:
     code = int(raw["xyzt_units"]) & 7
     if code not in _UNITS_MM:
-        raise BadScan("the unit of length is unknown", path=path, found=f"xyzt_units {code}",
-                      expected="metres, millimetres or micrometres")
+        raise BadScan(
+            "the unit of length is unknown",
+            path=path,
+            found=f"xyzt_units {code}",
+            expected="metres, millimetres or micrometres",
+        )
     name = {1: "metres", 3: "micrometres"}.get(code)
     warnings = (f"the header counts in {name}; volumes are converted to mm",) if name else ()
     return _UNITS_MM[code], warnings
@@ -251,8 +330,11 @@ def _qform(raw: Any, path: Path) -> NDArray[Any]:
 def _base_affine(header: NiftiHeader, path: Path) -> NDArray[Any]:
     zooms = [float(p) for p in header.raw["pixdim"][1:4]]
     if not all(math.isfinite(zoom) and zoom > 0 for zoom in zooms):
-        raise BadScan("the header has no geometry: neither forms nor voxel sizes", path=path,
-                      found=f"pixdim {zooms}")
+        raise BadScan(
+            "the header has no geometry: neither forms nor voxel sizes",
+            path=path,
+            found=f"pixdim {zooms}",
+        )
     return np.asarray(header.raw.get_base_affine())
 
 
@@ -274,6 +356,8 @@ def _disagreements(
         return (*warnings, "the qform is corrupt; the sform is used")
     if not geometry.same_grid(other):
         apart = corner_distance_mm(geometry, other)
-        warnings += (f"sform and qform disagree by {apart:.4g} mm at a corner; the sform is used "
-                     "and masks keep both",)
+        warnings += (
+            f"sform and qform disagree by {apart:.4g} mm at a corner; the sform is used "
+            "and masks keep both",
+        )
     return warnings

@@ -58,14 +58,20 @@ def open_bytes(
                 file.seek(start)
             yield _unpacked(file, packing)
     except EOFError:
-        raise BadScan("the compressed file is truncated: it ends before its end mark", path=path,
-                      remedy="Copy or download it again.") from None
+        raise BadScan(
+            "the compressed file is truncated: it ends before its end mark",
+            path=path,
+            remedy="Copy or download it again.",
+        ) from None
     except _DAMAGED as error:
-        raise BadScan("the compressed file is corrupt", path=path, found=error,
-                      remedy="Copy or download it again.") from None
+        raise BadScan(
+            "the compressed file is corrupt",
+            path=path,
+            found=error,
+            remedy="Copy or download it again.",
+        ) from None
     except OSError as error:
-        raise BadScan("the file cannot be read", path=path,
-                      found=error.strerror or error) from None
+        raise BadScan("the file cannot be read", path=path, found=error.strerror or error) from None
 
 
 def first_bytes(path: Path, count: int) -> bytes:
@@ -78,8 +84,14 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def read_array(
-    stream: BinaryIO, path: Path, *, offset: int, skip: int, shape: tuple[int, ...],
-    dtype: np.dtype[Any], behind: int = 0,
+    stream: BinaryIO,
+    path: Path,
+    *,
+    offset: int,
+    skip: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    behind: int = 0,
 ) -> NDArray[Any]:
     """An array in native byte order, first axis fastest, `offset + skip` bytes into a stream.
 
@@ -103,8 +115,11 @@ def read_array(
     try:
         array = np.empty(shape, dtype=dtype, order="F")
     except (MemoryError, ValueError):
-        raise BadScan("the volume does not fit into memory", path=path,
-                      found=f"{'x'.join(map(str, shape))} voxels, {wanted} bytes") from None
+        raise BadScan(
+            "the volume does not fit into memory",
+            path=path,
+            found=f"{'x'.join(map(str, shape))} voxels, {wanted} bytes",
+        ) from None
     _forward(stream, path, offset + skip)
     _fill(stream, path, array.reshape(-1, order="F").view(np.uint8))
     if not _is_plain(stream):
@@ -154,7 +169,9 @@ def _check_size(stream: BinaryIO, path: Path, wanted: int) -> None:
     if wanted > there:
         raise BadScan(
             "the file is truncated or its header is corrupt: fewer data than the header tells",
-            path=path, found=f"at most {there} bytes", expected=f"{wanted} bytes",
+            path=path,
+            found=f"at most {there} bytes",
+            expected=f"{wanted} bytes",
             remedy="Copy or download it again.",
         )
 
@@ -175,7 +192,7 @@ def _fill(stream: BinaryIO, path: Path, target: NDArray[np.uint8]) -> None:
     view, done = memoryview(target.data), 0
     while done < len(view):
         block = _some(stream, path, min(len(view) - done, _CHUNK))
-        view[done:done + len(block)] = block
+        view[done : done + len(block)] = block
         done += len(block)
 
 
@@ -190,6 +207,9 @@ def _drain(stream: BinaryIO, path: Path, most: int) -> None:
 def _some(stream: BinaryIO, path: Path, count: int) -> bytes:
     block = stream.read(count)
     if not block:
-        raise BadScan("the file is truncated: it ends before the last voxel", path=path,
-                      remedy="Copy or download it again.")
+        raise BadScan(
+            "the file is truncated: it ends before the last voxel",
+            path=path,
+            remedy="Copy or download it again.",
+        )
     return block

@@ -69,5 +69,8 @@ def _check_scaled(data: NDArray[Any], slope: float, intercept: float, path: Path
     finite = data if data.dtype.kind in "iu" else data[np.isfinite(data)]
     for stored in (float(finite.min()), float(finite.max())):
         if abs(stored * slope + intercept) > float(np.finfo(np.float32).max):
-            raise BadScan("the scaling throws values out of range", path=path,
-                          found=f"slope {slope:g}, intercept {intercept:g}")
+            raise BadScan(
+                "the scaling throws values out of range",
+                path=path,
+                found=f"slope {slope:g}, intercept {intercept:g}",
+            )

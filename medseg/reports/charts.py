@@ -22,10 +22,19 @@ from medseg.pictures import PALETTE
 _BLUE, _ORANGE, _GREEN, _RED = PALETTE[6], PALETTE[1], PALETTE[2], PALETTE[5]
 
 _STYLE: Any = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.edgecolor": "#777777",
-    "svg.hashsalt": "medseg", "text.parse_math": False, "axes.titlesize": 10,
-    "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": "#777777",
+    "svg.hashsalt": "medseg",
+    "text.parse_math": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
 }
 
 #: Above this number of dots, dots become pixels, so that the page stays small.
@@ -40,8 +49,11 @@ def svg(figure: Figure) -> bytes:
 
 
 def distribution(
-    values: pd.DataFrame, intervals: Mapping[str, tuple[float, float, float]], axis: str,
-    *, bounds: tuple[float, float],
+    values: pd.DataFrame,
+    intervals: Mapping[str, tuple[float, float, float]],
+    axis: str,
+    *,
+    bounds: tuple[float, float],
 ) -> bytes:
     """One row a label: each case a dot, box of quartiles, mean with its interval.
 
@@ -60,12 +72,29 @@ def distribution(
             defined = values[label].dropna().to_numpy(dtype=np.float64)
             if defined.size == 0:
                 continue
-            ax.boxplot(defined, positions=[row], orientation="horizontal", widths=0.56,
-                       showfliers=False, whis=(5, 95), manage_ticks=False,
-                       boxprops={"color": "#888888"}, medianprops={"color": "#333333"},
-                       whiskerprops={"color": "#aaaaaa"}, capprops={"color": "#aaaaaa"})
-            ax.plot(defined, row + _spread(len(defined)), ".", color=_BLUE, alpha=0.55,
-                    markersize=6.5, markeredgewidth=0, rasterized=many)
+            ax.boxplot(
+                defined,
+                positions=[row],
+                orientation="horizontal",
+                widths=0.56,
+                showfliers=False,
+                whis=(5, 95),
+                manage_ticks=False,
+                boxprops={"color": "#888888"},
+                medianprops={"color": "#333333"},
+                whiskerprops={"color": "#aaaaaa"},
+                capprops={"color": "#aaaaaa"},
+            )
+            ax.plot(
+                defined,
+                row + _spread(len(defined)),
+                ".",
+                color=_BLUE,
+                alpha=0.55,
+                markersize=6.5,
+                markeredgewidth=0,
+                rasterized=many,
+            )
             _mean_mark(ax, row, intervals.get(label))
         _label_rows(ax, labels)
         _limit(ax, bounds)
@@ -84,8 +113,9 @@ def _mean_mark(ax: Axes, row: int, interval: tuple[float, float, float] | None) 
     mean, low, high = interval
     if not isnan(low):
         ax.plot([low, high], [row, row], color=_RED, linewidth=2.4, solid_capstyle="butt")
-    ax.plot([mean], [row], "D", color=_RED, markersize=5, markeredgecolor="white",
-            markeredgewidth=0.8)
+    ax.plot(
+        [mean], [row], "D", color=_RED, markersize=5, markeredgecolor="white", markeredgewidth=0.8
+    )
 
 
 def _label_rows(ax: Axes, labels: Sequence[str]) -> None:
@@ -121,13 +151,22 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> byt
         figure, axes = _panels(len(panels))
         for ax, (label, pairs) in zip(axes, panels.items(), strict=True):
             truth, found = pairs["truth_ml"].to_numpy(), pairs["prediction_ml"].to_numpy()
-            ax.plot((truth + found) / 2, found - truth, "o", color=_BLUE, alpha=0.6, markersize=4,
-                    markeredgewidth=0)
+            ax.plot(
+                (truth + found) / 2,
+                found - truth,
+                "o",
+                color=_BLUE,
+                alpha=0.6,
+                markersize=4,
+                markeredgewidth=0,
+            )
             ax.axhline(0, color="#999999", linewidth=0.8)
             row = told[label]
-            for name, low, high, style in (("bias", "bias_low", "bias_high", "-"),
-                                           ("lower", "lower_low", "lower_high", "--"),
-                                           ("upper", "upper_low", "upper_high", "--")):
+            for name, low, high, style in (
+                ("bias", "bias_low", "bias_high", "-"),
+                ("lower", "lower_low", "lower_high", "--"),
+                ("upper", "upper_low", "upper_high", "--"),
+            ):
                 if isnan(row[name]):
                     continue
                 ax.axhline(row[name], color=_RED, linestyle=style, linewidth=1.3)
@@ -150,8 +189,9 @@ def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> bytes:
         figure, axes = _panels(len(panels))
         for ax, (label, points) in zip(axes, panels.items(), strict=True):
             ml = points["truth_ml"].to_numpy(dtype=np.float64)
-            ax.plot(ml, points["value"], "o", color=_BLUE, alpha=0.6, markersize=4,
-                    markeredgewidth=0)
+            ax.plot(
+                ml, points["value"], "o", color=_BLUE, alpha=0.6, markersize=4, markeredgewidth=0
+            )
             if ml.size and ml.min() > 0 and ml.max() > 10 * ml.min():
                 ax.set_xscale("log")
             ax.set_title(_short(str(label), 26))
@@ -192,10 +232,21 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
             if row is not None and not isnan(row["mean"]):
                 colour = "#999999" if row["note"] else _BLUE
                 if not isnan(row["ci_low"]):
-                    ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour,
-                            linewidth=1.8, linestyle=":" if row["note"] else "-")
-                ax.plot([row["mean"]], [place], "o" if row["note"] else "s", color=colour,
-                        markersize=5, markerfacecolor="white" if row["note"] else colour)
+                    ax.plot(
+                        [row["ci_low"], row["ci_high"]],
+                        [place, place],
+                        color=colour,
+                        linewidth=1.8,
+                        linestyle=":" if row["note"] else "-",
+                    )
+                ax.plot(
+                    [row["mean"]],
+                    [place],
+                    "o" if row["note"] else "s",
+                    color=colour,
+                    markersize=5,
+                    markerfacecolor="white" if row["note"] else colour,
+                )
         ax.set_yticks(range(len(rows)), [text for text, _ in rows])
         for (_, row), tick in zip(rows, ax.get_yticklabels(), strict=True):
             if row is None:
@@ -216,8 +267,10 @@ def differences(rows: pd.DataFrame, axis: str) -> bytes:
         for place, row in enumerate(rows.to_dict("records")):
             told = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
             _mean_mark(ax, place, told)
-            texts.append(f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
-                         f"{_short(str(row['label']), 20)}")
+            texts.append(
+                f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
+                f"{_short(str(row['label']), 20)}"
+            )
         ax.set_yticks(range(len(texts)), texts)
         ax.set_ylim(len(texts) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
@@ -234,8 +287,11 @@ def curves(table: pd.DataFrame) -> bytes:
     numbers = table.select_dtypes("number").rename(columns=str)
     along = next((name for name in ("step", "epoch") if name in numbers), None)
     x = numbers[along] if along else pd.Series(range(len(numbers)))
-    names = [str(name) for name in numbers if name not in ("step", "epoch")
-             and numbers[name].notna().any()]
+    names = [
+        str(name)
+        for name in numbers
+        if name not in ("step", "epoch") and numbers[name].notna().any()
+    ]
     losses = [name for name in names if "loss" in name]
     scores = [name for name in names if name not in losses and "dice" in name.lower()]
     groups = [group for group in (losses, scores) if group] or [names[:8]]
@@ -244,9 +300,14 @@ def curves(table: pd.DataFrame) -> bytes:
         for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
             for position, name in enumerate(group[:8]):
                 defined = numbers[name].notna()
-                ax.plot(x[defined], numbers.loc[defined, name], color=PALETTE[6 - position % 7],
-                        label=_short(name), linewidth=1.4,
-                        linestyle=("-", "--", ":", "-.")[position % 4])
+                ax.plot(
+                    x[defined],
+                    numbers.loc[defined, name],
+                    color=PALETTE[6 - position % 7],
+                    label=_short(name),
+                    linewidth=1.4,
+                    linestyle=("-", "--", ":", "-.")[position % 4],
+                )
             ax.set_xlabel(along or "row")
             ax.legend(frameon=False, fontsize=8)
         return svg(figure)

@@ -21,36 +21,60 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write ``comparison.csv``, ``table.md``, ``table.tex`` and ``report.html``."""
     write_table(comparison.table, folder / "comparison.csv")
     printed = _printed(comparison)
-    caption = (f"Paired differences (second − first) over {len(comparison.cases)} cases, "
-               f"{comparison.config.confidence:.0%} intervals, p values after Holm.")
-    frame = pd.DataFrame([[cell.text for cell in row] for row in printed.rows],
-                         columns=list(printed.columns))
-    for name, text in (("table.md", to_markdown(frame, caption)),
-                       ("table.tex", to_latex(frame, caption))):
+    caption = (
+        f"Paired differences (second − first) over {len(comparison.cases)} cases, "
+        f"{comparison.config.confidence:.0%} intervals, p values after Holm."
+    )
+    frame = pd.DataFrame(
+        [[cell.text for cell in row] for row in printed.rows], columns=list(printed.columns)
+    )
+    for name, text in (
+        ("table.md", to_markdown(frame, caption)),
+        ("table.tex", to_latex(frame, caption)),
+    ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    write_page(folder / "report.html", "comparison.html", {
-        "title": "Comparison of " + " and ".join(comparison.methods),
-        "version": __version__,
-        "lead": f"{len(comparison.cases)} cases that all methods were scored on.",
-        "warnings": left_out_lines(comparison),
-        "table": printed,
-        "note": _note(comparison),
-        "charts": _charts(comparison),
-        "rules": _rules(comparison),
-    })
+    write_page(
+        folder / "report.html",
+        "comparison.html",
+        {
+            "title": "Comparison of " + " and ".join(comparison.methods),
+            "version": __version__,
+            "lead": f"{len(comparison.cases)} cases that all methods were scored on.",
+            "warnings": left_out_lines(comparison),
+            "table": printed,
+            "note": _note(comparison),
+            "charts": _charts(comparison),
+            "rules": _rules(comparison),
+        },
+    )
 
 
 def left_out_lines(comparison: Comparison) -> list[str]:
     """One line for each method with cases that others lack."""
-    return [f"{len(cases)} cases of {name} are in no other evaluation and left out: "
-            f"{', '.join(cases[:10])}{' …' if len(cases) > 10 else ''}"
-            for name, cases in comparison.left_out.items() if cases]
+    return [
+        f"{len(cases)} cases of {name} are in no other evaluation and left out: "
+        f"{', '.join(cases[:10])}{' …' if len(cases) > 10 else ''}"
+        for name, cases in comparison.left_out.items()
+        if cases
+    ]
 
 
 def _printed(comparison: Comparison) -> Table:
-    columns = ("second − first", "label", "metric", "n", "first", "second", "difference",
-               "p (Holm)", "p (Wilcoxon)", "d_z", "rank-biserial", "favours")
+    columns = (
+        "second − first",
+        "label",
+        "metric",
+        "n",
+        "first",
+        "second",
+        "difference",
+        "p (Holm)",
+        "p (Wilcoxon)",
+        "d_z",
+        "rank-biserial",
+        "favours",
+    )
     rows = []
     for row in comparison.table.to_dict("records"):
         metric = str(row["metric"])
@@ -61,11 +85,17 @@ def _printed(comparison: Comparison) -> Table:
         cells.append(Cell(str(row["n"]), str(row["n"])))
         cells += [number(float(row[name]), metric) for name in ("mean_first", "mean_second")]
         cells.append(Cell(f"{difference.text} [{low}, {high}]", difference.value))
-        cells += [Cell(p_text(float(row[name])), repr(float(row[name])))
-                  for name in ("p_holm", "p_wilcoxon")]
+        cells += [
+            Cell(p_text(float(row[name])), repr(float(row[name])))
+            for name in ("p_holm", "p_wilcoxon")
+        ]
         cells += [number(float(row[name]), "") for name in ("cohen_dz", "rank_biserial")]
-        cells.append(Cell(favoured({str(k): v for k, v in row.items()},
-                                   1 - comparison.config.confidence) or "–"))
+        cells.append(
+            Cell(
+                favoured({str(k): v for k, v in row.items()}, 1 - comparison.config.confidence)
+                or "–"
+            )
+        )
         rows.append(tuple(cells))
     return Table(columns, tuple(rows), (0, 1, 2, 11))
 
@@ -76,16 +106,25 @@ def _charts(comparison: Comparison) -> list[Picture]:
         rows = comparison.table[comparison.table["metric"] == metric]
         title = METRICS[str(metric)].title
         content = charts.differences(rows, f"{title}: second − first")
-        pictures.append(picture(content, alt=f"Differences of {title}", caption=(
-            f"{title}: mean paired difference with its {comparison.config.confidence:.0%} "
-            "interval; the dashed line is no difference.")))
+        pictures.append(
+            picture(
+                content,
+                alt=f"Differences of {title}",
+                caption=(
+                    f"{title}: mean paired difference with its {comparison.config.confidence:.0%} "
+                    "interval; the dashed line is no difference."
+                ),
+            )
+        )
     return pictures
 
 
 def _note(comparison: Comparison) -> str:
-    return (f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
-            "the pairs in which both are defined. Favours: the method that is better at "
-            f"p (Holm) ≤ {1 - comparison.config.confidence:.2g}.")
+    return (
+        f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
+        "the pairs in which both are defined. Favours: the method that is better at "
+        f"p (Holm) ≤ {1 - comparison.config.confidence:.2g}."
+    )
 
 
 def _rules(comparison: Comparison) -> list[str]:

@@ -60,7 +60,11 @@ class Statistics:
 
 
 def write_evaluation_report(
-    path: Path, scores: Scores, tables: Statistics, *, gallery: Sequence[Picture] = (),
+    path: Path,
+    scores: Scores,
+    tables: Statistics,
+    *,
+    gallery: Sequence[Picture] = (),
     curves: Path | None = None,
 ) -> None:
     """Write ``report.html``.
@@ -75,36 +79,42 @@ def write_evaluation_report(
     tolerance, summary = scores.config.tolerance_mm, tables.summary
     paper = paper_table(summary, tolerance)
     about = scores.about
-    write_page(path, "evaluation.html", {
-        "title": f"Evaluation on {about.get('cohort', 'a cohort')}",
-        "version": __version__,
-        "lead": _lead(scores),
-        "tiles": _tiles(summary, tolerance),
-        "warnings": problems(scores),
-        "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
-        "table_note": _table_note(scores),
-        "distributions": drawn.distributions(scores, summary),
-        "volume_charts": drawn.volume_charts(scores, tables.agreement),
-        "agreement_table": _agreement_table(tables.agreement),
-        "subgroup_chart": drawn.subgroup_chart(scores, summary, tables.subgroups),
-        "subgroup_table": _subgroup_table(tables.subgroups),
-        "gallery": list(gallery),
-        "curves": None if curves is None else drawn.training(curves),
-        "case_table": _case_table(scores),
-        "summary_table": _summary_table(summary),
-        "short_summary": len(scores.labels) <= 3,
-        "rules": _rules(scores),
-        "metrics": [_metric_row(name, tolerance) for name in scores.metrics],
-        "facts": _facts(about),
-    })
+    write_page(
+        path,
+        "evaluation.html",
+        {
+            "title": f"Evaluation on {about.get('cohort', 'a cohort')}",
+            "version": __version__,
+            "lead": _lead(scores),
+            "tiles": _tiles(summary, tolerance),
+            "warnings": problems(scores),
+            "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
+            "table_note": _table_note(scores),
+            "distributions": drawn.distributions(scores, summary),
+            "volume_charts": drawn.volume_charts(scores, tables.agreement),
+            "agreement_table": _agreement_table(tables.agreement),
+            "subgroup_chart": drawn.subgroup_chart(scores, summary, tables.subgroups),
+            "subgroup_table": _subgroup_table(tables.subgroups),
+            "gallery": list(gallery),
+            "curves": None if curves is None else drawn.training(curves),
+            "case_table": _case_table(scores),
+            "summary_table": _summary_table(summary),
+            "short_summary": len(scores.labels) <= 3,
+            "rules": _rules(scores),
+            "metrics": [_metric_row(name, tolerance) for name in scores.metrics],
+            "facts": _facts(about),
+        },
+    )
 
 
 def _lead(scores: Scores) -> str:
     about = scores.about
     counts = f"{len(scores.cases)} cases of {scores.cases['patient'].nunique()} patients"
-    split = {"test": "the test split", "train": "the train split",
-             "folds": "out-of-fold predictions of a cross-validation"}.get(
-                 str(about.get("split", "")), "")
+    split = {
+        "test": "the test split",
+        "train": "the train split",
+        "folds": "out-of-fold predictions of a cross-validation",
+    }.get(str(about.get("split", "")), "")
     names = _models(about.get("run") or {})
     told = f" Model {', '.join(names)}." if names else ""
     return f"{counts}, {split}.{told}" if split else f"{counts}.{told}"
@@ -114,22 +124,31 @@ def _models(run: Mapping[str, Any]) -> list[str]:
     """Names of the models that predicted, or the first digits of their checksums."""
     models = run.get("models")
     told = [run["model"]] if "model" in run else models if isinstance(models, list) else []
-    names = [str(m.get("name") or str(m.get("sha256", ""))[:12]) if isinstance(m, Mapping)
-             else str(m) for m in told]
+    names = [
+        str(m.get("name") or str(m.get("sha256", ""))[:12]) if isinstance(m, Mapping) else str(m)
+        for m in told
+    ]
     return [name for name in names if name]
 
 
 def _tiles(summary: pd.DataFrame, tolerance: float) -> list[dict[str, str]]:
     rows = summary[summary["label"] == MEAN].set_index("metric")
-    return [{"figure": with_interval(rows.loc[[metric]].iloc[0], metric),
-             "text": f"{heading(metric, tolerance)}, mean over cases and labels"}
-            for metric in ("dice", "nsd", "hd95") if metric in rows.index]
+    return [
+        {
+            "figure": with_interval(rows.loc[[metric]].iloc[0], metric),
+            "text": f"{heading(metric, tolerance)}, mean over cases and labels",
+        }
+        for metric in ("dice", "nsd", "hd95")
+        if metric in rows.index
+    ]
 
 
 def _table_note(scores: Scores) -> str:
     config = scores.config
-    return (f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
-            "values. ↑ higher is better, ↓ lower is better. A dash is undefined.")
+    return (
+        f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
+        "values. ↑ higher is better, ↓ lower is better. A dash is undefined."
+    )
 
 
 def _case_table(scores: Scores) -> Table:
@@ -137,8 +156,13 @@ def _case_table(scores: Scores) -> Table:
     means = {metric: scores.values(metric)[MEAN] for metric in metrics}
     folds = scores.cases.get("fold")
     fold = folds is not None and (folds != "").any()
-    columns = ("case", *(("fold",) if fold else ()), "status",
-               *(heading(metric, scores.config.tolerance_mm) for metric in metrics), "note")
+    columns = (
+        "case",
+        *(("fold",) if fold else ()),
+        "status",
+        *(heading(metric, scores.config.tolerance_mm) for metric in metrics),
+        "note",
+    )
     rows = []
     for case in scores.cases.to_dict("records"):
         cells = [Cell(str(case["case"]))]
@@ -161,8 +185,10 @@ def _summary_table(summary: pd.DataFrame) -> Table:
     for row in summary.to_dict("records"):
         metric = str(row["metric"])
         cells = [Cell(str(row["label"])), Cell(metric), Cell(str(row["n"]), str(row["n"]))]
-        cells += [number(float(row[c]), metric)
-                  for c in ("mean", "sd", "median", "q25", "q75", "ci_low", "ci_high")]
+        cells += [
+            number(float(row[c]), metric)
+            for c in ("mean", "sd", "median", "q25", "q75", "ci_low", "ci_high")
+        ]
         cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined")]
         rows.append(tuple(cells))
     return Table(tuple(str(name) for name in summary.columns), tuple(rows), (0, 1))
@@ -174,11 +200,25 @@ def _subgroup_table(subgroups: pd.DataFrame) -> Table:
         metric = str(row["metric"])
         cells = [Cell(str(row[c])) for c in ("covariate", "group")]
         cells += [Cell(str(row[c]), str(row[c])) for c in ("patients", "n", "undefined")]
-        cells += [number(float(row[c]), metric)
-                  for c in ("mean", "ci_low", "ci_high", "median", "q25", "q75")]
+        cells += [
+            number(float(row[c]), metric)
+            for c in ("mean", "ci_low", "ci_high", "median", "q25", "q75")
+        ]
         rows.append((*cells, Cell(str(row["note"]))))
-    columns = ("covariate", "group", "patients", "n", "undefined", "mean", "ci_low", "ci_high",
-               "median", "q25", "q75", "note")
+    columns = (
+        "covariate",
+        "group",
+        "patients",
+        "n",
+        "undefined",
+        "mean",
+        "ci_low",
+        "ci_high",
+        "median",
+        "q25",
+        "q75",
+        "note",
+    )
     return Table(columns, tuple(rows), (0, 1, 11))
 
 
@@ -188,8 +228,10 @@ def _agreement_table(agreement: pd.DataFrame) -> Table:
     for row in agreement.to_dict("records"):
         cells = [Cell(str(row["label"])), Cell(str(row["n"]), str(row["n"]))]
         for name in ("bias", "lower", "upper"):
-            low, high = (number(float(row[f"{name}_{end}"]), "volume_error_ml").text
-                         for end in ("low", "high"))
+            low, high = (
+                number(float(row[f"{name}_{end}"]), "volume_error_ml").text
+                for end in ("low", "high")
+            )
             middle = number(float(row[name]), "volume_error_ml")
             cells.append(Cell(f"{middle.text} [{low}, {high}]", middle.value))
         cells.append(number(float(row["slope"]), ""))
@@ -221,16 +263,26 @@ def _rules(scores: Scores) -> list[str]:
 def _metric_row(name: str, tolerance: float) -> tuple[str, ...]:
     metric = METRICS[name]
     unit = metric.unit_at(tolerance)
-    return (name, metric.title, f"tolerance {unit}" if metric.unit == "tolerance" else unit,
-            metric.better.value, metric.empty.truth.value, metric.empty.prediction.value,
-            metric.empty.both.value, metric.source)
+    return (
+        name,
+        metric.title,
+        f"tolerance {unit}" if metric.unit == "tolerance" else unit,
+        metric.better.value,
+        metric.empty.truth.value,
+        metric.empty.prediction.value,
+        metric.empty.both.value,
+        metric.source,
+    )
 
 
 def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and text of everything known, nested keys joined by dots."""
     hidden = {"labels", "extra_predictions", "leaked"}
-    return [(name.replace("_", " "), text) for name, text in _flat(about, "")
-            if name.split(".")[0] not in hidden and text not in ("", "[]", "None")]
+    return [
+        (name.replace("_", " "), text)
+        for name, text in _flat(about, "")
+        if name.split(".")[0] not in hidden and text not in ("", "[]", "None")
+    ]
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:

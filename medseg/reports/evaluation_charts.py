@@ -24,26 +24,38 @@ MOST_PANELS = 9
 
 def distributions(scores: Scores, summary: pd.DataFrame) -> list[Picture]:
     """One chart a metric: every case a dot, by label."""
-    return [_distribution(scores, summary, metric) for metric in _DRAWN
-            if metric in scores.metrics]
+    return [_distribution(scores, summary, metric) for metric in _DRAWN if metric in scores.metrics]
 
 
 def _distribution(scores: Scores, summary: pd.DataFrame, metric: str) -> Picture:
     values = scores.values(metric).rename(columns={MEAN: "mean over labels"})
-    intervals = {("mean over labels" if label == MEAN else label): told
-                 for label, told in _intervals(summary, metric).items()}
+    intervals = {
+        ("mean over labels" if label == MEAN else label): told
+        for label, told in _intervals(summary, metric).items()
+    }
     known = METRICS[metric]
-    content = charts.distribution(values, intervals, heading(metric, scores.config.tolerance_mm),
-                                  bounds=(known.low, known.high))
-    return picture(content, alt=f"Distribution of {known.title} by label", caption=(
-        f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th percentile, "
-        f"diamond: mean with its {scores.config.confidence:.0%} interval."))
+    content = charts.distribution(
+        values,
+        intervals,
+        heading(metric, scores.config.tolerance_mm),
+        bounds=(known.low, known.high),
+    )
+    return picture(
+        content,
+        alt=f"Distribution of {known.title} by label",
+        caption=(
+            f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th percentile, "
+            f"diamond: mean with its {scores.config.confidence:.0%} interval."
+        ),
+    )
 
 
 def _intervals(summary: pd.DataFrame, metric: str) -> dict[str, tuple[float, float, float]]:
     rows = summary[summary["metric"] == metric].to_dict("records")
-    return {str(row["label"]): (float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
-            for row in rows}
+    return {
+        str(row["label"]): (float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
+        for row in rows
+    }
 
 
 def volume_charts(scores: Scores, agreement: pd.DataFrame) -> list[Picture]:
@@ -56,16 +68,24 @@ def volume_charts(scores: Scores, agreement: pd.DataFrame) -> list[Picture]:
         return []
     of = "" if len(shown) == len(pairs) else f" The {len(shown)} largest of {len(pairs)} labels."
     dice = scores.values("dice")
-    points = {label: pairs[label].assign(value=pairs[label]["case"].map(dice[label]))
-              for label in shown}
+    points = {
+        label: pairs[label].assign(value=pairs[label]["case"].map(dice[label])) for label in shown
+    }
     return [
-        picture(charts.bland_altman({label: pairs[label] for label in shown}, agreement),
-                alt="Bland-Altman plots of volumes by label", caption=(
-                    "Bland-Altman plots of volume. Solid: bias; dashed: limits of agreement "
-                    "(bias ± 1.96 SD); shaded: their "
-                    f"{scores.config.confidence:.0%} intervals.{of}")),
-        picture(charts.against_volume(points, "Dice"), alt="Dice against structure volume",
-                caption=f"Dice against the volume of the true structure.{of}"),
+        picture(
+            charts.bland_altman({label: pairs[label] for label in shown}, agreement),
+            alt="Bland-Altman plots of volumes by label",
+            caption=(
+                "Bland-Altman plots of volume. Solid: bias; dashed: limits of agreement "
+                "(bias ± 1.96 SD); shaded: their "
+                f"{scores.config.confidence:.0%} intervals.{of}"
+            ),
+        ),
+        picture(
+            charts.against_volume(points, "Dice"),
+            alt="Dice against structure volume",
+            caption=f"Dice against the volume of the true structure.{of}",
+        ),
     ]
 
 
@@ -77,10 +97,15 @@ def subgroup_chart(
         return None
     table = subgroups[(subgroups["metric"] == "dice") & (subgroups["label"] == MEAN)]
     content = charts.forest(table, _intervals(summary, "dice")[MEAN], "Dice, mean over labels")
-    return picture(content, alt="Dice by subgroup", caption=(
-        f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all cases. "
-        "Open circles with dotted lines: fewer than 10 patients, a rough guess at best. These are "
-        "descriptions, not tests."))
+    return picture(
+        content,
+        alt="Dice by subgroup",
+        caption=(
+            f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all cases. "
+            "Open circles with dotted lines: fewer than 10 patients, a rough guess at best. These are "
+            "descriptions, not tests."
+        ),
+    )
 
 
 def training(path: Path) -> Picture:
@@ -93,5 +118,6 @@ def training(path: Path) -> Picture:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise BadOutput("the training curves cannot be read", path=path, found=error) from None
-    return picture(charts.curves(table), alt="Training curves",
-                   caption="Training and validation as they went.")
+    return picture(
+        charts.curves(table), alt="Training curves", caption="Training and validation as they went."
+    )

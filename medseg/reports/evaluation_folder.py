@@ -44,13 +44,16 @@ def write_evaluation(
     if len(tables.subgroups):
         write_table(tables.subgroups, folder / "subgroups.csv")
     paper = paper_table(summary, scores.config.tolerance_mm)
-    caption = (f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "
-               f"of {scores.cases['patient'].nunique()} patients.")
-    for name, text in (("table.md", to_markdown(paper, caption)),
-                       ("table.tex", to_latex(paper, caption))):
+    caption = (
+        f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "
+        f"of {scores.cases['patient'].nunique()} patients."
+    )
+    for name, text in (
+        ("table.md", to_markdown(paper, caption)),
+        ("table.tex", to_latex(paper, caption)),
+    ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     gallery = best_median_worst(scores, tasks) if tasks else []
-    write_evaluation_report(folder / "report.html", scores, tables, gallery=gallery,
-                            curves=curves)
+    write_evaluation_report(folder / "report.html", scores, tables, gallery=gallery, curves=curves)
     return summary

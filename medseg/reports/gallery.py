@@ -42,10 +42,13 @@ def best_median_worst(scores: Scores, tasks: Sequence[Task]) -> list[Picture]:
         except MedsegError as error:
             pictures.append(Picture("", caption, f"{caption} (no picture: {error})"))
             continue
-        pictures.append(picture(
-            content, caption=caption,
-            alt=f"Truth and prediction of the {rank} case in three planes",
-        ))
+        pictures.append(
+            picture(
+                content,
+                caption=caption,
+                alt=f"Truth and prediction of the {rank} case in three planes",
+            )
+        )
     return pictures
 
 
@@ -60,5 +63,9 @@ def draw_pair(task: Task) -> bytes:
     window = CT_WINDOW if task.cohort.modality.upper() == "CT" else None
     table = task.cohort.labels
     mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data
-    return overlay(scan.values()[0], scan.geometry,
-                   [truth_layer(mask), prediction_layer(prediction)], window=window)
+    return overlay(
+        scan.values()[0],
+        scan.geometry,
+        [truth_layer(mask), prediction_layer(prediction)],
+        window=window,
+    )

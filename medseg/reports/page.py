@@ -45,6 +45,9 @@ def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("medseg.reports"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("medseg.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )

@@ -26,7 +26,10 @@ WRITERS: dict[str, str] = {
 
 
 def write_labels(
-    labelmap: LabelMap, path: Path, *, format: str = "nifti",  # noqa: A002
+    labelmap: LabelMap,
+    path: Path,
+    *,
+    format: str = "nifti",  # noqa: A002
     source: Sequence[str | Path] | None = None,
 ) -> None:
     """Write a mask on its scan's grid.

@@ -26,15 +26,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise BadOutput("a folder stands where the file should go", path=path,
-                            remedy="Choose another name or remove the folder.")
+            raise BadOutput(
+                "a folder stands where the file should go",
+                path=path,
+                remedy="Choose another name or remove the folder.",
+            )
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         raise BadOutput(
-            "the file cannot be written", path=path, found=error.strerror or error,
+            "the file cannot be written",
+            path=path,
+            found=error.strerror or error,
             remedy="Check free space and permissions, or choose another folder.",
         ) from error
     finally:

@@ -53,14 +53,16 @@ def write(labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None = 
             or the file cannot be written.
     """
     if path.suffix.lower() != ENDING:
-        raise BadOutput("not a DICOM file name", path=path, found=path.suffix or "no ending",
-                        expected=ENDING)
+        raise BadOutput(
+            "not a DICOM file name", path=path, found=path.suffix or "no ending", expected=ENDING
+        )
     if labelmap.labels is None:
         raise BadLabels("a DICOM SEG needs names for its labels", path=path)
     if not labelmap.geometry.is_orthogonal:
         raise BadOutput(
             "the grid is sheared (gantry tilt); viewers would misplace a DICOM SEG on it",
-            path=path, remedy="Choose --format nifti or nrrd, which keep the shear.",
+            path=path,
+            remedy="Choose --format nifti or nrrd, which keep the shear.",
         )
     with warnings.catch_warnings():
         # pydicom and highdicom quote odd values, a patient's name among them.
@@ -73,7 +75,10 @@ def write(labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None = 
 
 
 def _segmentation(
-    labelmap: LabelMap, table: LabelTable, datasets: list[Dataset], frames: list[SourceFrame],
+    labelmap: LabelMap,
+    table: LabelTable,
+    datasets: list[Dataset],
+    frames: list[SourceFrame],
     path: Path,
 ) -> Any:
     import highdicom
@@ -84,26 +89,40 @@ def _segmentation(
     if frames[0].number is not None:
         images = [datasets[frames[0].dataset]]
         options["plane_positions"] = [
-            highdicom.PlanePositionSequence("PATIENT", frame.position_lps_mm) for frame in frames]
+            highdicom.PlanePositionSequence("PATIENT", frame.position_lps_mm) for frame in frames
+        ]
     for image in images:
         if "SliceThickness" not in image:  # highdicom asks, though we tell it the measures
             image.SliceThickness = labelmap.geometry.spacing_mm[2]
     uid = _uids(images, pixels)
     try:
         segmentation = highdicom.seg.Segmentation(
-            source_images=images, pixel_array=pixels, segmentation_type="BINARY",
-            segment_descriptions=[_describe(label, number) for number, label in enumerate(
-                table.labels, start=1)],
-            series_instance_uid=uid("series"), series_number=_SERIES_NUMBER,
-            sop_instance_uid=uid("instance"), instance_number=1, manufacturer="medseg",
-            manufacturer_model_name="medseg", software_versions=_version(),
-            device_serial_number="0", content_label="SEGMENTATION",
-            series_description="Segmentation", pixel_measures=_measures(labelmap, frames[0]),
+            source_images=images,
+            pixel_array=pixels,
+            segmentation_type="BINARY",
+            segment_descriptions=[
+                _describe(label, number) for number, label in enumerate(table.labels, start=1)
+            ],
+            series_instance_uid=uid("series"),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=uid("instance"),
+            instance_number=1,
+            manufacturer="medseg",
+            manufacturer_model_name="medseg",
+            software_versions=_version(),
+            device_serial_number="0",
+            content_label="SEGMENTATION",
+            series_description="Segmentation",
+            pixel_measures=_measures(labelmap, frames[0]),
             **options,
         )
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise BadOutput("the source's headers do not allow a DICOM SEG", path=path,
-                        found=type(error).__name__, remedy="Choose --format nifti.") from error
+        raise BadOutput(
+            "the source's headers do not allow a DICOM SEG",
+            path=path,
+            found=type(error).__name__,
+            remedy="Choose --format nifti.",
+        ) from error
     segmentation.ContentCreatorName = ""
     return segmentation
 
@@ -121,13 +140,16 @@ def _describe(label: Label, number: int) -> Any:
     import highdicom
 
     kind = _TISSUE if label.code is None else Code(label.code[1], label.code[0], label.code[2])
-    red, green, blue = (int(label.colour[start:start + 2], 16) for start in (1, 3, 5))
+    red, green, blue = (int(label.colour[start : start + 2], 16) for start in (1, 3, 5))
     description = highdicom.seg.SegmentDescription(
-        segment_number=number, segment_label=label.name[:_MOST_LETTERS],
+        segment_number=number,
+        segment_label=label.name[:_MOST_LETTERS],
         segmented_property_category=_TISSUE if label.code is None else _ANATOMY,
-        segmented_property_type=kind, algorithm_type="AUTOMATIC",
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=_version()),
+            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=_version()
+        ),
         display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
     )
     if label.code is not None and label.side in _SIDES:
@@ -143,7 +165,8 @@ def _measures(labelmap: LabelMap, frame: SourceFrame) -> Any:
 
     step = labelmap.geometry.spacing_mm[2]
     return highdicom.PixelMeasuresSequence(
-        pixel_spacing=frame.pixel_spacing_mm, slice_thickness=step, spacing_between_slices=step)
+        pixel_spacing=frame.pixel_spacing_mm, slice_thickness=step, spacing_between_slices=step
+    )
 
 
 def _uids(images: list[Dataset], pixels: NDArray[Any]) -> Any:

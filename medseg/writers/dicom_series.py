@@ -30,22 +30,43 @@ _INTERCEPTS = {"CT": -1024.0}
 
 #: Attributes that the modules ask for, empty or with a neutral value.
 _COMMON = {
-    "PatientBirthDate": "", "PatientSex": "", "StudyDate": "20000101", "StudyTime": "120000",
-    "AccessionNumber": "", "ReferringPhysicianName": "", "StudyID": "1", "Manufacturer": "medseg",
-    "PositionReferenceIndicator": "", "PatientPosition": "HFS", "Laterality": "",
+    "PatientBirthDate": "",
+    "PatientSex": "",
+    "StudyDate": "20000101",
+    "StudyTime": "120000",
+    "AccessionNumber": "",
+    "ReferringPhysicianName": "",
+    "StudyID": "1",
+    "Manufacturer": "medseg",
+    "PositionReferenceIndicator": "",
+    "PatientPosition": "HFS",
+    "Laterality": "",
 }
 _OWN: dict[str, dict[str, Any]] = {
     "CT": {"KVP": "120", "RescaleType": "HU"},
-    "MR": {"ScanningSequence": "GR", "SequenceVariant": "NONE", "ScanOptions": "",
-           "MRAcquisitionType": "3D", "EchoTime": "3", "EchoTrainLength": "1",
-           "RepetitionTime": "8"},
+    "MR": {
+        "ScanningSequence": "GR",
+        "SequenceVariant": "NONE",
+        "ScanOptions": "",
+        "MRAcquisitionType": "3D",
+        "EchoTime": "3",
+        "EchoTrainLength": "1",
+        "RepetitionTime": "8",
+    },
     "PT": {"Units": "BQML", "CountsSource": "EMISSION", "DecayCorrection": "NONE"},
 }
 
 
 def write_dicom_series(
-    volume: Volume, folder: Path, *, modality: Modality = "CT", seed: int = 0, series: int = 1,
-    patient: str = "phantom", ending: str = ".dcm", flavour: str = "",
+    volume: Volume,
+    folder: Path,
+    *,
+    modality: Modality = "CT",
+    seed: int = 0,
+    series: int = 1,
+    patient: str = "phantom",
+    ending: str = ".dcm",
+    flavour: str = "",
 ) -> tuple[Path, ...]:
     """Write one file a slice along the third array axis, in any orientation, sheared or not.
 
@@ -90,12 +111,16 @@ def write_dicom_series(
 
 def _check(volume: Volume, folder: Path) -> None:
     if volume.data.shape[0] != 1:
-        raise BadOutput("a DICOM series holds one channel", path=folder,
-                        found=volume.data.shape[0], expected=1)
+        raise BadOutput(
+            "a DICOM series holds one channel", path=folder, found=volume.data.shape[0], expected=1
+        )
     row, column = volume.geometry.directions[:, :2].T
     if abs(row @ column) > ORTHOGONAL_COSINE:
-        raise BadOutput("rows and columns of a DICOM image are at right angles", path=folder,
-                        found=f"a cosine of {row @ column:.3g} between them")
+        raise BadOutput(
+            "rows and columns of a DICOM image are at right angles",
+            path=folder,
+            found=f"a cosine of {row @ column:.3g} between them",
+        )
 
 
 def _stored(volume: Volume, intercept: float) -> tuple[NDArray[np.int16], float, float]:
@@ -107,13 +132,14 @@ def _stored(volume: Volume, intercept: float) -> tuple[NDArray[np.int16], float,
         return (values - intercept).astype(np.int16), 1.0, intercept
     slope = float(_decimal((highest - lowest) / 65534 or 1.0))
     middle = float(_decimal((highest + lowest) / 2))
-    return np.clip(np.rint((values - middle) / slope), -32767, 32767).astype(np.int16), (
-        slope), middle
+    return (
+        np.clip(np.rint((values - middle) / slope), -32767, 32767).astype(np.int16),
+        (slope),
+        middle,
+    )
 
 
-def _template(
-    volume: Volume, modality: Modality, seed: int, series: int, patient: str
-) -> Dataset:
+def _template(volume: Volume, modality: Modality, seed: int, series: int, patient: str) -> Dataset:
     """What all slices share."""
     dataset = Dataset()
     for name, value in (_COMMON | _OWN[modality]).items():

@@ -25,8 +25,15 @@ _SAME_DIRECTION = 0.9999
 
 #: Attributes that a SEG must repeat, though empty where the source lacks them.
 _MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-    "StudyDate", "StudyTime", "ReferringPhysicianName",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
 )
 
 _MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -64,8 +71,12 @@ def read_source(paths: Sequence[str | Path], target: Path) -> list[Dataset]:
         BadOutput: there are none, or one cannot be read.
     """
     if not paths:
-        raise BadOutput("a DICOM SEG refers to its source, and this mask's source is no DICOM "
-                        "series in a folder", path=target, remedy=_INSTEAD)
+        raise BadOutput(
+            "a DICOM SEG refers to its source, and this mask's source is no DICOM "
+            "series in a folder",
+            path=target,
+            remedy=_INSTEAD,
+        )
     datasets: list[Dataset] = []
     for path in paths:
         try:
@@ -75,10 +86,16 @@ def read_source(paths: Sequence[str | Path], target: Path) -> list[Dataset]:
             if not all(dataset.get(name) for name in _MUST_BE_THERE):
                 raise BadOutput(
                     "a DICOM SEG refers to its source by UIDs, and the source lacks one of them",
-                    path=target, expected=", ".join(_MUST_BE_THERE), remedy=_INSTEAD)
+                    path=target,
+                    expected=", ".join(_MUST_BE_THERE),
+                    remedy=_INSTEAD,
+                )
         except (OSError, InvalidDicomError, EOFError, AttributeError) as error:
-            raise BadOutput("a file of the source series cannot be read any more", path=target,
-                            found=type(error).__name__) from None
+            raise BadOutput(
+                "a file of the source series cannot be read any more",
+                path=target,
+                found=type(error).__name__,
+            ) from None
         datasets.append(_completed(dataset))
     return datasets
 
@@ -96,7 +113,8 @@ def _completed(dataset: Dataset) -> Dataset:
         del dataset.SpecificCharacterSet
     if not dataset.get("FrameOfReferenceUID"):
         dataset.FrameOfReferenceUID = generate_uid(
-            entropy_srcs=["medseg", str(dataset.SeriesInstanceUID), "frame of reference"])
+            entropy_srcs=["medseg", str(dataset.SeriesInstanceUID), "frame of reference"]
+        )
         dataset.PositionReferenceIndicator = ""
     return dataset
 
@@ -115,8 +133,9 @@ def read_frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
             else:
                 frames.append(_frame(dataset, dataset, dataset, dataset, index, None))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-        raise BadOutput("the source does not say where its frames lie", path=target,
-                        remedy=_INSTEAD) from None
+        raise BadOutput(
+            "the source does not say where its frames lie", path=target, remedy=_INSTEAD
+        ) from None
     return frames
 
 
@@ -146,8 +165,12 @@ def match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) ->
 
 
 def _elsewhere(target: Path, found: str) -> BadOutput:
-    return BadOutput("the slices of the mask are not the frames of its source", path=target,
-                     found=found, remedy=_INSTEAD)
+    return BadOutput(
+        "the slices of the mask are not the frames of its source",
+        path=target,
+        found=found,
+        remedy=_INSTEAD,
+    )
 
 
 def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:
@@ -156,7 +179,8 @@ def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:
     frames = []
     for number, own in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
         position, orientation, measures = (
-            (own if name in own else shared)[name].value[0] for name in _GEOMETRY)
+            (own if name in own else shared)[name].value[0] for name in _GEOMETRY
+        )
         frames.append(_frame(dataset, position, orientation, measures, index, number))
     for name in _GEOMETRY[1:]:
         if name not in shared:  # where highdicom looks for them
@@ -165,11 +189,17 @@ def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:
 
 
 def _frame(
-    dataset: Dataset, position: Dataset, orientation: Dataset, measures: Dataset, index: int,
+    dataset: Dataset,
+    position: Dataset,
+    orientation: Dataset,
+    measures: Dataset,
+    index: int,
     number: int | None,
 ) -> SourceFrame:
     return SourceFrame(
-        index, number, tuple(float(mm) for mm in position.ImagePositionPatient),
+        index,
+        number,
+        tuple(float(mm) for mm in position.ImagePositionPatient),
         np.array([float(cosine) for cosine in orientation.ImageOrientationPatient]),
         tuple(float(mm) for mm in measures.PixelSpacing),
         (int(dataset.Columns), int(dataset.Rows)),

@@ -14,8 +14,12 @@ from medseg.writers.nifti import mask_dtype
 
 ENDING = ".mha"
 
-_TYPES = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT", "uint32": "MET_UINT",
-          "uint64": "MET_ULONG_LONG"}
+_TYPES = {
+    "uint8": "MET_UCHAR",
+    "uint16": "MET_USHORT",
+    "uint32": "MET_UINT",
+    "uint64": "MET_ULONG_LONG",
+}
 
 #: RAS to LPS, the frame that ITK writes.
 _FLIP = np.array([-1.0, -1.0, 1.0])
@@ -30,11 +34,18 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
             sheared, which the programs that read this format refuse.
     """
     if path.suffix.lower() != ENDING:
-        raise BadOutput("not a MetaImage file name", path=path, found=path.suffix or "no ending",
-                        expected=ENDING)
+        raise BadOutput(
+            "not a MetaImage file name",
+            path=path,
+            found=path.suffix or "no ending",
+            expected=ENDING,
+        )
     if not labelmap.geometry.is_orthogonal:
-        raise BadOutput("a sheared grid does not fit into MetaImage", path=path,
-                        remedy="Choose --format nifti or nrrd.")
+        raise BadOutput(
+            "a sheared grid does not fit into MetaImage",
+            path=path,
+            remedy="Choose --format nifti or nrrd.",
+        )
     dtype = mask_dtype(labelmap).newbyteorder("<")
     packed = isal_zlib.compress(labelmap.data.astype(dtype).tobytes(order="F"), 2)
     with atomic_path(path) as temporary, temporary.open("wb") as file:

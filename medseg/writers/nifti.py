@@ -74,8 +74,9 @@ def mask_dtype(labelmap: LabelMap) -> np.dtype[Any]:
     """
     lowest, highest = int(labelmap.data.min()), int(labelmap.data.max())
     if lowest < 0:
-        raise BadLabels("a mask holds no negative values", path=labelmap.origin.path or None,
-                        found=lowest)
+        raise BadLabels(
+            "a mask holds no negative values", path=labelmap.origin.path or None, found=lowest
+        )
     if labelmap.labels is not None:
         highest = max(highest, *labelmap.labels.values)
     return np.dtype(np.min_scalar_type(highest))
@@ -121,12 +122,10 @@ def _values(volume: Volume, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
 
 def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """(X, Y, few) slabs along Z: the order of a NIfTI file."""
-    return (data[:, :, z:z + _SLAB] for z in range(0, data.shape[2], _SLAB))
+    return (data[:, :, z : z + _SLAB] for z in range(0, data.shape[2], _SLAB))
 
 
-def _header(
-    geometry: Geometry, origin: Origin, dtype: np.dtype[Any], *, channels: int
-) -> Any:
+def _header(geometry: Geometry, origin: Origin, dtype: np.dtype[Any], *, channels: int) -> Any:
     forms = origin.forms
     new = forms is not None and forms.nifti_version == 2
     header = Nifti2Header() if new or max(geometry.shape) > _MOST_NIFTI1 else Nifti1Header()
@@ -177,8 +176,12 @@ def _place(header: Any, geometry: Geometry) -> None:
 def _write(header: Any, path: Path, slabs: Iterable[NDArray[Any]]) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
-        raise BadOutput("not a NIfTI file name", path=path, found=path.suffix or "no ending",
-                        expected=".nii.gz or .nii")
+        raise BadOutput(
+            "not a NIfTI file name",
+            path=path,
+            found=path.suffix or "no ending",
+            expected=".nii.gz or .nii",
+        )
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if name.endswith(".gz"):
             with igzip.IGzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:

@@ -26,8 +26,9 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
         BadOutput: the file cannot be written or its name does not end in ``.nrrd``.
     """
     if path.suffix.lower() != ENDING:
-        raise BadOutput("not an NRRD file name", path=path, found=path.suffix or "no ending",
-                        expected=ENDING)
+        raise BadOutput(
+            "not an NRRD file name", path=path, found=path.suffix or "no ending", expected=ENDING
+        )
     dtype = mask_dtype(labelmap).newbyteorder("<")
     voxels = labelmap.data.astype(dtype).tobytes(order="F")
     with atomic_path(path) as temporary, temporary.open("wb") as file:

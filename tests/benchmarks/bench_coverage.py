@@ -33,9 +33,11 @@ def heavy(uniform):
     return stats.lognorm.ppf(uniform, 1.0)
 
 
-SHAPES = {"normal": (normal, 0.0, (-np.inf, np.inf)),
-          "Dice-like": (dice_like, 8 / 9.2, (0.0, 1.0)),
-          "heavy": (heavy, float(np.exp(0.5)), (0.0, np.inf))}
+SHAPES = {
+    "normal": (normal, 0.0, (-np.inf, np.inf)),
+    "Dice-like": (dice_like, 8 / 9.2, (0.0, 1.0)),
+    "heavy": (heavy, float(np.exp(0.5)), (0.0, np.inf)),
+}
 
 
 def draw(random, patients, cases, shape):
@@ -58,8 +60,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=1000)
     options = parser.parse_args()
-    print(f"{options.trials} trials, {options.resamples} resamples, 95 % intervals; "
-          f"standard error of a share near 95 %: {np.sqrt(.95 * .05 / options.trials):.2%}")
+    print(
+        f"{options.trials} trials, {options.resamples} resamples, 95 % intervals; "
+        f"standard error of a share near 95 %: {np.sqrt(0.95 * 0.05 / options.trials):.2%}"
+    )
     print(f"{'patients x cases':18}{'figures':12}{'studentised':>20}{'BCa':>20}{'Student t':>20}")
     for patients, cases in DESIGNS:
         names = [str(patient) for patient in range(patients) for _ in range(cases)]
@@ -69,18 +73,25 @@ def main() -> None:
             for trial in range(options.trials):
                 values = draw(random, patients, cases, shape)
                 for method in inside:
-                    config = EvaluateConfig(interval="bca" if method == "bca" else "studentised",
-                                            resamples=options.resamples, seed=trial)
+                    config = EvaluateConfig(
+                        interval="bca" if method == "bca" else "studentised",
+                        resamples=options.resamples,
+                        seed=trial,
+                    )
                     if method == "t":
                         low, high = t_interval(values, names, config, bounds)
                     else:
                         found = mean_interval(values, names, config, bounds=bounds)
                         low, high = found.low, found.high
                     inside[method].append((low <= mean <= high, high - low))
-            told = [f"{np.mean([i for i, _ in got]):.1%} ({np.mean([w for _, w in got]):.3f})"
-                    for got in inside.values()]
-            print(f"{patients} x {cases:<13}{name:12}" + "".join(f"{text:>20}" for text in told),
-                  flush=True)
+            told = [
+                f"{np.mean([i for i, _ in got]):.1%} ({np.mean([w for _, w in got]):.3f})"
+                for got in inside.values()
+            ]
+            print(
+                f"{patients} x {cases:<13}{name:12}" + "".join(f"{text:>20}" for text in told),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

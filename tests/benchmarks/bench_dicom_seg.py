@@ -37,13 +37,22 @@ def made_up_mask(volume: Volume) -> LabelMap:
 
 def by_highdicom(folder: Path) -> None:
     volume = highdicom.seg.segread(folder / "m.dcm").get_volume(
-        combine_segments=True, allow_missing_positions=True)
+        combine_segments=True, allow_missing_positions=True
+    )
     assert_same_voxels(volume.array, LPS_TO_RAS @ volume.affine, folder / "m.nii.gz", TABLE)
 
 
 def by_dcmqi(folder: Path, program: str) -> None:
-    command = [program, "--inputDICOM", folder / "m.dcm", "--outputDirectory", folder,
-               "--outputType", "nii", "--mergeSegments"]
+    command = [
+        program,
+        "--inputDICOM",
+        folder / "m.dcm",
+        "--outputDirectory",
+        folder,
+        "--outputType",
+        "nii",
+        "--mergeSegments",
+    ]
     subprocess.run(command, capture_output=True, check=True)
     image = nib.load(folder / "1.nii.gz")
     assert_same_voxels(np.asarray(image.dataobj), image.affine, folder / "m.nii.gz", TABLE)
@@ -77,8 +86,10 @@ def main() -> None:
                 continue
             seconds = time.perf_counter() - start
             dcmqi = outcome(by_dcmqi, folder, program) if program else "not installed"
-            print(f"{scan.source}: {mask.geometry.describe()}: highdicom "
-                  f"{outcome(by_highdicom, folder)}, dcmqi {dcmqi}, {seconds:.1f} s")
+            print(
+                f"{scan.source}: {mask.geometry.describe()}: highdicom "
+                f"{outcome(by_highdicom, folder)}, dcmqi {dcmqi}, {seconds:.1f} s"
+            )
 
 
 if __name__ == "__main__":

@@ -70,8 +70,9 @@ def large_pairs(random, data, count):
     table = np.zeros(len(sizes), np.uint8)
     for new, old in enumerate([v for v in np.argsort(-sizes) if v and sizes[v]][:40], start=1):
         table[old] = new
-    grown = table[coarse][np.ix_(*[np.arange(n) * m // n for n, m in zip(
-        LARGE, coarse.shape, strict=True)])]
+    grown = table[coarse][
+        np.ix_(*[np.arange(n) * m // n for n, m in zip(LARGE, coarse.shape, strict=True)])
+    ]
     truth = np.asfortranarray(grown)
     for _ in range(count):
         yield truth, warp(random, truth, 2.0)
@@ -82,8 +83,10 @@ def medseg_scores(truth, prediction, labels, spacing):
     from medseg.metrics import METRICS, Structure, pairs
 
     structures = [Structure(str(v), (v,)) for v in range(1, labels + 1)]
-    return [[METRICS[name].value(pair) for name in ("dice", "hd95", "nsd")]
-            for _, pair in pairs(truth, prediction, structures, np.diag(spacing))]
+    return [
+        [METRICS[name].value(pair) for name in ("dice", "hd95", "nsd")]
+        for _, pair in pairs(truth, prediction, structures, np.diag(spacing))
+    ]
 
 
 def surface_distance_scores(truth, prediction, labels, spacing):
@@ -94,9 +97,13 @@ def surface_distance_scores(truth, prediction, labels, spacing):
     for value in range(1, labels + 1):
         one, other = truth == value, prediction == value
         found = sd.compute_surface_distances(one, other, spacing)
-        rows.append([sd.compute_dice_coefficient(one, other),
-                     sd.compute_robust_hausdorff(found, 95),
-                     sd.compute_surface_dice_at_tolerance(found, 1.0)])
+        rows.append(
+            [
+                sd.compute_dice_coefficient(one, other),
+                sd.compute_robust_hausdorff(found, 95),
+                sd.compute_surface_dice_at_tolerance(found, 1.0),
+            ]
+        )
     return rows
 
 
@@ -105,23 +112,36 @@ def monai_scores(truth, prediction, labels, spacing):
     import torch
     from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
-    groups = [list(range(1, labels + 1))] if truth.size < 1e6 else [[v] for v in
-                                                                    range(1, labels + 1)]
+    groups = (
+        [list(range(1, labels + 1))] if truth.size < 1e6 else [[v] for v in range(1, labels + 1)]
+    )
     rows = []
     for group in groups:
-        one, other = (torch.from_numpy(np.stack([mask == v for v in group])[None])
-                      for mask in (truth, prediction))
+        one, other = (
+            torch.from_numpy(np.stack([mask == v for v in group])[None])
+            for mask in (truth, prediction)
+        )
         dice = compute_dice(other, one, include_background=True)[0]
-        hd95 = compute_hausdorff_distance(other, one, include_background=True, percentile=95,
-                                          spacing=list(spacing))[0]
-        nsd = compute_surface_dice(other, one, [1.0] * len(group), include_background=True,
-                                   spacing=list(spacing), use_subvoxels=True)[0]
+        hd95 = compute_hausdorff_distance(
+            other, one, include_background=True, percentile=95, spacing=list(spacing)
+        )[0]
+        nsd = compute_surface_dice(
+            other,
+            one,
+            [1.0] * len(group),
+            include_background=True,
+            spacing=list(spacing),
+            use_subvoxels=True,
+        )[0]
         rows += torch.stack([dice, hd95, nsd], dim=1).tolist()
     return rows
 
 
-SCORERS = {"medseg": medseg_scores, "monai": monai_scores,
-           "surface-distance": surface_distance_scores}
+SCORERS = {
+    "medseg": medseg_scores,
+    "monai": monai_scores,
+    "surface-distance": surface_distance_scores,
+}
 
 
 def worker(tool, folder, labels, spacing, repeats):
@@ -140,17 +160,32 @@ def worker(tool, folder, labels, spacing, repeats):
         seconds.append(time.perf_counter() - start)
     flat = np.array(rows, dtype=float).reshape(-1, 3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": min(seconds), "peak_mb": peak,
-                      "means": np.nanmean(np.where(np.isfinite(flat), flat, np.nan), 0).tolist()}))
+    print(
+        json.dumps(
+            {
+                "seconds": min(seconds),
+                "peak_mb": peak,
+                "means": np.nanmean(np.where(np.isfinite(flat), flat, np.nan), 0).tolist(),
+            }
+        )
+    )
 
 
 def run(tool, python, folder, labels, spacing, repeats):
     """One tool in a process of its own; ``None`` where it is not installed."""
-    code = (f"from tests.benchmarks.bench_metrics import worker; "
-            f"worker({tool!r}, {str(folder)!r}, {labels}, {spacing}, {repeats})")
+    code = (
+        f"from tests.benchmarks.bench_metrics import worker; "
+        f"worker({tool!r}, {str(folder)!r}, {labels}, {spacing}, {repeats})"
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment,
-                          cwd=Path(__file__).parents[2], check=False)
+    done = subprocess.run(
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
     if done.returncode:
         print(f"  {tool}: did not run: {done.stderr.strip().splitlines()[-1]}")
         return None
@@ -159,8 +194,11 @@ def run(tool, python, folder, labels, spacing, repeats):
 
 def compare(title, folder, labels, spacing, repeats, pythons):
     """Run all tools on a folder of pairs and print a table."""
-    print(f"{title}\n  {'tool':18}{'seconds':>10}{'times medseg':>14}{'peak MB':>10}   "
-          f"mean Dice, HD95, NSD", flush=True)
+    print(
+        f"{title}\n  {'tool':18}{'seconds':>10}{'times medseg':>14}{'peak MB':>10}   "
+        f"mean Dice, HD95, NSD",
+        flush=True,
+    )
     ours = None
     for tool in TOOLS:
         told = run(tool, pythons[tool], folder, labels, spacing, repeats)
@@ -168,16 +206,23 @@ def compare(title, folder, labels, spacing, repeats, pythons):
             continue
         ours = ours or told["seconds"]
         means = ", ".join(f"{value:.6f}" for value in told["means"])
-        print(f"  {tool:18}{told['seconds']:>10.3f}{told['seconds'] / ours:>14.1f}"
-              f"{told['peak_mb']:>10.0f}   {means}", flush=True)
+        print(
+            f"  {tool:18}{told['seconds']:>10.3f}{told['seconds'] / ours:>14.1f}"
+            f"{told['peak_mb']:>10.0f}   {means}",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Make the pairs, run the tools."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--large", type=int, default=3, help="how many large pairs")
-    parser.add_argument("--surface-distance", default=sys.executable, metavar="PYTHON",
-                        help="a Python that has surface-distance")
+    parser.add_argument(
+        "--surface-distance",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="a Python that has surface-distance",
+    )
     options = parser.parse_args()
     from tests.conftest import shared_data_folder
 
@@ -187,15 +232,23 @@ def main() -> None:
     random = np.random.default_rng(11)
     with tempfile.TemporaryDirectory() as place:
         small, large = Path(place, "small"), Path(place, "large")
-        for folder, pairs in ((small, small_pairs(random, data)),
-                              (large, large_pairs(random, data, options.large))):
+        for folder, pairs in (
+            (small, small_pairs(random, data)),
+            (large, large_pairs(random, data, options.large)),
+        ):
             folder.mkdir()
             for number, (truth, prediction) in enumerate(pairs):
                 np.savez(folder / f"{number:02d}.npz", truth=truth, prediction=prediction)
         compare(f"{SMALL} small pairs, 2 labels", small, 2, (1.0, 1.0, 1.0), 3, pythons)
         if options.large:
-            compare(f"{options.large} pairs of {LARGE}, 40 labels", large, 40, (0.8, 0.8, 1.5), 1,
-                    pythons)
+            compare(
+                f"{options.large} pairs of {LARGE}, 40 labels",
+                large,
+                40,
+                (0.8, 0.8, 1.5),
+                1,
+                pythons,
+            )
 
 
 if __name__ == "__main__":

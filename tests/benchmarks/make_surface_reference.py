@@ -20,15 +20,25 @@ def main() -> None:
     out.writerow(["pair", "hd", "hd95", "assd", "nsd"])
     for name, truth, prediction, spacing in made_pairs():
         distances = surface_distance.compute_surface_distances(truth, prediction, spacing)
-        there, back = (distances["distances_gt_to_pred"], distances["surfel_areas_gt"]), (
-            distances["distances_pred_to_gt"], distances["surfel_areas_pred"])
+        there, back = (
+            (distances["distances_gt_to_pred"], distances["surfel_areas_gt"]),
+            (distances["distances_pred_to_gt"], distances["surfel_areas_pred"]),
+        )
         area = there[1].sum() + back[1].sum()
-        out.writerow([name, *(f"{value:.10g}" for value in (
-            surface_distance.compute_robust_hausdorff(distances, 100),
-            surface_distance.compute_robust_hausdorff(distances, 95),
-            (there[0] @ there[1] + back[0] @ back[1]) / area,
-            surface_distance.compute_surface_dice_at_tolerance(distances, 1.0),
-        ))])
+        out.writerow(
+            [
+                name,
+                *(
+                    f"{value:.10g}"
+                    for value in (
+                        surface_distance.compute_robust_hausdorff(distances, 100),
+                        surface_distance.compute_robust_hausdorff(distances, 95),
+                        (there[0] @ there[1] + back[0] @ back[1]) / area,
+                        surface_distance.compute_surface_dice_at_tolerance(distances, 1.0),
+                    )
+                ),
+            ]
+        )
 
 
 if __name__ == "__main__":

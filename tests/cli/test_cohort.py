@@ -11,7 +11,8 @@ from medseg.writers import write_labels
 from tests.manifests.small import TABLE, mask, write_card, write_files
 
 MANY = TABLE + "".join(
-    f"d{n},dan{n},train,1,images/a1.nii.gz,labels/a1.nii.gz,M,5{n}\n" for n in range(8))
+    f"d{n},dan{n},train,1,images/a1.nii.gz,labels/a1.nii.gz,M,5{n}\n" for n in range(8)
+)
 
 
 def medseg(*words):
@@ -90,23 +91,32 @@ def test_split_rewrites_the_table_alone(tmp_path):
 
 def test_split_into_a_new_card_leaves_the_old(tmp_path):
     card = write_card(tmp_path, table=MANY)
-    ended = medseg("split", card, "--folds", "2", "--stratify", "sex",
-                   "--output", tmp_path / "new.yaml")
+    ended = medseg(
+        "split", card, "--folds", "2", "--stratify", "sex", "--output", tmp_path / "new.yaml"
+    )
     assert ended.exit_code == 0
     assert load_cohort(tmp_path / "new.yaml").folds == (0, 1)
     assert (tmp_path / "small.csv").read_text() == MANY
 
 
-@pytest.mark.parametrize("words", [("--test", "much"), ("--folds", "1"), ("--output", "x.csv")],
-                         ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("--test", "much"), ("--folds", "1"), ("--output", "x.csv")], ids=" ".join
+)
 def test_a_wrong_call_of_split_is_2(tmp_path, words):
     assert medseg("split", write_card(tmp_path, table=MANY), *words).exit_code == 2
 
 
 def test_import_writes_a_card_that_checks(tmp_path):
     write_files(tmp_path / "data")
-    ended = medseg("import", "folders", tmp_path / "data", "labels={head: 1, tail: 2}",
-                   "modality=MR", "--output", tmp_path / "new.yaml")
+    ended = medseg(
+        "import",
+        "folders",
+        tmp_path / "data",
+        "labels={head: 1, tail: 2}",
+        "modality=MR",
+        "--output",
+        tmp_path / "new.yaml",
+    )
     assert ended.exit_code == 0 and "4 cases of 4 patients, labels head, tail" in ended.stdout
     assert medseg("check", tmp_path / "new.yaml").exit_code == 0
 

@@ -42,8 +42,20 @@ def test_it_leaves_tables_and_a_page_and_says_where(cohort, tmp_path):
     assert "report.html" in done.stdout
     assert "Dice liver" in done.stdout
     summary = pd.read_csv(tmp_path / "out/summary.csv")
-    assert list(summary.columns) == ["label", "metric", "n", "mean", "sd", "median", "q25", "q75",
-                                     "ci_low", "ci_high", "missing", "undefined"]
+    assert list(summary.columns) == [
+        "label",
+        "metric",
+        "n",
+        "mean",
+        "sd",
+        "median",
+        "q25",
+        "q75",
+        "ci_low",
+        "ci_high",
+        "missing",
+        "undefined",
+    ]
     scores = pd.read_csv(tmp_path / "out/scores.csv")
     assert list(scores.columns) == ["case", "patient", "label", "metric", "value", "unit", "note"]
     assert (tmp_path / "out/report.html").is_file()
@@ -56,7 +68,8 @@ def test_a_missing_prediction_is_named_on_standard_error_with_exit_code_1(cohort
     assert done.exit_code == 1
     assert "c1" in done.stderr
     assert pd.read_csv(tmp_path / "out/cases.csv").set_index("case").loc["c1", "status"] == (
-        "missing")
+        "missing"
+    )
 
 
 def test_a_leak_is_one_line_and_exit_code_1_unless_allowed(cohort, tmp_path):
@@ -112,8 +125,9 @@ def test_tolerances_are_given_for_all_labels_or_for_one(cohort, tmp_path):
     assert units.to_dict() == {"liver": "2 mm", "spleen": "0.5 mm", "mean": "per label"}
 
 
-@pytest.mark.parametrize("wrong", [("--tolerance", "wide"), ("--split", "validation"),
-                                   ("--tolerance", "kidney=2")])
+@pytest.mark.parametrize(
+    "wrong", [("--tolerance", "wide"), ("--split", "validation"), ("--tolerance", "kidney=2")]
+)
 def test_a_wrong_call_is_exit_code_2(cohort, tmp_path, wrong):
     done = evaluate(predict(cohort, tmp_path / "p"), cohort, tmp_path / "out", *wrong)
     assert done.exit_code == 2
@@ -134,8 +148,9 @@ def test_folds_are_scored_as_one_cohort_and_shown(cohort, tmp_path):
 def test_two_evaluations_are_compared(cohort, tmp_path):
     for name, change in (("moved", shifted), ("right", lambda m: m)):
         evaluate(predict(cohort, tmp_path / f"p-{name}", change), cohort, tmp_path / name)
-    done = call("compare", tmp_path / "moved", f"unet={tmp_path / 'right'}", "--output",
-                tmp_path / "out")
+    done = call(
+        "compare", tmp_path / "moved", f"unet={tmp_path / 'right'}", "--output", tmp_path / "out"
+    )
     assert done.exit_code == 0
     table = pd.read_csv(tmp_path / "out/comparison.csv")
     assert set(table["metric"]) == {"dice", "nsd", "hd95"}

@@ -40,17 +40,33 @@ def make_cohort(folder: Path, cases: int = 8, *, extra: dict | None = None) -> C
         save(truth_of(number), folder / f"labels/{name}.nii.gz")
         train = number >= cases
         split = f"train,{number // 2 % 2}" if train else "test,"
-        lines.append(f"{name},p{number // 2},{split},images/{name}.nii.gz,"
-                     f"labels/{name}.nii.gz,{'FM'[number % 2]}")
+        lines.append(
+            f"{name},p{number // 2},{split},images/{name}.nii.gz,"
+            f"labels/{name}.nii.gz,{'FM'[number % 2]}"
+        )
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
-    card = {"name": "small", "modality": "CT", "channels": ["CT"], "labels": LABELS,
-            "table": "cohort.csv", "root": ".", **(extra or {})}
+    card = {
+        "name": "small",
+        "modality": "CT",
+        "channels": ["CT"],
+        "labels": LABELS,
+        "table": "cohort.csv",
+        "root": ".",
+        **(extra or {}),
+    }
     (folder / "cohort.yaml").write_text(yaml.safe_dump(card))
     return load_cohort(folder / "cohort.yaml")
 
 
-def predict(cohort: Cohort, folder: Path, change=lambda mask: mask, *, split="test",
-            labels=LABELS, run: dict | None = None) -> Path:
+def predict(
+    cohort: Cohort,
+    folder: Path,
+    change=lambda mask: mask,
+    *,
+    split="test",
+    labels=LABELS,
+    run: dict | None = None,
+) -> Path:
     """Write changed truths as predictions, with ``labels.yaml`` and ``run.yaml``."""
     for case in cohort.select(split=split).cases:
         save(change(truth_of(int(case.case[1:]))), folder / f"{case.case}.nii.gz")

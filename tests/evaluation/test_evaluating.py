@@ -83,8 +83,12 @@ def test_values_are_translated_chunk_by_chunk_in_either_memory_order(monkeypatch
 
 
 def test_labels_that_the_prediction_does_not_know_score_0_and_are_named(cohort, tmp_path):
-    folder = predict(cohort, tmp_path / "p", lambda m: (m == 1).astype(np.uint8) * 2,
-                     labels={"liver": 2, "kidney": 5})
+    folder = predict(
+        cohort,
+        tmp_path / "p",
+        lambda m: (m == 1).astype(np.uint8) * 2,
+        labels={"liver": 2, "kidney": 5},
+    )
     scores = evaluate(folder, cohort)
     assert value(scores, "c0", "spleen") == 0.0
     assert value(scores, "c0", "liver") == 1.0
@@ -137,8 +141,12 @@ def test_two_predictions_of_one_case_are_refused(cohort, tmp_path):
 
 def test_a_label_called_mean_is_not_mixed_with_the_mean(tmp_path):
     own = make_cohort(tmp_path / "c", 4, extra={"labels": {"mean": 1, "spleen": 4}})
-    folder = predict(own, tmp_path / "p", lambda m: np.where(m == 1, 1, 0).astype(np.uint8),
-                     labels={"mean": 1, "spleen": 4})
+    folder = predict(
+        own,
+        tmp_path / "p",
+        lambda m: np.where(m == 1, 1, 0).astype(np.uint8),
+        labels={"mean": 1, "spleen": 4},
+    )
     scores = evaluate(folder, own)
     assert value(scores, "c0", "mean (label)") == 1.0
     assert value(scores, "c0", "mean") == 0.5
@@ -157,12 +165,16 @@ def test_empty_masks_follow_the_rules(cohort, tmp_path):
     folder = tmp_path / "cohort"
     own = make_cohort(folder, 4)
     for name in ("c0", "c1"):
-        save(np.where(truth_of(int(name[1])) == 1, 1, 0).astype(np.uint8),
-             folder / f"labels/{name}.nii.gz")
+        save(
+            np.where(truth_of(int(name[1])) == 1, 1, 0).astype(np.uint8),
+            folder / f"labels/{name}.nii.gz",
+        )
     predictions = predict(own, tmp_path / "p")
     for name in ("c1", "c2"):
-        save(np.where(truth_of(int(name[1])) == 1, 1, 0).astype(np.uint8),
-             predictions / f"{name}.nii.gz")
+        save(
+            np.where(truth_of(int(name[1])) == 1, 1, 0).astype(np.uint8),
+            predictions / f"{name}.nii.gz",
+        )
     scores = evaluate(predictions, own)
     assert value(scores, "c0", "spleen") == 0.0
     assert np.isnan(value(scores, "c0", "spleen", "hd95"))
@@ -219,8 +231,11 @@ def test_a_planted_leak_is_refused_and_told_when_allowed(cohort, tmp_path):
     """The pixels of c6 under another name, type and storage order trained the model."""
     scan = read_case(cohort, cohort.case("c6"))
     renamed = tmp_path / "other_name.nii.gz"
-    save(scan.data[0, ::-1].astype(np.float32), renamed, AFFINE @ np.array(
-        [[-1.0, 0, 0, SHAPE[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    save(
+        scan.data[0, ::-1].astype(np.float32),
+        renamed,
+        AFFINE @ np.array([[-1.0, 0, 0, SHAPE[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    )
     from medseg.readers import read
 
     run = {"training_pixels": [pixel_hash(read(renamed)), "0" * 64]}
@@ -250,8 +265,13 @@ def test_folds_are_gathered_and_guarded_each_by_its_own_model(cohort, tmp_path):
     for fold in (0, 1):
         others = [pixel_hash(read_case(cohort, c)) for c in train.select(not_fold=fold).cases]
         folder = tmp_path / "cv" / f"fold{fold}"
-        predict(cohort, folder, shifted if fold else lambda m: m, split="train",
-                run={"training_pixels": others})
+        predict(
+            cohort,
+            folder,
+            shifted if fold else lambda m: m,
+            split="train",
+            run={"training_pixels": others},
+        )
         for case in train.select(not_fold=fold).cases:
             (folder / f"{case.case}.nii.gz").unlink()
     scores = evaluate(tmp_path / "cv", cohort, split="folds")
@@ -304,8 +324,9 @@ def test_several_processes_give_the_same_scores_in_the_same_order(cohort, tmp_pa
     folder = predict(cohort, tmp_path / "p", shifted)
     told = []
     one = evaluate(folder, cohort)
-    two = evaluate(folder, cohort, workers=2, progress=lambda done, total=None, **_: told.append(
-        (done, total)))
+    two = evaluate(
+        folder, cohort, workers=2, progress=lambda done, total=None, **_: told.append((done, total))
+    )
     pd.testing.assert_frame_equal(one.table, two.table)
     assert told == [(n, 8) for n in range(1, 9)]
 
@@ -367,4 +388,5 @@ def test_a_sheared_grid_has_right_volumes_and_distances(tmp_path):
     masks = truth_of(0) == 1, shifted(truth_of(0)) == 1
     for metric in ("hd95", "assd", "truth_ml"):
         assert value(scores, "c0", "liver", metric) == pytest.approx(
-            METRICS[metric].compute(*masks, steps), rel=1e-5)
+            METRICS[metric].compute(*masks, steps), rel=1e-5
+        )

@@ -31,8 +31,9 @@ def test_bca_equals_scipy_s_where_each_patient_has_one_scan():
     """Both are bootstraps: ends agree to a few hundredths of the interval's width."""
     values = losses(40)
     ours = mean_interval(values, range(40), BCA)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa",
-                             rng=np.random.default_rng(2)).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)
+    ).confidence_interval
     assert [ours.low, ours.high] == pytest.approx(list(theirs), abs=0.03 * (ours.high - ours.low))
 
 
@@ -139,7 +140,8 @@ def test_wilcoxon_and_effect_sizes_equal_scipy_and_paper():
     assert found.cohen_dz == pytest.approx(differences.mean() / differences.std(ddof=1))
     ranks = stats.rankdata(np.abs(differences))
     assert found.rank_biserial == pytest.approx(
-        (ranks[differences > 0].sum() - ranks[differences < 0].sum()) / ranks.sum())
+        (ranks[differences > 0].sum() - ranks[differences < 0].sum()) / ranks.sum()
+    )
     assert found.positive == pytest.approx((differences > 0).mean())
 
 
@@ -165,13 +167,22 @@ def scores_of(dice, *, patients=None, covariates=None, hd95=None, truth="t"):
     rows = []
     for metric, values, unit in (("dice", dice, ""), ("hd95", hd95, "mm")):
         for label in ("liver", "mean"):
-            rows += [(c, p, label, metric, float(v), unit, "")
-                     for c, p, v in zip(cases, names, values if values is not None else (), strict=(
-                         values is not None))]
-    table = pd.DataFrame(rows, columns=["case", "patient", "label", "metric", "value", "unit",
-                                        "note"])
-    told = {"case": cases, "patient": names, "status": "scored", "truth_sha256": truth,
-            **(covariates or {})}
+            rows += [
+                (c, p, label, metric, float(v), unit, "")
+                for c, p, v in zip(
+                    cases, names, values if values is not None else (), strict=(values is not None)
+                )
+            ]
+    table = pd.DataFrame(
+        rows, columns=["case", "patient", "label", "metric", "value", "unit", "note"]
+    )
+    told = {
+        "case": cases,
+        "patient": names,
+        "status": "scored",
+        "truth_sha256": truth,
+        **(covariates or {}),
+    }
     return Scores(table, pd.DataFrame(told), EvaluateConfig(resamples=1000))
 
 
@@ -188,16 +199,18 @@ def test_a_better_method_is_found_and_named():
 def test_lower_distances_are_better():
     far, near = np.linspace(3, 9, 20), np.linspace(2, 8, 20)
     base = losses(20)
-    found = compare({"far": scores_of(base, hd95=far), "near": scores_of(base, hd95=near)},
-                    metrics=["hd95"])
+    found = compare(
+        {"far": scores_of(base, hd95=far), "near": scores_of(base, hd95=near)}, metrics=["hd95"]
+    )
     assert favoured(found.table.iloc[0].to_dict(), 0.05) == "near"
 
 
 def test_methods_that_are_alike_are_not_told_apart():
     base = losses(30)
     noise = np.random.default_rng(5).normal(0, 0.01, 30)
-    found = compare({"one": scores_of(base), "other": scores_of(np.clip(base + noise, 0, 1))},
-                    metrics=["dice"])
+    found = compare(
+        {"one": scores_of(base), "other": scores_of(np.clip(base + noise, 0, 1))}, metrics=["dice"]
+    )
     row = found.table.iloc[0].to_dict()
     assert row["ci_low"] < 0 < row["ci_high"]
     assert favoured(row, 0.05) == ""
@@ -213,8 +226,10 @@ def test_only_common_cases_are_compared_and_the_rest_is_named():
 def test_undefined_pairs_are_left_out_and_counted():
     first, second = np.linspace(1, 4, 12), np.linspace(2, 5, 12)
     first[3] = np.nan
-    found = compare({"a": scores_of(losses(12), hd95=first),
-                     "b": scores_of(losses(12), hd95=second)}, metrics=["hd95"])
+    found = compare(
+        {"a": scores_of(losses(12), hd95=first), "b": scores_of(losses(12), hd95=second)},
+        metrics=["hd95"],
+    )
     row = found.table.iloc[0]
     assert (row["n"], row["undefined"]) == (11, 1)
     assert row["difference"] == pytest.approx(1.0)
@@ -237,13 +252,19 @@ def test_comparing_what_cannot_be_compared_is_refused():
 def test_three_methods_make_three_pairs_and_one_family():
     base = losses(20)
     noise = np.random.default_rng(6).normal(0, 0.02, (2, 20))
-    found = compare({"a": scores_of(base), "b": scores_of(base + noise[0]),
-                     "c": scores_of(base + noise[1])}, metrics=["dice"])
+    found = compare(
+        {"a": scores_of(base), "b": scores_of(base + noise[0]), "c": scores_of(base + noise[1])},
+        metrics=["dice"],
+    )
     assert list(zip(found.table["first"], found.table["second"], strict=True))[::2] == [
-        ("a", "b"), ("a", "c"), ("b", "c")]
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "c"),
+    ]
     smallest = found.table["p_permutation"].idxmin()
     assert found.table["p_holm"][smallest] == pytest.approx(
-        min(1, 6 * found.table["p_permutation"][smallest]))
+        min(1, 6 * found.table["p_permutation"][smallest])
+    )
 
 
 def test_summary_equals_pandas():
@@ -253,7 +274,8 @@ def test_summary_equals_pandas():
     kept = pd.Series(dice).dropna()
     assert (row["n"], row["undefined"], row["missing"]) == (20, 1, 0)
     assert [row["mean"], row["sd"], row["median"], row["q25"], row["q75"]] == pytest.approx(
-        [kept.mean(), kept.std(), kept.median(), kept.quantile(0.25), kept.quantile(0.75)])
+        [kept.mean(), kept.std(), kept.median(), kept.quantile(0.25), kept.quantile(0.75)]
+    )
     assert row["ci_low"] < row["mean"] < row["ci_high"]
 
 

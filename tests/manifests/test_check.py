@@ -46,15 +46,15 @@ def test_one_scan_under_two_patients_is_found(tmp_path):
     write_volume(scan(0), tmp_path / "images/c1.nii.gz")  # the bytes of a1
     cohort = with_checksums(load_cohort(write_card(tmp_path)))
     assert [str(p) for p in check_cohort(cohort)] == [
-        "c1: the same image as a1, under another patient"]
+        "c1: the same image as a1, under another patient"
+    ]
 
 
 def test_a_train_row_needs_a_label(tmp_path):
     write_files(tmp_path)
     table = TABLE.replace("labels/b1.nii.gz", "").replace("labels/c1.nii.gz", "")
     problems = check_cohort(load_cohort(write_card(tmp_path, table=table)))
-    assert [str(p) for p in problems] == [
-        "b1: a train row without a label cannot be learnt from"]
+    assert [str(p) for p in problems] == ["b1: a train row without a label cannot be learnt from"]
 
 
 def test_a_wrong_root_is_one_problem(tmp_path):
@@ -83,4 +83,5 @@ def test_checksum_of_a_folder_does_not_depend_on_names(tmp_path):
 def test_checksum_on_paper(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "abc") == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

@@ -79,7 +79,9 @@ def test_tables_from_spreadsheets_mean_the_same(tmp_path, table, encoding, cohor
 
 
 def test_long_labels_regions_remap_and_ignore(tmp_path):
-    card = CARD.replace("labels: {head: 1, tail: 2}", """
+    card = CARD.replace(
+        "labels: {head: 1, tail: 2}",
+        """
 labels:
   left head: {value: 1, colour: "#112233", code: [SCT, "1", Head]}
   right head: {value: 2}
@@ -87,7 +89,8 @@ ignore: 255
 regions: {whole: [1, 2], core: [2]}
 mirror_pairs: [[left head, right head]]
 remap: {7: 1, 9: 255}
-""")
+""",
+    )
     cohort = load_cohort(write_card(tmp_path, card=card))
     assert cohort.labels.ignore == 255 and cohort.remap == {7: 1, 9: 255}
     assert [region.name for region in cohort.labels.regions] == ["whole", "core"]
@@ -107,8 +110,7 @@ def test_what_is_written_reads_back(cohort, tmp_path):
     assert again.cases == cohort.cases and again.licence == "CC0-1.0"
     below = load_cohort(write_cohort(cohort, tmp_path / "cards/deep/copy.yaml"))
     assert "root: ../.." in (tmp_path / "cards/deep/copy.yaml").read_text()
-    assert [c.images["T1"].resolve() for c in below.cases] == [
-        c.images["T1"] for c in cohort.cases]
+    assert [c.images["T1"].resolve() for c in below.cases] == [c.images["T1"] for c in cohort.cases]
 
 
 def test_several_channels(tmp_path):
@@ -125,29 +127,46 @@ def row(number, text, table=TABLE):
 
 
 BAD_TABLES = {
-    "same case twice": (row(3, "A1,ann,train,0,i.nii,l.nii,F,1"),
-                        "rows 2 and 3 have one case id; found 'A1'"),
-    "unsafe case": (row(2, "../a,ann,train,0,i.nii,l.nii,F,1"),
-                    "row 2: the case id is not safe as a file name; found '../a'"),
-    "patient in both splits": (row(5, "c1,bob,test,,i.nii,l.nii,M,1"),
-                               "one patient in two splits: rows 4 and 5; found fold 1 and test"),
-    "patient in two folds": (row(4, "b1,ann,train,1,i.nii,l.nii,M,1"),
-                             "one patient in two folds: rows 2 and 4; found fold 0 and fold 1"),
-    "wrong split": (row(4, "b1,bob,val,1,i.nii,l.nii,M,1"),
-                    "row 4: wrong split; found 'val', expected train or test"),
-    "fold no integer": (row(4, "b1,bob,train,1.5,i.nii,l.nii,M,1"),
-                        "row 4: the fold is not an integer; found '1.5'"),
-    "fold of a test row": (row(5, "c1,cy,test,0,i.nii,l.nii,M,1"),
-                           "row 5: a test row has a fold"),
-    "train row without fold": (row(4, "b1,bob,train,,i.nii,l.nii,M,1"),
-                               "row 4 is a train row without a fold"),
-    "folds from 1": (TABLE.replace("train,1", "train,2").replace("train,0", "train,1"),
-                     r"not numbered from 0 without gaps; found \[1, 2\]"),
+    "same case twice": (
+        row(3, "A1,ann,train,0,i.nii,l.nii,F,1"),
+        "rows 2 and 3 have one case id; found 'A1'",
+    ),
+    "unsafe case": (
+        row(2, "../a,ann,train,0,i.nii,l.nii,F,1"),
+        "row 2: the case id is not safe as a file name; found '../a'",
+    ),
+    "patient in both splits": (
+        row(5, "c1,bob,test,,i.nii,l.nii,M,1"),
+        "one patient in two splits: rows 4 and 5; found fold 1 and test",
+    ),
+    "patient in two folds": (
+        row(4, "b1,ann,train,1,i.nii,l.nii,M,1"),
+        "one patient in two folds: rows 2 and 4; found fold 0 and fold 1",
+    ),
+    "wrong split": (
+        row(4, "b1,bob,val,1,i.nii,l.nii,M,1"),
+        "row 4: wrong split; found 'val', expected train or test",
+    ),
+    "fold no integer": (
+        row(4, "b1,bob,train,1.5,i.nii,l.nii,M,1"),
+        "row 4: the fold is not an integer; found '1.5'",
+    ),
+    "fold of a test row": (row(5, "c1,cy,test,0,i.nii,l.nii,M,1"), "row 5: a test row has a fold"),
+    "train row without fold": (
+        row(4, "b1,bob,train,,i.nii,l.nii,M,1"),
+        "row 4 is a train row without a fold",
+    ),
+    "folds from 1": (
+        TABLE.replace("train,1", "train,2").replace("train,0", "train,1"),
+        r"not numbered from 0 without gaps; found \[1, 2\]",
+    ),
     "no patient": (row(2, "a1,,train,0,i.nii,l.nii,F,1"), "row 2: the patient is empty"),
     "no image": (row(2, "a1,ann,train,0,,l.nii,F,1"), "row 2: the cell 'image' is empty"),
     "cells missing": (row(3, "a2,ann,train"), "row 3 has another number of cells.*found 3.*8"),
-    "no patient column": (TABLE.replace("patient", "person"),
-                          "the column 'patient' is missing; found case, person"),
+    "no patient column": (
+        TABLE.replace("patient", "person"),
+        "the column 'patient' is missing; found case, person",
+    ),
     "no image column": (TABLE.replace("image", "scan"), "the column 'image' is missing"),
     "column misspelt": (TABLE.replace("fold", "Fold"), "the column 'Fold' is not spelt"),
     "column twice": (TABLE.replace("age", "sex"), r"the same column occurs twice; found \['sex'\]"),

@@ -25,13 +25,15 @@ def test_hippocampus_is_divided_by_its_rule():
 
 
 def test_hippocampus_files_are_those_of_the_card(shared_data):
-    cohort = load_cohort(REPOSITORY / "data_manifests/hippocampus.yaml",
-                         root=shared_data / "hippocampus")
+    cohort = load_cohort(
+        REPOSITORY / "data_manifests/hippocampus.yaml", root=shared_data / "hippocampus"
+    )
     assert check_cohort(cohort.with_cases(cohort.cases[::20])) == []
 
 
 @pytest.mark.slow
 def test_all_hippocampus_files_are_those_of_the_card(shared_data):
-    cohort = load_cohort(REPOSITORY / "data_manifests/hippocampus.yaml",
-                         root=shared_data / "hippocampus")
+    cohort = load_cohort(
+        REPOSITORY / "data_manifests/hippocampus.yaml", root=shared_data / "hippocampus"
+    )
     assert check_cohort(cohort) == []

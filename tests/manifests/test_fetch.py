@@ -67,8 +67,12 @@ def server():
 @pytest.mark.parametrize("sums", [{"sha256": SHA256}, {"md5": MD5}], ids=["sha256", "md5"])
 def test_a_file_comes_whole(server, tmp_path, sums):
     seen = []
-    path = download(f"{server.url}/file", tmp_path / "deep/file.tar", **sums,
-                    progress=lambda *now: seen.append(now))
+    path = download(
+        f"{server.url}/file",
+        tmp_path / "deep/file.tar",
+        **sums,
+        progress=lambda *now: seen.append(now),
+    )
     assert path.read_bytes() == CONTENT and seen[-1] == (len(CONTENT), len(CONTENT))
     assert [entry.name for entry in path.parent.iterdir()] == ["file.tar"]
 
@@ -93,8 +97,9 @@ def test_an_earlier_part_is_gone_on_with(server, tmp_path):
     assert path.read_bytes() == CONTENT and server.asked == [("/file", "bytes=1000-")]
 
 
-@pytest.mark.parametrize("part", [b"of another file", CONTENT, CONTENT + b"too long"],
-                         ids=["other", "whole", "too long"])
+@pytest.mark.parametrize(
+    "part", [b"of another file", CONTENT, CONTENT + b"too long"], ids=["other", "whole", "too long"]
+)
 def test_a_part_that_does_not_fit_is_fetched_anew(server, tmp_path, part):
     (tmp_path / "file.part").write_bytes(part)
     path = download(f"{server.url}/file", tmp_path / "file", sha256=SHA256, wait_s=0)
@@ -103,8 +108,10 @@ def test_a_part_that_does_not_fit_is_fetched_anew(server, tmp_path, part):
 
 def test_a_server_without_ranges_is_no_trouble(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
-    assert download(f"{server.url}/no-ranges", tmp_path / "file",
-                    sha256=SHA256).read_bytes() == CONTENT
+    assert (
+        download(f"{server.url}/no-ranges", tmp_path / "file", sha256=SHA256).read_bytes()
+        == CONTENT
+    )
 
 
 def test_other_bytes_than_published_are_refused(server, tmp_path):
@@ -160,8 +167,11 @@ GOOD = {"task/images/a.txt": b"a", "task/images/._a.txt": b"junk", "._task": b"j
 @pytest.mark.parametrize("make", [tar, zipped])
 def test_an_archive_is_unpacked(tmp_path, make):
     extract(make(tmp_path / "archive", GOOD), tmp_path / "here")
-    files = [p.relative_to(tmp_path / "here").as_posix()
-             for p in (tmp_path / "here").rglob("*") if p.is_file()]
+    files = [
+        p.relative_to(tmp_path / "here").as_posix()
+        for p in (tmp_path / "here").rglob("*")
+        if p.is_file()
+    ]
     assert files == ["task/images/a.txt"]
 
 

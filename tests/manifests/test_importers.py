@@ -37,13 +37,24 @@ def make_msd(folder):
         put(folder / "labelsTr", f"{name}.nii.gz", seed, (0, 1, 2))
     put(folder / "imagesTs", "liver_9.nii.gz", 9)
     (folder / "imagesTr/._liver_1.nii.gz").write_bytes(b"a Mac was here")
-    (folder / "dataset.json").write_text(json.dumps({
-        "name": "Liver", "modality": {"0": "CT"}, "licence": "CC-BY-SA 4.0",
-        "labels": {"0": "background", "1": "liver", "2": "tumour"},
-        "training": [{"image": f"./imagesTr/liver_{n}.nii.gz",
-                      "label": f"./labelsTr/liver_{n}.nii.gz"} for n in (1, 2, 3)],
-        "test": ["./imagesTs/liver_9.nii.gz"],
-    }))
+    (folder / "dataset.json").write_text(
+        json.dumps(
+            {
+                "name": "Liver",
+                "modality": {"0": "CT"},
+                "licence": "CC-BY-SA 4.0",
+                "labels": {"0": "background", "1": "liver", "2": "tumour"},
+                "training": [
+                    {
+                        "image": f"./imagesTr/liver_{n}.nii.gz",
+                        "label": f"./labelsTr/liver_{n}.nii.gz",
+                    }
+                    for n in (1, 2, 3)
+                ],
+                "test": ["./imagesTs/liver_9.nii.gz"],
+            }
+        )
+    )
 
 
 def make_nnunet(folder):
@@ -54,23 +65,40 @@ def make_nnunet(folder):
     put(folder / "imagesTs", "p_07_0000.nii.gz", 7)
     put(folder / "imagesTs", "p_07_0001.nii.gz", 8)
     put(folder / "labelsTs", "p_07.nii.gz", 7, (0, 2))
-    (folder / "dataset.json").write_text(json.dumps({
-        "channel_names": {"0": "T1", "1": "FLAIR"}, "file_ending": ".nii.gz", "numTraining": 2,
-        "labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2],
-    }))
-    (folder / "splits_final.json").write_text(json.dumps([
-        {"train": ["p_01"], "val": ["p_02"]}, {"train": ["p_02"], "val": ["p_01"]}]))
+    (folder / "dataset.json").write_text(
+        json.dumps(
+            {
+                "channel_names": {"0": "T1", "1": "FLAIR"},
+                "file_ending": ".nii.gz",
+                "numTraining": 2,
+                "labels": {"background": 0, "whole": [1, 2], "core": [2]},
+                "regions_class_order": [1, 2],
+            }
+        )
+    )
+    (folder / "splits_final.json").write_text(
+        json.dumps([{"train": ["p_01"], "val": ["p_02"]}, {"train": ["p_02"], "val": ["p_01"]}])
+    )
 
 
 def make_bids(folder):
-    for seed, (session, base) in enumerate({
-        "sub-01/ses-a": "sub-01_ses-a", "sub-01/ses-b": "sub-01_ses-b", "sub-02": "sub-02",
-    }.items()):
+    for seed, (session, base) in enumerate(
+        {
+            "sub-01/ses-a": "sub-01_ses-a",
+            "sub-01/ses-b": "sub-01_ses-b",
+            "sub-02": "sub-02",
+        }.items()
+    ):
         put(folder / session / "anat", f"{base}_T1w.nii.gz", seed)
-        put(folder / "derivatives/manual" / session / "anat",
-            f"{base}_desc-manual_dseg.nii.gz", seed, (0, 3))
+        put(
+            folder / "derivatives/manual" / session / "anat",
+            f"{base}_desc-manual_dseg.nii.gz",
+            seed,
+            (0, 3),
+        )
     (folder / "participants.tsv").write_text(
-        "participant_id\tsex\tage\tgroup\tlabel\nsub-01\tF\t33\tn/a\tx\nsub-02\tM\t41\tpatient\ty\n")
+        "participant_id\tsex\tage\tgroup\tlabel\nsub-01\tF\t33\tn/a\tx\nsub-02\tM\t41\tpatient\ty\n"
+    )
     (folder / "derivatives/manual/desc-manual_dseg.tsv").write_text("index\tname\n3\tlesion\n")
     (folder / "dataset_description.json").write_text('{"Name": "Study", "License": "CC0"}')
 
@@ -87,13 +115,22 @@ def make_dicom(folder):
         affine = GRID.affine.copy()
         affine[:3, 3] = 5 * number
         noise = np.random.default_rng(number).integers(0, 99, (1, *GRID.shape)).astype(np.int16)
-        write_dicom_series(Volume(noise, Geometry(GRID.shape, affine)),
-                           folder / f"exam{number}", seed=ord(patient[0]), series=series,
-                           patient=patient)
+        write_dicom_series(
+            Volume(noise, Geometry(GRID.shape, affine)),
+            folder / f"exam{number}",
+            seed=ord(patient[0]),
+            series=series,
+            patient=patient,
+        )
 
 
-MAKERS = {"msd": make_msd, "nnunet": make_nnunet, "bids": make_bids, "folders": make_folders,
-          "dicom": make_dicom}
+MAKERS = {
+    "msd": make_msd,
+    "nnunet": make_nnunet,
+    "bids": make_bids,
+    "folders": make_folders,
+    "dicom": make_dicom,
+}
 
 
 def brought_in(convention, folder, **options):
@@ -129,11 +166,13 @@ def test_decathlon(tmp_path):
     cohort = brought_in("msd", tmp_path)
     assert [case.case for case in cohort.cases] == ["liver_1", "liver_2", "liver_3"]
     assert (cohort.modality, cohort.channels, cohort.labels.names) == (
-        "CT", ("CT",), ("liver", "tumour"))
+        "CT",
+        ("CT",),
+        ("liver", "tumour"),
+    )
     assert cohort.licence == "CC-BY-SA 4.0" and "no patient ids" in cohort.notes
     whole = import_cohort("msd", tmp_path / "data", options={"unlabelled": "keep"})
-    assert [(c.case, c.split) for c in whole.cases if c.label is None] == [
-        ("liver_9", Split.TEST)]
+    assert [(c.case, c.split) for c in whole.cases if c.label is None] == [("liver_9", Split.TEST)]
 
 
 def test_decathlon_with_missing_files(tmp_path):
@@ -146,11 +185,16 @@ def test_decathlon_with_missing_files(tmp_path):
 def test_nnunet_regions_folds_and_test(tmp_path):
     cohort = brought_in("nnunet", tmp_path)
     assert [(c.case, c.split.value, c.fold) for c in cohort.cases] == [
-        ("p_01", "train", 1), ("p_02", "train", 0), ("p_07", "test", None)]
+        ("p_01", "train", 1),
+        ("p_02", "train", 0),
+        ("p_07", "test", None),
+    ]
     assert cohort.channels == ("T1", "FLAIR") and cohort.modality == "MR"
     assert [p.name for p in cohort.cases[0].sources] == ["p_01_0000.nii.gz", "p_01_0001.nii.gz"]
     assert [(r.name, r.values) for r in cohort.labels.regions] == [
-        ("whole", (1, 2)), ("core", (2,))]
+        ("whole", (1, 2)),
+        ("core", (2,)),
+    ]
 
 
 def test_nnunet_lacking_a_channel(tmp_path):
@@ -163,10 +207,17 @@ def test_nnunet_lacking_a_channel(tmp_path):
 def test_bids_sessions_participants_and_label_names(tmp_path):
     cohort = brought_in("bids", tmp_path)
     assert [(c.case, c.patient) for c in cohort.cases] == [
-        ("sub-01_ses-a", "sub-01"), ("sub-01_ses-b", "sub-01"), ("sub-02", "sub-02")]
+        ("sub-01_ses-a", "sub-01"),
+        ("sub-01_ses-b", "sub-01"),
+        ("sub-02", "sub-02"),
+    ]
     assert cohort.labels.names == ("lesion",) and cohort.labels.values == (3,)
     assert cohort.cases[0].covariates == {
-        "sex": "F", "age": "33", "group": "", "participant_label": "x"}
+        "sex": "F",
+        "age": "33",
+        "group": "",
+        "participant_label": "x",
+    }
     assert (cohort.name, cohort.licence, cohort.modality) == ("Study", "CC0", "MR")
 
 
@@ -180,10 +231,14 @@ def test_bids_with_two_scans_asks_which(tmp_path):
 def test_folders_with_odd_names_and_unnamed_values(tmp_path):
     cohort = brought_in("folders", tmp_path)
     assert [(c.case, c.split.value) for c in cohort.cases] == [
-        ("Fall_1", "train"), ("Fall_2", "train"), ("Fall_3", "test")]
+        ("Fall_1", "train"),
+        ("Fall_2", "train"),
+        ("Fall_3", "test"),
+    ]
     assert cohort.labels.names == ("label 1", "label 4")
-    named = import_cohort("folders", tmp_path / "data",
-                          options={"labels": {"liver": 1, "cyst": 4}, "modality": "CT"})
+    named = import_cohort(
+        "folders", tmp_path / "data", options={"labels": {"liver": 1, "cyst": 4}, "modality": "CT"}
+    )
     assert named.labels.names == ("liver", "cyst") and named.modality == "CT"
 
 
@@ -194,7 +249,9 @@ def test_folders_with_channels(tmp_path):
     asked = {"channels": ["T1", "FLAIR"], "mask_suffix": "_seg"}
     cohort = import_cohort("folders", tmp_path, options=asked)
     assert [(c.case, len(c.images), c.label is not None) for c in cohort.cases] == [
-        ("a", 2, True), ("b", 2, False)]
+        ("a", 2, True),
+        ("b", 2, False),
+    ]
     (tmp_path / "images/b_FLAIR.nii.gz").unlink()
     with pytest.raises(BadCohort, match="case 'b' lacks channel 'FLAIR'"):
         import_cohort("folders", tmp_path, options=asked)

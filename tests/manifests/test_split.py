@@ -17,17 +17,27 @@ from medseg.manifests import Case, Cohort, Split, split_cohort
 def made(visits, *, site=lambda patient: "A", labelled=lambda patient: True):
     """A cohort with so many cases for each patient."""
     cases = tuple(
-        Case(f"p{p}v{v}", f"p{p}", Split.TEST, None, {"T1": Path(f"p{p}v{v}.nii")},
-             Path(f"l{p}v{v}.nii") if labelled(p) else None,
-             covariates={"site": site(p), "age": str(30 + p)})
-        for p, count in enumerate(visits) for v in range(count)
+        Case(
+            f"p{p}v{v}",
+            f"p{p}",
+            Split.TEST,
+            None,
+            {"T1": Path(f"p{p}v{v}.nii")},
+            Path(f"l{p}v{v}.nii") if labelled(p) else None,
+            covariates={"site": site(p), "age": str(30 + p)},
+        )
+        for p, count in enumerate(visits)
+        for v in range(count)
     )
     return Cohort("made", "MR", ("T1",), LabelTable.from_card({"labels": {"x": 1}}), cases, Path())
 
 
 @settings(max_examples=40)
-@given(st.lists(st.integers(1, 5), min_size=10, max_size=60), st.integers(0, 5),
-       st.sampled_from([0.0, 0.2, 0.5]))
+@given(
+    st.lists(st.integers(1, 5), min_size=10, max_size=60),
+    st.integers(0, 5),
+    st.sampled_from([0.0, 0.2, 0.5]),
+)
 def test_patients_stay_whole_and_parts_are_even(visits, seed, share):
     cohort = split_cohort(made(visits), test_share=share, folds=4, seed=seed)
     homes = {}
@@ -44,8 +54,10 @@ def test_patients_stay_whole_and_parts_are_even(visits, seed, share):
 def test_same_seed_same_split_in_any_order():
     cohort = made([1, 2, 3] * 8)
     shuffled = cohort.with_cases(tuple(reversed(cohort.cases)))
+
     def where(divided):
         return {case.case: (case.split, case.fold) for case in divided.cases}
+
     assert where(split_cohort(cohort, seed=4)) == where(split_cohort(shuffled, seed=4))
     assert where(split_cohort(cohort, seed=4)) != where(split_cohort(cohort, seed=5))
 

@@ -47,15 +47,22 @@ def made_pairs(count=120) -> Iterator[tuple[str, np.ndarray, np.ndarray, tuple[f
         yield f"one voxel against a ball {told}", one, ball(size, (6, 6, 5), 4), spacing
         yield f"touching the edge {told}", edge, box(size, (0, 0, 0), (7, 11, 4)), spacing
         yield f"everything {told}", np.ones(size, bool), box(size, (1, 1, 1), (13, 11, 9)), spacing
-        yield f"far apart {told}", box(size, (0, 0, 0), (2, 2, 2)), box(
-            size, (12, 10, 8), (14, 12, 10)), spacing
+        yield (
+            f"far apart {told}",
+            box(size, (0, 0, 0), (2, 2, 2)),
+            box(size, (12, 10, 8), (14, 12, 10)),
+            spacing,
+        )
     random = np.random.default_rng(20240607)
     for number in range(count):
         shape = tuple(int(n) for n in random.integers(5, 17, size=3))
         truth = blob(random, shape)
         near = number % 3 > 0
-        prediction = np.roll(truth, int(random.integers(-2, 3)), int(random.integers(0, 3))) if (
-            near) else blob(random, shape)
+        prediction = (
+            np.roll(truth, int(random.integers(-2, 3)), int(random.integers(0, 3)))
+            if (near)
+            else blob(random, shape)
+        )
         for _ in range(random.integers(0, 8) if near else 0):
             spot = tuple(int(random.integers(0, n)) for n in shape)
             prediction[spot] = ~prediction[spot]

@@ -54,7 +54,8 @@ def test_slabs_do_not_matter(monkeypatch):
 def test_a_region_counts_the_union_of_its_labels():
     truth, prediction = random_maps(5, 6)
     assert survey(truth, prediction, 6).counts([2, 4, 5]) == counts_of_masks(
-        np.isin(truth, [2, 4, 5]), np.isin(prediction, [2, 4, 5]))
+        np.isin(truth, [2, 4, 5]), np.isin(prediction, [2, 4, 5])
+    )
 
 
 def test_arguments_are_left_as_they_are():

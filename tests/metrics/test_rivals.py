@@ -14,8 +14,11 @@ from tests.metrics.shapes import ball, box, made_pairs
 def warped(random, mask):
     """A prediction: every voxel looked up a little aside, smoothly, and some islands."""
     coarse = random.normal(size=(3, 5, 5, 5)) * random.uniform(0.3, 1.6)
-    places = [np.arange(n).reshape([-1 if a == axis else 1 for a in range(3)]) + ndimage.zoom(
-        coarse[axis], [n / 5 for n in mask.shape], order=1) for axis, n in enumerate(mask.shape)]
+    places = [
+        np.arange(n).reshape([-1 if a == axis else 1 for a in range(3)])
+        + ndimage.zoom(coarse[axis], [n / 5 for n in mask.shape], order=1)
+        for axis, n in enumerate(mask.shape)
+    ]
     moved = ndimage.map_coordinates(mask, places, order=0)
     spots = random.random(mask.shape) < 0.0005
     return np.where(spots, random.integers(0, 3, mask.shape), moved).astype(np.uint8)
@@ -30,8 +33,11 @@ def test_200_hippocampi_score_as_with_surface_distance(shared_data):
         truth = np.asarray(nib.load(path).dataobj).astype(np.uint8)
         prediction = warped(random, truth)
         spacing = tuple(random.uniform(0.5, 3, size=3))
-        structures = [Structure("anterior", (1,)), Structure("posterior", (2,)),
-                      Structure("whole", (1, 2))]
+        structures = [
+            Structure("anterior", (1,)),
+            Structure("posterior", (2,)),
+            Structure("whole", (1, 2)),
+        ]
         for structure, pair in pairs(truth, prediction, structures, np.diag(spacing)):
             one, other = (np.isin(mask, structure.values) for mask in (truth, prediction))
             told = sd.compute_surface_distances(one, other, spacing)
@@ -41,8 +47,8 @@ def test_200_hippocampi_score_as_with_surface_distance(shared_data):
                 "dice": sd.compute_dice_coefficient(one, other),
                 "hd95": sd.compute_robust_hausdorff(told, 95),
                 "nsd": sd.compute_surface_dice_at_tolerance(told, 1.0),
-                "assd": (there[0] @ there[1] + back[0] @ back[1]) / (there[1].sum()
-                                                                    + back[1].sum()),
+                "assd": (there[0] @ there[1] + back[0] @ back[1])
+                / (there[1].sum() + back[1].sum()),
             }
             for name, value in expected.items():
                 ours = METRICS[name].value(pair)
@@ -58,8 +64,11 @@ def test_dice_and_area_weighted_nsd_are_those_of_monai(pair):
     _, truth, prediction, spacing = pair
     one, other = (torch.from_numpy(mask[None, None]) for mask in (truth, prediction))
     dice = float(monai.compute_dice(other, one)[0, 0])
-    nsd = float(monai.compute_surface_dice(other, one, [1.0], include_background=True,
-                                           spacing=list(spacing), use_subvoxels=True)[0, 0])
+    nsd = float(
+        monai.compute_surface_dice(
+            other, one, [1.0], include_background=True, spacing=list(spacing), use_subvoxels=True
+        )[0, 0]
+    )
     assert METRICS["dice"].compute(truth, prediction, spacing) == pytest.approx(dice, abs=1e-6)
     assert METRICS["nsd"].compute(truth, prediction, spacing) == pytest.approx(nsd, abs=1e-5)
 
@@ -77,8 +86,11 @@ def test_monai_s_hd95_counts_voxels_where_ours_weighs_area():
     truth = box(size, (4, 4, 3), (20, 20, 9))
     prediction = truth | box(size, (20, 11, 5), (34, 12, 6))
     one, other = (torch.from_numpy(mask[None, None]) for mask in (truth, prediction))
-    theirs = float(monai.compute_hausdorff_distance(
-        other, one, include_background=True, percentile=95, spacing=[1.0, 1.0, 4.0])[0, 0])
+    theirs = float(
+        monai.compute_hausdorff_distance(
+            other, one, include_background=True, percentile=95, spacing=[1.0, 1.0, 4.0]
+        )[0, 0]
+    )
     ours = METRICS["hd95"].compute(truth, prediction, (1, 1, 4))
     assert theirs == 0.0
     assert ours == pytest.approx(1.0)

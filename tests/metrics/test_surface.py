@@ -80,7 +80,8 @@ def brute_force(truth, prediction, steps):
         directed.append(mm[order][min(np.searchsorted(share, 0.95), len(mm) - 1)])
     total = sum(mm2.sum() for _, mm2 in ways)
     return {
-        "hd": max(mm.max() for mm, _ in ways), "hd95": max(directed),
+        "hd": max(mm.max() for mm, _ in ways),
+        "hd95": max(directed),
         "assd": sum((mm * mm2).sum() for mm, mm2 in ways) / total,
         "nsd": sum(mm2[mm <= 1.0].sum() for mm, mm2 in ways) / total,
     }
@@ -110,7 +111,8 @@ def test_a_rotation_of_the_world_changes_nothing():
     spacing = np.diag([0.7, 1.1, 2.3])
     for metric in ("hd", "hd95", "assd", "nsd"):
         assert METRICS[metric].compute(truth, prediction, turn @ spacing) == pytest.approx(
-            METRICS[metric].compute(truth, prediction, spacing), abs=1e-9)
+            METRICS[metric].compute(truth, prediction, spacing), abs=1e-9
+        )
 
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="reference values are not at hand")
@@ -145,5 +147,6 @@ def test_the_border_of_the_array_is_a_surface():
     codes = cube_codes(np.ones((4, 5, 6), bool))
     assert codes.shape == (5 + 2 * REACH, 6 + 2 * REACH, 7 + 2 * REACH)
     areas = surfel_areas(np.eye(3))[codes].sum()
-    assert areas == pytest.approx(2 * (3 * 4 + 3 * 5 + 4 * 5) + np.sqrt(0.5) * 4 * 12
-                                  + np.sqrt(3))  # faces, 12 edges, 8 corners
+    assert areas == pytest.approx(
+        2 * (3 * 4 + 3 * 5 + 4 * 5) + np.sqrt(0.5) * 4 * 12 + np.sqrt(3)
+    )  # faces, 12 edges, 8 corners

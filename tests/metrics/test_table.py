@@ -20,8 +20,18 @@ DISTANCES = ["hd", "hd95", "assd"]
 
 
 def test_the_contract_s_metrics_are_there():
-    assert {"dice", "iou", "nsd", "hd95", "assd", "volume_error_ml", "volume_error_rel",
-            "sensitivity", "precision", "lesion_f1"} <= set(METRICS)
+    assert {
+        "dice",
+        "iou",
+        "nsd",
+        "hd95",
+        "assd",
+        "volume_error_ml",
+        "volume_error_rel",
+        "sensitivity",
+        "precision",
+        "lesion_f1",
+    } <= set(METRICS)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -81,7 +91,8 @@ def test_there_is_no_distance_to_nothing(name):
 
 def test_a_false_positive_has_its_volume_as_error():
     assert METRICS["volume_error_ml"].compute(NONE, SOME, SPACING) == pytest.approx(
-        SOME.sum() * 1.6 / 1000)
+        SOME.sum() * 1.6 / 1000
+    )
     assert np.isnan(METRICS["volume_error_rel"].compute(NONE, SOME, SPACING))
 
 
@@ -89,9 +100,16 @@ def test_figures_on_paper():
     """Truth of 4 voxels, prediction of 6, 3 shared; voxels of 2 mm^3."""
     truth, prediction = np.zeros((10, 1, 1), bool), np.zeros((10, 1, 1), bool)
     truth[0:4], prediction[1:7] = True, True
-    expected = {"dice": 6 / 10, "iou": 3 / 7, "sensitivity": 3 / 4, "precision": 3 / 6,
-                "volume_error_ml": 2 * 0.002, "volume_error_rel": 0.5, "truth_ml": 0.008,
-                "prediction_ml": 0.012}
+    expected = {
+        "dice": 6 / 10,
+        "iou": 3 / 7,
+        "sensitivity": 3 / 4,
+        "precision": 3 / 6,
+        "volume_error_ml": 2 * 0.002,
+        "volume_error_rel": 0.5,
+        "truth_ml": 0.008,
+        "prediction_ml": 0.012,
+    }
     for name, value in expected.items():
         assert METRICS[name].compute(truth, prediction, (2, 1, 1)) == pytest.approx(value)
 
@@ -101,8 +119,12 @@ def test_overlap_equals_independent_definitions(pair):
     """Sets of voxel numbers, Python's own arithmetic."""
     _, truth, prediction, spacing = pair
     t, p = set(np.flatnonzero(truth).tolist()), set(np.flatnonzero(prediction).tolist())
-    expected = {"dice": 2 * len(t & p) / (len(t) + len(p)), "iou": len(t & p) / len(t | p),
-                "sensitivity": len(t & p) / len(t), "precision": len(t & p) / len(p)}
+    expected = {
+        "dice": 2 * len(t & p) / (len(t) + len(p)),
+        "iou": len(t & p) / len(t | p),
+        "sensitivity": len(t & p) / len(t),
+        "precision": len(t & p) / len(p),
+    }
     for name, value in expected.items():
         assert METRICS[name].compute(truth, prediction, spacing) == value
 
@@ -122,8 +144,10 @@ def test_nsd_counts_the_surface_within_tolerance():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["dice", "iou", "nsd", "hd", "hd95", "assd",
-                                                "panoptic_quality"]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["dice", "iou", "nsd", "hd", "hd95", "assd", "panoptic_quality"]),
+)
 def test_symmetric_metrics_do_not_care_which_is_the_truth(seed, name):
     random = np.random.default_rng(seed)
     one, other = random.random((2, 6, 7, 5)) > 0.7
@@ -142,7 +166,8 @@ def test_storage_order_does_not_matter(seed, axes, mirrors):
     spacing = [SPACING[axis] for axis in axes]
     for name in ("dice", "hd95", "assd", "nsd", "lesion_f1"):
         assert METRICS[name].compute(*turned, spacing) == pytest.approx(
-            METRICS[name].compute(truth, prediction, SPACING), abs=1e-12)
+            METRICS[name].compute(truth, prediction, SPACING), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("order", "CF")
@@ -157,7 +182,8 @@ def test_forty_labels_at_once_equal_one_after_the_other(order):
         masks = np.isin(truth, structure.values), np.isin(prediction, structure.values)
         for name, metric in METRICS.items():
             assert metric.value(pair) == pytest.approx(
-                metric.compute(*masks, SPACING), abs=1e-12, nan_ok=True), (structure.name, name)
+                metric.compute(*masks, SPACING), abs=1e-12, nan_ok=True
+            ), (structure.name, name)
 
 
 def test_arguments_are_left_as_they_are():

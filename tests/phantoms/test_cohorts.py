@@ -66,8 +66,9 @@ def test_too_few_phantoms_are_refused(tmp_path):
 
 def test_archived_series_read_back_to_the_voxel(archive):
     folder, scans = archive
-    assert not np.allclose(scans[0].phantom.truth.geometry.directions,
-                           scans[1].phantom.truth.geometry.directions), "one site each"
+    assert not np.allclose(
+        scans[0].phantom.truth.geometry.directions, scans[1].phantom.truth.geometry.directions
+    ), "one site each"
     volume, phantom = read(folder / scans[1].folders[0]), scans[1].phantom
     assert np.array_equal(volume.values(), phantom.volume.values())
     assert volume.geometry.same_grid(phantom.volume.geometry)

@@ -63,7 +63,8 @@ def test_left_is_left_whatever_the_grid(grid):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_one_patient_lies_in_one_place_on_every_grid(grid):
     (usual, volumes_ml), (other, same_ml) = (
-        truth_on(name, seed=5, spacing_mm=6.0) for name in ("axial", grid))
+        truth_on(name, seed=5, spacing_mm=6.0) for name in ("axial", grid)
+    )
     assert same_ml == volumes_ml
     for name in ORGANS:
         # The aorta's ends are flat, so a whole slice more or less lies at either; a flip would
@@ -77,8 +78,9 @@ def test_grids_are_what_their_names_say():
     assert grids["axial"].orientation == "LPS" and grids["canonical"].orientation == "RAS"
     assert grids["sagittal"].orientation == "PIL" and grids["coronal"].orientation == "LIA"
     assert grids["mirrored"].orientation == "RPS"
-    assert np.linalg.det(grids["axial"].directions) > 0 > np.linalg.det(
-        grids["mirrored"].directions)
+    assert (
+        np.linalg.det(grids["axial"].directions) > 0 > np.linalg.det(grids["mirrored"].directions)
+    )
     assert grids["anisotropic"].spacing_mm == pytest.approx((5, 5, 15))
     assert [name for name, grid in grids.items() if not grid.is_orthogonal] == ["sheared"]
     assert not np.isclose(np.abs(grids["oblique"].directions), 0).any()
@@ -128,8 +130,10 @@ def test_boundary_voxels_mix_two_tissues():
 
 def test_mr_shading_and_noise_differ_between_scans():
     patient = draw_patient(np.random.default_rng(0))
-    one, other = (scan_patient(patient, np.random.default_rng(s), modality="MR", spacing_mm=8.0)
-                  for s in (1, 2))
+    one, other = (
+        scan_patient(patient, np.random.default_rng(s), modality="MR", spacing_mm=8.0)
+        for s in (1, 2)
+    )
     assert one.volume.channels == ("T1",) and (one.volume.data >= 0).all()
     liver = one.truth.data == 1
     ratio = one.volume.values()[0][liver] / other.volume.values()[0][liver]

@@ -12,10 +12,12 @@ SHAPES = {
     "tilted ellipsoid": Shape((0, 4, 0), (20, 9, 13), turned(20, -35, 50)),
     "bean": Shape((1, 0, 0), (8, 9, 20), turned(10, 0, 0), bends=((0, 2, 0.5),)),
     "pear": Shape((0, 0, 0), (20, 12, 11), turned(0, 10, 30), taper=0.6),
-    "all at once": Shape((0, 3, 0), (18, 12, 14), turned(5, 9, -20), taper=-0.5,
-                         bends=((1, 0, 0.4), (2, 0, -0.2))),
-    "cylinder": Shape((0, 0, 2), (8, 6, 20), turned(15, 0, 0), form=Form.CYLINDER,
-                      bends=((1, 2, 0.3),)),
+    "all at once": Shape(
+        (0, 3, 0), (18, 12, 14), turned(5, 9, -20), taper=-0.5, bends=((1, 0, 0.4), (2, 0, -0.2))
+    ),
+    "cylinder": Shape(
+        (0, 0, 2), (8, 6, 20), turned(15, 0, 0), form=Form.CYLINDER, bends=((1, 2, 0.3),)
+    ),
 }
 
 
@@ -59,17 +61,23 @@ def test_warp_keeps_volume_and_stays_within_reach():
 
 def test_touching_is_seen():
     ball = SHAPES["ball"]
+
     def at(x):
         return Shape((x, -2, 5), (10, 10, 10), np.eye(3))
+
     assert ball.touches(at(24.5)) is False
     assert ball.touches(at(23.5)), "close counts"
     assert ball.touches(at(3)), "one in the other counts"
 
 
-@pytest.mark.parametrize("shape", [
-    Shape((0, 0, 0), (50, 40, 3), np.eye(3), form=Form.RING),
-    Shape((0, 0, 0), (50, 40, 30), np.eye(3), ripple=0.1),
-], ids=["ring", "furrowed"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape((0, 0, 0), (50, 40, 3), np.eye(3), form=Form.RING),
+        Shape((0, 0, 0), (50, 40, 30), np.eye(3), ripple=0.1),
+    ],
+    ids=["ring", "furrowed"],
+)
 def test_unknown_volume_is_not_guessed(shape):
     with pytest.raises(ValueError, match="not known"):
         _ = shape.volume_ml

@@ -78,14 +78,24 @@ def test_big_endian_is_read(tmp_path, name):
     path = save(tmp_path / name)
     big = sitk.GetArrayFromImage(itk_image()).astype(">i2").tobytes()
     path.write_bytes(path.read_bytes()[: -len(big)] + big)
-    edit(path, ("endian: little", "endian: big") if name == "a.nrrd" else
-         ("ByteOrderMSB = False", "ByteOrderMSB = True"))
+    edit(
+        path,
+        ("endian: little", "endian: big")
+        if name == "a.nrrd"
+        else ("ByteOrderMSB = False", "ByteOrderMSB = True"),
+    )
     assert np.array_equal(itk.read(path).data[0], sitk.GetArrayFromImage(itk_image()).T)
 
 
-@pytest.mark.parametrize(("space", "flip"), [
-    ("right-anterior-superior", (1, 1, 1)), ("RAS", (1, 1, 1)), ("LPS", (-1, -1, 1)),
-    ("left-anterior-superior", (-1, 1, 1))])
+@pytest.mark.parametrize(
+    ("space", "flip"),
+    [
+        ("right-anterior-superior", (1, 1, 1)),
+        ("RAS", (1, 1, 1)),
+        ("LPS", (-1, -1, 1)),
+        ("left-anterior-superior", (-1, 1, 1)),
+    ],
+)
 def test_every_anatomical_space_becomes_ras(tmp_path, space, flip):
     path = edit(save(tmp_path / "a.nrrd"), ("space: left-posterior-superior", f"space: {space}"))
     lps = LPS_TO_RAS @ expected_affine(itk_image())[:3]
@@ -93,8 +103,10 @@ def test_every_anatomical_space_becomes_ras(tmp_path, space, flip):
 
 
 def test_sheared_nrrd_keeps_its_shear(tmp_path):
-    path = edit(save(tmp_path / "a.nrrd"), (r"space directions: .*\n",
-                                           "space directions: (1,0,0) (0,1,0) (0,0.5,2)\n"))
+    path = edit(
+        save(tmp_path / "a.nrrd"),
+        (r"space directions: .*\n", "space directions: (1,0,0) (0,1,0) (0,0.5,2)\n"),
+    )
     volume = itk.read(path)
     assert np.allclose(volume.geometry.affine[:3, 2], [0, -0.5, 2])
     assert "sheared" in volume.origin.warnings[0]
@@ -175,48 +187,54 @@ def test_missing_voxel_file_is_refused(tmp_path, name):
         itk.read(path)
 
 
-@pytest.mark.parametrize(("old", "new", "reason"), [
-    (r"sizes: .*", "sizes: 99999999 99999999 99999999", "truncated"),
-    (r"sizes: .*", "sizes: -5 4 3", "dimensions are corrupt"),
-    (r"sizes: .*", "sizes: 5 4", "sizes.*corrupt"),
-    (r"space: .*\n", "", "no geometry"),
-    (r"space: .*\n", "space: scanner-xyz\n", "left from right"),
-    (r"space origin: .*\n", "", "no geometry"),
-    (r"space directions: .*\n", "", "no geometry"),
-    (r"space directions: .*\n", "space directions: (1,0,0) (0,1,0) (nan,0,1)\n", "corrupt"),
-    (r"space directions: .*\n", "space directions: (1,0,0) (1,0,0) (0,0,1)\n", "singular"),
-    (r"space directions: .*\n", "space directions: (1,0,0) (0,1,0)\n", "corrupt"),
-    (r"encoding: raw", "encoding: bzip2", "encoding"),
-    (r"endian: little\n", "", "endian"),
-    (r"type: short", "type: block", "no single number"),
-    (r"type: short", "type: short\ntype: int", "twice"),
-    (r"encoding: raw", 'space units: "cm" "cm" "cm"\nencoding: raw', "not mm"),
-    (r"encoding: raw", "data file: LIST\nencoding: raw", "several files"),
-    (r"encoding: raw", "byte skip: -7\nencoding: raw", "byte skip"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (r"sizes: .*", "sizes: 99999999 99999999 99999999", "truncated"),
+        (r"sizes: .*", "sizes: -5 4 3", "dimensions are corrupt"),
+        (r"sizes: .*", "sizes: 5 4", "sizes.*corrupt"),
+        (r"space: .*\n", "", "no geometry"),
+        (r"space: .*\n", "space: scanner-xyz\n", "left from right"),
+        (r"space origin: .*\n", "", "no geometry"),
+        (r"space directions: .*\n", "", "no geometry"),
+        (r"space directions: .*\n", "space directions: (1,0,0) (0,1,0) (nan,0,1)\n", "corrupt"),
+        (r"space directions: .*\n", "space directions: (1,0,0) (1,0,0) (0,0,1)\n", "singular"),
+        (r"space directions: .*\n", "space directions: (1,0,0) (0,1,0)\n", "corrupt"),
+        (r"encoding: raw", "encoding: bzip2", "encoding"),
+        (r"endian: little\n", "", "endian"),
+        (r"type: short", "type: block", "no single number"),
+        (r"type: short", "type: short\ntype: int", "twice"),
+        (r"encoding: raw", 'space units: "cm" "cm" "cm"\nencoding: raw', "not mm"),
+        (r"encoding: raw", "data file: LIST\nencoding: raw", "several files"),
+        (r"encoding: raw", "byte skip: -7\nencoding: raw", "byte skip"),
+    ],
+)
 def test_nrrd_field_that_cannot_be_trusted_is_refused(tmp_path, old, new, reason):
     with pytest.raises(MedsegError, match=reason):
         itk.read(edit(save(tmp_path / "a.nrrd"), (old, new)))
 
 
-@pytest.mark.parametrize(("old", "new", "reason"), [
-    (r"DimSize = .*", "DimSize = 99999999 99999999 99999999", "truncated"),
-    (r"DimSize = .*", "DimSize = 0 4 3", "dimensions are corrupt"),
-    (r"NDims = 3", "NDims = 7", "not a volume"),
-    (r"TransformMatrix = .*\n", "", "no geometry"),
-    (r"Offset = .*\n", "", "no geometry"),
-    (r"TransformMatrix = .*", "TransformMatrix = 1 0 0 0 1 0 0 0", "corrupt"),
-    (r"TransformMatrix = .*", "TransformMatrix = 2 0 0 0 1 0 0 0 1", "unit vectors"),
-    (r"TransformMatrix = .*", "TransformMatrix = 1 0 0 1 0 0 0 0 1", "singular"),
-    (r"ElementSpacing = .*", "ElementSpacing = 1 -1 1", "ElementSpacing"),
-    (r"ElementSpacing = .*", "ElementSpacing = 1 1e9 1", "absurd"),
-    (r"ElementType = .*", "ElementType = MET_STRING", "no single number"),
-    (r"BinaryData = True", "BinaryData = False", "as text"),
-    (r"ElementDataFile = LOCAL", "ElementDataFile = LIST", "several files"),
-    (r"ElementDataFile = LOCAL", "ElementDataFile = s%03d.raw 1 3 1", "several files"),
-    (r"ObjectType = Image", "ObjectType = Tube", "no image"),
-    (r"NDims = 3", "NDims = 3\nElementToIntensityFunctionSlope = 2", "scaling"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (r"DimSize = .*", "DimSize = 99999999 99999999 99999999", "truncated"),
+        (r"DimSize = .*", "DimSize = 0 4 3", "dimensions are corrupt"),
+        (r"NDims = 3", "NDims = 7", "not a volume"),
+        (r"TransformMatrix = .*\n", "", "no geometry"),
+        (r"Offset = .*\n", "", "no geometry"),
+        (r"TransformMatrix = .*", "TransformMatrix = 1 0 0 0 1 0 0 0", "corrupt"),
+        (r"TransformMatrix = .*", "TransformMatrix = 2 0 0 0 1 0 0 0 1", "unit vectors"),
+        (r"TransformMatrix = .*", "TransformMatrix = 1 0 0 1 0 0 0 0 1", "singular"),
+        (r"ElementSpacing = .*", "ElementSpacing = 1 -1 1", "ElementSpacing"),
+        (r"ElementSpacing = .*", "ElementSpacing = 1 1e9 1", "absurd"),
+        (r"ElementType = .*", "ElementType = MET_STRING", "no single number"),
+        (r"BinaryData = True", "BinaryData = False", "as text"),
+        (r"ElementDataFile = LOCAL", "ElementDataFile = LIST", "several files"),
+        (r"ElementDataFile = LOCAL", "ElementDataFile = s%03d.raw 1 3 1", "several files"),
+        (r"ObjectType = Image", "ObjectType = Tube", "no image"),
+        (r"NDims = 3", "NDims = 3\nElementToIntensityFunctionSlope = 2", "scaling"),
+    ],
+)
 def test_metaimage_field_that_cannot_be_trusted_is_refused(tmp_path, old, new, reason):
     with pytest.raises(MedsegError, match=reason):
         itk.read(edit(save(tmp_path / "a.mha"), (old, new)))

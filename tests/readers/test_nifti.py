@@ -60,8 +60,12 @@ def test_float64_becomes_float32(tmp_path):
 
 
 def test_nifti2_is_read_with_its_double_affine(tmp_path):
-    path = save(tmp_path / "a.nii.gz", voxels(), OBLIQUE / 3 + np.diag([0, 0, 0, 2 / 3]),
-                kind=nib.Nifti2Image)
+    path = save(
+        tmp_path / "a.nii.gz",
+        voxels(),
+        OBLIQUE / 3 + np.diag([0, 0, 0, 2 / 3]),
+        kind=nib.Nifti2Image,
+    )
     volume = nifti.read(path)
     assert np.array_equal(volume.geometry.affine, nib.load(path).affine)
     assert volume.origin.forms.nifti_version == 2
@@ -213,8 +217,11 @@ def test_one_slice_is_read_and_said(tmp_path):
     assert "the scan is a single slice" in volume.origin.warnings
 
 
-@pytest.mark.parametrize("dtype", [
-    np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])], ids=["complex", "rgb"])
+@pytest.mark.parametrize(
+    "dtype",
+    [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])],
+    ids=["complex", "rgb"],
+)
 def test_voxels_of_several_numbers_are_no_volume(tmp_path, dtype):
     with pytest.raises(NotAVolume, match="not one value each"):
         nifti.read(save(tmp_path / "a.nii", np.zeros(SHAPE, dtype)))
@@ -272,30 +279,34 @@ def test_absurd_dimensions_are_refused_before_memory_is_taken(tmp_path, dim, pac
         nifti.read(path)
 
 
-@pytest.mark.parametrize(("offset", "fmt", "values", "reason"), [
-    (252, "<h", (99,), "unknown kind"),          # qform_code
-    (254, "<h", (-3,), "unknown kind"),          # sform_code
-    (280, "<ffff", (0, 0, 0, 0), "singular"),    # srow_x
-    (280, "<f", (float("nan"),), "affine"),
-    (280, "<f", (1e30,), "affine is absurd"),
-    (280, "<f", (5000.0,), "spacing is absurd"),
-    (292, "<f", (1e20,), "affine is absurd"),
-    (70, "<h", (77,), "unknown type"),           # datatype
-    (72, "<h", (8,), "contradicts itself"),      # bitpix
-    (108, "<f", (100.0,), "vox_offset"),
-    (108, "<f", (float("nan"),), "vox_offset"),
-    (123, "<b", (7,), "unit of length"),
-    (112, "<ff", (float("inf"), 0), "not finite"),
-    (40, "<h", (1,), "one dimension"),
-])
+@pytest.mark.parametrize(
+    ("offset", "fmt", "values", "reason"),
+    [
+        (252, "<h", (99,), "unknown kind"),  # qform_code
+        (254, "<h", (-3,), "unknown kind"),  # sform_code
+        (280, "<ffff", (0, 0, 0, 0), "singular"),  # srow_x
+        (280, "<f", (float("nan"),), "affine"),
+        (280, "<f", (1e30,), "affine is absurd"),
+        (280, "<f", (5000.0,), "spacing is absurd"),
+        (292, "<f", (1e20,), "affine is absurd"),
+        (70, "<h", (77,), "unknown type"),  # datatype
+        (72, "<h", (8,), "contradicts itself"),  # bitpix
+        (108, "<f", (100.0,), "vox_offset"),
+        (108, "<f", (float("nan"),), "vox_offset"),
+        (123, "<b", (7,), "unit of length"),
+        (112, "<ff", (float("inf"), 0), "not finite"),
+        (40, "<h", (1,), "one dimension"),
+    ],
+)
 def test_field_that_cannot_be_trusted_is_refused(tmp_path, offset, fmt, values, reason):
     path = patch(save(tmp_path / "a.nii", voxels()), offset, fmt, *values)
     with pytest.raises(MedsegError, match=reason):
         nifti.read(path)
 
 
-@settings(max_examples=300, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(where=st.integers(0, 351), bit=st.integers(0, 7))
 def test_flipped_header_bit_never_crashes(tmp_path, where, bit):
     path = save(tmp_path / "a.nii", voxels())

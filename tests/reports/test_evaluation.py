@@ -78,8 +78,16 @@ def evaluated(tmp_path_factory):
 def test_the_promised_files_are_there(evaluated):
     folder, _ = evaluated
     assert {path.name for path in folder.iterdir()} == {
-        "scores.csv", "cases.csv", "evaluation.yaml", "summary.csv", "agreement.csv",
-        "subgroups.csv", "table.md", "table.tex", "report.html"}
+        "scores.csv",
+        "cases.csv",
+        "evaluation.yaml",
+        "summary.csv",
+        "agreement.csv",
+        "subgroups.csv",
+        "table.md",
+        "table.tex",
+        "report.html",
+    }
 
 
 def test_every_figure_of_the_page_is_that_of_the_tables(evaluated):
@@ -128,8 +136,16 @@ def test_the_page_is_self_contained(evaluated):
 def test_the_page_says_what_was_evaluated_and_by_which_rules(evaluated):
     folder, scores = evaluated
     text = (folder / "report.html").read_text()
-    for told in ("small", "unet", scores.about["cohort_sha256"], "c3", "bootstrap", "undefined",
-                 "marching-cubes", *(metric.source for metric in METRICS.values())):
+    for told in (
+        "small",
+        "unet",
+        scores.about["cohort_sha256"],
+        "c3",
+        "bootstrap",
+        "undefined",
+        "marching-cubes",
+        *(metric.source for metric in METRICS.values()),
+    ):
         assert told in text
     assert text.count("<figure>") >= 8  # three distributions, two volumes, forest, three cases
 
@@ -159,15 +175,29 @@ def hostile_scores(cases=12):
     for case in names:
         for label in (HOSTILE, MEAN):
             for name, metric in METRICS.items():
-                rows.append((case, case, label, name, float(random.random()), metric.unit_at(1.0),
-                             HOSTILE))
-    table = pd.DataFrame(rows, columns=["case", "patient", "label", "metric", "value", "unit",
-                                        "note"])
-    told = pd.DataFrame({"case": names, "patient": names, "fold": "", "status": "scored",
-                         "reason": HOSTILE, "truth_sha256": "t",
-                         HOSTILE: [HOSTILE, "other"] * (cases // 2)})
-    about = {"cohort": HOSTILE, "split": HOSTILE, "run": {"model": HOSTILE, HOSTILE: [HOSTILE]},
-             "extra_predictions": [HOSTILE]}
+                rows.append(
+                    (case, case, label, name, float(random.random()), metric.unit_at(1.0), HOSTILE)
+                )
+    table = pd.DataFrame(
+        rows, columns=["case", "patient", "label", "metric", "value", "unit", "note"]
+    )
+    told = pd.DataFrame(
+        {
+            "case": names,
+            "patient": names,
+            "fold": "",
+            "status": "scored",
+            "reason": HOSTILE,
+            "truth_sha256": "t",
+            HOSTILE: [HOSTILE, "other"] * (cases // 2),
+        }
+    )
+    about = {
+        "cohort": HOSTILE,
+        "split": HOSTILE,
+        "run": {"model": HOSTILE, HOSTILE: [HOSTILE]},
+        "extra_predictions": [HOSTILE],
+    }
     return Scores(table, told, EvaluateConfig(resamples=200), about)
 
 
@@ -212,18 +242,34 @@ def test_the_paper_table_has_one_row_a_label_and_the_mean_last(evaluated):
 def test_one_label_and_forty_make_a_page(tmp_path, labels):
     random = np.random.default_rng(1)
     names = [f"organ {k}" for k in range(labels)]
-    rows = [(f"c{case}", f"c{case}", label, name, float(random.random()), metric.unit_at(1.0), "")
-            for case in range(5) for label in (*names, MEAN) for name, metric in METRICS.items()]
-    table = pd.DataFrame(rows, columns=["case", "patient", "label", "metric", "value", "unit",
-                                        "note"])
-    cases = pd.DataFrame({"case": [f"c{k}" for k in range(5)], "status": "scored",
-                          "patient": [f"c{k}" for k in range(5)]})
+    rows = [
+        (f"c{case}", f"c{case}", label, name, float(random.random()), metric.unit_at(1.0), "")
+        for case in range(5)
+        for label in (*names, MEAN)
+        for name, metric in METRICS.items()
+    ]
+    table = pd.DataFrame(
+        rows, columns=["case", "patient", "label", "metric", "value", "unit", "note"]
+    )
+    cases = pd.DataFrame(
+        {
+            "case": [f"c{k}" for k in range(5)],
+            "status": "scored",
+            "patient": [f"c{k}" for k in range(5)],
+        }
+    )
     write_evaluation(tmp_path, Scores(table, cases, EvaluateConfig(resamples=100)))
     assert len(parse(tmp_path / "report.html").tables["results"]) == labels + 1 + (labels > 1)
 
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-                 if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
 
 
 @pytest.mark.slow
@@ -245,7 +291,19 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_the_names(tmp_path, width)
     </script></body>"""
     page.write_text(page.read_text().replace("</body>", probe))
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1000",
-         "--virtual-time-budget=3000", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True)
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--window-size={width},1000",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert 'data-told="false,true,true,true"' in done.stdout

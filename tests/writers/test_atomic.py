@@ -32,8 +32,10 @@ def test_old_file_stays_when_the_block_raises(tmp_path, interruption):
 
 
 def test_full_disk_is_a_refusal(tmp_path):
-    with pytest.raises(BadOutput, match="cannot be written; found No space left"), (
-        atomic_path(tmp_path / "a.csv")) as temporary:
+    with (
+        pytest.raises(BadOutput, match="cannot be written; found No space left"),
+        atomic_path(tmp_path / "a.csv") as temporary,
+    ):
         temporary.write_text("half")
         raise OSError(28, os.strerror(28))
     assert list(tmp_path.iterdir()) == []
@@ -41,23 +43,30 @@ def test_full_disk_is_a_refusal(tmp_path):
 
 def test_folder_in_the_way_is_a_refusal(tmp_path):
     (tmp_path / "a.csv").mkdir()
-    with pytest.raises(BadOutput, match="a folder stands"), (
-        atomic_path(tmp_path / "a.csv")) as temporary:
+    with (
+        pytest.raises(BadOutput, match="a folder stands"),
+        atomic_path(tmp_path / "a.csv") as temporary,
+    ):
         temporary.write_text("x")
 
 
 def test_file_where_a_folder_should_be_is_a_refusal(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(BadOutput, match="cannot be written"), (
-        atomic_path(tmp_path / "out" / "a.csv")) as temporary:
+    with (
+        pytest.raises(BadOutput, match="cannot be written"),
+        atomic_path(tmp_path / "out" / "a.csv") as temporary,
+    ):
         temporary.write_text("x")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0,
-                    reason="permissions do not bind this user")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user"
+)
 def test_unwritable_folder_is_a_refusal(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(BadOutput, match="Permission denied"), (
-        atomic_path(tmp_path / "a.csv")) as temporary:
+    with (
+        pytest.raises(BadOutput, match="Permission denied"),
+        atomic_path(tmp_path / "a.csv") as temporary,
+    ):
         temporary.write_text("x")
     tmp_path.chmod(0o700)

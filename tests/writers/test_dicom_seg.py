@@ -24,9 +24,15 @@ from tests.writers.scans import GRIDS, SHAPE, TILTED, scan
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 KIDNEY = ["SCT", "64033007", "Kidney"]
-FEW = LabelTable.from_card({"labels": {
-    "left kidney": {"value": 2, "code": KIDNEY, "colour": "#ff8000"},
-    "right kidney": {"value": 5, "code": KIDNEY}, "something": 7}})
+FEW = LabelTable.from_card(
+    {
+        "labels": {
+            "left kidney": {"value": 2, "code": KIDNEY, "colour": "#ff8000"},
+            "right kidney": {"value": 5, "code": KIDNEY},
+            "something": 7,
+        }
+    }
+)
 MANY = LabelTable.from_card({"labels": {f"organ {n}": 3 * n for n in range(1, 46)}})
 
 
@@ -42,15 +48,23 @@ def enhanced_from(files, path, *, order):
     """One enhanced CT file of the slices of a classic series, in any order of frames."""
     slices = [pydicom.dcmread(files[k]) for k in order]
     merged = pydicom.dcmread(files[0])
-    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-                 "SliceThickness", "RescaleSlope", "RescaleIntercept", "RescaleType"):
+    for name in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "RescaleType",
+    ):
         delattr(merged, name)
     merged.SOPClassUID = merged.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     merged.NumberOfFrames = len(slices)
     merged.PixelData = b"".join(one.PixelData for one in slices)
     merged.SharedFunctionalGroupsSequence = [Dataset()]
-    merged.PerFrameFunctionalGroupsSequence = [_frame_groups(one, number) for number, one in
-                                               enumerate(slices, start=1)]
+    merged.PerFrameFunctionalGroupsSequence = [
+        _frame_groups(one, number) for number, one in enumerate(slices, start=1)
+    ]
     merged.save_as(path)
     return path
 
@@ -94,21 +108,33 @@ def assert_same_voxels(data, affine, nifti_path, table):
 def dcmqi_reader():
     """The program by its name, or beside this Python; the test is skipped where absent."""
     program = shutil.which("segimage2itkimage") or shutil.which(
-        "segimage2itkimage", path=Path(sys.executable).parent)
+        "segimage2itkimage", path=Path(sys.executable).parent
+    )
     if program is None:
         pytest.skip("dcmqi is not installed: pip install dcmqi")
     return program
 
 
-@pytest.fixture(scope="module", params=[
-    "axial LPS", "axial, feet last", "sagittal", "oblique", "oblique mirrored", "enhanced",
-    "enhanced, frames shuffled", "many labels"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "axial LPS",
+        "axial, feet last",
+        "sagittal",
+        "oblique",
+        "oblique mirrored",
+        "enhanced",
+        "enhanced, frames shuffled",
+        "many labels",
+    ],
+)
 def written(request, tmp_path_factory):
     """A SEG and the NIfTI mask of the same labels, for each kind of source."""
     kind = request.param
     tmp_path = tmp_path_factory.mktemp("seg")
-    files = write_dicom_series(scan(GRIDS.get(kind, GRIDS["oblique"])), tmp_path / "classic",
-                               ending="")
+    files = write_dicom_series(
+        scan(GRIDS.get(kind, GRIDS["oblique"])), tmp_path / "classic", ending=""
+    )
     source = tmp_path / "classic"
     if kind.startswith("enhanced"):
         order = [3, 0, 4, 1, 2] if "shuffled" in kind else range(5)
@@ -125,8 +151,9 @@ def test_highdicom_reads_the_same_voxels(written):
     folder, labelmap = written
     segmentation = highdicom.seg.segread(folder / "m.dcm")
     volume = segmentation.get_volume(combine_segments=True)
-    assert_same_voxels(volume.array, LPS_TO_RAS @ volume.affine, folder / "m.nii.gz",
-                       labelmap.labels)
+    assert_same_voxels(
+        volume.array, LPS_TO_RAS @ volume.affine, folder / "m.nii.gz", labelmap.labels
+    )
 
 
 def test_dcmqi_reads_the_same_voxels(written):
@@ -134,20 +161,32 @@ def test_dcmqi_reads_the_same_voxels(written):
     program = dcmqi_reader()
     (folder / "out").mkdir()
     done = subprocess.run(
-        [program, "--inputDICOM", folder / "m.dcm", "--outputDirectory", folder / "out",
-         "--outputType", "nii", "--mergeSegments"], capture_output=True, text=True, check=False)
+        [
+            program,
+            "--inputDICOM",
+            folder / "m.dcm",
+            "--outputDirectory",
+            folder / "out",
+            "--outputType",
+            "nii",
+            "--mergeSegments",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     [image_path] = (folder / "out").glob("*.nii.gz")
     image = nib.load(image_path)
-    assert_same_voxels(np.asarray(image.dataobj), image.affine, folder / "m.nii.gz",
-                       labelmap.labels)
+    assert_same_voxels(
+        np.asarray(image.dataobj), image.affine, folder / "m.nii.gz", labelmap.labels
+    )
 
 
 def test_every_frame_names_its_source(written):
     folder, labelmap = written
     segmentation = pydicom.dcmread(folder / "m.dcm")
-    sources = [pydicom.dcmread(path, stop_before_pixels=True)
-               for path in labelmap.origin.instances]
+    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in labelmap.origin.instances]
     known = {source.SOPInstanceUID: source for source in sources}
     frames = segmentation.PerFrameFunctionalGroupsSequence
     assert len(frames) > 0
@@ -156,7 +195,8 @@ def test_every_frame_names_its_source(written):
         source = known[item.ReferencedSOPInstanceUID]
         if "ReferencedFrameNumber" in item:
             source = source.PerFrameFunctionalGroupsSequence[
-                item.ReferencedFrameNumber - 1].PlanePositionSequence[0]
+                item.ReferencedFrameNumber - 1
+            ].PlanePositionSequence[0]
         position = frame.PlanePositionSequence[0].ImagePositionPatient
         assert np.allclose(position, source.ImagePositionPatient, atol=1e-4)
     assert segmentation.StudyInstanceUID == sources[0].StudyInstanceUID
@@ -165,14 +205,14 @@ def test_every_frame_names_its_source(written):
 
 def test_segments_carry_name_code_side_and_colour(tmp_path):
     write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm",
-                 format="dicom-seg")
+    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
     left, right, other = highdicom.seg.segread(tmp_path / "m.dcm").SegmentSequence
     assert [left.SegmentLabel, right.SegmentLabel, other.SegmentLabel] == list(FEW.names)
     assert left.SegmentedPropertyTypeCodeSequence[0].CodeValue == "64033007"
     modifier = "SegmentedPropertyTypeModifierCodeSequence"
-    sides = [one.SegmentedPropertyTypeCodeSequence[0][modifier][0].CodeMeaning
-             for one in (left, right)]
+    sides = [
+        one.SegmentedPropertyTypeCodeSequence[0][modifier][0].CodeMeaning for one in (left, right)
+    ]
     assert sides == ["Left", "Right"]
     assert other.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Tissue"
     colour = highdicom.color.CIELabColor.from_dicom_value(left.RecommendedDisplayCIELabValue)
@@ -205,12 +245,16 @@ def test_poor_headers_and_odd_names_are_served_in_silence(tmp_path, recwarn):
         dataset = pydicom.dcmread(file)
         dataset.PatientName = "Jane"
         dataset.SpecificCharacterSet = ""
-        for name in ("PatientID", "StudyDate", "AccessionNumber", "SliceThickness",
-                     "FrameOfReferenceUID"):
+        for name in (
+            "PatientID",
+            "StudyDate",
+            "AccessionNumber",
+            "SliceThickness",
+            "FrameOfReferenceUID",
+        ):
             delattr(dataset, name)
         dataset.save_as(file)
-    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm",
-                 format="dicom-seg")
+    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
     assert not [warning for warning in recwarn if "Jane" in str(warning.message)]
     assert str(pydicom.dcmread(tmp_path / "m.dcm").PatientName) == "Jane"
 
@@ -229,8 +273,9 @@ def test_mask_of_another_grid_is_refused(tmp_path):
     moved = labelmap.geometry.affine.copy()
     moved[2, 3] += 1
     elsewhere = LabelMap(labelmap.data, Geometry(SHAPE, moved), FEW)
-    mirrored = LabelMap(labelmap.data, Geometry(SHAPE, labelmap.geometry.affine @ np.diag(
-        [-1, 1, 1, 1])), FEW)
+    mirrored = LabelMap(
+        labelmap.data, Geometry(SHAPE, labelmap.geometry.affine @ np.diag([-1, 1, 1, 1])), FEW
+    )
     for labels in (elsewhere, mirrored):
         with pytest.raises(BadOutput, match="not the frames of its source"):
             write_labels(labels, tmp_path / "m.dcm", format="dicom-seg", source=files)

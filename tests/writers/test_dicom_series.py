@@ -26,8 +26,9 @@ def test_itk_sees_the_voxels_where_they_are(tmp_path, grid):
         assert np.allclose(world, volume.geometry.to_world(index), atol=1e-6)
     # The direction of slices is the reader's own guess; their positions are in the files.
     last = pydicom.dcmread(files[-1]).ImagePositionPatient
-    assert np.allclose(np.array(last, float) * (-1, -1, 1), volume.geometry.to_world((0, 0, 4)),
-                       atol=1e-9)
+    assert np.allclose(
+        np.array(last, float) * (-1, -1, 1), volume.geometry.to_world((0, 0, 4)), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("grid", [*GRIDS, "tilted"])
@@ -38,8 +39,9 @@ def test_our_reader_gives_the_volume_back(tmp_path, grid):
     assert sorted(back.values().ravel()) == sorted(volume.values().ravel())
     for index in np.ndindex(SHAPE):
         there = np.rint(back.geometry.to_index(volume.geometry.to_world(index))).astype(int)
-        assert np.allclose(back.geometry.to_world(there), volume.geometry.to_world(index),
-                           atol=1e-6)
+        assert np.allclose(
+            back.geometry.to_world(there), volume.geometry.to_world(index), atol=1e-6
+        )
         assert back.values()[0][tuple(there)] == volume.data[0][index]
     assert back.origin.modality == "CT"
 

@@ -40,8 +40,9 @@ def test_itk_and_our_reader_find_every_voxel(tmp_path, form, grid):
 def test_nrrd_keeps_a_shear_and_metaimage_refuses_it(tmp_path):
     labelmap = labelmap_on(TILTED)
     write_labels(labelmap, tmp_path / "m.nrrd", format="nrrd")
-    assert np.array_equal(read_labels(tmp_path / "m.nrrd").geometry.affine,
-                          labelmap.geometry.affine)
+    assert np.array_equal(
+        read_labels(tmp_path / "m.nrrd").geometry.affine, labelmap.geometry.affine
+    )
     with pytest.raises(BadOutput, match="sheared grid does not fit into MetaImage"):
         write_labels(labelmap, tmp_path / "m.mha", format="mha")
 
@@ -58,8 +59,7 @@ def test_wide_labels_keep_their_values(tmp_path, form):
 @pytest.mark.parametrize("form", FORMATS)
 def test_equal_masks_are_equal_bytes(tmp_path, form):
     for name in ("one", "two"):
-        write_labels(labelmap_on(GRIDS["oblique"]), tmp_path / (name + ending(form)),
-                     format=form)
+        write_labels(labelmap_on(GRIDS["oblique"]), tmp_path / (name + ending(form)), format=form)
     one, two = sorted(tmp_path.iterdir())
     assert one.read_bytes() == two.read_bytes()
 

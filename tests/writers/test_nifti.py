@@ -17,8 +17,18 @@ from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import write_labels, write_volume
 
 SHAPE = (5, 6, 4)
-FIELDS = ("pixdim", "sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d",
-          "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units")
+FIELDS = (
+    "pixdim",
+    "sform_code",
+    "qform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "xyzt_units",
+)
 FREE_TEXT = {"descrip": b"Jane Doe", "aux_file": b"doe.txt", "db_name": b"doe", "intent_name": b"d"}
 
 
@@ -80,8 +90,12 @@ def assert_twins(scan_path, mask_path):
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_mask_repeats_the_scans_geometry_to_the_bit(tmp_path, orientation, form, code):
     sform, qform = FORMS[form]
-    scan = scan_file(tmp_path / "scan.nii.gz", ORIENTATIONS[orientation],
-                     sform_code=code * sform, qform_code=code * qform)
+    scan = scan_file(
+        tmp_path / "scan.nii.gz",
+        ORIENTATIONS[orientation],
+        sform_code=code * sform,
+        qform_code=code * qform,
+    )
     volume = nifti.read(scan)
     write_labels(mask_of(volume), tmp_path / "mask.nii.gz")
     assert_twins(scan, tmp_path / "mask.nii.gz")
@@ -91,8 +105,14 @@ def test_mask_repeats_the_scans_geometry_to_the_bit(tmp_path, orientation, form,
 @pytest.mark.parametrize("units", [0, 1, 2, 3, 10])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_mask_repeats_units_and_version(tmp_path, kind, units):
-    scan = scan_file(tmp_path / "scan.nii", ORIENTATIONS["oblique"] * (0.001 if units == 1 else 1),
-                     sform_code=1, qform_code=2, kind=kind, units=units)
+    scan = scan_file(
+        tmp_path / "scan.nii",
+        ORIENTATIONS["oblique"] * (0.001 if units == 1 else 1),
+        sform_code=1,
+        qform_code=2,
+        kind=kind,
+        units=units,
+    )
     write_labels(mask_of(nifti.read(scan)), tmp_path / "mask.nii.gz")
     assert_twins(scan, tmp_path / "mask.nii.gz")
 
@@ -126,12 +146,14 @@ def test_no_free_text_reaches_the_mask_or_the_converted_scan(tmp_path):
 
 
 def test_forms_of_another_grid_are_not_repeated(tmp_path):
-    volume = nifti.read(scan_file(tmp_path / "scan.nii", ORIENTATIONS["LPS"], sform_code=4,
-                                  qform_code=1))
+    volume = nifti.read(
+        scan_file(tmp_path / "scan.nii", ORIENTATIONS["LPS"], sform_code=4, qform_code=1)
+    )
     moved = volume.geometry.affine.copy()
     moved[:3, 3] += 10
-    cropped = LabelMap(np.zeros((2, 3, 2), np.uint8), Geometry((2, 3, 2), moved),
-                       origin=volume.origin)
+    cropped = LabelMap(
+        np.zeros((2, 3, 2), np.uint8), Geometry((2, 3, 2), moved), origin=volume.origin
+    )
     write_labels(cropped, tmp_path / "mask.nii")
     assert np.allclose(nib.load(tmp_path / "mask.nii").affine, moved, atol=1e-5)
 
@@ -201,21 +223,35 @@ def test_voxels_stay_in_place_whatever_the_memory_order(tmp_path, order):
 @pytest.mark.parametrize("name", ["m.gz", "m", "m.nrrd", "m.nii.bz2"])
 def test_other_endings_are_refused(tmp_path, name):
     with pytest.raises(BadOutput, match="not a NIfTI file name"):
-        write_labels(LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4))),
-                     tmp_path / name)
+        write_labels(
+            LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4))), tmp_path / name
+        )
 
 
 def test_unknown_format_is_refused(tmp_path):
     with pytest.raises(BadOutput, match="unknown format; found 'minc', expected nifti"):
-        write_labels(LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4))),
-                     tmp_path / "m", format="minc")
+        write_labels(
+            LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4))),
+            tmp_path / "m",
+            format="minc",
+        )
 
 
-@pytest.mark.parametrize(("dtype", "slope", "intercept", "expected"), [
-    ("i2", 1, 0, "i2"), ("u1", 1, 0, "u1"), ("i8", 1, 0, "i8"),
-    ("u2", 1, -1024, "i2"), ("u2", 2, 0, "i2"), ("i2", 1000, 0, "i4"), ("u2", 0.5, 0, "f4"),
-    ("f4", 1, 0, "i2"), ("f4", 0.25, 0, "f4"), ("i2", -1, 10, "i2"),
-])
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept", "expected"),
+    [
+        ("i2", 1, 0, "i2"),
+        ("u1", 1, 0, "u1"),
+        ("i8", 1, 0, "i8"),
+        ("u2", 1, -1024, "i2"),
+        ("u2", 2, 0, "i2"),
+        ("i2", 1000, 0, "i4"),
+        ("u2", 0.5, 0, "f4"),
+        ("f4", 1, 0, "i2"),
+        ("f4", 0.25, 0, "f4"),
+        ("i2", -1, 10, "i2"),
+    ],
+)
 def test_converted_scan_holds_integers_where_its_values_are(
     tmp_path, dtype, slope, intercept, expected
 ):
@@ -229,16 +265,18 @@ def test_converted_scan_holds_integers_where_its_values_are(
 
 def test_unsigned_values_below_their_intercept_do_not_wrap(tmp_path):
     data = np.array([0, 1, 65535], np.uint16).reshape(3, 1, 1)
-    write_volume(Volume(data[None], Geometry((3, 1, 1), np.eye(4)), 1.0, -1000.0),
-                 tmp_path / "v.nii")
+    write_volume(
+        Volume(data[None], Geometry((3, 1, 1), np.eye(4)), 1.0, -1000.0), tmp_path / "v.nii"
+    )
     assert nib.load(tmp_path / "v.nii").get_fdata().ravel().tolist() == [-1000, -999, 64535]
 
 
 def test_nan_is_written_as_it_is(tmp_path):
     data = np.array([1, np.nan, np.inf], np.float32).reshape(1, 3, 1, 1)
     write_volume(Volume(data, Geometry((3, 1, 1), np.eye(4))), tmp_path / "v.nii")
-    assert np.array_equal(nib.load(tmp_path / "v.nii").get_fdata().ravel(), data.ravel(),
-                          equal_nan=True)
+    assert np.array_equal(
+        nib.load(tmp_path / "v.nii").get_fdata().ravel(), data.ravel(), equal_nan=True
+    )
 
 
 def test_channels_become_the_fourth_dimension(tmp_path):
