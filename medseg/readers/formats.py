@@ -94,7 +94,7 @@ def stem(name: str) -> str:
 
 def glimpse(path: Path) -> Glimpse:
     """What the header of a file that is not DICOM promises."""
-    from medseg.readers import itk, metaimage, nifti_header, nrrd
+    from medseg.readers import itk, metaimage, nifti_forms, nifti_header, nrrd
     from medseg.readers.grid import scan_geometry
     from medseg.readers.rawdata import first_bytes
 
@@ -106,8 +106,8 @@ def glimpse(path: Path) -> Glimpse:
                 scan_geometry(itk_header.shape, itk_header.affine, path), itk_header.volumes
             )
         header = nifti_header.parse_header(first_bytes(path, nifti_header.HEADER_BYTES), path)
-        geometry, _ = nifti_header.read_geometry(
-            header, path, missing_form=nifti_header.MissingForm.REFUSE
+        geometry, _ = nifti_forms.read_geometry(
+            header, path, missing_form=nifti_forms.MissingForm.REFUSE
         )
         return Glimpse(geometry, header.volumes)
     except NotAVolume as error:

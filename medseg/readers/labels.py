@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadLabels
 from medseg.readers import itk, nifti
-from medseg.readers.nifti_header import MissingForm
+from medseg.readers.nifti_forms import MissingForm
 from medseg.readers.values import NonFinite
 from medseg.volume import LabelMap
 

@@ -10,15 +10,8 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadScan
 from medseg.readers.grid import case_name, choose_volume, grid_warnings
-from medseg.readers.nifti_header import (
-    HEADER_BYTES,
-    MissingForm,
-    NiftiHeader,
-    is_nifti,
-    parse_header,
-    read_forms,
-    read_geometry,
-)
+from medseg.readers.nifti_forms import MissingForm, read_forms, read_geometry
+from medseg.readers.nifti_header import HEADER_BYTES, NiftiHeader, is_nifti, parse_header
 from medseg.readers.rawdata import first_bytes, open_bytes, read_array
 from medseg.readers.values import NonFinite, finite_values
 from medseg.volume import Origin, Volume
