@@ -254,8 +254,9 @@ def _score(
 
 
 def lightning_precision(precision: str, device: torch.device) -> Any:
-    """Lightning's word for a precision; ``auto`` takes bfloat16 where the processor has it."""
+    """Lightning's word for a precision; ``auto`` takes bfloat16 where the processor multiplies it."""
     if precision == "auto":
-        native = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        native = device.type == "cuda" or in_hardware
         precision = "bfloat16" if native else "float32"
     return {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}[precision]
