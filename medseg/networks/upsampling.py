@@ -84,7 +84,8 @@ class Transposed(Rise):
         nn.init.normal_(weight, std=math.sqrt(2 / (1 + LEAK**2) / fan_in))
         if not self.overlaps:
             with torch.no_grad():
-                weight.copy_(weight[(..., *[slice(1)] * len(self.stride))].expand_as(weight))
+                first = weight.flatten(2)[:, :, :1]
+                weight.copy_(first.expand(-1, -1, math.prod(weight.shape[2:])).view_as(weight))
         _zero(self.conv.bias)
 
     def forward(self, coarse: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def _distribution(scores: Scores, summary: pd.DataFrame, metric: str) -> Picture
         content,
         alt=f"Distribution of {known.title} by label",
         caption=(
-            f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th percentile, "
-            f"diamond: mean with its {scores.config.confidence:.0%} interval."
+            f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th "
+            f"percentile, diamond: mean with its {scores.config.confidence:.0%} interval."
         ),
     )
 
@@ -101,9 +101,9 @@ def subgroup_chart(
         content,
         alt="Dice by subgroup",
         caption=(
-            f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all cases. "
-            "Open circles with dotted lines: fewer than 10 patients, a rough guess at best. These are "
-            "descriptions, not tests."
+            f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all "
+            "cases. Open circles with dotted lines: fewer than 10 patients, a rough guess at best. "
+            "These are descriptions, not tests."
         ),
     )
 

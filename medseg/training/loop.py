@@ -254,7 +254,7 @@ def _score(
 
 
 def lightning_precision(precision: str, device: torch.device) -> Any:
-    """Lightning's word for a precision; ``auto`` takes bfloat16 where the processor multiplies it."""
+    """Lightning's word for a precision; ``auto``: bfloat16 where the processor multiplies it."""
     if precision == "auto":
         in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         native = device.type == "cuda" or in_hardware
