@@ -39,7 +39,7 @@ def contact_sheet(
         )  # fmt: skip
         for index, label in enumerate(labels.labels, start=1):
             if (flat_truth == index).any():
-                mask = np.where(flat_truth.T == index, 1.0, 0.0)
+                mask = np.equal(flat_truth.T, index).astype(float)
                 ax.contour(mask, [0.5], colors=label.colour, linewidths=1)
     names = "   ".join(labels.names[:8])
     figure.text(0.5, 0.005, f"outlined: {names}", color="white", ha="center", fontsize=9)
