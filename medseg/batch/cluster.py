@@ -74,7 +74,7 @@ class ClusterExecutor:
                 remedy="pip install 'medseg[cluster]'",
             ) from None
         try:
-            client: Client = distributed.Client(self._cluster, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+            client: Client = distributed.Client(self._cluster, timeout=CONNECT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise BadConfig(
                 "no Dask scheduler answers",
