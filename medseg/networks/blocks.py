@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import BadConfig
+from medseg.networks.norms import Norm, make_norm
 
 #: One number for every axis, or one an axis.
 PerAxis = int | tuple[int, ...]
 
-Norm = Literal["instance", "batch", "group", "none"]
 Activation = Literal["leaky_relu", "relu", "gelu"]
 
 LEAK = 0.01
@@ -81,7 +81,6 @@ class Layers:
 
     conv: Callable[..., nn.Conv2d | nn.Conv3d]
     conv_transposed: Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]
-    batch_norm: Callable[[int], nn.Module]
     max_pool: Callable[..., nn.Module]
     mean_pool: Callable[..., Tensor]
     dropout: Callable[[float], nn.Module]
@@ -93,7 +92,6 @@ LAYERS: dict[int, Layers] = {
     2: Layers(
         conv=nn.Conv2d,
         conv_transposed=nn.ConvTranspose2d,
-        batch_norm=nn.BatchNorm2d,
         max_pool=nn.MaxPool2d,
         mean_pool=functional.avg_pool2d,
         dropout=nn.Dropout2d,
@@ -103,7 +101,6 @@ LAYERS: dict[int, Layers] = {
     3: Layers(
         conv=CPUConv3d,
         conv_transposed=CPUConvTranspose3d,
-        batch_norm=nn.BatchNorm3d,
         max_pool=nn.MaxPool3d,
         mean_pool=functional.avg_pool3d,
         dropout=nn.Dropout3d,
@@ -133,54 +130,6 @@ def per_axis(value: PerAxis, dims: int) -> tuple[int, ...]:
 def ones(value: Sequence[int]) -> bool:
     """Whether a stride leaves every axis alone."""
     return all(step == 1 for step in value)
-
-
-class InstanceNorm(nn.Module):
-    """Normalises each channel of each sample over its voxels (doi:10.48550/arXiv.1607.08022).
-
-    On the CPU it runs torch's batch norm over one sample at a time: the only one of torch's norm
-    kernels that is quick in the channels-last order that the convolutions want.
-    ``F.instance_norm`` copies to channels-first and back; ``F.group_norm`` goes backwards slowly.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) to the same, each channel about ``bias`` with spread ``weight``."""
-        if image.device.type != "cpu" or torch.compiler.is_compiling():
-            return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
-        samples = [
-            functional.batch_norm(
-                sample, None, None, self.weight, self.bias, training=True, eps=self.eps
-            )
-            for sample in image.split(1)
-        ]
-        return samples[0] if len(samples) == 1 else torch.cat(samples)
-
-
-def make_norm(kind: Norm, dims: int, channels: int, groups: int = 8) -> nn.Module:
-    """The normalisation layer of this kind.
-
-    Raises:
-        BadConfig: ``groups`` does not divide the channels of a group norm.
-    """
-    if kind == "instance":
-        return InstanceNorm(channels)
-    if kind == "batch":
-        return LAYERS[dims].batch_norm(channels)
-    if kind == "none":
-        return nn.Identity()
-    if channels % groups:
-        raise BadConfig(
-            "group norm needs channels that the groups divide",
-            found=f"{channels} channels in {groups} groups",
-            remedy="Change groups or features.",
-        )
-    return nn.GroupNorm(groups, channels)
 
 
 #: In place where it is safe: after a norm, a convolution or a sum, none of which keep their output.

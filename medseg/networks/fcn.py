@@ -27,10 +27,10 @@ from medseg.networks.blocks import (
     Activation,
     BlockStyle,
     ConvBlock,
-    Norm,
     make_conv,
     shrink_by_max,
 )
+from medseg.networks.norms import Norm
 from medseg.networks.upsampling import Rise, Upsampling, cut_like, make_rise
 
 

@@ -20,7 +20,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from medseg.networks.blocks import InstanceNorm, MeanShrink, ResidualBlock
+from medseg.networks.blocks import MeanShrink, ResidualBlock
+from medseg.networks.norms import InstanceNorm
 from medseg.networks.upsampling import Resize, SubPixel, Transposed
 
 #: Layers whose every output voxel depends on its own place alone. (A norm's statistics come from

@@ -32,13 +32,13 @@ from medseg.networks.blocks import (
     Activation,
     BlockStyle,
     ConvBlock,
-    Norm,
     PerAxis,
     ResidualBlock,
     make_conv,
     per_axis,
     shrink_by_max,
 )
+from medseg.networks.norms import Norm
 from medseg.networks.upsampling import Rise, Upsampling, cut_like, make_rise
 
 Entry = TypeVar("Entry")

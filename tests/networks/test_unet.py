@@ -10,7 +10,8 @@ from torch import nn
 
 from medseg.errors import BadConfig
 from medseg.networks import build_network
-from medseg.networks.blocks import ConvBlock, InstanceNorm, ResidualBlock
+from medseg.networks.blocks import ConvBlock, ResidualBlock
+from medseg.networks.norms import InstanceNorm
 from medseg.networks.unet import UNet
 
 

@@ -1,0 +1,93 @@
+"""Which norms can follow a convolution? Instance, batch, group, or none."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from medseg.errors import BadConfig
+
+Norm = Literal["instance", "batch", "group", "none"]
+
+
+class _SampleBySample(torch.autograd.Function):
+    """torch's batch norm over one sample at a time, written straight into one result."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        result = torch.empty_like(image)
+        shape = (image.shape[0], image.shape[1])
+        means, scales = (image.new_empty(shape, dtype=weight.dtype) for _ in range(2))
+        for i in range(image.shape[0]):
+            torch.ops.aten.native_batch_norm.out(
+                image[i : i + 1], weight, bias, None, None, True, 0.0, eps,  # noqa: FBT003
+                out=result[i : i + 1], save_mean=means[i], save_invstd=scales[i],
+            )  # fmt: skip
+        ctx.save_for_backward(image, weight, means, scales)
+        ctx.eps = eps
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        image, weight, means, scales = ctx.saved_tensors
+        gradient = torch.empty_like(image)
+        of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+        for i in range(image.shape[0]):
+            one, one_weight, one_bias = torch.ops.aten.native_batch_norm_backward(
+                upstream[i : i + 1], image[i : i + 1], weight, None, None,
+                means[i], scales[i], True, ctx.eps, [True, True, True],  # noqa: FBT003
+            )  # fmt: skip
+            gradient[i : i + 1] = one
+            of_weight += one_weight
+            of_bias += one_bias
+        return gradient, of_weight, of_bias, None
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each channel of each sample over its voxels (doi:10.48550/arXiv.1607.08022).
+
+    On the CPU it runs torch's batch norm over one sample at a time: the only one of torch's norm
+    kernels that is quick in the channels-last order that the convolutions want.
+    ``F.instance_norm`` copies to channels-first and back; ``F.group_norm`` goes backwards slowly.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same, each channel about ``bias`` with spread ``weight``."""
+        if image.device.type != "cpu" or torch.compiler.is_compiling():
+            return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
+        normed: Tensor = _SampleBySample.apply(  # type: ignore[no-untyped-call]
+            image, self.weight, self.bias, self.eps
+        )
+        return normed
+
+
+def make_norm(kind: Norm, dims: int, channels: int, groups: int = 8) -> nn.Module:
+    """The normalisation layer of this kind.
+
+    Raises:
+        BadConfig: ``groups`` does not divide the channels of a group norm.
+    """
+    if kind == "instance":
+        return InstanceNorm(channels)
+    if kind == "batch":
+        return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm3d(channels)
+    if kind == "none":
+        return nn.Identity()
+    if channels % groups:
+        raise BadConfig(
+            "group norm needs channels that the groups divide",
+            found=f"{channels} channels in {groups} groups",
+            remedy="Change groups or features.",
+        )
+    return nn.GroupNorm(groups, channels)
