@@ -1,6 +1,7 @@
 """What do all tests share?  One thread a process, repeatable examples, the place of real scans."""
 
 import os
+import tempfile
 
 # Before anything imports numpy, torch or ITK: pytest runs several processes on few cores.
 for _variable in (
@@ -11,6 +12,8 @@ for _variable in (
 ):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The index of scans seen before belongs to the user; tests keep one of their own.
+os.environ.setdefault("MEDSEG_CACHE", os.path.join(tempfile.gettempdir(), "medseg-tests"))  # noqa: PTH118
 
 from pathlib import Path
 
