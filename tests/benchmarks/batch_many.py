@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--profile", type=int, default=40)
+    parser.add_argument("--minutes", type=float, default=120, help="interrupt the batch then")
     chosen = parser.parse_args()
     images = sorted(chosen.images.glob("*.nii.gz"))
     share = network_share(chosen.model, images[: chosen.profile])
@@ -38,7 +40,7 @@ def main() -> None:
         for number in range(chosen.cases):
             image = images[number % len(images)]
             shutil.copyfile(image, scans / f"{number:05}_{image.name}")
-        wall, memory, end = segment(chosen.model, scans, output)
+        memory, end = segment(chosen.model, scans, output, chosen.minutes)
     print("minutes  resident MB of the process tree")
     for seconds, megabytes in memory[:: max(1, len(memory) // 20)]:
         print(f"{seconds / 60:7.1f}  {megabytes:6.0f}")
@@ -46,8 +48,9 @@ def main() -> None:
     late = [mb for _, mb in memory[3 * len(memory) // 4 :]]
     growth = sum(late) / len(late) - sum(middle) / len(middle)
     print(f"second quarter to last quarter: {growth:+.0f} MB")
+    wall, cases = end["seconds"], int(end["finished"])
     device = end["segment_seconds"] / wall
-    print(f"{chosen.cases} cases in {wall:.0f} s: {chosen.cases / wall * 60:.0f} a minute")
+    print(f"{cases} cases in {wall:.0f} s: {cases / wall * 60:.0f} a minute")
     print(
         f"device stage {device:.1%} of the wall time; network {share:.1%} of that stage; "
         f"outside the network {1 - device * share:.1%} of the wall time"
@@ -72,37 +75,29 @@ def network_share(model: Path, images: list[Path]) -> float:
 
 
 def segment(
-    model: Path, scans: Path, output: Path
-) -> tuple[float, list[tuple[float, float]], dict[str, float]]:
-    """Wall seconds from the first case on, memory over time, and what the run says at its end."""
-    call = [
-        sys.executable,
-        "-m",
-        "medseg",
-        "segment",
-        str(model),
-        str(scans),
-        "--output",
-        str(output),
-        "--device",
-        "cpu",
-        "--json",
-    ]
+    model: Path, scans: Path, output: Path, minutes: float
+) -> tuple[list[tuple[float, float]], dict[str, float]]:
+    """Memory over time from the first case on, and what the run says at its end."""
+    call = [sys.executable, "-m", "medseg", "segment", str(model), str(scans),
+            "--output", str(output), "--device", "cpu", "--json"]  # fmt: skip
     process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
     memory: list[tuple[float, float]] = []
-    first, end, events = 0.0, {}, iter(process.stdout or ())
-    for line in events:
+    first, end = 0.0, {}
+    for line in process.stdout or ():
         event = json.loads(line)
         if event.get("task") == "segmenting":
             now = time.monotonic()
             first = first or now
             if not memory or now - first > memory[-1][0] + 2:
                 memory.append((now - first, tree_megabytes(process.pid)))
+            if now - first > minutes * 60 and end == {}:
+                process.send_signal(signal.SIGINT)
+                end = {"asked": now}
         elif "segment_seconds" in event:
             end = event
-    if process.wait() != 0:
+    if process.wait() not in (0, 130):
         raise SystemExit(f"medseg segment ended with {process.returncode}")
-    return end["seconds"], memory, end
+    return memory, end
 
 
 def tree_megabytes(root: int) -> float:
