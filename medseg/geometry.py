@@ -139,6 +139,13 @@ class Geometry:
         apart_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1).max()
         return bool(apart_mm <= SAME_GRID_VOXELS * min(self.spacing_mm))
 
+    def describe_beside(self, other: Geometry) -> str:
+        """The phrase of :meth:`describe`, and how far away from another grid of that shape."""
+        if self.shape != other.shape:
+            return self.describe()
+        apart_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1).max()
+        return f"{self.describe()} up to {apart_mm:.3g} mm away"
+
     def describe(self) -> str:
         """One short phrase for messages: shape, spacing, orientation."""
         shape = "x".join(str(n) for n in self.shape)

@@ -200,3 +200,11 @@ def test_the_affine_is_the_grids_own_and_cannot_be_changed():
 
 def test_a_grid_describes_itself_in_one_phrase():
     assert NATIVE["axial LPS"].describe() == "25x22x17 voxels of 1.1x0.9x1.6 mm (LPS)"
+
+
+def test_two_grids_of_one_shape_are_told_apart_by_their_distance() -> None:
+    grid = Geometry((4, 5, 6), np.eye(4))
+    shifted = np.eye(4)
+    shifted[:3, 3] = 3, 4, 0
+    assert "up to 5 mm away" in Geometry((4, 5, 6), shifted).describe_beside(grid)
+    assert "away" not in Geometry((4, 5, 7), shifted).describe_beside(grid)

@@ -153,7 +153,7 @@ def _read_prediction(
             raise GridMismatch(
                 "the prediction lies on another grid than the truth",
                 path=path,
-                found=mask.geometry.describe(),
+                found=mask.geometry.describe_beside(truth.geometry),
                 expected=truth.geometry.describe(),
                 remedy="Segment the same scan, or ask for --resample-nearest.",
             )

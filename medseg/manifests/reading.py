@@ -55,7 +55,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
         raise GridMismatch(
             "the label lies on another grid than its image",
             path=case.label,
-            found=mask.geometry.describe(),
+            found=mask.geometry.describe_beside(image),
             expected=image.describe(),
             remedy="Resample the label onto the image, or export it anew.",
         )

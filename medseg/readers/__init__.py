@@ -102,7 +102,7 @@ def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
             raise GridMismatch(
                 f"channel {name!r} lies on another grid than {names[0]!r}",
                 path=scan.origin.path,
-                found=scan.geometry.describe(),
+                found=scan.geometry.describe_beside(first.geometry),
                 expected=first.geometry.describe(),
             )
     shared = len({(scan.slope, scan.intercept, scan.data.dtype) for scan in scans}) == 1
