@@ -116,3 +116,5 @@ def glimpse(path: Path) -> Glimpse:
         return Glimpse(
             problem=f"{error.problem}; found {error.found}" if error.found else error.problem
         )
+    except Exception as error:  # noqa: BLE001 - a fault of ours costs this file, not the search
+        return Glimpse(problem=f"the header could not be read ({type(error).__name__})")

@@ -273,3 +273,16 @@ def test_channels_of_one_grid_are_stacked_and_others_refused(tmp_path):
     write_volume(Volume(np.zeros((1, 4, 5, 6), np.int16), grid), tmp_path / "odd.nii.gz")
     with pytest.raises(Exception, match="'X' lies on another grid"):
         read_channels([paths[0], tmp_path / "odd.nii.gz"], ["T1", "X"])
+
+
+def test_a_fault_of_ours_in_one_header_costs_that_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medseg.readers import formats, nifti_header
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(nifti_header, "parse_header", fail)
+    (tmp_path / "scan.nii").write_bytes(bytes(400))
+    assert "ZeroDivisionError" in formats.glimpse(tmp_path / "scan.nii").problem
