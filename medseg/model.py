@@ -81,6 +81,22 @@ class Provenance(Options):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class NetworkFacts(Options):
+    """What the network sees and costs, for one window of the size it was trained on.
+
+    Attributes:
+        parameters: learned numbers.
+        multiply_adds: of one forward pass of a window.
+        activation_bytes: kept for the backward pass, float32.
+        receptive_field: voxels along each axis of a window that can change one output voxel.
+    """
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: tuple[int, ...]
+
+
 class ModelCard(Options):
     """The content of ``model.yaml``; ``labels`` and its companions as in a cohort card."""
 
@@ -95,6 +111,7 @@ class ModelCard(Options):
     dims: Literal[2, 3]
     slice_axis: Literal[0, 1, 2] | None = None
     network: Choice
+    network_facts: NetworkFacts | None = None
     prepare: PrepareConfig
     infer: InferConfig
     postprocess: tuple[PostprocessRule, ...] = ()

@@ -11,7 +11,17 @@ import torch
 
 from medseg.config import InferConfig, TrainConfig
 from medseg.manifests import Cohort
-from medseg.model import Fingerprint, Model, ModelCard, Provenance, save_model, versions
+from medseg.model import (
+    Fingerprint,
+    Model,
+    ModelCard,
+    NetworkFacts,
+    Provenance,
+    save_model,
+    versions,
+)
+from medseg.networks import build_network
+from medseg.networks.inspect import cost, receptive_field
 from medseg.training.cache import CachedCase, CaseFacts
 from medseg.training.data import TrainingData, patch_shape, slice_axis
 from medseg.training.module import SegmentationTask
@@ -31,6 +41,7 @@ def save_run(
         dims=config.dims,
         slice_axis=slice_axis(config, data.train),
         network=config.network,
+        network_facts=_network_facts(config, cohort, data),
         prepare=config.prepare,
         infer=infer_config(config, data),
         postprocess=config.postprocess,
@@ -59,6 +70,24 @@ def infer_config(config: TrainConfig, data: TrainingData) -> InferConfig:
     """How to segment; windows are as large as the training patch unless told."""
     window = config.infer.window or patch_shape(config, slice_axis(config, data.train))
     return config.infer.model_copy(update={"window": window})
+
+
+def _network_facts(config: TrainConfig, cohort: Cohort, data: TrainingData) -> NetworkFacts:
+    network = build_network(
+        config.network.name,
+        dims=config.dims,
+        in_channels=len(cohort.channels),
+        out_channels=cohort.labels.channels,
+        options=config.network.options,
+    )
+    patch = patch_shape(config, slice_axis(config, data.train))
+    passed = cost(network, (1, len(cohort.channels), *patch))
+    return NetworkFacts(
+        parameters=passed.parameters,
+        multiply_adds=passed.multiply_adds,
+        activation_bytes=passed.activation_bytes,
+        receptive_field=receptive_field(network, config.dims),
+    )
 
 
 def _table_sum(cohort: Cohort) -> str:

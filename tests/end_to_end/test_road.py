@@ -12,6 +12,7 @@ import yaml
 
 from medseg.cli import run
 from medseg.manifests import load_cohort
+from medseg.model import load_model
 from medseg.phantoms import Population, write_phantom_cohort
 
 ROADS = {
@@ -104,6 +105,10 @@ def test_a_mask_is_the_twin_of_its_scan_on_every_road(
         )
         == 0
     )
+    facts = load_model(tmp_path / "run/model").card.network_facts
+    assert facts is not None
+    assert len(facts.receptive_field) == road["dims"]
+    assert facts.parameters > 10_000
     scan, mask = nib.load(case.sources[0]), nib.load(tmp_path / f"masks/{case.case}.nii.gz")
     assert mask.shape == scan.shape
     assert np.array_equal(mask.affine, scan.affine)
