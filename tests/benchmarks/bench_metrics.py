@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 SMALL, LARGE = 40, (512, 512, 300)
-TOOLS = ("medseg", "monai", "surface-distance")
+TOOLS = ("medseg", "surface-distance", "monai")
 
 
 def warp(random, mask, voxels):
