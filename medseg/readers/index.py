@@ -11,17 +11,24 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from medseg import __version__
 from medseg.readers.dicom_file import FileHeader, Pixels
 from medseg.readers.dicom_frames import Frame
 from medseg.readers.sources import UNREADABLE, Source
 
-#: To be raised whenever what is learned of a file changes.
-_VERSION = 2
+#: Files beside this one that decide what is learned of a scan's file.
+_READING_CODE = ("dicom*.py", "index.py", "sources.py")
+
+#: An index that another version wrote goes when nobody wrote to it for so long.
+_MOST_IDLE_S = 30 * 86400
 
 _Row = tuple[bytes, int, int, str]
 
@@ -29,8 +36,25 @@ _Row = tuple[bytes, int, int, str]
 def index_path() -> Path:
     """Where the index lies: ``MEDSEG_CACHE``, else the user's cache folder."""
     named = os.environ.get("MEDSEG_CACHE")
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return (Path(named) if named else Path(cache) / "medseg") / f"headers-{_VERSION}.sqlite"
+    folder = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    name = f"headers-{fingerprint()}.sqlite"
+    return (Path(named) if named else Path(folder) / "medseg") / name
+
+
+@cache
+def fingerprint() -> str:
+    """What another index has that was filled by other code or holds other fields."""
+    return _digest(Path(__file__).parent, (FileHeader, Pixels, Frame))
+
+
+def _digest(folder: Path, kinds: tuple[Any, ...]) -> str:
+    """Of the reading code in a folder, and of what is stored; of the version where none lies."""
+    stored = [(kind.__name__, [(f.name, str(f.type)) for f in fields(kind)]) for kind in kinds]
+    digest = hashlib.blake2b(repr((__version__, stored)).encode(), digest_size=8)
+    for path in sorted(path for pattern in _READING_CODE for path in folder.glob(pattern)):
+        with suppress(OSError):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 class HeaderIndex:
@@ -50,6 +74,7 @@ class HeaderIndex:
                 "changed integer, body text) without rowid"
             )
             self._base = base
+            _forget_others(path)
 
     def known(self, sources: Iterable[Source]) -> dict[Source, FileHeader | None]:
         """Headers of unchanged files; ``None`` for files that are no DICOM."""
@@ -84,80 +109,48 @@ class HeaderIndex:
             self._base = None
 
 
+def _forget_others(path: Path) -> None:
+    """Remove the indexes of other versions that nobody has written to for long."""
+    for other in path.parent.glob("headers-*.sqlite*"):
+        idle_s = time.time() - other.stat().st_mtime
+        if not other.name.startswith(path.name) and idle_s > _MOST_IDLE_S:
+            other.unlink(missing_ok=True)
+
+
 def _key(source: Source) -> bytes:
     place = f"{os.path.abspath(source.path)}\0{source.member}"  # noqa: PTH100
     return hashlib.blake2b(place.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
+#: The fields that are stored, in order; the source is known without.
+_FIELDS = tuple(field.name for field in fields(FileHeader) if field.name != "source")
+
+
 def _to_text(header: FileHeader | None) -> str:
     if header is None:
         return "null"
-    return json.dumps(
-        [
-            header.study,
-            header.series,
-            header.instance,
-            header.reference,
-            header.modality,
-            header.sop_class,
-            header.localizer,
-            header.instance_number,
-            None if header.pixels is None else _values(header.pixels),
-            [_values(frame) for frame in header.frames],
-            header.skip,
-            header.problem,
-            header.notes,
-        ],
-        separators=(",", ":"),
-    )
+    stored = {name: getattr(header, name) for name in _FIELDS}
+    stored["pixels"] = None if header.pixels is None else _values(header.pixels)
+    stored["frames"] = [_values(frame) for frame in header.frames]
+    return json.dumps(list(stored.values()), separators=(",", ":"))
 
 
 def _values(row: Pixels | Frame) -> list[Any]:
     """A flat value's fields in order."""
-    return [getattr(row, name) for name in row.__slots__]
+    return [getattr(row, field.name) for field in fields(row)]
 
 
 def _from_text(text: str, source: Source) -> FileHeader | None:
-    fields: list[Any] | None = json.loads(text)
-    if fields is None:
+    values: list[Any] | None = json.loads(text)
+    if values is None:
         return None
-    names, (localizer, number, pixels, frames, skip, problem, notes) = fields[:6], fields[6:]
-    study, series, instance, reference, modality, sop_class = names
-    return FileHeader(
-        source,
-        study,
-        series,
-        instance,
-        reference,
-        modality,
-        sop_class,
-        localizer,
-        number,
-        None if pixels is None else Pixels(*pixels),
-        tuple(_frame(frame) for frame in frames),
-        skip,
-        problem,
-        tuple(notes),
-    )
+    stored = dict(zip(_FIELDS, map(_tuples, values), strict=True))
+    pixels, frames = stored["pixels"], stored["frames"]
+    stored["pixels"] = None if pixels is None else Pixels(*pixels)
+    stored["frames"] = tuple(Frame(*frame) for frame in frames)
+    return FileHeader(source, **stored)
 
 
-def _frame(fields: list[Any]) -> Frame:
-    index, position, orientation, spacing, thickness, between, slope, intercept = fields[:8]
-    stack, marks, tile = fields[8:]
-    return Frame(
-        index,
-        _tuple(position),
-        _tuple(orientation),
-        _tuple(spacing),
-        thickness,
-        between,
-        slope,
-        intercept,
-        stack,
-        tuple((name, value) for name, value in marks),
-        _tuple(tile),
-    )
-
-
-def _tuple(values: list[Any] | None) -> Any:
-    return None if values is None else tuple(values)
+def _tuples(value: Any) -> Any:
+    """JSON knows lists alone; what was stored knows tuples alone."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
