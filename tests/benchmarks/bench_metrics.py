@@ -92,6 +92,7 @@ def surface_distance_scores(truth, prediction, labels, spacing):
     """The same by surface-distance."""
     import surface_distance as sd
 
+    np.NaN, np.Inf = np.nan, np.inf  # the package was written for NumPy 1
     rows = []
     for value in range(1, labels + 1):
         one, other = truth == value, prediction == value
@@ -155,7 +156,12 @@ def worker(tool, folder, labels, spacing, repeats):
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        rows = [score(truth, prediction, labels, spacing) for truth, prediction in loaded]
+        rows = []
+        for number, (truth, prediction) in enumerate(loaded, 1):
+            rows.append(score(truth, prediction, labels, spacing))
+            if truth.size > 1e6:
+                told = f"{tool}: {number} of {len(loaded)}, {time.perf_counter() - start:.0f} s"
+                print(told, file=sys.stderr, flush=True)
         seconds.append(time.perf_counter() - start)
     flat = np.array(rows, dtype=float).reshape(-1, 3)
     status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak
@@ -180,14 +186,14 @@ def run(tool, python, folder, labels, spacing, repeats):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [python, "-c", code],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         env=environment,
         cwd=Path(__file__).parents[2],
         check=False,
     )
     if done.returncode:
-        print(f"  {tool}: did not run: {done.stderr.strip().splitlines()[-1]}")
+        print(f"  {tool}: did not run")
         return None
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -200,7 +206,7 @@ def compare(title, folder, labels, spacing, repeats, pythons):
         flush=True,
     )
     ours = None
-    for tool in TOOLS:
+    for tool in pythons:
         told = run(tool, pythons[tool], folder, labels, spacing, repeats)
         if told is None:
             continue
@@ -223,12 +229,15 @@ def main() -> None:
         metavar="PYTHON",
         help="a Python that has surface-distance",
     )
+    parser.add_argument("--tools", nargs="+", default=TOOLS, choices=TOOLS)
     options = parser.parse_args()
     from tests.conftest import shared_data_folder
 
     data = shared_data_folder()
     data = data if data.is_dir() else None
-    pythons = dict.fromkeys(TOOLS, sys.executable) | {"surface-distance": options.surface_distance}
+    pythons = dict.fromkeys(options.tools, sys.executable)
+    if "surface-distance" in pythons:
+        pythons["surface-distance"] = options.surface_distance
     random = np.random.default_rng(11)
     with tempfile.TemporaryDirectory() as place:
         small, large = Path(place, "small"), Path(place, "large")
