@@ -92,7 +92,7 @@ def surface_distance_scores(truth, prediction, labels, spacing):
     """The same by surface-distance."""
     import surface_distance as sd
 
-    np.NaN, np.Inf = np.nan, np.inf  # the package was written for NumPy 1
+    np.NaN, np.Inf = np.nan, np.inf  # noqa: NPY201 - the package was written for NumPy 1
     rows = []
     for value in range(1, labels + 1):
         one, other = truth == value, prediction == value
