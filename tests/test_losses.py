@@ -99,6 +99,81 @@ def test_a_batch_in_which_nothing_is_scored_costs_nothing_to_learn(name, labels)
     assert logits.grad.abs().max() == 0
 
 
+def known(labels, *rows):
+    """(B, classes) flags; each row names the values whose classes a truth was drawn for."""
+    return torch.tensor([[True, *(value in row for value in labels.values)] for row in rows])
+
+
+def test_a_truth_drawn_for_every_label_is_an_ordinary_truth(name, labels):
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    logits = torch.randn(2, labels.channels, 8, 9, 7, generator=torch.Generator().manual_seed(5))
+    every = known(labels, labels.values, labels.values)
+    torch.testing.assert_close(loss(logits, classes, every), loss(logits, classes))
+
+
+def test_a_structure_that_was_not_drawn_may_be_found_or_not_at_the_same_cost(name):
+    """The spleen is there and nobody drew it: whoever finds it is not punished."""
+    loss, whole = build_loss(Choice(name=name), ORGANS), truth(ORGANS)
+    drawn = torch.where(whole == 2, 0, whole)
+    finds, misses = logits_of(whole, ORGANS), logits_of(drawn, ORGANS)
+    only_liver = known(ORGANS, [1], [1])
+    assert loss(finds, drawn, only_liver) < 1e-3
+    assert loss(misses, drawn, only_liver) < 1e-3
+    assert loss(finds, drawn) > 0.3, "without the flags the right answer would be an error"
+    spleen_in_liver = logits_of(torch.where(whole == 1, 2, whole), ORGANS)
+    assert loss(spleen_in_liver, drawn, only_liver) > 0.5, "what was drawn is no spleen"
+
+
+def test_merged_background_is_the_sum_of_probabilities():
+    """Shi et al. 2021: cross-entropy over the classes that were drawn, the rest merged."""
+    classes = truth(ORGANS, (1, 8, 9, 7))
+    classes[classes == 2] = 0
+    logits = torch.randn(1, 3, 8, 9, 7, generator=torch.Generator().manual_seed(6))
+    p = logits.softmax(1)
+    merged = torch.stack([p[:, 0] + p[:, 2], p[:, 1]], 1).log()
+    ours = build_loss(Choice(name="dice_ce", options={"dice": 0}), ORGANS)
+    torch.testing.assert_close(
+        ours(logits, classes, known(ORGANS, [1])), F.nll_loss(merged, classes)
+    )
+
+
+def test_the_logit_of_a_label_not_drawn_has_no_part_in_overlap(name):
+    loss, classes = build_loss(Choice(name=name), ORGANS), truth(ORGANS)
+    classes = torch.where(classes == 2, 0, classes)
+    logits = torch.randn(2, 3, 8, 9, 7, generator=torch.Generator().manual_seed(7))
+    # probability moved between background and spleen: nobody can say which is right
+    p = logits.softmax(1)
+    share = torch.rand(2, 8, 9, 7, generator=torch.Generator().manual_seed(8))
+    moved = torch.stack([share * (p[:, 0] + p[:, 2]), p[:, 1], (1 - share) * (p[:, 0] + p[:, 2])])
+    flags = known(ORGANS, [1], [1])
+    torch.testing.assert_close(
+        loss(moved.movedim(0, 1).log(), classes, flags), loss(logits, classes, flags)
+    )
+
+
+def test_each_patch_of_a_batch_has_its_own_labels(name, labels):
+    """A channel learns from the patches whose truth was drawn for it, and from no other."""
+    first, last = labels.values[0], labels.values[-1]
+    loss, classes = build_loss(Choice(name=name), labels), truth(labels)
+    classes[1][classes[1] != len(labels.values)] = 0  # the second shows the last label alone
+    logits = torch.randn(2, labels.channels, 8, 9, 7, generator=torch.Generator().manual_seed(9))
+    logits.requires_grad_(True)
+    flags = known(labels, labels.values, [last])
+    overlap = build_loss(Choice(name="dice_ce", options={"cross_entropy": 0}), labels)
+    (gradient,) = torch.autograd.grad(overlap(logits, classes, flags), logits)
+    assert gradient[:, -1].abs().amax((1, 2, 3)).min() > 0, "the last is learnt from both"
+    if labels.regions:
+        assert gradient[1, 0].abs().max() == 0, "the whole holds labels that were not drawn"
+        (gradient,) = torch.autograd.grad(loss(logits, classes, flags), logits)
+        assert gradient[1, 0].abs().max() == 0
+    else:
+        alone = overlap(logits[:1], classes[:1])
+        only_first = known(labels, labels.values, [first])
+        nowhere = torch.zeros_like(classes[1:])
+        both = overlap(logits, torch.cat([classes[:1], nowhere]), only_first)
+        assert both != alone, "voxels of the second count for the first label"
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
 def test_loss_and_gradient_are_finite_for_extreme_logits_of_every_precision(name, labels, kind):
     loss, classes = build_loss(Choice(name=name), labels), truth(labels)
@@ -192,6 +267,14 @@ def test_deep_supervision_weighs_the_finest_most_and_thins_the_truth(name, label
     bad_fine = deep_loss(loss, [-fine, coarse], classes)
     bad_coarse = deep_loss(loss, [fine, -coarse], classes)
     assert bad_fine > 1.5 * bad_coarse > 0.5
+
+
+def test_deep_supervision_knows_what_was_not_drawn():
+    loss, whole = build_loss(Choice(name="dice_ce"), ORGANS), truth(ORGANS, (1, 8, 8, 8))
+    drawn = torch.where(whole == 2, 0, whole)
+    finds = [logits_of(whole, ORGANS), logits_of(whole[:, 1::2, 1::2, 1::2], ORGANS)]
+    assert deep_loss(loss, finds, drawn, known(ORGANS, [1])) < 1e-3
+    assert deep_loss(loss, finds, drawn) > 0.3
 
 
 def test_deep_supervision_keeps_ignored_voxels_ignored():

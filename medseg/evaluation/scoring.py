@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from medseg.evaluation.resample import nearest
 from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
-from medseg.manifests.reading import remapped, require
+from medseg.manifests.reading import named_truth, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
 from medseg.readers import read_labels
 from medseg.volume import LabelMap, pixel_hash
+
+#: Said of labels that a case's truth was not drawn for; they have no score there.
+NOT_ANNOTATED = "not annotated"
 
 Row = tuple[str, str, str, str, float, str, str]
 
@@ -126,9 +129,7 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
         raise MedsegError("the case has no truth", found="no label in the table")
     require(task.cohort, path)
     facts["truth_sha256"] = sha256_of(path) if path.is_file() else ""
-    mask = read_labels(path)
-    values = remapped(mask.data, task.cohort.remap)
-    return replace(mask, data=values).named(task.cohort.labels)
+    return named_truth(task.cohort, task.case, read_labels(path))
 
 
 def _leaked(task: Task) -> bool:
@@ -176,12 +177,19 @@ def _rows(task: Task, truth: LabelMap, prediction: NDArray[Any], note: str) -> t
     for structure, pair in pairs(
         true_values, found_values, structures, steps, tolerances_mm=tolerances
     ):
-        why = _empty_note(pair)
+        known = _annotated(task, structure)
+        why = _empty_note(pair) if known else NOT_ANNOTATED
         for metric in METRICS.values():
-            value = metric.value(pair)
+            value = metric.value(pair) if known else nan
             unit = metric.unit_at(tolerances[structure.name])
             rows.append(_row(task, structure.name, metric, value, unit, _join(note, why)))
     return tuple(rows + _mean_rows(task, rows, note))
+
+
+def _annotated(task: Task, structure: Structure) -> bool:
+    """Whether the truth was drawn for all that a structure is made of."""
+    labels = task.cohort.labels
+    return all(task.case.annotates(labels.name_of(value)) for value in structure.values)
 
 
 def _empty_note(pair: Pair) -> str:
@@ -198,12 +206,14 @@ def _rows_without(task: Task, truth: LabelMap | None, why: str) -> tuple[Row, ..
     rows: list[Row] = []
     for structure in structures_of(task.cohort.labels):
         there = truth is not None and bool(np.isin(truth.data, structure.values).any())
+        known = _annotated(task, structure)
         for metric in METRICS.values():
-            value = metric.missing if there else nan
-            if truth is not None and metric.name == "truth_ml":
+            value = metric.missing if there and known else nan
+            if truth is not None and known and metric.name == "truth_ml":
                 value = float(np.isin(truth.data, structure.values).sum()) * truth.geometry.voxel_ml
             unit = metric.unit_at(_tolerance(task, structure.name))
-            note = why if there or truth is None else _join(why, "truth empty")
+            empty = "truth empty" if known else NOT_ANNOTATED
+            note = why if truth is None or (there and known) else _join(why, empty)
             rows.append(_row(task, structure.name, metric, value, unit, note))
     return tuple(rows + _mean_rows(task, rows, why))
 

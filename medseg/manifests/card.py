@@ -67,7 +67,7 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
             path=start,
             expected="the folder where the table's paths start",
         )
-    cases = read_table(path.parent / keys.table, start, keys.channels)
+    cases = read_table(path.parent / keys.table, start, keys.channels, labels.names)
     return Cohort(
         name=keys.name,
         modality=keys.modality,

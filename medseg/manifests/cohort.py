@@ -31,6 +31,8 @@ class Case:
         fold: 0…k-1 for a train row that has one.
         images: file, DICOM folder or ``folder#SeriesInstanceUID`` of each channel.
         label: the mask, or ``None`` where nobody drew one.
+        labelled: names of the labels that the mask was drawn for; empty means all. Where it
+            names some, a background voxel may belong to any of the others.
         image_sha256: of each channel's file, where the table tells.
         label_sha256: of the mask, or empty.
         covariates: every further column, as written.
@@ -45,11 +47,16 @@ class Case:
     image_sha256: Mapping[str, str] = field(default_factory=dict)
     label_sha256: str = ""
     covariates: Mapping[str, str] = field(default_factory=dict)
+    labelled: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """The image paths in the order of the channels."""
         return tuple(self.images.values())
+
+    def annotates(self, name: str) -> bool:
+        """Whether the mask, if there is one, was drawn for the label of that name."""
+        return not self.labelled or name in self.labelled
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg import readers
-from medseg.errors import BadCohort, GridMismatch
+from medseg.errors import BadCohort, BadLabels, GridMismatch
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort
 from medseg.volume import LabelMap, Volume
@@ -44,7 +44,8 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     Raises:
         BadCohort: the case has no mask, or the file is missing.
         GridMismatch: mask and image lie on two grids.
-        BadLabels: the mask holds a value that the card does not name.
+        BadLabels: the mask holds a value that the card does not name, or a label that the table
+            says it was not drawn for.
     """
     if case.label is None:
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
@@ -59,8 +60,28 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
             expected=image.describe(),
             remedy="Resample the label onto the image, or export it anew.",
         )
-    values = remapped(mask.data, cohort.remap)
-    return replace(mask, data=values).named(cohort.labels)
+    return named_truth(cohort, case, mask)
+
+
+def named_truth(cohort: Cohort, case: Case, mask: LabelMap) -> LabelMap:
+    """A mask as its file holds it, remapped and named.
+
+    Raises:
+        BadLabels: it holds a value that the card does not name, or a label that the table says
+            it was not drawn for.
+    """
+    truth = replace(mask, data=remapped(mask.data, cohort.remap)).named(cohort.labels)
+    others = [label for label in cohort.labels.labels if not case.annotates(label.name)]
+    held = [label.name for label in others if (truth.data == label.value).any()]
+    if held:
+        raise BadLabels(
+            "the mask holds labels that the table says it was not drawn for",
+            path=case.label,
+            found=", ".join(held),
+            expected=", ".join(case.labelled),
+            remedy="Name them in the column `labelled`, or leave its cell empty.",
+        )
+    return truth
 
 
 def remapped(values: NDArray[Any], remap: Mapping[int, int]) -> NDArray[Any]:

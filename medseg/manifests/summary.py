@@ -117,7 +117,8 @@ def _facts(cohort: Cohort, case: Case) -> tuple[Geometry, dict[str, float]] | No
         truth = read_truth(cohort, case, grid=grid)
     except MedsegError:
         return None
-    return grid, {name: truth.volume_ml(name) for name in cohort.labels.names}
+    drawn = filter(case.annotates, cohort.labels.names)
+    return grid, {name: truth.volume_ml(name) for name in drawn}
 
 
 def _spread(values: Sequence[float]) -> Spread:

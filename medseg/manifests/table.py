@@ -10,9 +10,13 @@ from pathlib import Path
 
 from medseg.errors import BadCohort
 from medseg.manifests.cohort import Case, Split
+from medseg.manifests.rows import check_together
 
 #: Columns that are not covariates; ``image`` and ``image_sha256`` may carry ``:channel``.
-COLUMNS = ("case", "patient", "split", "fold", "image", "label", "image_sha256", "label_sha256")
+COLUMNS = (
+    "case", "patient", "split", "fold", "image", "label", "labelled", "image_sha256",
+    "label_sha256",
+)  # fmt: skip
 REQUIRED = ("case", "patient", "split")
 
 #: Letters, digits, dot, dash and underscore: safe on every file system and on a command line.
@@ -20,7 +24,9 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def read_table(table: Path, root: Path, channels: Sequence[str]) -> tuple[Case, ...]:
+def read_table(
+    table: Path, root: Path, channels: Sequence[str], labels: Sequence[str]
+) -> tuple[Case, ...]:
     """Read and check a cohort's table.
 
     Comma, semicolon and tab are understood, and the byte-order mark that spreadsheets write.
@@ -29,6 +35,7 @@ def read_table(table: Path, root: Path, channels: Sequence[str]) -> tuple[Case, 
         table: the CSV file.
         root: where relative paths start.
         channels: names of the card.
+        labels: likewise.
 
     Raises:
         BadCohort: the first thing that is wrong, with its row (the header is row 1).
@@ -38,10 +45,10 @@ def read_table(table: Path, root: Path, channels: Sequence[str]) -> tuple[Case, 
     cases = []
     for number, cells in rows:
         try:
-            cases.append(_case(cells, root, channels))
+            cases.append(_case(cells, root, channels, labels))
         except BadCohort as error:
             raise _in_row(table, number, error) from None
-    _check_together(table, [number for number, _ in rows], cases)
+    check_together(table, [number for number, _ in rows], cases)
     return tuple(cases)
 
 
@@ -50,6 +57,7 @@ def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> s
     covariates = list(dict.fromkeys(name for case in cases for name in case.covariates))
     images = _per_channel("image", channels)
     sums = _per_channel("image_sha256", channels)
+    partly = ["labelled"] if any(case.labelled for case in cases) else []
     header = [
         "case",
         "patient",
@@ -57,6 +65,7 @@ def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> s
         "fold",
         *images.values(),
         "label",
+        *partly,
         *sums.values(),
         "label_sha256",
         *covariates,
@@ -73,6 +82,7 @@ def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> s
                 "" if case.fold is None else case.fold,
                 *(_relative(case.images[channel], root) for channel in channels),
                 "" if case.label is None else _relative(case.label, root),
+                *(";".join(case.labelled) for _ in partly),
                 *(case.image_sha256.get(channel, "") for channel in channels),
                 case.label_sha256,
                 *(case.covariates.get(name, "") for name in covariates),
@@ -163,7 +173,9 @@ def _check_columns(table: Path, columns: Sequence[str], channels: Sequence[str])
             )
 
 
-def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case:
+def _case(
+    cells: Mapping[str, str], root: Path, channels: Sequence[str], labels: Sequence[str]
+) -> Case:
     name = cells["case"]
     if not SAFE_NAME.fullmatch(name) or name.endswith("."):
         raise BadCohort(
@@ -184,6 +196,7 @@ def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case
         fold=_fold(cells.get("fold", ""), split),
         images=_images(cells, root, channels),
         label=_path(label, root) if label else None,
+        labelled=_labelled(cells.get("labelled", ""), labels),
         image_sha256={
             channel: _sha256(cells.get(column, ""))
             for channel, column in _per_channel("image_sha256", channels, cells).items()
@@ -196,6 +209,19 @@ def _case(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> Case
             if column.partition(":")[0] not in COLUMNS
         },
     )
+
+
+def _labelled(text: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """The names in a cell, in the card's order; none where the cell names them all or nothing."""
+    names = {name.strip() for name in re.split(r"[;|]", text) if name.strip()}
+    unknown = sorted(names - set(labels))
+    if unknown:
+        raise BadCohort(
+            "the column 'labelled' names what is no label",
+            found=", ".join(unknown),
+            expected=f"names among {', '.join(labels)}, with ; between them",
+        )
+    return tuple(name for name in labels if name in names) if names < set(labels) else ()
 
 
 def _images(cells: Mapping[str, str], root: Path, channels: Sequence[str]) -> dict[str, Path]:
@@ -254,56 +280,3 @@ def _in_row(table: Path, number: int, error: BadCohort) -> BadCohort:
         expected=error.expected,
         remedy=error.remedy,
     )
-
-
-def _check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
-    """What no row can tell alone: ids, patients across splits and folds, the folds' numbers."""
-    seen: dict[str, tuple[int, Case]] = {}
-    first: dict[str, tuple[int, Case]] = {}
-    for number, case in zip(numbers, cases, strict=True):
-        key = case.case.lower()  # some file systems cannot tell a.nii.gz from A.nii.gz
-        if key in seen:
-            raise BadCohort(
-                f"rows {seen[key][0]} and {number} have one case id",
-                path=table,
-                found=repr(case.case),
-                remedy="Give every row an id of its own.",
-            )
-        seen[key] = number, case
-        earlier, other = first.setdefault(case.patient, (number, case))
-        where, what = _standing(case)
-        if _standing(other)[1] != what:
-            raise BadCohort(
-                f"one patient in two {where}s: rows {earlier} and {number}",
-                path=table,
-                found=f"{_standing(other)[1]} and {what}",
-                expected=f"one {where} a patient",
-                remedy="Scores would flatter; `medseg cohort split` divides by patient.",
-            )
-    _check_folds(table, numbers, cases)
-
-
-def _standing(case: Case) -> tuple[str, str]:
-    if case.split is Split.TRAIN and case.fold is not None:
-        return "fold", f"fold {case.fold}"
-    return "split", case.split.value
-
-
-def _check_folds(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
-    train = [(n, case) for n, case in zip(numbers, cases, strict=True) if case.split is Split.TRAIN]
-    folds = sorted({case.fold for _, case in train if case.fold is not None})
-    without = [number for number, case in train if case.fold is None]
-    if folds and without:
-        raise BadCohort(
-            f"row {without[0]} is a train row without a fold, though others have one",
-            path=table,
-            found=f"{len(without)} such rows",
-            expected="all or none",
-        )
-    if folds != list(range(len(folds))):
-        raise BadCohort(
-            "the folds are not numbered from 0 without gaps",
-            path=table,
-            found=folds,
-            expected=list(range(len(folds))),
-        )

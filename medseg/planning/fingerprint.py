@@ -39,7 +39,7 @@ class CaseLooks:
     Attributes:
         spacing_mm: along R, A, S.
         shape: voxels along R, A, S.
-        volumes_ml: of each label.
+        volumes_ml: of each label that the truth was drawn for.
         labelled_share: of voxels that carry a label.
         zero_share: of voxels that are exactly zero in the first channel.
         sample: real-world values inside the labels, a row a channel; empty without labels.
@@ -135,18 +135,19 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
     return CaseLooks(
         spacing_mm=grid.spacing_mm,
         shape=grid.shape,
-        volumes_ml=_volumes_ml(cohort, truth),
+        volumes_ml=_volumes_ml(cohort, case, truth),
         labelled_share=float(labelled.mean()),
         zero_share=float((volume.data[0] * volume.slope + volume.intercept == 0).mean()),
         sample=_sample(volume, labelled),
     )
 
 
-def _volumes_ml(cohort: Cohort, truth: LabelMap) -> dict[str, float]:
+def _volumes_ml(cohort: Cohort, case: Case, truth: LabelMap) -> dict[str, float]:
     counts = np.bincount(truth.data.ravel(), minlength=max(cohort.labels.values) + 1)
     return {
         label.name: float(counts[label.value] * truth.geometry.voxel_ml)
         for label in cohort.labels.labels
+        if case.annotates(label.name)
     }
 
 
@@ -169,7 +170,7 @@ def _key(cohort: Cohort, case: Case) -> str:
     files = [*case.sources, *([case.label] if case.label else [])]
     stats = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in files]
     recipe = [_VERSION, [str(f.resolve()) for f in files], stats, cohort.labels.to_card()]
-    recipe.append(sorted(cohort.remap.items()))
+    recipe += [sorted(cohort.remap.items()), case.labelled]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 

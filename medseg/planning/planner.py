@@ -221,6 +221,12 @@ def _summary(
         f"Planned for {machine.minutes:g} minutes on {machine.name}; training takes about"
         f" {memory / 1e9:.1f} GB.",
     ]
+    partly = sum(len(case.volumes_ml) < len(cohort.labels.names) for case in looks.cases)
+    if partly:
+        lines.append(
+            f"{partly} of the scans are annotated for some labels only: what their background may"
+            " hide is no error there."
+        )
     if absent:
         lines.append(f"Never seen, so it cannot be learnt: {', '.join(absent)}.")
     return tuple(lines)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from medseg.config import PrepareConfig
+from medseg.errors import BadCohort
 from medseg.geometry import canonical_grid
 from medseg.manifests import Case, Cohort, read_truth
 from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
@@ -23,7 +24,7 @@ from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 2
+_VERSION = 3
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -39,9 +40,10 @@ class CaseFacts:
         spacing_mm: of the working grid.
         native_spacing_mm: of the scan along R, A, S.
         native_shape: voxels of the scan along R, A, S.
-        volumes_ml: of each label, measured on the native grid.
+        volumes_ml: of each label that the truth was drawn for, measured on the native grid.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
+        known: whether the truth was drawn for each class, background included.
         warnings: of the reader.
     """
 
@@ -53,6 +55,7 @@ class CaseFacts:
     volumes_ml: Mapping[str, float]
     intensity: tuple[tuple[float, float, float], ...]
     pixels: str
+    known: tuple[bool, ...]
     warnings: tuple[str, ...] = ()
 
 
@@ -100,6 +103,7 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
     Raises:
         MedsegError: the scan or its truth is refused, with the reason.
     """
+    _require_a_channel(cohort, case)
     path = folder / f"{case.case}-{_key(cohort, case, config)}.safetensors"
     facts = _read_facts(path)
     if facts is None:
@@ -109,6 +113,19 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
         classes = prepare_truth(truth, cohort.labels, prepared.working)
         _write(path, prepared, classes, facts)
     return CachedCase(path, facts)
+
+
+def _require_a_channel(cohort: Cohort, case: Case) -> None:
+    """Refuse a truth drawn for labels of which none makes a whole region."""
+    labels = cohort.labels
+    drawn = {labels.value_of(name) for name in filter(case.annotates, labels.names)}
+    if labels.regions and not any(drawn.issuperset(region.values) for region in labels.regions):
+        raise BadCohort(
+            f"the truth of case {case.case!r} was drawn for no whole region",
+            path=cohort.path,
+            found=", ".join(case.labelled),
+            expected="all labels of a region in the column `labelled`",
+        )
 
 
 def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
@@ -124,6 +141,7 @@ def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
         config.model_dump(mode="json"),
         cohort.labels.to_card(),
         sorted(cohort.remap.items()),
+        case.labelled,
     ]
     return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
 
@@ -133,6 +151,7 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
     counts = {
         name: int((truth.data == cohort.labels.value_of(name)).sum())
         for name in cohort.labels.names
+        if case.annotates(name)
     }
     return CaseFacts(
         case=case.case,
@@ -143,6 +162,7 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
         volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
         intensity=prepared.intensity,
         pixels=prepared.pixels,
+        known=(True, *map(case.annotates, cohort.labels.names)),
         warnings=prepared.warnings,
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from medseg.training.cache import CachedCase
@@ -60,6 +61,7 @@ class PatchStream(IterableDataset[Patches]):
         self.first_step = first_step
         self.rank = rank
         self.ranks = ranks
+        self.partly = not all(all(case.facts.known) for case in self.cases)
 
     def __iter__(self) -> Iterator[Patches]:
         info = get_worker_info()
@@ -73,25 +75,28 @@ class PatchStream(IterableDataset[Patches]):
         """This process's part of the batch of a step."""
         per_rank = self.plan.batch // self.ranks
         first = step * self.plan.batch + self.rank * per_rank
-        drawn = [
-            draw_patch(self.cases, self.plan, index) for index in range(first, first + per_rank)
-        ]
+        numbers = range(first, first + per_rank)
+        drawn = [draw_patch(self.cases, self.plan, index) for index in numbers]
         images, classes, spacings = zip(*drawn, strict=True)
         return Patches(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(classes)),
             torch.from_numpy(np.stack(spacings)),
             torch.arange(first, first + per_rank),
+            self._known(numbers) if self.partly else None,
         )
+
+    def _known(self, numbers: Iterable[int]) -> Tensor:
+        """(B, classes) which classes each patch's truth was drawn for."""
+        rows = [case_of(self.cases, self.plan, index).facts.known for index in numbers]
+        return torch.tensor(rows)
 
 
 def draw_patch(
     cases: Sequence[CachedCase], plan: PatchPlan, index: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Patch number `index` of a run: image (C, *source), classes (*source), spacing (dims,)."""
-    epoch, place = divmod(index, len(cases))
-    order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
-    case = cases[order[place]]
+    case = case_of(cases, plan, index)
     rng = np.random.default_rng([plan.seed, index])
     centre = _centre(case, plan, rng)
     shape = [1, 1, 1]
@@ -101,6 +106,13 @@ def draw_patch(
     flat = tuple(axis for axis in range(3) if axis not in plan.axes)
     spacing = np.array([case.facts.spacing_mm[axis] for axis in plan.axes], dtype=np.float32)
     return image.squeeze(tuple(axis + 1 for axis in flat)), classes.squeeze(flat), spacing
+
+
+def case_of(cases: Sequence[CachedCase], plan: PatchPlan, index: int) -> CachedCase:
+    """The case that patch number `index` is cut from."""
+    epoch, place = divmod(index, len(cases))
+    order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
+    return cases[order[place]]
 
 
 def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDArray[np.int64]:

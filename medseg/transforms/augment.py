@@ -31,17 +31,21 @@ class Patches:
         classes: (B, *spatial) int64 class indices, -1 where not scored.
         spacing_mm: (B, dims) float32 distance between voxels.
         index: (B,) int64 number of each patch in the whole run; seeds its random numbers.
+        known: (B, classes) whether a patch's truth was drawn for that class (background
+            always); ``None`` where all were. What was not drawn hides in the background.
     """
 
     image: Tensor
     classes: Tensor
     spacing_mm: Tensor
     index: Tensor
+    known: Tensor | None = None
 
     def to(self, device: torch.device) -> Patches:
         """The same batch on a device; the index stays where Python reads it."""
         image, classes = (t.to(device, non_blocking=True) for t in (self.image, self.classes))
-        return Patches(image, classes, self.spacing_mm.to(device), self.index)
+        known = None if self.known is None else self.known.to(device, non_blocking=True)
+        return Patches(image, classes, self.spacing_mm.to(device), self.index, known)
 
 
 def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]:
@@ -113,11 +117,15 @@ class Augment:
         )
         image = _sample(patches.image, grid, border=True)
         classes = _sample_classes(patches.classes, grid)
+        known = None if patches.known is None else patches.known.clone()
         for b, draw in enumerate(draws):
             if self.left_right is not None and draw.flips[self.left_right] < 0:
-                classes[b] = self.swap.to(device)[classes[b] + 1] - 1
+                swap = self.swap.to(device)
+                classes[b] = swap[classes[b] + 1] - 1
+                if known is not None:
+                    known[b] = known[b][swap[1:] - 1]
             image[b] = _change_intensity(image[b], draw, generators[b])
-        return Patches(image, classes, patches.spacing_mm, patches.index)
+        return Patches(image, classes, patches.spacing_mm, patches.index, known)
 
     def _sampling_grid(
         self, draw: _Draws, generator: torch.Generator, spacing_mm: Tensor, source: Sequence[int]

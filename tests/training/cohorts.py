@@ -1,11 +1,13 @@
 """Which cohorts does training meet?  Tiny scans with an off-centre ball and a box beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split, load_cohort, write_cohort
+from medseg.readers import read_labels
 from medseg.volume import LabelMap, Volume
 from medseg.writers import write_labels, write_volume
 from tests.transforms.grids import grid
@@ -28,6 +30,21 @@ def make_scan(index, *, shape=(24, 24, 24), codes="LPS", spacing=(2.0, 2.0, 2.0)
     values = np.select([truth == 1, truth == 3], [300.0, 120.0], 0.0) + rng.normal(0, 20, shape)
     native = grid(shape, spacing, codes)
     return Volume(values.astype(np.int16)[None], native), LabelMap(truth, native, ORGANS)
+
+
+def partly_labelled(folder: Path, **options) -> Cohort:
+    """A tiny cohort whose even cases show the ball alone in their truth, odd ones the box."""
+    cohort = tiny_cohort(folder, **options)
+    rows = []
+    for index, row in enumerate(cohort.cases):
+        name = ORGANS.names[index % 2]
+        if row.split is Split.TRAIN:
+            truth = read_labels(row.label)
+            kept = np.where(truth.data == ORGANS.value_of(name), truth.data, 0)
+            write_labels(LabelMap(kept, truth.geometry, ORGANS), row.label)
+            row = replace(row, labelled=(name,))
+        rows.append(row)
+    return load_cohort(write_cohort(cohort.with_cases(tuple(rows)), cohort.path))
 
 
 def tiny_cohort(

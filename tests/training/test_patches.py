@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from medseg.config import PrepareConfig
 from medseg.training.cache import cached_case
 from medseg.training.patches import PatchPlan, PatchStream, draw_patch
-from tests.training.cohorts import tiny_cohort
+from tests.training.cohorts import partly_labelled, tiny_cohort
 
 PLAN = PatchPlan(
     patch=(10, 8, 6), source_shape=(14, 12, 8), axes=(0, 1, 2), foreground=0.5, batch=4, seed=3
@@ -26,7 +26,9 @@ def cases(tmp_path_factory):
 
 
 def same(one, other):
-    return all(torch.equal(getattr(one, n), getattr(other, n)) for n in vars(one))
+    assert one.known is None and other.known is None  # every truth was drawn for every label
+    names = set(vars(one)) - {"known"}
+    return all(torch.equal(getattr(one, n), getattr(other, n)) for n in names)
 
 
 def test_a_patch_is_a_function_of_seed_and_number(cases):
@@ -160,3 +162,18 @@ def test_slices_run_across_the_asked_axis(cases, sliced):
 def test_slices_through_foreground_show_it(cases):
     plan = replace(PLAN, patch=(22, 20), source_shape=(22, 20), axes=(0, 1), foreground=1.0)
     assert all((draw_patch(cases, plan, n)[1] > 0).any() for n in range(20))
+
+
+def test_a_patch_says_which_classes_its_truth_was_drawn_for(tmp_path):
+    cohort = partly_labelled(tmp_path / "data", cases=4)
+    rows = cohort.select(split="train").cases
+    cases = [cached_case(cohort, row, PrepareConfig(), tmp_path / "cache") for row in rows]
+    assert [case.facts.known for case in cases] == [(True, True, False), (True, False, True)] * 2
+    seen = set()
+    for step in range(6):
+        batch = PatchStream(cases, PLAN).batch_of(step)
+        for classes, known in zip(batch.classes, batch.known, strict=True):
+            there = {int(c) for c in classes.unique() if c > 0}
+            assert there <= {int(c) for c in known.nonzero()}
+            seen |= there
+    assert seen == {1, 2}

@@ -1,0 +1,66 @@
+"""Do the rows of a cohort's table agree?  Ids, patients across splits and folds, fold numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.errors import BadCohort
+from medseg.manifests.cohort import Case, Split
+
+
+def check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
+    """What no row can tell alone: ids, patients across splits and folds, the folds' numbers.
+
+    Raises:
+        BadCohort: the first contradiction, with its rows.
+    """
+    seen: dict[str, tuple[int, Case]] = {}
+    first: dict[str, tuple[int, Case]] = {}
+    for number, case in zip(numbers, cases, strict=True):
+        key = case.case.lower()  # some file systems cannot tell a.nii.gz from A.nii.gz
+        if key in seen:
+            raise BadCohort(
+                f"rows {seen[key][0]} and {number} have one case id",
+                path=table,
+                found=repr(case.case),
+                remedy="Give every row an id of its own.",
+            )
+        seen[key] = number, case
+        earlier, other = first.setdefault(case.patient, (number, case))
+        where, what = _standing(case)
+        if _standing(other)[1] != what:
+            raise BadCohort(
+                f"one patient in two {where}s: rows {earlier} and {number}",
+                path=table,
+                found=f"{_standing(other)[1]} and {what}",
+                expected=f"one {where} a patient",
+                remedy="Scores would flatter; `medseg cohort split` divides by patient.",
+            )
+    _check_folds(table, numbers, cases)
+
+
+def _standing(case: Case) -> tuple[str, str]:
+    if case.split is Split.TRAIN and case.fold is not None:
+        return "fold", f"fold {case.fold}"
+    return "split", case.split.value
+
+
+def _check_folds(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
+    train = [(n, case) for n, case in zip(numbers, cases, strict=True) if case.split is Split.TRAIN]
+    folds = sorted({case.fold for _, case in train if case.fold is not None})
+    without = [number for number, case in train if case.fold is None]
+    if folds and without:
+        raise BadCohort(
+            f"row {without[0]} is a train row without a fold, though others have one",
+            path=table,
+            found=f"{len(without)} such rows",
+            expected="all or none",
+        )
+    if folds != list(range(len(folds))):
+        raise BadCohort(
+            "the folds are not numbered from 0 without gaps",
+            path=table,
+            found=folds,
+            expected=list(range(len(folds))),
+        )
