@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from medseg.readers import FoundScan, Selection
+    from medseg.readers.values import NonFinite
 
 #: Volumes in memory at a time: one is written while the next is read.
 _AT_A_TIME = 2
@@ -64,6 +65,12 @@ def convert(
     root: Annotated[
         Path | None, typer.Option(help="Where a table's scans lie now, if they were moved.")
     ] = None,
+    nonfinite: Annotated[
+        Literal["keep", "replace"],
+        typer.Option(
+            help="NaN and infinite voxels: kept, or replaced by the smallest finite value."
+        ),
+    ] = "keep",
     with_identifiers: Annotated[
         bool,
         typer.Option(
@@ -77,7 +84,8 @@ def convert(
     """Convert scans to NIfTI on their own grid; every series found gets a row in scans.csv.
 
     Nothing is resampled and nothing is guessed: a damaged or ambiguous series is refused with
-    the reason. Exit code 1 tells that something was refused, or nothing was usable.
+    the reason. Voxels that are NaN or infinite stay so, and their number is told; a network never
+    sees them. Exit code 1 tells that something was refused, or nothing was usable.
 
     \b
     Example:
@@ -86,13 +94,15 @@ def convert(
         medseg convert look/scans.csv --output volumes
     """
     from medseg.readers.selection import Selection
+    from medseg.readers.values import NonFinite
 
+    kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, _volume(volume))
     with open_console(quiet=quiet, json=json) as console:
         found = _find(scans, selection, root, output, console.progress("looking"))
         rows: list[_Row] = []
         try:
-            for row in _converted(found, output, dry_run, console.progress("converting")):
+            for row in _converted(found, output, dry_run, kept, console.progress("converting")):
                 rows.append(row)
         except KeyboardInterrupt:
             _write_table(rows, found, output, with_identifiers)
@@ -147,7 +157,11 @@ def _find(
 
 
 def _converted(
-    found: list[tuple[FoundScan, str]], output: Path, dry_run: bool, progress: ProgressCallback
+    found: list[tuple[FoundScan, str]],
+    output: Path,
+    dry_run: bool,
+    nonfinite: NonFinite,
+    progress: ProgressCallback,
 ) -> Iterator[_Row]:
     """A row for every scan, converted or not, in the order found."""
     from concurrent.futures import ThreadPoolExecutor
@@ -156,7 +170,7 @@ def _converted(
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         jobs: list[Future[_Row] | None] = [
-            pool.submit(_convert_one, scan, argument, output)
+            pool.submit(_convert_one, scan, argument, output, nonfinite)
             if scan.status == "usable" and not dry_run
             else None
             for scan, argument in found
@@ -170,7 +184,7 @@ def _converted(
             raise
 
 
-def _convert_one(scan: FoundScan, argument: str, output: Path) -> _Row:
+def _convert_one(scan: FoundScan, argument: str, output: Path, nonfinite: NonFinite) -> _Row:
     """Read and write one scan; whatever is wrong with it stays its own."""
     from dataclasses import replace
 
@@ -179,7 +193,7 @@ def _convert_one(scan: FoundScan, argument: str, output: Path) -> _Row:
     from medseg.writers import write_volume
 
     try:
-        volume = scan.read()
+        volume = scan.read(nonfinite=nonfinite)
         write_volume(volume, output / f"{scan.case}.nii.gz")
     except BadOutput:
         raise

@@ -1,6 +1,7 @@
 """Which scans can be read, and how: any format, one way in.
 
-A reader is a module with ``recognises(path)`` and ``read(path, *, volume)``, listed in `READERS`.
+A reader is a module with ``recognises(path)`` and ``read(path, *, volume, nonfinite)``, listed in
+`READERS`.
 """
 
 from __future__ import annotations

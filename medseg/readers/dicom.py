@@ -16,6 +16,7 @@ from medseg.readers.dicom_pixels import read_voxels
 from medseg.readers.dicom_series import REFUSED, USABLE, Finding, findings
 from medseg.readers.dicom_stacks import Candidate
 from medseg.readers.sources import file_source
+from medseg.readers.values import NonFinite, finite_values
 from medseg.volume import Origin, Volume
 
 _HEAD_BYTES = 256
@@ -32,8 +33,15 @@ def recognises(path: Path) -> bool:
     return looks_like_dicom(head)
 
 
-def read(path: Path, *, volume: int | None = None) -> Volume:
+def read(
+    path: Path, *, volume: int | None = None, nonfinite: NonFinite = NonFinite.SMALLEST
+) -> Volume:
     """Read one DICOM file by itself: an enhanced multi-frame one, a mosaic, or a single slice.
+
+    Args:
+        path: the file.
+        volume: which volume, from 0, where it holds several.
+        nonfinite: what becomes of NaN and infinite voxels.
 
     Raises:
         BadScan: damaged, ambiguous, or not DICOM.
@@ -44,7 +52,7 @@ def read(path: Path, *, volume: int | None = None) -> Volume:
         raise BadScan("not a DICOM file", path=path)
     finding = findings([header], str(path))[0]
     candidate, number = choose(finding, str(path), volume)
-    return read_candidate(candidate, finding, str(path), number=number)
+    return read_candidate(candidate, finding, str(path), number=number, nonfinite=nonfinite)
 
 
 def choose(finding: Finding, name: str, volume: int | None) -> tuple[Candidate, int]:
@@ -71,7 +79,14 @@ def choose(finding: Finding, name: str, volume: int | None) -> tuple[Candidate, 
     return candidate, number
 
 
-def read_candidate(candidate: Candidate, finding: Finding, name: str, *, number: int) -> Volume:
+def read_candidate(
+    candidate: Candidate,
+    finding: Finding,
+    name: str,
+    *,
+    number: int,
+    nonfinite: NonFinite = NonFinite.SMALLEST,
+) -> Volume:
     """Decode a volume that headers promise.
 
     Raises:
@@ -80,18 +95,21 @@ def read_candidate(candidate: Candidate, finding: Finding, name: str, *, number:
     if candidate.geometry is None:
         raise BadScan(candidate.problem or "no grid", path=name)
     voxels = read_voxels(candidate, name)
+    data, unusual = voxels.data, tuple[str, ...]()
+    if data.dtype.kind == "f":  # float pixel data may hold anything
+        data, unusual = finite_values(
+            data, voxels.slope, voxels.intercept, path=Path(name), nonfinite=nonfinite
+        )
     first = finding.files[0]
     origin = Origin(
         path=name,
         modality=first.modality,
         padding_value=voxels.padding_value,
-        warnings=(*candidate.warnings, *notes(finding.files), *voxels.warnings),
+        warnings=(*candidate.warnings, *notes(finding.files), *voxels.warnings, *unusual),
         case=case_of(first, candidate, number),
         instances=_instances(candidate),
     )
-    return Volume(
-        voxels.data[None], candidate.geometry, voxels.slope, voxels.intercept, origin=origin
-    )
+    return Volume(data[None], candidate.geometry, voxels.slope, voxels.intercept, origin=origin)
 
 
 def _instances(candidate: Candidate) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from medseg.errors import BadScan
-from medseg.readers import archive, dicom, formats
+from medseg.readers import archive, dicom, formats, packed
 from medseg.readers.case_names import name_cases
 from medseg.readers.dicom_classes import is_enhanced
 from medseg.readers.dicom_file import FileHeader
@@ -26,6 +26,8 @@ _CHUNK = 512
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 #: Threads: they overlap the waiting for disks and networks.
 _THREADS = 4
+#: Letters of a study's hash that tell it from others in a table.
+_GROUP_CHARACTERS = 13
 
 
 class Progress(Protocol):
@@ -63,7 +65,7 @@ def discover(
         root = root.parent  # the index of a medium stands for the medium
     entries = files_under(root, without)
     seen = _look(entries, HeaderIndex(index or index_path()), progress or _silent)
-    found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.refused]
+    found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.inside, *seen.refused]
     found = _tell_damaged(found, seen.foreign)
     if seen.foreign:
         found.append(_foreign(seen.foreign, root))
@@ -83,6 +85,7 @@ class _Seen:
     others: list[Source] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     refused: list[FoundScan] = field(default_factory=list)
+    inside: list[FoundScan] = field(default_factory=list)
 
 
 def _look(entries: Iterable[Source | Unreadable], index: HeaderIndex, progress: Progress) -> _Seen:
@@ -134,37 +137,31 @@ def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
         seen.foreign.append(source.name)
 
 
-def _look_inside(packed: Source, seen: _Seen) -> None:
+def _look_inside(box: Source, seen: _Seen) -> None:
     """The files of an archive, one after the other; they stay inside."""
     try:
-        for member in archive.members(Path(packed.path)):
-            name = f"{packed.name}/{member.name}"
+        for member in archive.members(Path(box.path)):
+            name = f"{box.name}/{member.name.removeprefix('./')}"
             if isinstance(member, archive.Unsafe):
-                seen.refused.append(_unsafe(packed, member))
+                seen.refused.append(_unsafe(box, member))
                 continue
-            source = Source(packed.path, member.name, member.size, packed.changed_ns, name)
-            header = look_into(cast(IO[bytes], member.stream), source)
-            if header is None and formats.claims(name):
-                seen.refused.append(
-                    FoundScan(
-                        "",
-                        name,
-                        REFUSED,
-                        ("an image file inside an archive: unpack the archive first"),
-                    )
-                )
+            source = Source(box.path, member.name, member.size, box.changed_ns, name)
+            stream = cast(IO[bytes], member.stream)
+            if formats.claims(name):
+                seen.inside.append(_image_file(source, packed.look(stream, source)))
             else:
-                _sort_in(source, header, seen)
+                _sort_in(source, look_into(stream, source), seen)
     except BadScan as error:
-        seen.headers[:] = [h for h in seen.headers if h.source.path != packed.path]
-        seen.refused.append(FoundScan("", packed.name, REFUSED, str(error)))
+        seen.headers[:] = [h for h in seen.headers if h.source.path != box.path]
+        seen.inside[:] = [scan for scan in seen.inside if scan.path != Path(box.path)]
+        seen.refused.append(FoundScan("", box.name, REFUSED, str(error)))
 
 
-def _unsafe(packed: Source, member: archive.Unsafe) -> FoundScan:
+def _unsafe(box: Source, member: archive.Unsafe) -> FoundScan:
     """A member that was not read; a name that leads outside is not repeated."""
     if member.reason == archive.OUTSIDE:
-        return FoundScan("", f"{packed.name}/…", SKIPPED, f"{member.reason}: refused to read it")
-    return FoundScan("", f"{packed.name}/{member.name}", REFUSED, member.reason)
+        return FoundScan("", f"{box.name}/…", SKIPPED, f"{member.reason}: refused to read it")
+    return FoundScan("", f"{box.name}/{member.name}", REFUSED, member.reason)
 
 
 def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
@@ -207,39 +204,38 @@ def _found(finding: Finding, name: str, root: Path) -> FoundScan:
         volumes=max(1, len(finding.candidates)),
         path=root,
         finding=finding,
+        group=first.study[:_GROUP_CHARACTERS],
     )
 
 
 def _image_files(sources: Sequence[Source]) -> list[FoundScan]:
     """Image files of other formats, by what their headers promise."""
-    found = []
-    for source in sources:
-        path = Path(source.path)
-        if formats.is_companion(path):
-            continue
-        seen = formats.glimpse(path)
-        status = REFUSED if seen.problem else SKIPPED if seen.skip else USABLE
-        reason = seen.problem or seen.skip
-        if seen.volumes > 1 and not reason:
-            status, reason = (
-                REFUSED,
-                (
-                    f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose "
-                    f"one with --volume 0 … {seen.volumes - 1}, or --volume all"
-                ),
-            )
-        found.append(
-            FoundScan(
-                formats.stem(source.name),
-                source.name,
-                status,
-                reason,
-                path=path,
-                geometry=seen.geometry,
-                volumes=seen.volumes,
-            )
+    return [
+        _image_file(source, formats.glimpse(Path(source.path)))
+        for source in sources
+        if not formats.is_companion(Path(source.path))
+    ]
+
+
+def _image_file(source: Source, seen: formats.Glimpse) -> FoundScan:
+    status = REFUSED if seen.problem else SKIPPED if seen.skip else USABLE
+    reason = seen.problem or seen.skip
+    if seen.volumes > 1 and not reason:
+        status = REFUSED
+        reason = (
+            f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose one with "
+            f"--volume 0 … {seen.volumes - 1}, or --volume all"
         )
-    return found
+    return FoundScan(
+        formats.stem(source.name),
+        source.name,
+        status,
+        reason,
+        path=Path(source.path),
+        geometry=seen.geometry,
+        volumes=seen.volumes,
+        member=source if source.member else None,
+    )
 
 
 def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:

@@ -9,10 +9,11 @@ from types import ModuleType
 
 from medseg.errors import BadScan, MedsegError, NotAVolume
 from medseg.geometry import Geometry
+from medseg.readers.values import NonFinite
 from medseg.volume import Volume
 
-#: Format -> module with ``recognises(path)`` and ``read(path, *, volume)``; the first that
-#: recognises a file reads it. Imported when used: nibabel and pydicom take their time.
+#: Format -> module with ``recognises(path)`` and ``read(path, *, volume, nonfinite)``; the first
+#: that recognises a file reads it. Imported when used: nibabel and pydicom take their time.
 READERS: dict[str, str] = {
     "nifti": "medseg.readers.nifti",
     "dicom": "medseg.readers.dicom",
@@ -40,8 +41,18 @@ class Glimpse:
     skip: str = ""
 
 
-def read(path: str | Path, *, volume: int | None = None) -> Volume:
+def read(
+    path: str | Path,
+    *,
+    volume: int | None = None,
+    nonfinite: NonFinite = NonFinite.SMALLEST,
+) -> Volume:
     """Read one file of any format.
+
+    Args:
+        path: the file.
+        volume: which volume, from 0, where it holds several.
+        nonfinite: what becomes of NaN and infinite voxels.
 
     Raises:
         BadScan: the format is unknown, or the file damaged or ambiguous.
@@ -55,7 +66,7 @@ def read(path: str | Path, *, volume: int | None = None) -> Volume:
             path=path,
             expected="DICOM, NIfTI, NRRD or MetaImage",
         )
-    scan: Volume = reader.read(path, volume=volume)
+    scan: Volume = reader.read(path, volume=volume, nonfinite=nonfinite)
     return scan
 
 

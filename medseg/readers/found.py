@@ -7,9 +7,11 @@ from pathlib import Path
 
 from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
-from medseg.readers import dicom, formats
+from medseg.readers import dicom, formats, packed
 from medseg.readers.dicom_file import hashed
 from medseg.readers.dicom_series import REFUSED, SKIPPED, USABLE, Finding
+from medseg.readers.sources import Source
+from medseg.readers.values import NonFinite
 from medseg.volume import Volume
 
 
@@ -30,6 +32,9 @@ class FoundScan:
         volume: the chosen one, or ``None``.
         path: what can be read again: the file, or the folder or archive it was found in.
         finding: the DICOM series behind it, or ``None``.
+        member: the image file inside an archive, or ``None``.
+        group: what belongs to one examination has one group: for DICOM a hash of the study's UID.
+        channel: which channel of the examination a table says that it is, or empty.
     """
 
     case: str
@@ -44,6 +49,9 @@ class FoundScan:
     volume: int | None = None
     path: Path = field(default=Path())
     finding: Finding | None = None
+    member: Source | None = None
+    group: str = ""
+    channel: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -73,8 +81,11 @@ class FoundScan:
         grid = "" if self.geometry is None else self.geometry.describe()
         return ", ".join(part for part in (self.modality, grid) if part) or self.source
 
-    def read(self) -> Volume:
+    def read(self, *, nonfinite: NonFinite = NonFinite.SMALLEST) -> Volume:
         """The scan itself.
+
+        Args:
+            nonfinite: what becomes of NaN and infinite voxels.
 
         Raises:
             BadScan: it is damaged or ambiguous after all.
@@ -84,13 +95,18 @@ class FoundScan:
             raise NotAVolume(self.reason, path=self.source)
         if self.status == REFUSED:
             raise BadScan(self.reason, path=self.source)
-        if self.finding is None:
-            scan = formats.read(self.path, volume=self.volume)
+        if self.member is not None:
+            scan = packed.read(self.member, volume=self.volume, nonfinite=nonfinite)
+        elif self.finding is None:
+            scan = formats.read(self.path, volume=self.volume, nonfinite=nonfinite)
         else:
             candidate, number = dicom.choose(self.finding, self.source, self.volume)
-            scan = dicom.read_candidate(candidate, self.finding, self.source, number=number)
+            scan = dicom.read_candidate(
+                candidate, self.finding, self.source, number=number, nonfinite=nonfinite
+            )
         origin = replace(
             scan.origin,
+            path=self.source if self.member is not None else scan.origin.path,
             case=self.case,
             warnings=tuple(dict.fromkeys((*self.warnings, *scan.origin.warnings))),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -193,11 +194,75 @@ def test_what_was_converted_before_an_interruption_is_in_the_table(tmp_path, mon
 
     genuine = verb._convert_one
 
-    def interrupted(scan, argument, output):
+    def interrupted(scan, argument, output, nonfinite):
         if scan.source == "b":
             raise KeyboardInterrupt
-        return genuine(scan, argument, output)
+        return genuine(scan, argument, output, nonfinite)
 
     monkeypatch.setattr(verb, "_convert_one", interrupted)
     assert convert(tmp_path / "in", "--output", tmp_path / "out").exit_code == 130
     assert [row["source"] for row in rows_of(tmp_path / "out")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "kept as they are"),
+        (("--nonfinite", "keep"), "kept as they are"),
+        (("--nonfinite", "replace"), "replaced by the smallest finite value, -5"),
+    ],
+)
+def test_voxels_without_a_value_are_counted_and_treated_as_asked(tmp_path, options, told):
+    values = np.full((4, 5, 6), 7, np.float32)
+    values[0, 0, 0], values[1, 0, 0], values[2, 0, 0] = np.nan, np.inf, -5
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2, 2, 3, 1])), tmp_path / "in.nii.gz")
+    assert convert(tmp_path / "in.nii.gz", "--output", tmp_path / "out", *options).exit_code == 0
+    (row,) = rows_of(tmp_path / "out")
+    assert "2 voxels are not finite (1 NaN, 1 infinite)" in row["warnings"]
+    assert told in row["warnings"]
+    if "replace" in options:
+        values[:2, 0, 0] = -5
+    written = nibabel.load(tmp_path / "out" / "in.nii.gz").get_fdata()
+    np.testing.assert_array_equal(written, values)
+
+
+def test_float_dicom_pixels_follow_the_same_rule(tmp_path):
+    def as_floats(dataset, k):
+        values = pixels_of(k).astype("<f4")
+        values[0, 0] = np.nan if k == 1 else 3
+        del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+        dataset.BitsAllocated, dataset.FloatPixelData = 32, values.tobytes()
+
+    folder = write_series(tmp_path / "in", 3, change=as_floats)
+    for option, expected in (("keep", np.nan), ("replace", 1.0)):
+        out = tmp_path / option
+        assert convert(folder, "--output", out, "--nonfinite", option).exit_code == 0
+        assert "1 voxels are not finite" in rows_of(out)[0]["warnings"]
+        written = nibabel.load(next(out.glob("*.nii.gz"))).get_fdata()
+        assert np.array_equal(written[0, 0, 1], expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
+def test_images_inside_an_archive_are_converted_where_they_are(tmp_path, ending):
+    image = nibabel.Nifti1Image(
+        np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([2, 2, 3, 1])
+    )
+    folder = tmp_path / "study"
+    (folder / "deep").mkdir(parents=True)
+    nibabel.save(image, folder / "deep" / "brain.nii.gz")
+    nibabel.save(image, folder / "plain.nii")
+    write_series(folder / "series")
+    kind = {".zip": "zip", ".tar.gz": "gztar"}[ending]
+    packed = shutil.make_archive(str(tmp_path / "scans"), kind, folder)
+    assert convert(packed, "--output", tmp_path / "out").exit_code == 0
+    rows = {row["source"]: row for row in rows_of(tmp_path / "out")}
+    assert {row["status"] for row in rows.values()} == {"converted"}
+    row = rows[f"scans{ending}/deep/brain.nii.gz"]
+    assert (row["case"], row["shape"], row["spacing_mm"]) == ("brain", "3x4x5", "2x2x3")
+    written = nibabel.load(tmp_path / "out" / "brain.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(image.dataobj))
+    np.testing.assert_array_equal(written.affine, image.affine)
+    assert (tmp_path / "out" / "plain.nii.gz").is_file()
+    table = tmp_path / "out" / "scans.csv"
+    assert convert(table, "--output", tmp_path / "again").exit_code == 0
+    assert len(list((tmp_path / "again").glob("*.nii.gz"))) == 3

@@ -114,6 +114,78 @@ def test_members_that_lead_outside_are_not_read(tmp_path):
     assert not Path("/tmp/medseg_escape_test.dcm").exists()
 
 
+def test_images_in_an_archive_are_told_apart_and_their_faults_stay_their_own(tmp_path):
+    whole = nifti(tmp_path / "in" / "brain.nii.gz").read_bytes()
+    header = b"NRRD0005\ndata file: ../secret.raw\n\n"
+    entries = {
+        "a/brain.nii.gz": whole,
+        "b/brain.nii.gz": whole,
+        "cut.nii.gz": whole[:-8],
+        "text.nii": b"no scan at all",
+        "pointing.nrrd": header,
+        "detached.mhd": b"NDims = 3",
+        "../outside.nii.gz": whole,
+    }
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        for name, content in entries.items():
+            packed.writestr(name, content)
+    found = {scan.source: scan for scan in discover(tmp_path / "s.zip")}
+    assert len(found) == 7
+    usable = {scan.case: scan for scan in found.values() if scan.status == "usable"}
+    assert set(usable) == {"s.zip_a_brain", "s.zip_b_brain"}
+    assert np.array_equal(usable["s.zip_b_brain"].read().data, read(tmp_path / "in").data)
+    assert usable["s.zip_b_brain"].shape == (4, 5, 6)
+    assert "outside the archive" in found["s.zip/…"].reason
+    for name, said in (
+        ("cut.nii.gz", "truncated"),
+        ("text.nii", ""),
+        ("pointing.nrrd", ""),
+        ("detached.mhd", "unpack it"),
+    ):
+        assert found[f"s.zip/{name}"].status == "refused"
+        assert said in found[f"s.zip/{name}"].reason
+
+
+def test_a_large_image_in_an_archive_is_known_by_its_first_bytes(tmp_path):
+    noise = np.random.default_rng(0).integers(-30000, 30000, (1, 120, 100, 80), np.int16)
+    grid = Geometry((120, 100, 80), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    write_volume(Volume(noise, grid), tmp_path / "in" / "noise.nii.gz")
+    pack_zip(tmp_path / "s.zip", tmp_path / "in")
+    assert (tmp_path / "s.zip").stat().st_size > 3 << 19
+    (scan,) = discover(tmp_path / "s.zip")
+    assert (scan.status, scan.shape) == ("usable", (120, 100, 80))
+    assert np.array_equal(scan.read().data, noise)
+    whole = (tmp_path / "in" / "noise.nii.gz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as packed:
+        packed.writestr("noise.nii.gz", whole[: len(whole) - 1000])
+    with pytest.raises(BadScan, match=r"^cut.zip/noise.nii.gz: .*truncated"):
+        read(tmp_path / "cut.zip")
+
+
+def test_a_damaged_member_is_refused_when_it_is_read(tmp_path):
+    content = nifti(tmp_path / "in" / "brain.nii").read_bytes()
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        packed.writestr("brain.nii", content)
+    damaged = bytearray((tmp_path / "s.zip").read_bytes())
+    damaged[400] ^= 1  # a voxel; only the archive's checksum knows
+    (tmp_path / "s.zip").write_bytes(damaged)
+    with pytest.raises(BadScan, match="damaged inside the archive"):
+        read(tmp_path / "s.zip")
+
+
+def test_a_full_temporary_folder_is_a_refusal(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        packed.writestr("brain.nii.gz", nifti(tmp_path / "in" / "brain.nii.gz").read_bytes())
+    (scan,) = discover(tmp_path / "s.zip")
+
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("medseg.readers.packed.tempfile.TemporaryDirectory", full)
+    with pytest.raises(BadScan, match=r"(?i)no space left.*TMPDIR"):
+        scan.read()
+
+
 def test_damaged_and_locked_archives_are_refused(tmp_path):
     good = pack_zip(tmp_path / "s.zip", write_series(tmp_path / "s"))
     content = good.read_bytes()
