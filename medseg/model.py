@@ -56,6 +56,39 @@ class Fingerprint(Options):
     shape: tuple[tuple[int, int], ...] = ()
 
 
+class Validation(Options):
+    """How good the weights were on whole scans of the fold that was held out.
+
+    Attributes:
+        kept: whether the weights of the last step are the model, or the best validated ones.
+        cases: scans that were scored each time.
+        last: step and mean Dice of the last validation.
+        best: step and mean Dice of the best.
+    """
+
+    kept: Literal["last", "best"] = "last"
+    cases: int
+    last: tuple[int, float]
+    best: tuple[int, float]
+
+
+class Pace(Options):
+    """How quickly the run went.
+
+    Attributes:
+        seconds_a_step: mean over the run, with waiting.
+        data_wait: share of it in which no step ran because its patches were not there.
+        processes: that trained together.
+        parts: a batch went through in so many parts at the end; more than one where memory
+            ran out.
+    """
+
+    seconds_a_step: float
+    data_wait: float
+    processes: int = 1
+    parts: int = 1
+
+
 class Provenance(Options):
     """How the model came about.
 
@@ -67,6 +100,8 @@ class Provenance(Options):
         seed, steps, seconds, config: of the run.
         versions: of Python and the packages that shape the numbers.
         non_finite_steps: steps skipped because a gradient was not finite.
+        pace: how quickly it went.
+        validation: of the weights, where a fold was held out.
     """
 
     cohort: str = ""
@@ -77,6 +112,8 @@ class Provenance(Options):
     steps: int = 0
     seconds: float = 0.0
     non_finite_steps: int = 0
+    pace: Pace | None = None
+    validation: Validation | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

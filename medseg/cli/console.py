@@ -133,17 +133,18 @@ class LineConsole(Console):
 
     def progress(self, task: str) -> ProgressCallback:
         """A callback that prints a line now and then."""
-        started = time.monotonic()
+        first: tuple[float, int] | None = None  # a resumed task does not begin at 0
         last = -SECONDS_BETWEEN_LINES
 
         def show(done: int, total: int | None = None, **facts: object) -> None:
-            nonlocal last
+            nonlocal first, last
             now = time.monotonic()
+            first = first or (now, done)
             if now - last < SECONDS_BETWEEN_LINES and (total is None or done < total):
                 return
             last = now
             of = f"{done}/{total}" if total is not None else str(done)
-            left = _time_left(now - started, done, total)
+            left = _time_left(now - first[0], done - first[1], total and total - first[1])
             typer.echo(" · ".join([f"{task} {of}", *left, *_phrases(facts)]))
 
         return show

@@ -13,7 +13,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+#: ``time.monotonic()`` at which a command began that starts processes to share its work.
+STARTED = "MEDSEG_STARTED"
 
 #: Verbs that run a network for minutes to days.
 HEAVY_VERBS = ("train", "segment", "demo")
@@ -39,6 +44,26 @@ def tuned_environment(environment: Mapping[str, str] | None = None) -> dict[str,
     if platform.libc_ver()[0] == "glibc":
         wanted |= _ALLOCATOR
     return wanted | current
+
+
+def command_started(verb: str) -> float:
+    """``time.monotonic()`` when the command of this verb began, the start of Python included.
+
+    Where the verb is a step of a longer program, that is now.
+    """
+    if STARTED in os.environ:
+        return float(os.environ[STARTED])
+    now = time.monotonic()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if not words or words[0] != verb or not sys.platform.startswith("linux"):
+        return now
+    try:
+        # the 22nd field of a process's state; the second, its name, may hold anything
+        state = Path("/proc/self/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        born = int(state[19]) / os.sysconf("SC_CLK_TCK")
+        return now - (time.clock_gettime(time.CLOCK_BOOTTIME) - born)
+    except (OSError, ValueError, IndexError):
+        return now
 
 
 def restart_tuned(arguments: Sequence[str] | None = None) -> None:

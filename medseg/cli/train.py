@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-import time
+import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import Device, Json, Quiet, open_console, pick_device
+from medseg.cli.console import (
+    Console,
+    Device,
+    Json,
+    Quiet,
+    duration,
+    open_console,
+    pick_device,
+)
+from medseg.cli.environment import STARTED, command_started
 
-_STARTED = time.monotonic()
+if TYPE_CHECKING:
+    from medseg.model import Model
+
+#: Above this share of waiting for patches the user hears what to do.
+_MUCH_WAITING = 0.05
 
 
 def train(
@@ -37,35 +53,81 @@ def train(
         medseg train pipelines/hippocampus.yaml --root DATA --output RUN
         medseg train plan.yaml training.minutes=30 network.name=fcn8s --output RUN
         medseg train plan.yaml folds=5 --output RUN
+        medseg train plan.yaml training.processes=2 --output RUN
         medseg train plan.yaml --output RUN --resume
     """
+    started = command_started("train")
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
-    from medseg.training import Run, begin_run, train_folds
+    from medseg.reports.training import draw_curves
+    from medseg.training import Run, begin_run, join_processes, leave_processes, train_folds
     from medseg.training import train as train_one
 
-    started = _STARTED if time.monotonic() - _STARTED < 120 else time.monotonic()
-    values = override(load_yaml(config), assignments or [])
-    settings = validate(TrainConfig, values, path=str(config))
+    settings = validate(
+        TrainConfig, override(load_yaml(config), assignments or []), path=str(config)
+    )
+    chosen = pick_device(device)
+    world = join_processes(chosen)
+    if settings.training.processes > 1 and world.size == 1:
+        words = [str(config), *(assignments or []), "--output", str(output), "--device", device]
+        for name, value in (("--root", root), ("--init", init), ("--cache", cache)):
+            words += [name, str(value)] if value is not None else []
+        flags = {"--resume": resume, "--quiet": quiet, "--json": json}
+        words += [name for name, wanted in flags.items() if wanted]
+        raise typer.Exit(_train_together(settings.training.processes, words, started))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
-    begin_run(output, settings, resume=resume)
-    with open_console(quiet=quiet, json=json) as console:
-        run = Run(output, pick_device(device), started, cache, init)
+    if world.first:
+        begin_run(output, settings, resume=resume)
+    else:
+        logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
+    with open_console(quiet=quiet or not world.first, json=json and world.first) as console:
         run_training = train_folds if settings.folds else train_one
         model = run_training(
             settings,
             cohort,
-            run,
+            Run(output, world.device(chosen), started, cache, init, world, draw_curves),
             prepared=console.progress("preparing"),
             report=console.progress("training"),
         )
-        card = model.card.provenance
-        console.say(
-            f"trained {card.steps} steps in {card.seconds / 60:.1f} min: {model.folder}",
-            model=str(model.folder),
-            steps=card.steps,
-            seconds=card.seconds,
-            non_finite_steps=card.non_finite_steps,
+        if world.first:
+            _say_how_it_went(console, model)
+    leave_processes()
+
+
+def _train_together(processes: int, words: list[str], started: float) -> int:
+    """Run the same command in several processes of this machine, which find each other."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // processes)), **os.environ}
+    environment[STARTED] = repr(started)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", str(processes), "-m", "medseg", "train", *words]
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _say_how_it_went(console: Console, model: Model) -> None:
+    """One line: steps, time, waiting, what was skipped, and how good it is where that is known."""
+    source = model.card.provenance
+    facts = [f"trained {source.steps} steps in {duration(source.seconds)}"]
+    if source.pace is not None:
+        facts += [f"{source.pace.seconds_a_step:.3g} s a step"]
+        facts += [f"{source.pace.data_wait:.1%} of it waiting for patches"]
+    facts += [f"{source.non_finite_steps} steps skipped for a gradient that was not finite"]
+    seen = source.validation
+    if seen is not None:
+        (last, last_dice), (best, best_dice) = seen.last, seen.best
+        facts += [f"Dice {last_dice:.3f} at step {last}, best {best_dice:.3f} at step {best}"]
+        facts += [f"kept the {seen.kept}"]
+    console.say(
+        f"{', '.join(facts)}: {model.folder}",
+        model=str(model.folder),
+        steps=source.steps,
+        seconds=source.seconds,
+        non_finite_steps=source.non_finite_steps,
+        **({} if source.pace is None else source.pace.model_dump()),
+        **({} if seen is None else {"validation": seen.model_dump()}),
+    )
+    if source.pace is not None and source.pace.data_wait > _MUCH_WAITING:
+        console.warn(
+            f"{source.pace.data_wait:.0%} of the steps' time was waiting for patches:"
+            " try training.workers=2"
         )
-        if card.non_finite_steps:
-            console.warn(f"{card.non_finite_steps} steps were skipped: a gradient was not finite")

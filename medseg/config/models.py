@@ -172,14 +172,20 @@ class LoopConfig(Options):
         weight_decay: of AdamW.
         warmup: steps in which the learning rate rises; a time budget is measured in them.
         clip: largest gradient norm.
+        decay: how the learning rate falls after the warm-up.
         ema: weight of the past in the averaged weights, which are the ones saved.
         precision: ``auto`` takes bfloat16 where the processor has it.
         seed: of weights, patches and augmentation.
         fold: rows of this fold validate; ``None`` trains on every train row.
         validations: how often the fold is scored by whole scans while training.
         validation_cases: at most so many scans each time.
+        keep: whether the averaged weights of the last step make the model, or those that
+            validated best (this needs ``fold``).
         checkpoint_minutes: time between checkpoints.
         workers: processes that read patches; 0 reads in the training process.
+        processes: that train together on this machine, one a GPU (or sharing the CPU), each
+            on its part of every batch; more machines with ``torchrun`` or ``srun``.
+        compile: translate the network with ``torch.compile`` before the first step.
         on_error: whether an unreadable case stops before the first step or is left out.
     """
 
@@ -191,14 +197,18 @@ class LoopConfig(Options):
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: int = Field(default=40, ge=1)
     clip: float = Field(default=1.0, gt=0)
+    decay: Literal["cosine", "poly"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(default=0, ge=0)
     fold: int | None = Field(default=None, ge=0)
     validations: int = Field(default=5, ge=0)
     validation_cases: int = Field(default=8, ge=1)
+    keep: Literal["last", "best"] = "last"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     workers: int = Field(default=0, ge=0)
+    processes: int = Field(default=1, ge=1)
+    compile: bool = False
     on_error: Literal["refuse", "skip"] = "refuse"
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from medseg.pictures import PALETTE
 
 _BLUE, _ORANGE, _GREEN, _RED = PALETTE[6], PALETTE[1], PALETTE[2], PALETTE[5]
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -63,7 +63,7 @@ def distribution(
         axis: name and unit of the values.
         bounds: possible values; finite ones limit the axis.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         labels = list(values.columns)
         figure = Figure(figsize=(7.2, 0.75 + 0.42 * len(labels)))
         ax = figure.add_subplot()
@@ -147,7 +147,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> byt
         table: what `agreement` says, one row a label.
     """
     told = {str(row["label"]): row for row in table.to_dict("records")}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _panels(len(panels))
         for ax, (label, pairs) in zip(axes, panels.items(), strict=True):
             truth, found = pairs["truth_ml"].to_numpy(), pairs["prediction_ml"].to_numpy()
@@ -185,7 +185,7 @@ def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> bytes:
         panels: by label, columns ``truth_ml`` and ``value``.
         axis: name and unit of the value.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _panels(len(panels))
         for ax, (label, points) in zip(axes, panels.items(), strict=True):
             ml = points["truth_ml"].to_numpy(dtype=np.float64)
@@ -223,7 +223,7 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
     for covariate, part in table.groupby("covariate", sort=False):
         rows.append((f"{_short(str(covariate), 24)}:", None))
         rows += [(f"{_short(str(r['group']), 24)}  (n {r['n']})", r) for _, r in part.iterrows()]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.8 + 0.27 * len(rows)))
         ax = figure.add_subplot()
         ax.axvline(overall[0], color="#999999", linewidth=0.9, linestyle="--")
@@ -259,7 +259,7 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
 
 def differences(rows: pd.DataFrame, axis: str) -> bytes:
     """Mean difference and interval, one row for each pair of methods and label."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.8 + 0.3 * len(rows)))
         ax = figure.add_subplot()
         ax.axvline(0, color="#555555", linewidth=1, linestyle="--")
@@ -295,7 +295,7 @@ def curves(table: pd.DataFrame) -> bytes:
     losses = [name for name in names if "loss" in name]
     scores = [name for name in names if name not in losses and "dice" in name.lower()]
     groups = [group for group in (losses, scores) if group] or [names[:8]]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.6), layout="constrained")
         for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
             for position, name in enumerate(group[:8]):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from medseg.training.callbacks import read_curves
+from medseg.training.curves import read_curves
 from medseg.training.folds import train_folds
 from medseg.training.loop import train
+from medseg.training.processes import World, join_processes, leave_processes
 from medseg.training.run import Run, begin_run
 
-__all__ = ["Run", "begin_run", "read_curves", "train", "train_folds"]
+__all__ = [
+    "Run",
+    "World",
+    "begin_run",
+    "join_processes",
+    "leave_processes",
+    "read_curves",
+    "train",
+    "train_folds",
+]

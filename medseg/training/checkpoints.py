@@ -1,4 +1,4 @@
-"""How is the state of a run kept?  One file, written whole, now and then and when interrupted."""
+"""How is the state of a run kept?  Whole files: its last state, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import safetensors.torch
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from medseg.writers.atomic import atomic_path
 
@@ -64,9 +67,9 @@ class Interruption(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
-        """Keep the state and stop, if asked."""
+        """Keep the state and stop, if asked; of several processes all, where one was."""
         del pl_module, args
-        if self.asked:
+        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             trainer.save_checkpoint(self.path)
             raise KeyboardInterrupt
 
@@ -82,3 +85,25 @@ class Interruption(L.Callback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+def write_best(path: Path, network: nn.Module, step: int, dice: float) -> None:
+    """Keep the weights of the best validation so far, with its step and mean Dice."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    facts = {"step": str(step), "dice": repr(dice)}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=facts)
+
+
+def read_best(path: Path) -> tuple[int, float] | None:
+    """Step and mean Dice of the best weights, or ``None`` where none are kept."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    return int(facts["step"]), float(facts["dice"])
+
+
+def best_weights(path: Path) -> dict[str, Tensor]:
+    """The weights that :func:`write_best` kept."""
+    return safetensors.torch.load_file(path)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from medseg.config import TrainConfig
-from medseg.errors import BadConfig, BadModel
+from medseg.errors import BadModel
 from medseg.losses import build_loss
-from medseg.manifests import Case, Cohort
+from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
 from medseg.networks import build_network
-from medseg.training.callbacks import Curves, Progress, Report, Schedule, WholeScanValidation
-from medseg.training.checkpoints import Interruption, WholeCheckpoints, checkpoint_callback
+from medseg.training.callbacks import Report
+from medseg.training.checkpoints import WholeCheckpoints
+from medseg.training.checks import check_config, check_share
 from medseg.training.data import PatchData, TrainingData, patch_shape, prepare_cohort, slice_axis
-from medseg.training.module import AveragedWeights, SegmentationTask
-from medseg.training.run import Run, read_schedule
-from medseg.training.saving import infer_config, save_run
-from medseg.training.validate import NetworkInTraining, whole_scan_dice
-from medseg.transforms.augment import Augment, allowed_mirrors
+from medseg.training.module import SegmentationTask
+from medseg.training.run import Run, read_schedule, write_schedule
+from medseg.training.saving import save_run
+from medseg.training.watch import Watch, watch_run
+from medseg.transforms.augment import Augment
 
 _log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips, no list of devices
@@ -55,64 +57,35 @@ def train(
         KeyboardInterrupt: Ctrl-C, after the step it came in; its state is kept.
     """
     check_config(config, cohort)
+    check_share(config, run)
     if (run.model / CARD).is_file():
         _log.info("the run is over: nothing is left to do")
         return load_model(run.model)
     run.folder.mkdir(parents=True, exist_ok=True)
-    data = prepare_cohort(config, cohort, run.cache or run.folder / "cache", prepared)
+    data = _prepare(config, cohort, run, prepared)
     for case, reason in data.left_out.items():
         _log.warning("case %s is left out: %s", case, reason)
     L.seed_everything(config.training.seed, verbose=False)
     task = build_task(config, cohort, data, run)
-    _fit(task, config, data, run, _callbacks(config, cohort, data, run, report))
-    if task.skipped:
-        _log.warning("%d steps changed nothing: a gradient was not finite", int(task.skipped))
-    return save_run(task, config, cohort, data, run)
+    watch = watch_run(config, cohort, data, run, report)
+    _fit(task, config, data, run, watch)
+    if run.world.first:
+        save_run(task, config, cohort, data, run, watch.outcome(task, config, run))
+    run.world.wait()
+    return load_model(run.model)
 
 
-def check_config(config: TrainConfig, cohort: Cohort) -> None:
-    """Refuse what could only fail later.
-
-    Raises:
-        BadConfig: unknown network, loss, option or label; mirrors at test time that training
-            lacks.
-    """
-    build_loss(config.loss, cohort.labels)
-    build_network(
-        config.network.name,
-        dims=config.dims,
-        in_channels=len(cohort.channels),
-        out_channels=cohort.labels.channels,
-        options=config.network.options,
-    )
-    if len(config.prepare.normalise) not in (1, len(cohort.channels)):
-        raise BadConfig(
-            "prepare.normalise does not fit the cohort's channels",
-            found=f"{len(config.prepare.normalise)} rules",
-            expected=f"1 or {len(cohort.channels)}",
-        )
-    named = {name for rule in config.postprocess for name in (rule.label, rule.of) if name}
-    unknown = sorted(named - {"*", *cohort.labels.names})
-    if unknown:
-        raise BadConfig(
-            "postprocess names labels that the cohort does not have",
-            found=", ".join(unknown),
-            expected=", ".join(cohort.labels.names),
-        )
-    trained = allowed_mirrors(config.augment, cohort.labels)
-    untrained = sorted(set(config.infer.mirror_axes) - set(trained))
-    if untrained:
-        raise BadConfig(
-            "infer.mirror_axes asks for mirrors that training does not show the network",
-            found=untrained,
-            expected=f"axes among {list(trained)}",
-            remedy="Train them with augment.mirror_axes, or leave them out of infer.mirror_axes.",
-        )
-    if 0 in config.augment.mirror_axes and 0 not in trained:
-        _log.warning(
-            "left and right are not mirrored although augment.mirror_axes says so: a label has a"
-            " side and no partner to swap with"
-        )
+def _prepare(
+    config: TrainConfig, cohort: Cohort, run: Run, prepared: Callable[[int, int], None]
+) -> TrainingData:
+    """The prepared cases: made by the first process, found by the others."""
+    cache = run.cache or run.folder / "cache"
+    if not run.world.first:
+        run.world.wait()
+    data = prepare_cohort(config, cohort, cache, prepared)
+    if run.world.first:
+        run.world.wait()
+    return data
 
 
 def build_task(
@@ -161,24 +134,20 @@ def _start_from(network: nn.Module, model: Model) -> None:
 
 
 def _fit(
-    task: SegmentationTask,
-    config: TrainConfig,
-    data: TrainingData,
-    run: Run,
-    callbacks: Sequence[L.Callback],
+    task: SegmentationTask, config: TrainConfig, data: TrainingData, run: Run, watch: Watch
 ) -> None:
     """Step by step to the end, from the last checkpoint where there is one."""
     resume = run.checkpoint if run.checkpoint.is_file() else None
     if resume is not None:
-        task.total_steps = read_schedule(run.schedule) or task.total_steps
-    averaged = AveragedWeights(config.training.ema)
+        steps, task.parts = read_schedule(run.schedule)
+        task.total_steps = steps or task.total_steps
+    task.tell_parts = partial(_tell_parts, run, config.training.batch)
     trainer = L.Trainer(
-        accelerator="cpu" if run.device.type == "cpu" else "gpu",
-        devices=1 if run.device.type == "cpu" else [run.device.index or 0],
+        **_hardware(run),
         precision=lightning_precision(config.training.precision, run.device),
         max_epochs=-1,
         max_steps=task.total_steps or -1,
-        callbacks=[averaged, *callbacks],
+        callbacks=[watch.averaged, *watch.callbacks],
         plugins=[WholeCheckpoints()],
         logger=False,
         enable_progress_bar=False,
@@ -197,8 +166,35 @@ def _fit(
             ckpt_path=resume,
             weights_only=None if resume is None else False,
         )
-    averaged.settle(task)
+    watch.averaged.settle(task)
     task.steps_done = trainer.global_step
+
+
+def _hardware(run: Run) -> dict[str, Any]:
+    """Which devices Lightning takes: the one of this process, or one of each process."""
+    accelerator = "cpu" if run.device.type == "cpu" else "gpu"
+    world = run.world
+    if world.size > 1:
+        return {
+            "accelerator": accelerator,
+            "devices": world.size // world.nodes,
+            "num_nodes": world.nodes,
+            "strategy": DDPStrategy(broadcast_buffers=False),
+        }
+    devices = 1 if accelerator == "cpu" else [run.device.index or 0]
+    return {"accelerator": accelerator, "devices": devices}
+
+
+def _tell_parts(run: Run, batch: int, step: int, parts: int) -> None:
+    """Keep in ``schedule.json`` that memory ran out, so that a resumed run knows."""
+    _log.warning(
+        "memory ran out at step %d: from here each batch of %d goes through in %d parts; the loss"
+        " is their mean, and the weights will differ from an undisturbed run's",
+        step,
+        batch,
+        parts,
+    )
+    write_schedule(run.schedule, parts=parts, parts_from_step=step)
 
 
 @contextmanager
@@ -210,47 +206,6 @@ def _interrupts_told(trainer: L.Trainer) -> Iterator[None]:
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-
-
-def _callbacks(
-    config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run, report: Report
-) -> list[L.Callback]:
-    """What happens beside the steps, in this order after each of them."""
-    loop = config.training
-    deadline = None if loop.minutes is None else run.started + 60 * loop.minutes
-    schedule = Schedule(run.schedule, deadline, loop.validations if data.validation else 0)
-    curves = Curves(run.folder)
-    validation = None
-    if data.validation:
-        score = partial(_score, config, cohort, data, run.device)
-        validation = WholeScanValidation(score, curves, schedule, loop.validations)
-    return [
-        schedule,
-        curves,
-        *([validation] if validation else []),
-        Progress(report, validation),
-        Interruption(run.checkpoint),
-        checkpoint_callback(run.checkpoint, loop.checkpoint_minutes),
-    ]
-
-
-def _score(
-    config: TrainConfig,
-    cohort: Cohort,
-    data: TrainingData,
-    device: torch.device,
-    network: nn.Module,
-) -> Mapping[str, float]:
-    rows: list[Case] = [case for case, _ in data.validation[: config.training.validation_cases]]
-    model = NetworkInTraining(
-        network,
-        cohort.labels,
-        config.dims,
-        slice_axis(config, data.train),
-        config.prepare,
-        infer_config(config, data),
-    )
-    return whole_scan_dice(model, cohort, rows, device)
 
 
 def lightning_precision(precision: str, device: torch.device) -> Any:

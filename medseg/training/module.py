@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -12,8 +16,12 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from medseg.config import LoopConfig
+from medseg.errors import TrainingFailed
+from medseg.inference.forward import is_out_of_memory
 from medseg.losses import deep_loss
 from medseg.transforms.augment import Augment, Patches
+
+_log = logging.getLogger(__name__)
 
 
 class SegmentationTask(L.LightningModule):
@@ -30,6 +38,10 @@ class SegmentationTask(L.LightningModule):
     Attributes:
         steps_done: set when the run is over.
         skipped: steps that changed nothing because a gradient was not finite.
+        parts: a batch goes through in so many parts, one after the other; doubled where
+            memory runs out.
+        tell_parts: called with (step, parts) when that happens.
+        batch_ended: ``time.monotonic()`` when everything after the last step was over.
     """
 
     def __init__(
@@ -47,7 +59,12 @@ class SegmentationTask(L.LightningModule):
         self.loop = loop
         self.total_steps = total_steps
         self.steps_done = 0
+        self.parts = 1
+        self.tell_parts: Callable[[int, int], None] = lambda step, parts: None
+        self.batch_ended: float | None = None
         self.deep = bool(getattr(network, "deep_supervision", False))
+        self._run_network: Any = None
+        self._gradients_are_ready = False
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
 
     skipped: Tensor
@@ -58,20 +75,90 @@ class SegmentationTask(L.LightningModule):
         return logits
 
     def training_step(self, batch: Patches, batch_idx: int) -> Tensor:
-        """Loss of an augmented batch; chance depends on (seed, number of the patch) alone."""
+        """Loss of an augmented batch; chance depends on (seed, number of the patch) alone.
+
+        Of a batch in several parts all but the last are done with, backwards too, when this
+        returns; their gradients stay and the last part's are added.
+        """
         del batch_idx
-        patches = self.augment(batch)
+        self.network.zero_grad(set_to_none=True)
         torch.manual_seed(_mixed(self.loop.seed, int(batch.index[0])))  # dropout
+        *earlier, last = split(batch, self.parts)
+        done = torch.zeros((), device=batch.image.device)
+        for part in earlier:
+            loss = self._loss(part) * (len(part.index) / len(batch.index))
+            self.trainer.strategy.backward(loss, None)
+            torch.clear_autocast_cache()
+            done += loss.detach()
+        return self._loss(last) * (len(last.index) / len(batch.index)) + done
+
+    def _loss(self, batch: Patches) -> Tensor:
+        patches = self.augment(batch)
+        if self._run_network is None:
+            # a method: a network of that name would be a part of the task a second time
+            run: Any = self.network.forward_deep if self.deep else self.network.forward
+            self._run_network = torch.compile(run) if self.loop.compile else run
+        logits = self._run_network(patches.image)
         if self.deep:
-            logits = self.network.forward_deep(patches.image)  # type: ignore[operator]
-            loss = deep_loss(self.loss, logits, patches.classes)
-        else:
-            loss = self.loss(self.network(patches.image), patches.classes)
-        self.log("loss", loss.detach(), on_step=True, on_epoch=False)
+            return deep_loss(self.loss, logits, patches.classes, patches.known)
+        loss: Tensor = self.loss(logits, patches.classes, patches.known)
         return loss
 
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Nothing: gradients are cleared when a step begins, and its parts add to them."""
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """One step; where memory runs out, once more with the batch in more parts.
+
+        Raises:
+            TrainingFailed: one patch alone does not fit; or one of several processes ran out
+                of memory, and all must begin again.
+        """
+        while True:
+            self._gradients_are_ready = False
+            try:
+                super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self._gradients_are_ready:
+                    raise
+            self._halve()
+
+    def _halve(self) -> None:
+        """Twice as many parts a batch from here on."""
+        here = self.loop.batch // self.trainer.world_size
+        if self.parts >= here:
+            raise TrainingFailed(
+                "memory ran out with a single patch",
+                found=f"patches of {list(self.augment.patch)} voxels",
+                expected="less",
+                remedy="Choose a smaller patch or fewer features, then start anew.",
+            )
+        self.parts = min(2 * self.parts, here)
+        step = self.trainer.global_step
+        self.tell_parts(step, self.parts)
+        if self.trainer.world_size > 1:
+            raise TrainingFailed(
+                f"memory ran out in process {self.trainer.global_rank} at step {step}",
+                remedy=f"With --resume the run goes on with each batch in {self.parts} parts.",
+            )
+        self.network.zero_grad(set_to_none=True)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Comes after all callbacks: from here the next batch is waited for."""
+        self.batch_ended = time.monotonic()
+
     def configure_optimizers(self) -> Any:
-        """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, cosine to zero."""
+        """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, then down to zero."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [
@@ -89,7 +176,7 @@ class SegmentationTask(L.LightningModule):
         if self.total_steps is None:
             return 1.0
         done = (step - self.loop.warmup) / max(1, self.total_steps - self.loop.warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return _DECAYS[self.loop.decay](min(1.0, done))
 
     def configure_gradient_clipping(
         self,
@@ -99,10 +186,18 @@ class SegmentationTask(L.LightningModule):
     ) -> None:
         """Clip; where a gradient is not finite the step changes nothing and is counted."""
         del gradient_clip_val, gradient_clip_algorithm
+        self._gradients_are_ready = True
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.loop.clip)
         if not torch.isfinite(norm):
             optimizer.zero_grad(set_to_none=True)
             self.skipped += 1
+
+
+#: How the learning rate falls after the warm-up: share of the way (0-1) to share of the peak.
+_DECAYS: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "poly": lambda done: (1 - done) ** 0.9,  # doi:10.1038/s41592-020-01008-z
+}
 
 
 class AveragedWeights(WeightAveraging):
@@ -118,6 +213,34 @@ class AveragedWeights(WeightAveraging):
     def settle(self, task: SegmentationTask) -> None:
         """Make the average the task's weights, also where a resumed run had no step left."""
         self._copy_average_to_current(task)
+
+    def network(self) -> nn.Module:
+        """The network with averaged weights, as it is while the run goes on."""
+        if self._average_model is None:
+            raise RuntimeError("there is no average before the run begins")
+        network = self._average_model.module.network
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"expected a network, got {type(network).__name__}")
+        return network
+
+
+def task_of(module: L.LightningModule) -> SegmentationTask:
+    """The module of a run, which is always a task of ours."""
+    if not isinstance(module, SegmentationTask):
+        raise TypeError(f"expected a SegmentationTask, got {type(module).__name__}")
+    return module
+
+
+def split(batch: Patches, parts: int) -> list[Patches]:
+    """The patches of a batch in so many parts, or one each where there are fewer."""
+    sizes = [len(rows) for rows in np.array_split(np.arange(len(batch.index)), parts) if len(rows)]
+    columns: dict[str, Any] = {
+        name: [None] * len(sizes) if value is None else value.split(sizes)
+        for name, value in vars(batch).items()
+    }
+    return [
+        Patches(**{name: column[n] for name, column in columns.items()}) for n in range(len(sizes))
+    ]
 
 
 def _mixed(*numbers: int) -> int:

@@ -10,8 +10,8 @@ import torch
 
 from medseg.config import TrainConfig
 from medseg.manifests import Cohort
+from medseg.training.checks import check_config
 from medseg.training.data import PatchData, prepare_cohort
-from medseg.training.loop import check_config
 from medseg.training.patches import PatchStream
 from medseg.transforms.augment import Augment, Patches
 

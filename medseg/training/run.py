@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import yaml
 
 from medseg.config import TrainConfig, load_yaml
 from medseg.errors import BadConfig, BadOutput
+from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
+
+#: A row of ``curves.csv`` or ``validation.csv``, as it stands in the file.
+Row = Mapping[str, str]
+
+#: Draws the rows of both as PNG.
+Draw = Callable[[Sequence[Row], Sequence[Row]], bytes]
+
+_ALONE = World()
 
 
 @dataclass(frozen=True)
@@ -24,11 +34,14 @@ class Run:
     """Where and how one run takes place.
 
     Attributes:
-        folder: holds ``model/``, ``curves.csv``, ``schedule.json``, ``checkpoints/``, ``cache/``.
+        folder: holds ``model/``, ``curves.csv``, ``schedule.json``, ``checkpoints/``, ``cache/``
+            and what else docs/training.md lists.
         device: chosen by the caller.
         started: ``time.monotonic()`` when the command began; a time budget counts from here.
         cache: folder of prepared cases; ``folder/cache`` when ``None``.
         init: model whose weights to start from.
+        world: which of several processes this is.
+        draw: makes the picture of the curves; ``None`` for none.
     """
 
     folder: Path
@@ -36,11 +49,18 @@ class Run:
     started: float
     cache: Path | None = None
     init: Path | None = None
+    world: World = _ALONE
+    draw: Draw | None = None
 
     @property
     def checkpoint(self) -> Path:
         """The last state of the run."""
         return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights that validated best so far."""
+        return self.folder / "checkpoints" / "best.safetensors"
 
     @property
     def schedule(self) -> Path:
@@ -91,22 +111,24 @@ def environment() -> dict[str, object]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
     }
 
 
-def write_schedule(path: Path, steps: int, **facts: object) -> None:
-    """Fix the length of a run."""
-    content = {"steps": steps, **facts, **environment()}
+def write_schedule(path: Path, **facts: object) -> None:
+    """Add facts to ``schedule.json``: the number of steps once it is fixed, parts of a batch."""
+    content = {**_read(path), **facts, **environment()}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_schedule(path: Path) -> int | None:
-    """The length that was fixed, or ``None``; names what has changed in the environment since."""
-    if not path.is_file():
-        return None
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    for name, now in environment().items():
+def read_schedule(path: Path) -> tuple[int | None, int]:
+    """Steps of the run (``None`` if not fixed yet) and parts of a batch.
+
+    Names what has changed in the environment since.
+    """
+    facts = _read(path)
+    for name, now in environment().items() if facts else ():
         if facts.get(name) != now:
             _log.warning(
                 "resumed with %s %s, begun with %s: the weights will differ in the last digits"
@@ -115,7 +137,13 @@ def read_schedule(path: Path) -> int | None:
                 now,
                 facts.get(name),
             )
-    return int(facts["steps"])
+    steps = facts.get("steps")
+    return None if steps is None else int(steps), int(facts.get("parts", 1))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return facts
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,22 +17,43 @@ from medseg.model import (
     Model,
     ModelCard,
     NetworkFacts,
+    Pace,
     Provenance,
+    Validation,
     save_model,
     versions,
 )
 from medseg.networks import build_network
 from medseg.networks.inspect import cost, receptive_field
 from medseg.training.cache import CachedCase, CaseFacts
+from medseg.training.checkpoints import best_weights
 from medseg.training.data import TrainingData, patch_shape, slice_axis
 from medseg.training.module import SegmentationTask
 from medseg.training.run import Run
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found out about itself.
+
+    Attributes:
+        pace: how quickly it went.
+        validation: how good its weights were, where a fold was held out.
+    """
+
+    pace: Pace
+    validation: Validation | None = None
+
+
 def save_run(
-    task: SegmentationTask, config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run
+    task: SegmentationTask,
+    config: TrainConfig,
+    cohort: Cohort,
+    data: TrainingData,
+    run: Run,
+    outcome: Outcome,
 ) -> Model:
-    """Write ``model/``: the averaged weights and their card."""
+    """Write ``model/``: the averaged weights, last or best, and their card."""
     facts = [case.facts for case in data.train]
     card = ModelCard(
         name=cohort.name,
@@ -56,12 +78,16 @@ def save_run(
             steps=task.steps_done,
             seconds=round(time.monotonic() - run.started, 1),
             non_finite_steps=int(task.skipped),
+            pace=outcome.pace,
+            validation=outcome.validation,
             config=config.model_dump(mode="json"),
             versions=versions(),
         ),
     )
     fold = config.training.fold
     state: dict[str, torch.Tensor] = task.network.state_dict()
+    if outcome.validation is not None and outcome.validation.kept == "best":
+        state = best_weights(run.best)
     stem = "all" if fold is None else f"fold_{fold}"
     return save_model(run.model, card, cohort.labels, {stem: state})
 
@@ -102,7 +128,8 @@ def _volume_ranges(
 ) -> dict[str, tuple[float, float]]:
     ranges = {}
     for name in names:
-        present = [fact.volumes_ml[name] for fact in facts if fact.volumes_ml[name] > 0]
+        volumes = [fact.volumes_ml.get(name, 0.0) for fact in facts]
+        present = [volume for volume in volumes if volume > 0]
         if present:
             ranges[name] = (round(min(present), 4), round(max(present), 4))
     return ranges

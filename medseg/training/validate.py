@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from medseg import pictures
 from medseg.config import InferConfig, PostprocessRule, PrepareConfig
 from medseg.inference import segment
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.metrics import METRICS
+from medseg.volume import LabelMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +39,81 @@ class NetworkInTraining:
         return [self.network.eval()]
 
 
-def whole_scan_dice(
+@dataclass(frozen=True, eq=False)
+class ScoredCase:
+    """One validation scan: how well it was found, and the mask, small enough to keep for all.
+
+    Attributes:
+        case: which.
+        dice: of each label where it is defined, by name.
+        packed: the mask's bytes, compressed.
+        dtype: of the mask.
+    """
+
+    case: Case
+    dice: Mapping[str, float]
+    packed: bytes
+    dtype: np.dtype[Any]
+
+    @property
+    def mean(self) -> float:
+        """Mean Dice over the labels; 0 where none is defined."""
+        return sum(self.dice.values()) / max(1, len(self.dice))
+
+    def mask(self, shape: Sequence[int]) -> NDArray[Any]:
+        """(X, Y, Z) label values on the scan's own grid."""
+        return np.frombuffer(zlib.decompress(self.packed), self.dtype).reshape(shape)
+
+
+def score_cases(
     model: NetworkInTraining, cohort: Cohort, cases: Sequence[Case], device: torch.device
-) -> dict[str, float]:
-    """Mean Dice of each label over the cases where it is defined, keyed by name."""
-    dice = METRICS["dice"].compute
-    found: dict[str, list[float]] = {name: [] for name in model.labels.names}
+) -> list[ScoredCase]:
+    """Segment whole scans and compare with their truth, one after the other."""
+    scored = []
     for case in cases:
         volume = read_case(cohort, case)
         truth = read_truth(cohort, case, grid=volume.geometry)
         mask = segment(model, volume, device=device).labelmap
-        for label in model.labels.labels:
-            value = dice(
-                truth.data == label.value, mask.data == label.value, volume.geometry.spacing_mm
+        packed = zlib.compress(np.ascontiguousarray(mask.data).tobytes(), 1)
+        scored.append(ScoredCase(case, _dice(case, truth, mask), packed, mask.data.dtype))
+    return scored
+
+
+def _dice(case: Case, truth: LabelMap, mask: LabelMap) -> dict[str, float]:
+    """Dice of the labels that the truth was drawn for, where defined."""
+    found = {}
+    spacing = truth.geometry.spacing_mm
+    for label in mask.labels.labels if mask.labels is not None else ():
+        if case.annotates(label.name):
+            value = METRICS["dice"].compute(
+                truth.data == label.value, mask.data == label.value, spacing
             )
             if np.isfinite(value):
-                found[label.name].append(value)
-    return {name: float(np.mean(values)) for name, values in found.items() if values}
+                found[label.name] = float(value)
+    return found
+
+
+def worst_median_best(scored: Sequence[ScoredCase]) -> dict[str, ScoredCase]:
+    """The cases worth a picture, by name; fewer where there are fewer than three."""
+    order = sorted(scored, key=lambda case: (case.mean, case.case.case))
+    chosen = {"worst": order[0]}
+    if len(order) > 1:
+        chosen["best"] = order[-1]
+    if len(order) > 2:
+        chosen["median"] = order[(len(order) - 1) // 2]
+    return chosen
+
+
+def picture_of(cohort: Cohort, scored: ScoredCase, step: int) -> bytes:
+    """A PNG of three planes through a validation scan with contours of truth and prediction."""
+    volume = read_case(cohort, scored.case)
+    truth = read_truth(cohort, scored.case, grid=volume.geometry)
+    return pictures.overlay(
+        volume.values()[0],
+        volume.geometry,
+        [
+            pictures.truth_layer(truth.data),
+            pictures.prediction_layer(scored.mask(volume.geometry.shape)),
+        ],
+        title=f"{scored.case.case} · Dice {scored.mean:.3f} · step {step}",
+    )

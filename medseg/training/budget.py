@@ -1,0 +1,125 @@
+"""How many steps does a run have?  A time budget becomes steps once; the deadline is hard."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import lightning as L
+
+from medseg.errors import TrainingFailed
+from medseg.training.module import SegmentationTask, task_of
+from medseg.training.run import write_schedule
+
+_log = logging.getLogger(__name__)
+
+#: Steps at the start that are not timed: memory is being claimed, kernels are being chosen.
+_UNTIMED_STEPS = 5
+
+#: Seconds at the end of a time budget for writing the model and ending the process.
+_FINISH_SECONDS = 1.5
+
+#: Share of the time in which curves are redrawn between validations.
+SPARE_SHARE = 0.01
+
+#: Several processes agree on the hard stop at every so many steps.
+_AGREE_EVERY = 10
+
+
+class Schedule(L.Callback):
+    """Ends the run after its steps; a time budget is turned into steps once, after the warm-up.
+
+    The number is written to ``schedule.json``; from then on everything depends on the step
+    alone. At the deadline the run stops whatever is left, and says so.
+
+    Args:
+        path: of ``schedule.json``.
+        deadline: ``time.monotonic()`` at which the command should be over, or ``None``.
+        validations: whole-scan validations to leave time for.
+
+    Attributes:
+        is_late: whether the deadline, not the last step, ended the run.
+    """
+
+    def __init__(self, path: Path, deadline: float | None, validations: int) -> None:
+        self.path = path
+        self.deadline = deadline
+        self.validations = validations
+        self.validation_seconds = 0.0
+        self._timed_from: tuple[int, float] | None = None
+        self._latest = monotonic()
+        self._step_seconds = 0.0
+        self.is_late = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A number of steps that is given is fixed at once."""
+        self._latest = monotonic()
+        steps = task_of(pl_module).total_steps
+        if steps is not None and trainer.global_step == 0 and trainer.is_global_zero:
+            write_schedule(self.path, steps=steps)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
+    ) -> None:
+        """Count, time, stop."""
+        del args
+        task, step = task_of(pl_module), trainer.global_step
+        self._step_seconds, self._latest = monotonic() - self._latest, monotonic()
+        if task.total_steps is None:
+            self._time_warmup(trainer, task, step)
+        if task.total_steps is not None and step >= task.total_steps:
+            trainer.should_stop = True
+        elif self._must_stop(trainer, step):
+            self._stop_late(trainer, task, step)
+
+    def validated(self, seconds: float) -> None:
+        """Take note of what a validation cost; it is no part of a step's time."""
+        self.validation_seconds = seconds
+        self._latest += seconds
+        if self._timed_from is not None:
+            step, since = self._timed_from
+            self._timed_from = step, since + seconds
+
+    @property
+    def allows_validation(self) -> bool:
+        """Whether the deadline leaves time for one more."""
+        if self.deadline is None:
+            return True
+        return not self.is_late and monotonic() + self.validation_seconds < self.deadline - _FINISH_SECONDS
+
+    def _time_warmup(self, trainer: L.Trainer, task: SegmentationTask, step: int) -> None:
+        if self._timed_from is None:
+            if step >= min(_UNTIMED_STEPS, task.loop.warmup - 1):
+                self._timed_from = step, monotonic()
+        elif step >= task.loop.warmup:
+            if self.deadline is None:
+                raise TrainingFailed("neither a number of steps nor a time budget is set")
+            first, since = self._timed_from
+            seconds = (monotonic() - since) / (step - first)
+            left = self.deadline - monotonic() - _FINISH_SECONDS
+            left = (left - self.validations * self.validation_seconds) * (1 - SPARE_SHARE)
+            steps = step + max(1, int(left / max(seconds, 1e-6)))
+            task.total_steps = int(trainer.strategy.broadcast(steps))
+            if trainer.is_global_zero:
+                write_schedule(self.path, steps=task.total_steps, seconds_a_step=round(seconds, 4))
+
+    def _must_stop(self, trainer: L.Trainer, step: int) -> bool:
+        """Whether one more step would pass the deadline; the first process's clock decides."""
+        if self.deadline is None:
+            return False
+        late = monotonic() + self._step_seconds > self.deadline - _FINISH_SECONDS
+        if trainer.world_size == 1:
+            return late
+        return step % _AGREE_EVERY == 0 and bool(trainer.strategy.broadcast(late))
+
+    def _stop_late(self, trainer: L.Trainer, task: SegmentationTask, step: int) -> None:
+        self.is_late = True
+        planned = "its warm-up" if task.total_steps is None else f"{task.total_steps} planned steps"
+        _log.warning("time is up after %d steps of %s", step, planned)
+        if task.total_steps is None:
+            task.total_steps = step
+            if trainer.is_global_zero:
+                write_schedule(self.path, steps=step)
+        trainer.should_stop = True

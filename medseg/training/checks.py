@@ -1,0 +1,80 @@
+"""Which configs can be run?  What could only fail later is refused before any work."""
+
+from __future__ import annotations
+
+import logging
+
+from medseg.config import TrainConfig
+from medseg.errors import BadConfig
+from medseg.losses import build_loss
+from medseg.manifests import Cohort
+from medseg.networks import build_network
+from medseg.training.run import Run
+from medseg.transforms.augment import allowed_mirrors
+
+_log = logging.getLogger(__name__)
+
+
+def check_config(config: TrainConfig, cohort: Cohort) -> None:
+    """Refuse what could only fail later.
+
+    Raises:
+        BadConfig: unknown network, loss, option or label; mirrors at test time that training
+            lacks.
+    """
+    build_loss(config.loss, cohort.labels)
+    build_network(
+        config.network.name,
+        dims=config.dims,
+        in_channels=len(cohort.channels),
+        out_channels=cohort.labels.channels,
+        options=config.network.options,
+    )
+    if len(config.prepare.normalise) not in (1, len(cohort.channels)):
+        raise BadConfig(
+            "prepare.normalise does not fit the cohort's channels",
+            found=f"{len(config.prepare.normalise)} rules",
+            expected=f"1 or {len(cohort.channels)}",
+        )
+    named = {name for rule in config.postprocess for name in (rule.label, rule.of) if name}
+    unknown = sorted(named - {"*", *cohort.labels.names})
+    if unknown:
+        raise BadConfig(
+            "postprocess names labels that the cohort does not have",
+            found=", ".join(unknown),
+            expected=", ".join(cohort.labels.names),
+        )
+    if config.training.keep == "best" and config.training.fold is None and config.folds is None:
+        raise BadConfig(
+            "training.keep=best needs scans to validate on",
+            found="no fold held out",
+            expected="training.fold=0, or folds",
+        )
+    trained = allowed_mirrors(config.augment, cohort.labels)
+    untrained = sorted(set(config.infer.mirror_axes) - set(trained))
+    if untrained:
+        raise BadConfig(
+            "infer.mirror_axes asks for mirrors that training does not show the network",
+            found=untrained,
+            expected=f"axes among {list(trained)}",
+            remedy="Train them with augment.mirror_axes, or leave them out of infer.mirror_axes.",
+        )
+    if 0 in config.augment.mirror_axes and 0 not in trained:
+        _log.warning(
+            "left and right are not mirrored although augment.mirror_axes says so: a label has a"
+            " side and no partner to swap with"
+        )
+
+
+def check_share(config: TrainConfig, run: Run) -> None:
+    """Refuse a batch that the processes cannot share evenly.
+
+    Raises:
+        BadConfig: it is no multiple of their number.
+    """
+    if config.training.batch % run.world.size:
+        raise BadConfig(
+            "the batch cannot be shared evenly by the processes",
+            found=f"training.batch {config.training.batch}, {run.world.size} processes",
+            expected=f"a multiple of {run.world.size}",
+        )

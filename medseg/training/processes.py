@@ -1,0 +1,92 @@
+"""Which of several processes is this?  One a GPU (or a share of the CPU), on one machine or many.
+
+The processes are started by ``torchrun`` or by Slurm's ``srun``, which say in the environment
+who is who. Every process trains on its part of each batch; the first alone writes files,
+prepares the cases and validates, while the others wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+#: The others wait for the first one's preparing and validating, which may take hours.
+_PATIENCE = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class World:
+    """All processes of a run, and which of them this is.
+
+    Attributes:
+        rank: number of this process.
+        size: how many there are.
+        local_rank: number of this process on its machine.
+        nodes: machines.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    nodes: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes, prepares and validates."""
+        return self.rank == 0
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """The device of this process, where each has a GPU of its own."""
+        if self.size == 1 or chosen.type == "cpu":
+            return chosen
+        return torch.device(chosen.type, self.local_rank)
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def join_processes(device: torch.device) -> World:
+    """Meet the other processes of the run, if a launcher started any."""
+    launcher = _launcher()
+    if launcher is None or launcher.world_size() == 1:
+        return World()
+    world = World(
+        launcher.global_rank(), launcher.world_size(), launcher.local_rank(), _nodes(launcher)
+    )
+    if not dist.is_initialized():
+        os.environ["MASTER_ADDR"] = launcher.main_address
+        os.environ["MASTER_PORT"] = str(launcher.main_port)
+        if device.type == "cuda":
+            torch.cuda.set_device(world.device(device))
+        backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_PATIENCE)
+    return world
+
+
+def leave_processes() -> None:
+    """Part from the others at the end of a run."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _launcher() -> ClusterEnvironment | None:
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    return SLURMEnvironment() if SLURMEnvironment.detect() else None
+
+
+def _nodes(launcher: ClusterEnvironment) -> int:
+    if isinstance(launcher, SLURMEnvironment):
+        return int(os.environ.get("SLURM_NNODES", "1"))
+    return launcher.world_size() // int(os.environ["LOCAL_WORLD_SIZE"])

@@ -1,0 +1,114 @@
+"""Who watches a run?  The callbacks beside its steps, and what they know in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import lightning as L
+import torch
+from torch import nn
+
+from medseg.config import TrainConfig
+from medseg.manifests import Case, Cohort
+from medseg.model import Pace, Validation
+from medseg.training.budget import Schedule
+from medseg.training.callbacks import Progress, Report, WholeScanValidation
+from medseg.training.checkpoints import Interruption, checkpoint_callback
+from medseg.training.curves import Curves
+from medseg.training.data import TrainingData, slice_axis
+from medseg.training.module import AveragedWeights, SegmentationTask
+from medseg.training.run import Run
+from medseg.training.saving import Outcome, infer_config
+from medseg.training.times import Times
+from medseg.training.validate import NetworkInTraining, ScoredCase, picture_of, score_cases
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What happens beside the steps, and what is known of it in the end."""
+
+    averaged: AveragedWeights
+    times: Times
+    validation: WholeScanValidation | None
+    callbacks: tuple[L.Callback, ...]
+
+    def outcome(self, task: SegmentationTask, config: TrainConfig, run: Run) -> Outcome:
+        """For the model card."""
+        pace = Pace(
+            seconds_a_step=round(self.times.seconds_a_step(), 4),
+            data_wait=round(self.times.data_wait(), 4),
+            processes=run.world.size,
+            parts=task.parts,
+        )
+        seen = self.validation
+        if seen is None or seen.latest is None or seen.best is None:
+            return Outcome(pace)
+        cases, keep = seen.cases, config.training.keep
+        return Outcome(pace, Validation(kept=keep, cases=cases, last=seen.latest, best=seen.best))
+
+
+def _validations(config: TrainConfig, data: TrainingData) -> int:
+    """How many to leave time for; learning rules asks for masks of the whole fold once more."""
+    loop = config.training
+    if not data.validation:
+        return 0
+    last = -(-len(data.validation) // loop.validation_cases) if loop.rules == "learn" else 0
+    return loop.validations + last
+
+
+def watch_run(
+    config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run, report: Report
+) -> Watch:
+    """The callbacks, in their order after each step; only the first process writes and shows."""
+    loop = config.training
+    deadline = None if loop.minutes is None else run.started + 60 * loop.minutes
+    averaged, times = AveragedWeights(loop.ema), Times()
+    schedule = Schedule(run.schedule, deadline, _validations(config, data))
+    curves = Curves(run.folder, times.data_wait, run.draw)
+    validation = None
+    if data.validation:
+        rows = tuple(case for case, _ in data.validation[: loop.validation_cases])
+        validation = WholeScanValidation(
+            partial(_score, config, cohort, data, run.device, rows),
+            partial(picture_of, cohort),
+            averaged,
+            curves,
+            schedule,
+            times=loop.validations,
+            cases=len(rows),
+            best_path=run.best,
+        )
+    shown = [curves, *([validation] if validation else []), Progress(report, times, validation)]
+    return Watch(
+        averaged,
+        times,
+        validation,
+        (
+            times,
+            schedule,
+            *(shown if run.world.first else []),
+            Interruption(run.checkpoint),
+            checkpoint_callback(run.checkpoint, loop.checkpoint_minutes),
+        ),
+    )
+
+
+def _score(
+    config: TrainConfig,
+    cohort: Cohort,
+    data: TrainingData,
+    device: torch.device,
+    rows: Sequence[Case],
+    network: nn.Module,
+) -> list[ScoredCase]:
+    model = NetworkInTraining(
+        network,
+        cohort.labels,
+        config.dims,
+        slice_axis(config, data.train),
+        config.prepare,
+        infer_config(config, data),
+    )
+    return score_cases(model, cohort, rows, device)
