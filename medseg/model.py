@@ -24,6 +24,7 @@ from medseg import __version__
 from medseg.config import (
     Choice,
     InferConfig,
+    LearntRule,
     Options,
     PostprocessRule,
     PrepareConfig,
@@ -102,6 +103,7 @@ class Provenance(Options):
         non_finite_steps: steps skipped because a gradient was not finite.
         pace: how quickly it went.
         validation: of the weights, where a fold was held out.
+        learnt_rules: what was added to the post-processing; ``None`` where nobody asked.
     """
 
     cohort: str = ""
@@ -114,6 +116,7 @@ class Provenance(Options):
     non_finite_steps: int = 0
     pace: Pace | None = None
     validation: Validation | None = None
+    learnt_rules: tuple[LearntRule, ...] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medseg.config.checking import Choice, Options, load_yaml, override, validate
+from medseg.config.learning import LearntRule
 from medseg.config.models import (
     AugmentConfig,
     EvaluateConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "Choice",
     "EvaluateConfig",
     "InferConfig",
+    "LearntRule",
     "LoopConfig",
     "Normalise",
     "NormalisePercentiles",

@@ -187,6 +187,8 @@ class LoopConfig(Options):
             on its part of every batch; more machines with ``torchrun`` or ``srun``.
         compile: translate the network with ``torch.compile`` before the first step.
         on_error: whether an unreadable case stops before the first step or is left out.
+        rules: whether ``postprocess`` stays as given, or is added to by what raises Dice on
+            train rows that were held out (this needs ``folds`` or ``fold``).
     """
 
     minutes: float | None = Field(default=None, gt=0)
@@ -210,6 +212,7 @@ class LoopConfig(Options):
     processes: int = Field(default=1, ge=1)
     compile: bool = False
     on_error: Literal["refuse", "skip"] = "refuse"
+    rules: Literal["given", "learn"] = "given"
 
     @model_validator(mode="after")
     def _check_length(self) -> LoopConfig:
@@ -249,6 +252,9 @@ class TrainConfig(Options):
             raise ValueError(f"patch needs {self.dims} sizes, found {list(self.patch)}")
         if self.folds is not None and self.training.fold is not None:
             raise ValueError("give folds for all of them or training.fold for one, not both")
+        held_out = self.folds is not None or self.training.fold is not None
+        if self.training.rules == "learn" and not held_out:
+            raise ValueError("rules are learnt on rows held out: give folds or training.fold")
         return self
 
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
-import yaml
 
 from medseg.config import TrainConfig
-from medseg.errors import BadCohort, MedsegError
-from medseg.inference import segment
-from medseg.manifests import Cohort, read_case
+from medseg.errors import BadCohort
+from medseg.manifests import Cohort
 from medseg.model import Model, Provenance, load_model, save_model
 from medseg.training.callbacks import Report
 from medseg.training.loop import train
+from medseg.training.out_of_fold import OUT_OF_FOLD, gather_predictions
+from medseg.training.rules import learn_for
 from medseg.training.run import Run, begin_run
-from medseg.writers import write_labels
-from medseg.writers.atomic import atomic_path
-
-_log = logging.getLogger(__name__)
-
-#: Masks of every train row, by the network whose fold it validated.
-OUT_OF_FOLD = "out_of_fold"
 
 
 def train_folds(
@@ -60,7 +52,10 @@ def train_folds(
     for fold in folds:
         models.append(_train_fold(config, cohort, run, fold, prepared, report))
         gather_predictions(models[-1], cohort.select(split="train", fold=fold).labelled(), run)
-    return _ensemble(models, cohort, run)
+    model = _ensemble(models, cohort, run)
+    if config.training.rules == "given":
+        return model
+    return learn_for(model, cohort.select(split="train").labelled(), run.folder / OUT_OF_FOLD)
 
 
 def _train_fold(
@@ -74,7 +69,7 @@ def _train_fold(
     home = run.folder / f"fold_{fold}"
     if (home / "model" / "model.yaml").is_file():
         return load_model(home / "model")
-    loop = config.training.model_copy(update={"fold": fold})
+    loop = config.training.model_copy(update={"fold": fold, "rules": "given"})
     if config.training.minutes is not None:
         left = config.training.minutes - (time.monotonic() - run.started) / 60
         places = [run.folder / f"fold_{fold}" / "model" for fold in range(config.folds or 0)]
@@ -86,24 +81,6 @@ def _train_fold(
     if not inner.checkpoint.is_file():
         begin_run(home, settings, resume=False)
     return train(settings, cohort, inner, prepared=prepared, report=report)
-
-
-def gather_predictions(model: Model, rows: Cohort, run: Run) -> None:
-    """Segment the rows a network never saw, as ``medseg evaluate … --split folds`` reads them."""
-    folder = run.folder / OUT_OF_FOLD
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "labels.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(model.labels.to_card(), sort_keys=False))
-    for case in rows.cases:
-        path = folder / f"{case.case}.nii.gz"
-        if path.is_file():
-            continue
-        try:
-            result = segment(model, read_case(rows, case), device=run.device)
-        except MedsegError as error:
-            _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
-            continue
-        write_labels(result.labelmap, path)
 
 
 def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
@@ -123,6 +100,7 @@ def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
             "steps": sum(card.provenance.steps for card in cards),
             "seconds": round(sum(card.provenance.seconds for card in cards), 1),
             "non_finite_steps": sum(card.provenance.non_finite_steps for card in cards),
+            "validation": None,  # out_of_fold/ says how good each was
         }
     )
     card = cards[0].model_copy(update={"volume_ranges_ml": ranges, "provenance": provenance})

@@ -25,6 +25,7 @@ from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_share
 from medseg.training.data import PatchData, TrainingData, patch_shape, prepare_cohort, slice_axis
 from medseg.training.module import SegmentationTask
+from medseg.training.rules import learn_on_fold
 from medseg.training.run import Run, read_schedule, write_schedule
 from medseg.training.saving import save_run
 from medseg.training.watch import Watch, watch_run
@@ -60,6 +61,8 @@ def train(
     check_share(config, run)
     if (run.model / CARD).is_file():
         _log.info("the run is over: nothing is left to do")
+        if run.world.first:
+            learn_on_fold(config, cohort, run)
         return load_model(run.model)
     run.folder.mkdir(parents=True, exist_ok=True)
     data = _prepare(config, cohort, run, prepared)
@@ -71,6 +74,7 @@ def train(
     _fit(task, config, data, run, watch)
     if run.world.first:
         save_run(task, config, cohort, data, run, watch.outcome(task, config, run))
+        learn_on_fold(config, cohort, run)
     run.world.wait()
     return load_model(run.model)
 

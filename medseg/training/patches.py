@@ -112,7 +112,7 @@ def case_of(cases: Sequence[CachedCase], plan: PatchPlan, index: int) -> CachedC
     """The case that patch number `index` is cut from."""
     epoch, place = divmod(index, len(cases))
     order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
-    return cases[order[place]]
+    return cases[int(order[place])]
 
 
 def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDArray[np.int64]:

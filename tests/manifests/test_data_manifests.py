@@ -1,5 +1,8 @@
 """Are the cards that come with medseg sound, and do they divide as they say?"""
 
+import subprocess
+import sys
+
 import pytest
 
 from medseg.manifests import Split, check_cohort, load_cohort
@@ -29,6 +32,15 @@ def test_hippocampus_files_are_those_of_the_card(shared_data):
         REPOSITORY / "data_manifests/hippocampus.yaml", root=shared_data / "hippocampus"
     )
     assert check_cohort(cohort.with_cases(cohort.cases[::20])) == []
+
+
+def test_hippocampus_comes_from_its_script_byte_for_byte(shared_data, tmp_path):
+    script = REPOSITORY / "pipelines/hippocampus_card.py"
+    scans, card = shared_data / "hippocampus", tmp_path / "hippocampus.yaml"
+    subprocess.run([sys.executable, script, scans, "--output", card], check=True)
+    for name in ("hippocampus.yaml", "hippocampus.csv"):
+        committed = REPOSITORY / "data_manifests" / name
+        assert (tmp_path / name).read_bytes() == committed.read_bytes(), name
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""What does a network find in train rows it never saw?  Their masks, kept beside the run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import yaml
+
+from medseg.errors import MedsegError
+from medseg.inference import segment
+from medseg.manifests import Cohort, read_case
+from medseg.model import Model
+from medseg.training.run import Run
+from medseg.writers import write_labels
+from medseg.writers.atomic import atomic_path
+
+_log = logging.getLogger(__name__)
+
+#: Masks of train rows, by the network whose fold they validated.
+OUT_OF_FOLD = "out_of_fold"
+
+
+def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
+    """Segment the rows a network never saw, as ``medseg evaluate … --split folds`` reads them.
+
+    Returns:
+        The folder of the masks; those that lie there already stay.
+    """
+    folder = run.folder / OUT_OF_FOLD
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "labels.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(model.labels.to_card(), sort_keys=False))
+    for case in rows.cases:
+        path = folder / f"{case.case}.nii.gz"
+        if path.is_file():
+            continue
+        try:
+            result = segment(model, read_case(rows, case), device=run.device)
+        except MedsegError as error:
+            _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
+            continue
+        write_labels(result.labelmap, path)
+    return folder
