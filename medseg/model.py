@@ -240,6 +240,14 @@ class Model:
             ) from None
         return network.to(device).eval()
 
+    def inner(self, folder: str) -> Model:
+        """The model in a folder inside this one's, such as its locator.
+
+        Raises:
+            BadModel: there is none, or it cannot be used.
+        """
+        return load_model(self.folder / folder)
+
     def blank_network(self) -> nn.Module:
         """The network without its weights."""
         return build_network(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medseg.config.checking import Choice, Options, load_yaml, override, validate
 from medseg.config.learning import LearntRule
+from medseg.config.locating import Locate, LocateModel, LocateThreshold
 from medseg.config.models import (
     AugmentConfig,
     EvaluateConfig,
@@ -24,6 +25,9 @@ __all__ = [
     "EvaluateConfig",
     "InferConfig",
     "LearntRule",
+    "Locate",
+    "LocateModel",
+    "LocateThreshold",
     "LoopConfig",
     "Normalise",
     "NormalisePercentiles",

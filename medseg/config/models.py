@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medseg.config.checking import Choice, Options
+from medseg.config.locating import Locate
 from medseg.geometry import Alignment
 
 
@@ -91,6 +92,7 @@ class InferConfig(Options):
         mirror_axes: working axes averaged over mirrors (0 = left-right).
         skip_below: windows whose every voxel is below this real-world value in every
             channel are background without asking the network; ``None`` asks always.
+        locate: finds the region that windows are laid over; the rest is background.
     """
 
     window: tuple[Size, ...] = ()
@@ -99,6 +101,7 @@ class InferConfig(Options):
     batch: int = Field(default=2, ge=1)
     mirror_axes: tuple[WorkingAxis, ...] = ()
     skip_below: float | None = None
+    locate: Locate | None = None
 
 
 class PostprocessRule(Options):

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from medseg.inference.stitch import CLASSES_AT_A_TIME, peak_voxels
 from medseg.inference.windows import WindowPlan
-from medseg.transforms.restore import TILE
+from medseg.transforms.cells import TILE
 
 #: Convolutions on CPUs pack their channels in groups of this many.
 PACKED_CHANNELS = 16

@@ -4,55 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
 
-from medseg.config import InferConfig, PostprocessRule, PrepareConfig
-from medseg.errors import BadModel, BadScan, MedsegError
+from medseg.errors import BadScan, MedsegError
+from medseg.geometry import Geometry
+from medseg.inference.asked import SegmentationModel, check_alike, input_channels
 from medseg.inference.budget import Budget, forward_bytes
 from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
+from medseg.inference.locate import (
+    Box,
+    Locator,
+    Region,
+    Search,
+    region_about,
+    search_for,
+    whole_region,
+)
 from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
 from medseg.inference.windows import WindowPlan, empty_windows
-from medseg.labels import LabelTable
 from medseg.postprocess import apply_rules
 from medseg.readers import read
 from medseg.transforms.prepare import Prepared, prepare_volume
 from medseg.volume import LabelMap, Volume
-
-
-class SegmentationModel(Protocol):
-    """What segmenting needs of a model; ``medseg.model.Model`` is one."""
-
-    @property
-    def dims(self) -> int:
-        """2 for slices, 3 for volumes."""
-
-    @property
-    def slice_axis(self) -> int | None:
-        """Working axis along which a 2D network slices."""
-
-    @property
-    def labels(self) -> LabelTable:
-        """What the channels of the logits mean."""
-
-    @property
-    def prepare(self) -> PrepareConfig:
-        """How scans become working tensors."""
-
-    @property
-    def infer(self) -> InferConfig:
-        """How windows are laid and joined."""
-
-    @property
-    def postprocess(self) -> tuple[PostprocessRule, ...]:
-        """Rules to clean a mask."""
-
-    def networks(self, device: torch.device | str = "cpu") -> list[nn.Module]:
-        """Ready networks, one a fold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +63,7 @@ class Segmenter:
         device_memory_bytes: int | None = None,
         precision: Precision = "auto",
         all_windows: bool = False,
+        locator: Locator | None = None,
     ) -> None:
         """Load the networks.
 
@@ -96,12 +74,13 @@ class Segmenter:
             device_memory_bytes: limit on the device; what is free there where not given.
             precision: of the convolutions; ``auto`` takes 16 bits where the hardware has them.
             all_windows: ask the networks about windows with nothing in them, too.
+            locator: finds the region to look at, in place of what the model's card says.
 
         Raises:
-            BadModel: the models differ in labels or plan.
+            BadModel: the models differ in labels or plan, or a locator cannot be used.
         """
         self._models = tuple(models) if isinstance(models, Sequence) else (models,)
-        _check_alike(self._models)
+        check_alike(self._models)
         device = torch.device(device)
         dtype = choose_precision(precision, device)
         self._machine = Machine(device, dtype, memory_bytes, device_memory_bytes)
@@ -111,6 +90,10 @@ class Segmenter:
             for model in self._models for network in model.networks(device)
         ]  # fmt: skip
         self._window_bytes: dict[tuple[int, ...], int] = {}
+        alike = partial(Segmenter, device=device, memory_bytes=memory_bytes,
+                        device_memory_bytes=device_memory_bytes, precision=precision,
+                        all_windows=all_windows)  # fmt: skip
+        self._search: Search | None = search_for(self._models[0], locator, alike)
 
     def __call__(
         self,
@@ -129,27 +112,45 @@ class Segmenter:
         model = self._models[0]
         volume = scan if isinstance(scan, Volume) else read(scan)
         origin, geometry = volume.origin, volume.geometry
+        found = self._search.find(volume) if self._search else None
         prepared = prepare_volume(volume, model.prepare)
-        plan = plan_road(prepared.working, model.infer, dims=model.dims,
-                         slice_axis=model.slice_axis)  # fmt: skip
-        asked = self._asked(plan, volume, prepared)
-        del volume, scan  # a scan that was read here is not needed from here on
-        road = Road(prepared.image, prepared.working, geometry, model.labels, model.infer, plan,
-                    asked, model.slice_axis if model.dims == 2 else None)  # fmt: skip
         warnings = list(dict.fromkeys((*origin.warnings, *prepared.warnings)))
+        region = self._region(prepared, found, warnings)
+        plan = self._plan(region.working)
+        asked = self._asked(plan, volume, region.working)
+        del volume, scan  # a scan that was read here is not needed from here on
+        mask = np.zeros(geometry.shape, dtype=model.labels.dtype)
+        road = Road(prepared.image[(slice(None), *region.working_box)], region.working,
+                    region.native, model.labels, model.infer, plan, asked,
+                    model.slice_axis if model.dims == 2 else None,
+                    mask[region.native_box])  # fmt: skip
         ensemble = Ensemble(self._networks, self._bytes_a_window(road))
         streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
                           tell=tell)  # fmt: skip
-        mask = apply_rules(streamed.mask, geometry, model.labels, model.postprocess)
+        mask = apply_rules(mask, geometry, model.labels, model.postprocess)
         labelmap = LabelMap(mask, geometry, model.labels, origin)
         return Segmentation(labelmap, volumes_ml(labelmap), streamed.confidence, tuple(warnings),
                             streamed.budget)  # fmt: skip
 
-    def _asked(self, plan: WindowPlan, volume: Volume, prepared: Prepared) -> np.ndarray:
+    def _plan(self, working: Geometry) -> WindowPlan:
+        model = self._models[0]
+        return plan_road(working, model.infer, dims=model.dims, slice_axis=model.slice_axis)
+
+    def _region(self, prepared: Prepared, found: Box | None, warnings: list[str]) -> Region:
+        """What the networks are asked about: what was located, or the whole scan."""
+        if self._search is not None and found is not None:
+            window = self._plan(prepared.working).window
+            return region_about(found, self._search.margin_mm, prepared.working, prepared.native,
+                                window)  # fmt: skip
+        if self._search is not None:
+            warnings.append("the locator found nothing: the whole scan is looked at")
+        return whole_region(prepared.working, prepared.native)
+
+    def _asked(self, plan: WindowPlan, volume: Volume, working: Geometry) -> np.ndarray:
         threshold = self._models[0].infer.skip_below
         if threshold is None or self._all_windows:
             return np.ones(len(plan.corners), dtype=bool)
-        return ~empty_windows(plan, volume, prepared.working, threshold)
+        return ~empty_windows(plan, volume, working, threshold)
 
     def _bytes_a_window(self, road: Road) -> int:
         """Peak of one forward pass, found by running each kind of window once.
@@ -172,7 +173,7 @@ class Segmenter:
         except Exception as error:
             if is_out_of_memory(error):
                 return 0  # nothing is known; the run itself retreats
-            channels = _input_channels(self._networks[0])
+            channels = input_channels(self._networks[0])
             if channels is not None and channels != shape[1]:
                 raise BadScan("the scan's channels do not fit the model", found=shape[1],
                               expected=channels) from None  # fmt: skip
@@ -222,22 +223,3 @@ def volumes_ml(labelmap: LabelMap) -> dict[str, float]:
         label.name: int(counts[label.value]) * labelmap.geometry.voxel_ml
         for label in labelmap.labels.labels
     }
-
-
-def _check_alike(models: Sequence[SegmentationModel]) -> None:
-    if not models:
-        raise BadModel("no model to segment with")
-    first = models[0]
-    for other in models[1:]:
-        for what in ("labels", "dims", "slice_axis", "prepare", "infer"):
-            ours, theirs = getattr(first, what), getattr(other, what)
-            if ours != theirs:
-                raise BadModel(
-                    f"models of one ensemble must agree on {what}", found=theirs, expected=ours,
-                    remedy="Segment with each model by itself.",
-                )  # fmt: skip
-
-
-def _input_channels(network: nn.Module) -> int | None:
-    first = next((p for p in network.parameters() if p.ndim >= 4), None)
-    return None if first is None else int(first.shape[1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from medseg.inference.mirroring import Mirror
 from medseg.inference.windows import Corner, WindowPlan
 
 #: Working voxels between two cuts, at least: thinner blocks cost more upkeep than they save.
@@ -26,19 +27,6 @@ CLASSES_AT_A_TIME = 8
 
 #: Takes finished (K, x, y, z) logits and the working index of their first voxel.
 Sink = Callable[[torch.Tensor, Corner], None]
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """How logits of a mirrored window are turned back.
-
-    Attributes:
-        axes: working axes along which the window was mirrored.
-        channels: the channel to read for each channel, where left and right swap.
-    """
-
-    axes: tuple[int, ...] = ()
-    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from medseg.geometry import Geometry
 from medseg.inference.budget import Budget, Demand, plan_budget
 from medseg.inference.confidence import BoundaryConfidence
 from medseg.inference.forward import Forward, is_out_of_memory
-from medseg.inference.stitch import Mirror, Stitcher
+from medseg.inference.mirroring import Mirror, mirrors
+from medseg.inference.stitch import Stitcher
 from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
 from medseg.labels import LabelTable
 from medseg.transforms.restore import Restorer
@@ -67,6 +68,8 @@ class Road:
         infer: how windows are laid and joined.
         plan: where they lie.
         asked: (windows,) which of them the networks see.
+        mask: (X, Y, Z) on `native`, where to write; a new one where there is none.
+        slice_axis: along which a 2D network slices.
     """
 
     image: torch.Tensor
@@ -77,6 +80,7 @@ class Road:
     plan: WindowPlan
     asked: NDArray[np.bool_]
     slice_axis: int | None = None
+    mask: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,32 +121,6 @@ def plan_road(
     return plan_windows(working.shape, infer.window, infer.overlap, slice_axis=axis)
 
 
-def mirrors(labels: LabelTable, axes: Sequence[int], slice_axis: int | None) -> list[Mirror]:
-    """Every combination of mirrors along the given working axes, the plain window first.
-
-    Raises:
-        BadModel: axis 0 (left to right) cannot be mirrored with these labels, or a 2D network
-            does not see an axis.
-    """
-    unseen = sorted(axis for axis in axes if axis == slice_axis or axis not in (0, 1, 2))
-    if unseen:
-        raise BadModel("infer.mirror_axes holds axes that the network does not see", found=unseen)
-    swapped = None
-    if 0 in axes:
-        pairs = labels.mirror_pairing()
-        if pairs is None:
-            raise BadModel(
-                "a label's side has no partner, so left and right must not be averaged",
-                found=", ".join(labels.names), expected="mirror_axes without 0",
-                remedy="Name pairs under mirror_pairs in the card.",
-            )  # fmt: skip
-        swapped = _swapped_channels(labels, pairs)
-    subsets = itertools.chain.from_iterable(
-        itertools.combinations(sorted(set(axes)), n) for n in range(len(set(axes)) + 1)
-    )
-    return [Mirror(subset, swapped if 0 in subset else None) for subset in subsets]
-
-
 def stream(
     road: Road,
     ensemble: Ensemble,
@@ -170,7 +148,8 @@ def stream(
     if tell is not None:
         tell(budget)
     confidence = BoundaryConfidence(road.labels)
-    restorer = Restorer(road.working, road.native, road.labels, observe=confidence.observe)
+    restorer = Restorer(road.working, road.native, road.labels, observe=confidence.observe,
+                        mask=road.mask)  # fmt: skip
     stitcher = Stitcher(
         road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
         len(turns) * len(ensemble.networks), restorer.put, None if road.labels.regions else 0,
@@ -255,17 +234,6 @@ def _to_host(stitcher: Stitcher) -> bool:
         return False
     stitcher.to_host()
     return True
-
-
-def _swapped_channels(
-    labels: LabelTable, pairs: Sequence[tuple[int, int]]
-) -> tuple[int, ...] | None:
-    """The channel to read for each channel of a left-right mirror; regions hold both sides."""
-    if labels.regions or not pairs:
-        return None
-    twin = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
-    values = labels.channel_values
-    return tuple(values.index(twin.get(value, value)) for value in values)
 
 
 def _budget(road: Road, padded: torch.Tensor, ensemble: Ensemble, machine: Machine) -> Budget:

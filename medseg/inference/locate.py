@@ -1,0 +1,216 @@
+"""Where in a scan may the labels be?  A box found coarsely, before the fine model is asked.
+
+The scan is prepared whole, so that its intensities are what the fine model learnt. The box only
+says over which working voxels windows are laid; the mask is still the whole scan's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.config import LocateModel, LocateThreshold
+from medseg.geometry import AxisMap, Geometry, grid_map
+from medseg.inference.asked import HoldsModels, SegmentationModel
+from medseg.volume import LabelMap, Volume
+
+Box = tuple[slice, slice, slice]
+
+#: A threshold is looked for at points this far apart: bodies and heads are larger by far.
+COARSE_MM = 4.0
+
+#: Finds the box of scan voxels that holds what is looked for; ``None`` where nothing does.
+Find = Callable[[Volume], Box | None]
+
+
+class Found(Protocol):
+    """What a coarse model gives; ``medseg.inference.Segmentation`` is one."""
+
+    @property
+    def labelmap(self) -> LabelMap:
+        """The mask on the scan's grid."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to find a region, and how much around it to keep.
+
+    Attributes:
+        find: looks for it.
+        margin_mm: kept on every side.
+    """
+
+    find: Find
+    margin_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Locator:
+    """A coarse model that finds the region.
+
+    Attributes:
+        model: the coarse model.
+        margin_mm: kept on every side of what it finds.
+        labels: of it that count; empty means all.
+    """
+
+    model: SegmentationModel
+    margin_mm: float
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The part of a scan that a model is asked about.
+
+    Attributes:
+        working_box: voxels of the working grid over which windows are laid.
+        native_box: voxels of the scan's grid that are decided there; the rest is background.
+        working: the grid of the first.
+        native: the grid of the second.
+    """
+
+    working_box: Box
+    native_box: Box
+    working: Geometry
+    native: Geometry
+
+
+def search_for(
+    model: SegmentationModel,
+    locator: Locator | None,
+    load: Callable[[SegmentationModel], Callable[[Volume], Found]],
+) -> Search | None:
+    """What finds the region for a model; ``None`` where the whole scan is looked at.
+
+    Args:
+        model: the fine model, whose card may say how; one in training, which has no folder for
+            a locator yet, looks at whole scans.
+        locator: in place of what the card says.
+        load: makes a coarse model ready to segment.
+
+    Raises:
+        BadModel: the coarse model cannot be used.
+        BadLabels: it has no label of a name that should count.
+    """
+    rule = model.infer.locate
+    if locator is None and isinstance(rule, LocateThreshold):
+        return Search(partial(largest_above, above=rule.above), rule.margin_mm)
+    if locator is None and isinstance(rule, LocateModel) and isinstance(model, HoldsModels):
+        locator = Locator(model.inner(rule.folder), rule.margin_mm, rule.labels)
+    if locator is None:
+        return None
+    values = [locator.model.labels.value_of(name) for name in locator.labels]
+    coarse = load(locator.model)
+    return Search(lambda volume: box_of_values(coarse(volume).labelmap, values), locator.margin_mm)
+
+
+def whole_region(working: Geometry, native: Geometry) -> Region:
+    """All of a scan."""
+    return Region(_all(working), _all(native), working, native)
+
+
+def region_about(
+    found: Box, margin_mm: float, working: Geometry, native: Geometry, window: Sequence[int]
+) -> Region:
+    """The region about a box of scan voxels.
+
+    Args:
+        found: half-open ranges of scan voxels.
+        margin_mm: added on every side, as far as the scan goes.
+        working: the whole working grid.
+        native: the scan's own grid.
+        window: voxels of a window along the working axes: the region is no smaller where the
+            scan is not, so that windows see the scan and not a repeated border.
+    """
+    working_box, native_box = [slice(0, n) for n in working.shape], [slice(0, n) for n in found]
+    for axis, mapping in enumerate(grid_map(working, native)):
+        fed = mapping.source_axis
+        side = _working_side(mapping, found[axis], margin_mm / native.spacing_mm[axis], window[fed])
+        working_box[fed] = side
+        native_box[axis] = _native_side(mapping, side)
+    w, n = _box(working_box), _box(native_box)
+    return Region(w, n, part_of(working, w), part_of(native, n))
+
+
+def part_of(grid: Geometry, box: Box) -> Geometry:
+    """The grid of a box of a grid's voxels; the grid itself where the box is all of it."""
+    if box == _all(grid):
+        return grid
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world([side.start for side in box])
+    x, y, z = (side.stop - side.start for side in box)
+    return Geometry((x, y, z), affine)
+
+
+def largest_above(volume: Volume, above: float) -> Box | None:
+    """The box of the largest connected part above a real-world value in any channel.
+
+    It is looked for at points about `COARSE_MM` apart, connected by their faces, and reaches up
+    to the next points that do not belong to it.
+    """
+    steps = [max(1, round(COARSE_MM / mm)) for mm in volume.geometry.spacing_mm]
+    points = volume.data[(slice(None), *(slice(None, None, step) for step in steps))]
+    inside = (points * float(volume.slope) + volume.intercept > above).any(axis=0)
+    parts, count = ndimage.label(inside)
+    if not count:
+        return None
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    sides = zip(ndimage.find_objects(parts)[largest], steps, volume.geometry.shape, strict=True)
+    return _box(
+        [
+            slice(max(0, (side.start - 1) * step + 1), min(size, side.stop * step))
+            for side, step, size in sides
+        ]
+    )
+
+
+def box_of_values(mask: LabelMap, values: Sequence[int]) -> Box | None:
+    """The box of some of a mask's labels (all where no value is named), a plane at a time."""
+    thickest = int(np.argmax(mask.data.strides))
+    others = [axis for axis in range(3) if axis != thickest]
+    seen = [np.zeros(n, dtype=bool) for n in mask.data.shape]
+    for at, plane in enumerate(np.moveaxis(mask.data, thickest, 0)):
+        inside = np.isin(plane, values) if values else plane > 0
+        if inside.any():
+            seen[thickest][at] = True
+            seen[others[0]] |= inside.any(axis=1)
+            seen[others[1]] |= inside.any(axis=0)
+    if not seen[0].any():
+        return None
+    ends = [np.flatnonzero(along)[[0, -1]] for along in seen]
+    return _box([slice(int(first), int(last) + 1) for first, last in ends])
+
+
+def _working_side(mapping: AxisMap, found: slice, margin: float, window: int) -> slice:
+    """Working voxels about a range of scan voxels, with a margin in scan voxels."""
+    ends = np.array([found.start - margin, found.stop - 1 + margin])
+    low, high = np.sort(mapping.start + mapping.step * ends)
+    size = mapping.source_size
+    start, stop = max(0, math.floor(low)), min(size, math.ceil(high) + 1)
+    wanted = min(window, size)
+    if stop - start < wanted:
+        start = min(max(0, start - (wanted - stop + start) // 2), size - wanted)
+        stop = start + wanted
+    return slice(start, stop)
+
+
+def _native_side(mapping: AxisMap, side: slice) -> slice:
+    """The scan voxels between the working voxels of a range."""
+    position = mapping.source_index().clip(0, mapping.source_size - 1)
+    inside = np.flatnonzero((position >= side.start) & (position <= side.stop - 1))
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _all(grid: Geometry) -> Box:
+    return _box([slice(0, n) for n in grid.shape])
+
+
+def _box(sides: Sequence[slice]) -> Box:
+    return sides[0], sides[1], sides[2]
