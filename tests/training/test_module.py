@@ -1,0 +1,167 @@
+"""Is one step right?  Learning rates, batches in parts, and what happens when memory runs out."""
+
+import itertools
+import json
+import math
+import time
+
+import pytest
+import torch
+
+from medseg.config import TrainConfig, override, validate
+from medseg.errors import TrainingFailed
+from medseg.training import Run, begin_run, read_curves, train
+from medseg.training.module import SegmentationTask, split
+from medseg.transforms.augment import Patches
+from tests.training.cohorts import partly_labelled, tiny_cohort
+from tests.training.plans import PLAN, STEPS
+
+BATCH_OF_FOUR = ["training.batch=4", "network.options={features: [4, 8]}"]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return tiny_cohort(tmp_path_factory.mktemp("module") / "data")
+
+
+@pytest.fixture
+def fit(cohort, tmp_path):
+    def run(name, *assignments, resume=False, report=lambda *_, **__: None, cohort=cohort):
+        config = validate(TrainConfig, override(PLAN, [*BATCH_OF_FOUR, *assignments]))
+        begin_run(tmp_path / name, config, resume=resume)
+        place = Run(tmp_path / name, torch.device("cpu"), time.monotonic(), tmp_path / "cache")
+        return train(config, cohort, place, prepared=lambda *_: None, report=report)
+
+    return run
+
+
+@pytest.fixture
+def memory_for(monkeypatch):
+    """Let memory hold so many patches at once from a step on; returns the sizes of all tries."""
+
+    def limit(patches, from_step=0):
+        plain, sizes = SegmentationTask._loss, []
+
+        def tight(self, batch):
+            sizes.append(len(batch.index))
+            if self.trainer.global_step >= from_step and len(batch.index) > patches:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")
+            return plain(self, batch)
+
+        monkeypatch.setattr(SegmentationTask, "_loss", tight)
+        return sizes
+
+    return limit
+
+
+def weights_of(model):
+    return model.networks()[0].state_dict()
+
+
+def test_a_batch_in_parts_keeps_every_patch_in_order():
+    batch = Patches(
+        torch.arange(5.0).reshape(5, 1, 1, 1, 1),
+        torch.arange(5).reshape(5, 1, 1, 1),
+        torch.ones(5, 3),
+        torch.arange(10, 15),
+        torch.eye(5, dtype=torch.bool),
+    )
+    parts = split(batch, 2)
+    assert [part.index.tolist() for part in parts] == [[10, 11, 12], [13, 14]]
+    assert torch.equal(torch.cat([part.known for part in parts]), batch.known)
+    assert len(split(batch, 8)) == 5
+    (whole,) = split(batch, 1)
+    assert torch.equal(whole.image, batch.image)
+
+
+def test_memory_that_runs_out_halves_the_batch_until_it_fits_and_is_told(
+    fit, memory_for, caplog, tmp_path
+):
+    sizes = memory_for(1, from_step=5)
+    model = fit("run")
+    assert sizes == [4] * 5 + [4, 2] + [1] * 4 * (STEPS - 5)
+    assert model.card.provenance.steps == STEPS
+    assert model.card.provenance.pace.parts == 4
+    assert "memory ran out at step 5" in caplog.text
+    assert "undisturbed run" in caplog.text
+    facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
+    assert (facts["parts"], facts["parts_from_step"], facts["steps"]) == (4, 5, STEPS)
+
+
+def test_parts_follow_the_whole_batch(fit, memory_for, tmp_path):
+    """Cross-entropy alone is the mean over voxels: every patch as large, so the parts add up."""
+    same = ["loss={name: dice_ce, options: {dice: 0}}", "augment.spatial=0", "patch=[16, 16, 16]"]
+    whole = fit("whole", *same)
+    memory_for(2)
+    parts = fit("parts", *same)
+    for name, value in weights_of(whole).items():
+        assert torch.allclose(value, weights_of(parts)[name], atol=2e-5), name
+    losses = [
+        float(read_curves(tmp_path / name / "curves.csv")[0]["loss"]) for name in ("whole", "parts")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_parts_add_up_in_bfloat16_too(fit, memory_for):
+    memory_for(1)
+    model = fit("run", "training.precision=bfloat16", "training.steps=4")
+    assert model.card.provenance.non_finite_steps == 0
+    assert all(torch.isfinite(value).all() for value in weights_of(model).values())
+
+
+def test_a_resumed_run_keeps_the_parts_it_came_to(fit, memory_for):
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, **facts):
+        if done == 6:
+            raise Killed
+
+    sizes = memory_for(2, from_step=3)
+    with pytest.raises(Killed):
+        fit("run", report=kill)
+    sizes.clear()
+    resumed = fit("run", resume=True)
+    assert sizes == [2] * 2 * (STEPS - 5), "no step is tried whole again"
+    undisturbed = fit("again")
+    assert resumed.card.weights == undisturbed.card.weights
+
+
+def test_a_patch_that_does_not_fit_alone_ends_the_run_with_what_to_do(fit, memory_for):
+    memory_for(0)
+    with pytest.raises(TrainingFailed, match=r"memory ran out with a single patch.*\[16, 16, 16\]"):
+        fit("run")
+
+
+def test_another_fault_is_not_taken_for_memory(fit, monkeypatch):
+    def broken(self, batch):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(SegmentationTask, "_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit("run")
+
+
+def test_a_partly_labelled_batch_goes_through_in_parts(fit, memory_for, tmp_path):
+    cohort = partly_labelled(tmp_path / "partly")
+    memory_for(2)
+    assert fit("run", "training.steps=3", cohort=cohort).card.provenance.steps == 3
+
+
+@pytest.mark.parametrize("decay", ["cosine", "poly"])
+def test_the_rate_rises_to_its_peak_and_falls_to_zero(decay):
+    loop = validate(TrainConfig, override(PLAN, [f"training.decay={decay}"])).training
+    task = SegmentationTask(torch.nn.Linear(1, 1), torch.nn.Identity(), None, loop, 104)
+    rates = [task.rate(step) for step in range(105)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert all(b < a for a, b in itertools.pairwise(rates[4:]))
+    assert rates[104] == pytest.approx(0, abs=1e-12)
+    middle = {"cosine": 0.5, "poly": math.pow(0.5, 0.9)}[decay]
+    assert rates[54] == pytest.approx(middle)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(fit, tmp_path):
+    plain, compiled = (fit(f"{on}", f"training.compile={on}") for on in ("false", "true"))
+    for name, value in weights_of(plain).items():
+        assert torch.allclose(value, weights_of(compiled)[name], atol=1e-3), name

@@ -1,0 +1,124 @@
+"""Do several processes train as one?  Two on this machine, over gloo, as torchrun starts them."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from medseg.config import TrainConfig, override, validate
+from medseg.errors import BadConfig
+from medseg.model import load_model
+from medseg.training import Run, World, begin_run, join_processes, read_curves, train
+from tests.training.cohorts import tiny_cohort
+from tests.training.plans import PLAN, STEPS
+
+SHARED = ["training.batch=4", "network.options={features: [4, 8]}", "training.fold=0"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def cohort(folder):
+    return tiny_cohort(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def plan(folder, cohort):
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(override(PLAN | {"cohort": str(cohort.path)}, SHARED)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def alone(folder, cohort):
+    config = validate(TrainConfig, override(PLAN, SHARED))
+    begin_run(folder / "alone", config, resume=False)
+    place = Run(folder / "alone", torch.device("cpu"), time.monotonic(), folder / "cache")
+    return train(config, cohort, place, prepared=lambda *_: None, report=lambda *_, **__: None)
+
+
+def call(repository, *words, **environment):
+    places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "MEDSEG_NO_REEXEC": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        env=os.environ | places | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_without_a_launcher_a_process_is_alone():
+    world = join_processes(torch.device("cpu"))
+    assert world == World()
+    assert world.first
+    assert world.device(torch.device("cuda", 3)) == torch.device("cuda", 3)
+    world.wait()
+
+
+def test_each_process_takes_the_gpu_of_its_number_on_its_machine():
+    world = World(rank=5, size=8, local_rank=1, nodes=2)
+    assert world.device(torch.device("cuda", 0)) == torch.device("cuda", 1)
+    assert not world.first
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(cohort, tmp_path):
+    config = validate(TrainConfig, override(PLAN, ["training.batch=3"]))
+    place = Run(tmp_path / "run", torch.device("cpu"), 0.0, world=World(0, 2))
+    with pytest.raises(BadConfig, match=r"batch 3, 2 processes, expected a multiple of 2"):
+        train(config, cohort, place, prepared=lambda *_: None, report=lambda *_, **__: None)
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_each_follow_one_with_all(
+    folder, plan, alone, repository
+):
+    done = call(
+        repository, "medseg", "train", str(plan), "training.processes=2",
+        "--output", str(folder / "two"), "--cache", str(folder / "cache"), "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"trained {STEPS} steps") == 1, "one process speaks for both"
+    two = load_model(folder / "two" / "model")
+    assert two.card.provenance.pace.processes == 2
+    for name in ("loss", "dice"):
+        one_by_one, together = (
+            [float(row[name]) for row in read_curves(place / "curves.csv") if row[name]]
+            for place in (folder / "alone", folder / "two")
+        )
+        assert together == pytest.approx(one_by_one, rel=2e-3)
+    ours, theirs = (model.networks()[0].state_dict() for model in (alone, two))
+    for name, value in ours.items():
+        assert torch.allclose(value, theirs[name], atol=2e-3), name
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_budget_that_both_processes_end_together(folder, plan, repository):
+    done = call(
+        repository, "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "medseg", "train", str(plan), "training.steps=null", "training.minutes=0.4",
+        "training.warmup=8", "--output", str(folder / "budget"), "--device", "cpu",
+        "--cache", str(folder / "cache"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = load_model(folder / "budget" / "model").card
+    assert card.provenance.pace.processes == 2
+    assert card.provenance.steps > 8
+    assert card.provenance.seconds < 60
+
+
+@pytest.mark.slow
+def test_a_refusal_in_the_first_process_ends_all(folder, plan, repository):
+    done = call(
+        repository, "medseg", "train", str(plan), "training.processes=2", "training.batch=3",
+        "--output", str(folder / "refused"), "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "cannot be shared evenly" in done.stderr
