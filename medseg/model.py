@@ -276,6 +276,7 @@ def load_model(folder: str | Path) -> Model:
     try:
         card = validate(ModelCard, load_yaml(folder / CARD), path=str(folder / CARD))
         labels = LabelTable.from_card(_labels_part(card.model_dump()))
+        _check_mirrors(card)
         model = Model(folder, card, labels)
         with torch.device("meta"):  # no numbers yet: only whether it can be built
             model.blank_network()
@@ -292,6 +293,20 @@ def load_model(folder: str | Path) -> Model:
                 remedy="Copy the model folder again.",
             )
     return model
+
+
+def _check_mirrors(card: ModelCard) -> None:
+    """Refuse mirrors at test time along axes that training, by its config, did not mirror."""
+    trained = card.provenance.config.get("augment", {}).get("mirror_axes")
+    untrained = set(card.infer.mirror_axes) - set(
+        card.infer.mirror_axes if trained is None else trained
+    )
+    if untrained:
+        raise BadModel(
+            "infer.mirror_axes holds axes that the network was not trained to see mirrored",
+            found=sorted(untrained),
+            expected=f"axes among {list(trained or ())}",
+        )
 
 
 def save_model(

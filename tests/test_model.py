@@ -174,6 +174,15 @@ def test_a_card_that_cannot_be_used_is_refused_when_loaded(tmp_path, changes, pr
     assert "\n" not in str(refusal.value)
 
 
+def test_mirrors_that_training_did_not_show_are_refused_when_loaded(tmp_path):
+    told = Provenance(config={"augment": {"mirror_axes": [1]}})
+    model, _ = saved(tmp_path, provenance=told)
+    assert load_model(model.folder).infer.mirror_axes == (1,)
+    folder = edited(model, infer={"window": [16, 16, 16], "mirror_axes": [0, 1]})
+    with pytest.raises(BadModel, match=r"not trained to see mirrored; found \[0\]"):
+        load_model(folder)
+
+
 def test_a_folder_without_a_card_is_no_model(tmp_path):
     with pytest.raises(BadModel, match="not a model folder"):
         load_model(tmp_path)

@@ -18,7 +18,7 @@ from medseg.networks import build_network
 from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
 from medseg.planning.cost import Levels, levels_for
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
-from tests.training.cohorts import make_scan, tiny_cohort
+from tests.training.cohorts import ORGANS, make_scan, partly_labelled, tiny_cohort
 
 LAPTOP = Machine(minutes=10, memory_bytes=8e9, macs_a_second=6.8e10, name="2 CPU cores")
 GPU = Machine(minutes=600, memory_bytes=40e9, macs_a_second=5e12, name="a GPU")
@@ -212,7 +212,7 @@ def test_a_label_that_never_occurs_is_said_and_none_at_all_is_refused():
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(BadConfig, match="fast, standard, accurate"):
+    with pytest.raises(BadConfig, match="fast, residual, fcn8s, standard, accurate"):
         plan_of(looks_of(), preset="best")
 
 
@@ -221,6 +221,43 @@ def test_every_preset_builds_its_network(preset):
     plan = plan_of(looks_of(), GPU, preset=preset)
     network = plan.config.network
     build_network(network.name, dims=3, in_channels=1, out_channels=3, options=network.options)
+
+
+@pytest.mark.parametrize("preset", planning.PRESETS)
+def test_every_preset_says_what_has_been_measured_of_it(preset):
+    text = plan_text(plan_of(looks_of(), preset=preset)).replace("\n# ", " ")
+    assert f"Preset {preset}: {planning.PRESETS[preset].about}." in text
+    unproven = preset in ("standard", "accurate", "residual")
+    assert ("not measured" in text or "nothing shows" in text) == unproven
+
+
+def test_the_baseline_differs_from_fast_in_its_network_alone():
+    fast, baseline = (plan_of(looks_of(), preset=name).config for name in ("fast", "fcn8s"))
+    assert baseline.network.name == "fcn8s"
+    assert baseline.model_copy(update={"network": fast.network}) == fast
+    assert fast.network.name == "unet"
+
+
+def test_a_patient_preset_plans_a_larger_network_and_a_longer_run():
+    fast, standard, accurate = (
+        plan_of(looks_of(), dataclasses.replace(GPU, minutes=planning.PRESETS[name].minutes),
+                preset=name).config
+        for name in ("fast", "standard", "accurate")
+    )  # fmt: skip
+    widths = [max(c.network.options["features"]) for c in (fast, standard, accurate)]
+    assert widths[0] < widths[1] <= widths[2]
+    assert fast.training.minutes < standard.training.minutes < accurate.training.minutes
+    assert accurate.network.name == "residual_unet"
+
+
+def test_scans_annotated_in_part_are_told(tmp_path):
+    looks = look_at(partly_labelled(tmp_path, cases=3, **SCAN))
+    assert [sorted(case.volumes_ml) for case in looks.cases] == [["ball"], ["box"], ["ball"]]
+    organs = cohort_of(ORGANS)
+    text = " ".join(plan_of(looks, cohort=organs).summary)
+    assert "3 of the scans are annotated for some labels only" in text
+    whole = look_at(tiny_cohort(tmp_path / "whole", cases=3, **SCAN))
+    assert "annotated for some" not in " ".join(plan_of(whole, cohort=organs).summary)
 
 
 def test_weights_and_multiplications_are_counted_as_they_are():

@@ -41,7 +41,9 @@ def plan(
     dims: Annotated[
         int | None, typer.Option(min=2, max=3, help="2 for slices, 3 for volumes.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="fast, standard or accurate.")] = "fast",
+    preset: Annotated[
+        str, typer.Option(help="fast, residual, fcn8s, standard or accurate.")
+    ] = "fast",
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
     device: Device = "auto",
     quiet: Quiet = False,

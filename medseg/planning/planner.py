@@ -78,7 +78,10 @@ def make_plan(
     return Plan(
         config=validate(TrainConfig, made.values),
         reasons=made.reasons,
-        summary=_summary(cohort, looks, typical, machine, memory),
+        summary=(
+            *_summary(cohort, looks, typical, machine, memory),
+            f"Preset {preset}: {PRESETS[preset].about}.",
+        ),
         memory_bytes=memory,
         steps=steps,
     )
@@ -141,6 +144,10 @@ def _why_patch(patch: tuple[int, ...], shape: list[int], levels: Levels) -> str:
 
 
 def _network(made: Choices, levels: Levels, preset: Preset) -> None:
+    if not preset.fitted:
+        made.choose("network.name", preset.network, "its own five stages, whatever the patch")
+        made.choose("network.options", {})
+        return
     made.choose("network.name", preset.network)
     made.choose(
         "network.options.features",
@@ -197,6 +204,7 @@ def _schedule(made: Choices, looks: CohortLooks, machine: Machine, batch: int, s
     made.choose("training.precision", "auto", "bfloat16 where the processor has it")
     made.choose("training.seed", 0)
     made.choose("training.fold", None, "a number holds that fold out and draws its Dice")
+    made.choose("training.rules", "given", "`learn` adds cleaning rules that help held-out scans")
     made.choose("training.on_error", "refuse", "`skip` leaves unreadable cases out")
 
 

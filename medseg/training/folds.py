@@ -51,11 +51,16 @@ def train_folds(
     models = []
     for fold in folds:
         models.append(_train_fold(config, cohort, run, fold, prepared, report))
-        gather_predictions(models[-1], cohort.select(split="train", fold=fold).labelled(), run)
-    model = _ensemble(models, cohort, run)
-    if config.training.rules == "given":
-        return model
-    return learn_for(model, cohort.select(split="train").labelled(), run.folder / OUT_OF_FOLD)
+        if run.world.first:
+            rows = cohort.select(split="train", fold=fold).labelled()
+            gather_predictions(models[-1], rows, run)
+    if run.world.first:
+        model = _ensemble(models, cohort, run)
+        if config.training.rules == "learn":
+            rows = cohort.select(split="train").labelled()
+            learn_for(model, rows, run.folder / OUT_OF_FOLD)
+    run.world.wait()
+    return load_model(run.model)
 
 
 def _train_fold(
@@ -78,8 +83,9 @@ def _train_fold(
     settings = config.model_copy(update={"folds": None, "training": loop})
     cache = run.cache or run.folder / "cache"
     inner = replace(run, folder=home, started=time.monotonic(), cache=cache)
-    if not inner.checkpoint.is_file():
+    if run.world.first and not inner.checkpoint.is_file():
         begin_run(home, settings, resume=False)
+    run.world.wait()
     return train(settings, cohort, inner, prepared=prepared, report=report)
 
 

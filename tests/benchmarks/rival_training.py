@@ -5,7 +5,7 @@
     RIVAL/bin/pip uninstall -y torchvision        # it does not load beside torch for CPUs
     RIVAL/bin/python tests/benchmarks/rival_training.py data_manifests/hippocampus.yaml \
         --root DATA --work FOLDER --minutes 10
-    … --iterations 100 | --iterations 350 --batch 2 | --cases 6 (train rows, for a trial)
+    … --iterations 100 | --iterations 350 --batch 2 | --cases 6 (rows of each kind, for a trial)
 
 It learns from the train rows of a cohort and is scored on its test rows. Planning and preprocessing
 are nnU-Net's own and come first, outside the time; the plan is its `3d_fullres`, fold `all`, its
@@ -52,7 +52,7 @@ def main() -> None:
     card, rows = read_cohort(asked.card)
     root = asked.root or asked.card.parent / card.get("root", ".")
     train = [row for row in rows if row["split"] == "train" and row["label"]][: asked.cases]
-    test = [row for row in rows if row["split"] == "test" and row["label"]]
+    test = [row for row in rows if row["split"] == "test" and row["label"]][: asked.cases]
     lay_out(asked.work / "raw" / DATASET, card, root, train)
     print(f"planned and preprocessed in {timed(lambda: prepare(asked.work, asked.batch)):.0f} s")
     print(f"trained in {timed(lambda: train_network(asked)):.0f} s")
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
     length.add_argument("--minutes", type=float)
     length.add_argument("--iterations", type=int)
     parser.add_argument("--batch", type=int, help="instead of the plan's")
-    parser.add_argument("--cases", type=int, help="so many train rows alone")
+    parser.add_argument("--cases", type=int, help="so many train rows and test rows alone")
     return parser.parse_args()
 
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from medseg.cli import run
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Split, load_cohort, write_cohort
+from medseg.networks.unet import UNet
 from medseg.phantoms import Population, write_phantom_cohort
 from medseg.readers import read_labels
 from medseg.volume import LabelMap
@@ -22,7 +24,7 @@ PLAN = {
     "network": {"name": "unet", "options": {"features": [8, 16]}},
     "augment": {"mirror_axes": [1]},
     "training": {
-        "steps": 200, "warmup": 4, "learning_rate": 0.01, "ema": 0.9, "precision": "float32",
+        "steps": 100, "warmup": 4, "learning_rate": 0.01, "ema": 0.9, "precision": "float32",
     },
     "infer": {"overlap": 0.25},
 }  # fmt: skip
@@ -154,6 +156,36 @@ def test_labels_that_a_truth_was_not_drawn_for_are_not_scored_there(tmp_path):
             assert "not annotated" in row["note"]
 
 
+def test_segmenting_mirrors_along_the_axes_that_were_trained_and_no_other(tmp_path, monkeypatch):
+    """A run that mirrored front to back: each window is seen twice, once so turned."""
+    cohort = divided(tiny_cohort(tmp_path, cases=5, shape=(12, 12, 12)))
+    card = write_cohort(cohort, tmp_path / "tiny.yaml")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump(PLAN))
+    changes = ["training.steps=2", "training.warmup=1", "infer.mirror_axes=[1]"]
+    call = ("train", plan, *changes, "--quiet", "--output", tmp_path / "run", "--device", "cpu")
+    assert run(*call) == 0
+    seen = []
+    forward = UNet.forward
+
+    def watched(self, image):
+        if image.count_nonzero():  # not the empty window that memory is measured with
+            seen.append(image.float())
+        return forward(self, image)
+
+    monkeypatch.setattr(UNet, "forward", watched)
+    call = ("segment", tmp_path / "run" / "model", card, "--split", "test", "--executor", "inline")
+    for tta, turns in (("model", 2), ("none", 1)):
+        seen.clear()
+        masks = tmp_path / tta
+        assert run(*call, "--tta", tta, "--device", "cpu", "--quiet", "--output", masks) == 0
+        assert len(seen) == turns * TEST_CASES, "one window a scan"
+        if turns == 2:
+            for plain, turned in zip(seen[::2], seen[1::2], strict=True):
+                assert torch.equal(turned, plain.flip(3))
+                assert not torch.equal(turned, plain)
+
+
 @pytest.mark.slow
 def test_an_ignore_label_over_half_of_the_truth_costs_little(tmp_path, record_property):
     whole = divided(tiny_cohort(tmp_path / "data", cases=10))
@@ -199,7 +231,7 @@ def test_a_tumour_seen_in_several_channels_is_learnt_by_regions(tmp_path, record
     assert [region.name for region in cohort.labels.regions] == ["whole", "core"]
     changes = [
         "patch=[24, 24, 24]", "prepare.normalise=[{kind: zscore, nonzero: true}]",
-        "training.steps=250", "infer.overlap=0.5",
+        "infer.overlap=0.5",
     ]  # fmt: skip
     rows = scored(tmp_path, cohort, changes)
     whole, core = mean_of(rows, "whole"), mean_of(rows, "core")

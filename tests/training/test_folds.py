@@ -31,7 +31,8 @@ def config(tmp_path: Path) -> Path:
 def test_every_train_row_is_segmented_by_the_fold_that_never_saw_it(
     config: Path, tmp_path: Path
 ) -> None:
-    assert run("train", config, "--output", tmp_path / "run", "--quiet") == 0
+    learn = "training.rules=learn"
+    assert run("train", config, learn, "--output", tmp_path / "run", "--quiet") == 0
     model = load_model(tmp_path / "run/model")
     assert sorted(model.card.weights) == [f"fold_{i}.safetensors" for i in range(5)]
     assert len(model.networks()) == 5
@@ -39,7 +40,10 @@ def test_every_train_row_is_segmented_by_the_fold_that_never_saw_it(
     masks = {path.name for path in (tmp_path / "run/out_of_fold").glob("*.nii.gz")}
     assert masks == {f"{case.case}.nii.gz" for case in train.cases}
     assert len(model.card.provenance.training_pixels) == len(train.cases)
-    seen = load_model(tmp_path / "run/fold_0/model").card.provenance.training_pixels
+    fold = load_model(tmp_path / "run/fold_0/model").card
+    assert model.card.provenance.learnt_rules is not None, "on all folds' masks together"
+    assert fold.provenance.learnt_rules is None, "and on no fold's alone"
+    seen = fold.provenance.training_pixels
     assert len(seen) == len(train.cases) - len(train.select(fold=0).cases)
 
 
