@@ -71,8 +71,15 @@ def random_model(
 
 
 def retold_model(folder: Path, trained: Path, infer: InferConfig) -> Model:
-    """A trained model with other windows and no post-processing."""
+    """A trained model with other windows and no post-processing.
+
+    Raises:
+        SystemExit: its network is not shaped like PlainConvUNet.
+    """
     model = load_model(trained)
+    told = model.card.network
+    if told.name != "unet" or told.options != options(told.options.get("features", ())):
+        raise SystemExit(f"{trained}: expected the options {options((32, 64))}, found {told}")
     card = model.card.model_copy(update={"infer": infer, "postprocess": ()})
     (network,) = model.networks()
     return save_model(folder, card, model.labels, {"all": network.state_dict()})

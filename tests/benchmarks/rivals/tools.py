@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -100,9 +99,6 @@ def facts(run: Watched, output: Path, ways: Ways) -> dict[str, Any]:
 
 
 def _threads(ways: Ways) -> dict[str, str]:
+    """The same threads for all; and compiled modules are kept, as on any user's machine."""
     named = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return dict.fromkeys(named, str(ways.threads)) | {"PYTHONHASHSEED": "0", "TMPDIR": _tmp()}
-
-
-def _tmp() -> str:
-    return os.environ.get("TMPDIR", "/tmp")
+    return dict.fromkeys(named, str(ways.threads)) | {"PYTHONDONTWRITEBYTECODE": ""}
