@@ -1,0 +1,57 @@
+"""What did the caller mean?  Models or scans, sizes, and words that an option knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from medseg.errors import BadConfig
+
+
+def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Model folders and scans: a model folder has a ``model.yaml``.
+
+    Raises:
+        BadConfig: there is no model, or nothing to segment.
+    """
+    models = [path for path in arguments if (path / "model.yaml").is_file()]
+    scans = [path for path in arguments if path not in models]
+    if not models:
+        raise BadConfig(
+            "no model given",
+            found=", ".join(map(str, arguments)),
+            expected="a folder with a model.yaml, such as RUN/model",
+        )
+    if not scans:
+        raise BadConfig("nothing to segment", found="models only", expected="MODEL… SCAN…")
+    return models, scans
+
+
+def size_bytes(text: str | None) -> int | None:
+    """Bytes of ``4GB``, ``500 MB`` or ``4e9``.
+
+    Raises:
+        BadConfig: the text is no size.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    try:
+        number = float(match[1]) if match else 0.0
+    except ValueError:
+        number = 0.0
+    if not match or number <= 0:
+        raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
+    return int(number * 1000 ** " kmgt".index(match[2] or " "))
+
+
+def require_choice(option: str, found: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that an option does not know.
+
+    Raises:
+        BadConfig: it is none of the choices.
+    """
+    if found not in choices:
+        raise BadConfig(
+            f"{option} has no such choice", found=repr(found), expected=" or ".join(choices)
+        )
