@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medseg.evaluation import evaluate
-    from medseg.inference import segment
+    from medseg.inference.segment import segment
     from medseg.manifests import load_cohort
     from medseg.model import load_model
     from medseg.readers import read

@@ -49,6 +49,7 @@ REQUIRED = (
     ("highdicom", "DICOM SEG"),
     ("skimage", "post-processing"),
     ("safetensors", "model files"),
+    ("isal", "fast gzip of masks"),
     ("pandas", "tables"),
     ("matplotlib", "pictures"),
     ("jinja2", "reports"),
@@ -57,7 +58,6 @@ OPTIONAL = (
     ("openjpeg", "JPEG 2000 in DICOM", "pip install pylibjpeg-openjpeg"),
     ("libjpeg", "JPEG in DICOM", "pip install pylibjpeg-libjpeg"),
     ("jpeg_ls", "JPEG-LS in DICOM", "pip install pyjpegls"),
-    ("isal", "fast gzip", "pip install isal"),
     ("distributed", "segment --cluster", "pip install 'medseg[cluster]'"),
     ("onnx", "export --to onnx", "pip install 'medseg[onnx]'"),
     ("tensorboard", "curves in TensorBoard", "pip install 'medseg[tensorboard]'"),
@@ -66,7 +66,8 @@ OPTIONAL = (
 
 def examine(folder: Path = Path()) -> list[Finding]:
     """Look at Python, packages, processor, memory, GPUs and the disk of `folder`."""
-    return [_python(), *_packages(), _processor(), _memory(), *_gpus(), _allocator(), _disk(folder)]
+    machine = [_processor(), _compiler(), _memory(), *_gpus(), _allocator(), _disk(folder)]
+    return [_python(), *_packages(), *machine]
 
 
 def _python() -> Finding:
@@ -138,6 +139,18 @@ def available_memory_bytes() -> int | None:
         return None
     values = dict(line.split(":", 1) for line in text.splitlines())
     return int(values["MemAvailable"].split()[0]) * 1024
+
+
+def _compiler() -> Finding:
+    found = next((name for name in ("g++", "c++", "clang++", "cl") if shutil.which(name)), None)
+    if found is not None:
+        return Finding("C++ compiler (segment --engine compiled)", State.OK, found)
+    return Finding(
+        "C++ compiler (segment --engine compiled)",
+        State.ADVICE,
+        "none (optional)",
+        "Install g++ or clang to compile networks for this processor.",
+    )
 
 
 def _memory() -> Finding:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from medseg.batch.quality import Expectations
 from medseg.batch.road import Segment
+from medseg.config import LocateModel
 from medseg.errors import BadModel
 from medseg.model import Model, load_model
 
@@ -27,23 +29,32 @@ class Ways:
     Attributes:
         tta: mirrored copies.
         all_windows: ask the networks about windows with nothing in them, too.
+        probabilities: keep those of every label beside the mask.
+        locator: folder of a coarse model that finds the region to look at, or ``None`` for
+            what the model's card says.
+        margin_mm: kept around what that model finds.
     """
 
     tta: Mirrors = Mirrors.MODEL
     all_windows: bool = False
+    probabilities: bool = False
+    locator: Path | None = None
+    margin_mm: float = 20.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Memory to keep within; changes the way, not the mask.
+    """Memory to keep within and what runs the networks; changes the way, not the mask.
 
     Attributes:
         memory_bytes: of this process and its workers together, or ``None``.
         device_memory_bytes: on the device; what is free there when ``None``.
+        engine: as ``--engine`` names it.
     """
 
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
+    engine: str = "torch"
 
 
 @dataclass(frozen=True)
@@ -55,30 +66,36 @@ class ModelSegmenter:
         device: as ``--device`` names it; ``auto`` is decided where the worker runs.
         ways: part of the recipe.
         limits: of the worker.
+        scratch: folder on whose disk probabilities are kept until they are written.
     """
 
     folders: tuple[Path, ...]
     device: str
     ways: Ways = field(default_factory=Ways)
     limits: Limits = field(default_factory=Limits)
+    scratch: Path | None = None
 
     def load(self) -> Segment:
         """Load networks onto the device."""
         import torch
 
-        from medseg.inference import Segmenter
+        from medseg.inference import Engine, Locator, Segmenter
 
         models = load_models(self.folders)
         if self.ways.tta is Mirrors.NONE:
             models = [_without_mirrors(model) for model in models]
         auto = "cuda:0" if torch.cuda.is_available() else "cpu"
-        return Segmenter(
+        coarse = self.ways.locator
+        segmenter = Segmenter(
             models,
             device=auto if self.device == "auto" else self.device,
             memory_bytes=self.limits.memory_bytes,
             device_memory_bytes=self.limits.device_memory_bytes,
             all_windows=self.ways.all_windows,
+            locator=Locator(load_model(coarse), self.ways.margin_mm) if coarse else None,
+            engine=Engine(self.limits.engine),
         )
+        return partial(segmenter, scratch=self.scratch) if self.scratch else segmenter
 
 
 def load_models(folders: tuple[Path, ...]) -> list[Model]:
@@ -89,6 +106,14 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
     """
     models = [load_model(folder) for folder in folders]
     for other in models[1:]:
+        ours, theirs = models[0].card.channels, other.card.channels
+        if len(ours) != len(theirs) or (len(ours) > 1 and ours != theirs):
+            raise BadModel(
+                "models of one ensemble need the same channels in one order",
+                path=other.folder,
+                found=", ".join(theirs),
+                expected=", ".join(ours),
+            )
         if other.labels != models[0].labels:
             raise BadModel(
                 "models of one ensemble need the same labels",
@@ -97,6 +122,18 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
                 expected=", ".join(models[0].labels.names),
             )
     return models
+
+
+def locator_checksum(model: Model, ways: Ways) -> str:
+    """Which coarse model finds the region: its checksum, or empty where none does.
+
+    Raises:
+        BadModel: it cannot be used.
+    """
+    if ways.locator is not None:
+        return load_model(ways.locator).checksum
+    rule = model.infer.locate
+    return model.inner(rule.folder).checksum if isinstance(rule, LocateModel) else ""
 
 
 def expectations(models: list[Model]) -> Expectations:

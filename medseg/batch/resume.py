@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
-from medseg.batch.road import PICTURES, describe
+from medseg.batch.road import PICTURES, PROBABILITIES, describe
 from medseg.batch.task import State, Task, Unusable
 from medseg.errors import MedsegError
 from medseg.readers.labels import read_labels
@@ -80,7 +80,7 @@ def plan_run(
 
 def sweep(folder: Path) -> None:
     """Remove what a killed run left half-written; hold the folder's lock meanwhile."""
-    for place in (folder, folder / PICTURES):
+    for place in (folder, folder / PICTURES, folder / PROBABILITIES):
         for path in place.glob(".part-*"):
             path.unlink(missing_ok=True)
 

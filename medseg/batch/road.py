@@ -19,11 +19,26 @@ from typing import Protocol
 
 from medseg.batch.task import Flag, Outcome, State, Task, Written
 from medseg.errors import BadOutput, MedsegError, NotAVolume
-from medseg.volume import LabelMap, Volume
+from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import ending, write_labels
 from medseg.writers.atomic import atomic_path
 
-PICTURES, LOGS = "pictures", "logs"
+#: What the system says of one file: its name or its size is too much. The next may well fit.
+OWN_FAULTS = frozenset(
+    {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
+)
+
+PICTURES, LOGS, PROBABILITIES = "pictures", "logs", "probabilities"
+
+
+class Kept(Protocol):
+    """Probabilities that wait on disk; ``medseg.inference.probabilities.Probabilities`` is one."""
+
+    def write(self, folder: Path, case: str, origin: Origin) -> object:
+        """Write one file a label."""
+
+    def close(self) -> None:
+        """Let the disk space go."""
 
 
 class Segmented(Protocol):
@@ -44,6 +59,10 @@ class Segmented(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know."""
+
+    @property
+    def probabilities(self) -> Kept | None:
+        """Of every label, where they are wanted."""
 
 
 Segment = Callable[[Volume], Segmented]
@@ -150,6 +169,11 @@ class _Clock:
 
 def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome:
     path = job.output / f"{task.case}{ending(job.format)}"
+    if (kept := result.probabilities) is not None:  # first: where the mask is, all is
+        try:
+            kept.write(job.output / PROBABILITIES, task.case, volume.origin)
+        finally:
+            kept.close()
     write_labels(result.labelmap, path, format=job.format)
     written = describe(path)
     flags = job.inspect(volume, result) if job.inspect else ()
@@ -172,7 +196,14 @@ def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome
 def _is_lost(error: BadOutput) -> bool:
     """Whether the output folder is to blame (full, read-only, gone), not this case's name."""
     cause = error.__cause__
-    own_fault = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ)
+    own_fault = (
+        errno.EFBIG,
+        errno.ENAMETOOLONG,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.EINVAL,
+        errno.EILSEQ,
+    )
     return isinstance(cause, OSError) and cause.errno not in own_fault
 
 

@@ -16,7 +16,14 @@ from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Executor, Patience, Placement
 from medseg.batch.ledger import Ledger, open_ledger
 from medseg.batch.lock import FolderLock
-from medseg.batch.models import Limits, ModelSegmenter, Ways, expectations, load_models
+from medseg.batch.models import (
+    Limits,
+    ModelSegmenter,
+    Ways,
+    expectations,
+    load_models,
+    locator_checksum,
+)
 from medseg.batch.preflight import Estimate, estimate, require_room
 from medseg.batch.probe import probe_seconds
 from medseg.batch.quality import unsure
@@ -135,7 +142,10 @@ class Batch:
 
     def _segmenter(self) -> ModelSegmenter:
         chosen = self.settings
-        return ModelSegmenter(chosen.models, chosen.device, chosen.ways, _worker_limits(chosen))
+        scratch = chosen.output.absolute() if chosen.ways.probabilities else None
+        return ModelSegmenter(
+            chosen.models, chosen.device, chosen.ways, _worker_limits(chosen), scratch
+        )
 
     def _job(self) -> Job:
         chosen = self.settings
@@ -226,8 +236,16 @@ def make_executor(job: Job, settings: Settings) -> Executor:
 
 def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
     checksums = tuple(model.checksum for model in models)
-    ways = {"tta": settings.ways.tta.value, "all_windows": settings.ways.all_windows}
-    return Recipe(checksums, {"format": settings.format, **ways})
+    ways = settings.ways
+    options = {
+        "format": settings.format,
+        "tta": ways.tta.value,
+        "all_windows": ways.all_windows,
+        "probabilities": ways.probabilities,
+        "locator": locator_checksum(models[0], ways),
+        "margin_mm": ways.margin_mm if ways.locator else None,
+    }
+    return Recipe(checksums, options)
 
 
 def _worker_limits(settings: Settings) -> Limits:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli.arguments import require_choice, size_bytes, told_apart
 from medseg.cli.console import (
     DONE,
     SOME_FAILED,
@@ -20,7 +20,6 @@ from medseg.cli.console import (
     open_console,
     pick_device,
 )
-from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
     from medseg.batch.segmenting import Batch, Settings
@@ -56,6 +55,23 @@ def segment(
     all_windows: Annotated[
         bool, typer.Option("--all-windows", help="Ask the network about empty air too.")
     ] = False,
+    locator: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A coarse model that finds where to look first."),
+    ] = None,
+    margin_mm: Annotated[
+        float, typer.Option("--margin-mm", min=0, help="Kept around what the locator finds.")
+    ] = 20.0,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write those of every label, too: probabilities/CASE_prob_….",
+        ),
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="What runs the network: torch, or compiled (torch.compile).")
+    ] = "torch",
     tta: Annotated[
         str, typer.Option(help="Mirrored copies to average: model (as its card says) or none.")
     ] = "model",
@@ -104,15 +120,22 @@ def segment(
     from medseg.batch.task import State
 
     models, scans = told_apart(arguments)
-    _require_choice("--executor", executor, ("process", "inline"))
-    _require_choice("--tta", tta, ("model", "none"))
+    require_choice("--executor", executor, ("process", "inline"))
+    require_choice("--tta", tta, ("model", "none"))
+    require_choice("--engine", engine, ("torch", "compiled"))
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,
         device=device if cluster else str(pick_device(device)),
         format=format,
-        ways=Ways(Mirrors(tta), all_windows=all_windows),
-        limits=Limits(size_bytes(memory), size_bytes(device_memory)),
+        ways=Ways(
+            Mirrors(tta),
+            all_windows=all_windows,
+            probabilities=probabilities,
+            locator=locator.absolute() if locator else None,
+            margin_mm=margin_mm,
+        ),
+        limits=Limits(size_bytes(memory), size_bytes(device_memory), engine),
         executor="cluster" if cluster else executor,
         cluster=cluster,
         patience=Patience(segment_s=timeout),
@@ -123,50 +146,6 @@ def segment(
     with open_console(quiet=quiet, json=json) as console:
         code = _segment(scans, settings, console, split=split, root=root, dry_run=dry_run)
     raise typer.Exit(code)
-
-
-def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Model folders and scans: a model folder has a ``model.yaml``.
-
-    Raises:
-        BadConfig: there is no model, or nothing to segment.
-    """
-    models = [path for path in arguments if (path / "model.yaml").is_file()]
-    scans = [path for path in arguments if path not in models]
-    if not models:
-        raise BadConfig(
-            "no model given",
-            found=", ".join(map(str, arguments)),
-            expected="a folder with a model.yaml, such as RUN/model",
-        )
-    if not scans:
-        raise BadConfig("nothing to segment", found="models only", expected="MODEL… SCAN…")
-    return models, scans
-
-
-def size_bytes(text: str | None) -> int | None:
-    """Bytes of ``4GB``, ``500 MB`` or ``4e9``.
-
-    Raises:
-        BadConfig: the text is no size.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
-    try:
-        number = float(match[1]) if match else 0.0
-    except ValueError:
-        number = 0.0
-    if not match or number <= 0:
-        raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
-    return int(number * 1000 ** " kmgt".index(match[2] or " "))
-
-
-def _require_choice(option: str, found: str, choices: tuple[str, ...]) -> None:
-    if found not in choices:
-        raise BadConfig(
-            f"{option} has no such choice", found=repr(found), expected=" or ".join(choices)
-        )
 
 
 def _segment(

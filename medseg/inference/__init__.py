@@ -1,5 +1,7 @@
 """How is a scan segmented within a stated memory?  Windows in, mask out, a block at a time."""
 
+from medseg.inference.engine import Engine
+from medseg.inference.locate import Locator
 from medseg.inference.segment import Segmentation, Segmenter, segment, volumes_ml
 
-__all__ = ["Segmentation", "Segmenter", "segment", "volumes_ml"]
+__all__ = ["Engine", "Locator", "Segmentation", "Segmenter", "segment", "volumes_ml"]

@@ -117,7 +117,7 @@ class Forward:
     def _try(self, member: int, windows: torch.Tensor) -> torch.Tensor | None:
         """Logits, or ``None`` where memory ran out."""
         try:
-            images = windows.to(self.device, non_blocking=True)
+            images = _sent(windows, self.device)
             with torch.inference_mode(), autocast(self.device, self.dtype):
                 logits: torch.Tensor = self._networks[member](images)
             return logits
@@ -154,6 +154,13 @@ class Forward:
             )  # fmt: skip
         self._warn(f"{self.dtype} overflowed: float32 from here on".replace("torch.", ""))
         self.dtype = torch.float32
+
+
+def _sent(windows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Windows on the device; on their way to a GPU the host does not wait for them."""
+    if device.type == "cuda" and windows.device.type == "cpu":
+        windows = windows.pin_memory()  # only a copy from page-locked memory is asynchronous
+    return windows.to(device, non_blocking=True)
 
 
 def _free(device: torch.device) -> None:

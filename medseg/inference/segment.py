@@ -14,6 +14,7 @@ from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.inference.asked import SegmentationModel, check_alike, input_channels
 from medseg.inference.budget import Budget, forward_bytes
+from medseg.inference.engine import Engine, engaged, faults
 from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
 from medseg.inference.locate import (
     Box,
@@ -24,6 +25,7 @@ from medseg.inference.locate import (
     search_for,
     whole_region,
 )
+from medseg.inference.probabilities import Probabilities
 from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
 from medseg.inference.windows import WindowPlan, empty_windows
 from medseg.postprocess import apply_rules
@@ -42,6 +44,8 @@ class Segmentation:
         confidence: 0-1 for each label that has a surface: how sure the network was there.
         warnings: what the user should know about the scan and the run.
         budget: predicted memory.
+        probabilities: of every label, on disk and to be closed, where they were wanted; before
+            post-processing.
     """
 
     labelmap: LabelMap
@@ -49,6 +53,7 @@ class Segmentation:
     confidence: Mapping[str, float]
     warnings: tuple[str, ...]
     budget: Budget
+    probabilities: Probabilities | None = None
 
 
 class Segmenter:
@@ -64,6 +69,7 @@ class Segmenter:
         precision: Precision = "auto",
         all_windows: bool = False,
         locator: Locator | None = None,
+        engine: Engine = Engine.TORCH,
     ) -> None:
         """Load the networks.
 
@@ -75,6 +81,7 @@ class Segmenter:
             precision: of the convolutions; ``auto`` takes 16 bits where the hardware has them.
             all_windows: ask the networks about windows with nothing in them, too.
             locator: finds the region to look at, in place of what the model's card says.
+            engine: what runs the networks.
 
         Raises:
             BadModel: the models differ in labels or plan, or a locator cannot be used.
@@ -89,10 +96,11 @@ class Segmenter:
             network.to(self._machine.image_dtype)
             for model in self._models for network in model.networks(device)
         ]  # fmt: skip
+        self._engaged = [engaged(network, engine) for network in self._networks]
         self._window_bytes: dict[tuple[int, ...], int] = {}
         alike = partial(Segmenter, device=device, memory_bytes=memory_bytes,
                         device_memory_bytes=device_memory_bytes, precision=precision,
-                        all_windows=all_windows)  # fmt: skip
+                        all_windows=all_windows, engine=engine)  # fmt: skip
         self._search: Search | None = search_for(self._models[0], locator, alike)
 
     def __call__(
@@ -101,6 +109,7 @@ class Segmenter:
         *,
         progress: Progress | None = None,
         tell: Callable[[Budget], object] | None = None,
+        scratch: Path | None = None,
     ) -> Segmentation:
         """Segment one scan; see :func:`segment`.
 
@@ -108,6 +117,8 @@ class Segmenter:
             scan: a volume, or where it lies.
             progress: called with (windows done, windows).
             tell: called with the predicted memory before the first window.
+            scratch: a folder on whose disk the probabilities of every label are kept, where
+                they are wanted.
         """
         model = self._models[0]
         volume = scan if isinstance(scan, Volume) else read(scan)
@@ -120,17 +131,19 @@ class Segmenter:
         asked = self._asked(plan, volume, region.working)
         del volume, scan  # a scan that was read here is not needed from here on
         mask = np.zeros(geometry.shape, dtype=model.labels.dtype)
+        kept = Probabilities(region, geometry, model.labels, scratch) if scratch else None
         road = Road(prepared.image[(slice(None), *region.working_box)], region.working,
                     region.native, model.labels, model.infer, plan, asked,
                     model.slice_axis if model.dims == 2 else None,
-                    mask[region.native_box])  # fmt: skip
-        ensemble = Ensemble(self._networks, self._bytes_a_window(road))
+                    mask[region.native_box], kept.put if kept else None)  # fmt: skip
+        ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
         streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
                           tell=tell)  # fmt: skip
         mask = apply_rules(mask, geometry, model.labels, model.postprocess)
         labelmap = LabelMap(mask, geometry, model.labels, origin)
+        warnings += faults(self._engaged)
         return Segmentation(labelmap, volumes_ml(labelmap), streamed.confidence, tuple(warnings),
-                            streamed.budget)  # fmt: skip
+                            streamed.budget, kept)  # fmt: skip
 
     def _plan(self, working: Geometry) -> WindowPlan:
         model = self._models[0]

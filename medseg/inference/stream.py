@@ -20,7 +20,7 @@ from medseg.inference.budget import Budget, Demand, plan_budget
 from medseg.inference.confidence import BoundaryConfidence
 from medseg.inference.forward import Forward, is_out_of_memory
 from medseg.inference.mirroring import Mirror, mirrors
-from medseg.inference.stitch import Stitcher
+from medseg.inference.stitch import Sink, Stitcher
 from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
 from medseg.labels import LabelTable
 from medseg.transforms.restore import Restorer
@@ -69,6 +69,7 @@ class Road:
         plan: where they lie.
         asked: (windows,) which of them the networks see.
         mask: (X, Y, Z) on `native`, where to write; a new one where there is none.
+        also: takes finished logits beside the mask, such as to keep probabilities.
         slice_axis: along which a 2D network slices.
     """
 
@@ -81,6 +82,7 @@ class Road:
     asked: NDArray[np.bool_]
     slice_axis: int | None = None
     mask: NDArray[Any] | None = None
+    also: Sink | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +154,8 @@ def stream(
                         mask=road.mask)  # fmt: skip
     stitcher = Stitcher(
         road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
-        len(turns) * len(ensemble.networks), restorer.put, None if road.labels.regions else 0,
-        budget.accumulators, machine.sums,
+        len(turns) * len(ensemble.networks), _both(restorer.put, road.also),
+        None if road.labels.regions else 0, budget.accumulators, machine.sums,
     )  # fmt: skip
     forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
                       batch=budget.batch, relieve=partial(_to_host, stitcher),
@@ -216,6 +218,19 @@ class _Walk:
     def _whole(self, logits: torch.Tensor) -> torch.Tensor:
         axis = self.road.slice_axis
         return logits if axis is None else logits.unsqueeze(axis + 2)
+
+
+def _both(first: Sink, second: Sink | None) -> Sink:
+    """One sink that feeds two."""
+    if second is None:
+        return first
+    also = second
+
+    def put(logits: torch.Tensor, corner: Corner) -> None:
+        first(logits, corner)
+        also(logits, corner)
+
+    return put
 
 
 def _brought_near(image: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -53,7 +53,7 @@ class Layout:
             n = self._shape[axis]
             sides[axis] = slice(n - side.stop, n - side.start) if back else side
         first = turned.ndim - 3
-        flipped = [first + w for w, back in enumerate(self._backwards) if back]
+        flipped = tuple(first + w for w, back in enumerate(self._backwards) if back)
         order = [*range(first), *(first + self._fed.index(axis) for axis in range(3))]
         return (sides[0], sides[1], sides[2]), np.flip(turned, flipped).transpose(order)
 

@@ -66,6 +66,31 @@ def write_volume(volume: Volume, path: Path) -> None:
     _write(header, path, _values(volume, dtype))
 
 
+def write_levels(
+    planes: Iterable[NDArray[np.uint8]],
+    geometry: Geometry,
+    origin: Origin,
+    path: Path,
+    *,
+    slope: float,
+) -> None:
+    """Write fractions such as probabilities as the twin of their scan, in steps of one byte.
+
+    Args:
+        planes: (X, Y, few) steps, along Z.
+        geometry: the scan's grid.
+        origin: what the scan's header held.
+        path: the file to appear, whole or not at all.
+        slope: what one step is worth; stands in the header as ``scl_slope``.
+
+    Raises:
+        BadOutput: the file cannot be written or its name does not end in ``.nii[.gz]``.
+    """
+    header = _header(geometry, origin, np.dtype(np.uint8), channels=1)
+    header["scl_slope"] = slope
+    _write(header, path, planes)
+
+
 def mask_dtype(labelmap: LabelMap) -> np.dtype[Any]:
     """The smallest unsigned integer type that holds the table's labels and every voxel.
 

@@ -28,6 +28,7 @@ class Result:
     volumes_ml: dict[str, float]
     confidence: dict[str, float] | None = None
     warnings: tuple[str, ...] = ()
+    probabilities: None = None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@
         --tools medseg monai --results inference.jsonl                          # hours; resumes
 
 A real CT is resampled to 512 x 512 planes of 0.8 mm and repeated along its length. A random
-U-Net answers, so that labels change everywhere: the worst case for restoring. Every run is a
+U-Net answers, so that labels change everywhere: the worst case for restoring. Every run is one
 process of its own; its peak is the kernel's high-water mark. Rows that are in the results file
-already are not run again.
+already are not run again, so a curve can be measured in pieces. A run of MONAI's chain that
+cannot fit into `--limit-gib` is not begun: its row says what its logits alone would take.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import json
 import os
 import subprocess
@@ -28,10 +31,12 @@ import torch
 from medseg.config import InferConfig, NormaliseWindow, PostprocessRule, PrepareConfig
 from medseg.geometry import Geometry
 from medseg.inference import Segmenter
+from medseg.inference.stitch import Stitcher
 from medseg.labels import Label, LabelTable
 from medseg.networks import build_network
 from medseg.readers import read
 from medseg.transforms.resample import resample
+from medseg.transforms.restore import Restorer
 from medseg.volume import Volume
 from medseg.writers import write_labels
 from medseg.writers.nifti import write_volume
@@ -102,31 +107,53 @@ def make_scan(path: Path, extent_mm: int) -> None:
     write_volume(Volume(np.asfortranarray(data), geometry), path)
 
 
+class Stopwatch:
+    """Adds up the wall time spent in functions that it wraps, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def wrap(self, stage: str, owner: object, name: str) -> None:
+        """Time every call of a function or method from here on."""
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def timed(*arguments: object, **options: object) -> object:
+            start = time.perf_counter()
+            answer = function(*arguments, **options)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            return answer
+
+        setattr(owner, name, timed)
+
+
 def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
     """Segment one file into one file; where the time went."""
-    spent = [0.0]
+    road = importlib.import_module("medseg.inference.segment")
+    watch = Stopwatch()
+    watch.wrap("read", road, "read")
+    watch.wrap("prepare", road, "prepare_volume")
+    watch.wrap("add", Stitcher, "add")
+    watch.wrap("normalise", Stitcher, "_normalise")
+    watch.wrap("restore", Restorer, "put")
     model = RandomModel(table(classes), overlap)
     segmenter = Segmenter(model, precision="float32", memory_bytes=4 << 30)
-    network = segmenter._networks[0]
-    forward = network.forward
-
-    def timed(image: torch.Tensor) -> torch.Tensor:
-        start = time.perf_counter()
-        answer: torch.Tensor = forward(image)
-        spent[0] += time.perf_counter() - start
-        return answer
-
-    network.forward = timed  # type: ignore[method-assign]
     start = time.perf_counter()
+    watch.wrap("network", segmenter._networks[0], "forward")
     result = segmenter(scan)
+    segmented = time.perf_counter()
     write_labels(result.labelmap, output)
-    wall = time.perf_counter() - start
+    end = time.perf_counter()
+    watch.seconds["write"] = end - segmented
+    watch.seconds["rest"] = end - start - sum(watch.seconds.values())
     return {
-        "seconds": round(wall, 1), "network_seconds": round(spent[0], 1),
+        "seconds": round(end - start, 1),
+        "network_seconds": round(watch.seconds["network"], 1),
+        "stage_seconds": {stage: round(spent, 2) for stage, spent in watch.seconds.items()},
         "predicted_mb": round(result.budget.host_bytes / 1e6),
         "parts_mb": {name: round(n / 1e6) for name, n in result.budget.host.items()},
         "fits": result.budget.fits,
-    }  # fmt: skip
+    }
 
 
 def run_monai(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
@@ -152,9 +179,15 @@ def run_monai(scan: Path, output: Path, classes: int, overlap: float) -> dict[st
         data["pred"] = sliding_window_inference(
             data["image"][None], WINDOW, 1, network, overlap, mode="gaussian"
         )[0]
-    data["image"] = data["image"]
     after(decollate_batch([data])[0] if isinstance(data, list) else data)
     return {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def monai_least_bytes(extent_mm: int, classes: int) -> int:
+    """What MONAI's chain holds at least: float32 logits on both grids, and the scan."""
+    native = IN_PLANE * IN_PLANE * extent_mm
+    working = int((SIDE_MM / SPACING_MM) ** 2 * extent_mm / SPACING_MM)
+    return 4 * (classes * (native + working) + native)
 
 
 TOOLS = {"medseg": run_medseg, "monai": run_monai}
@@ -176,6 +209,7 @@ def main() -> None:
     parser.add_argument("--overlap", type=float, default=0.5)
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=["medseg"])
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--limit-gib", type=float, default=24.0)
     parser.add_argument("--scans", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--child", nargs=2, metavar=("TOOL", "SCAN"))
     chosen = parser.parse_args()
@@ -193,9 +227,13 @@ def main() -> None:
                        "overlap": chosen.overlap}  # fmt: skip
                 if any(key.items() <= row.items() for row in rows):
                     continue
-                if not scan.exists():
-                    make_scan(scan, extent)
-                row = key | measure(tool, scan, classes, chosen.overlap)
+                least = monai_least_bytes(extent, classes)
+                if tool == "monai" and least > chosen.limit_gib * 2**30:
+                    row = key | {"computed_peak_mb": round(least / 1e6), "at_least": True}
+                else:
+                    if not scan.exists():
+                        make_scan(scan, extent)
+                    row = key | measure(tool, scan, classes, chosen.overlap)
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 if chosen.results:

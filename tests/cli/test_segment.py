@@ -2,9 +2,12 @@
 
 import csv
 import json
+import resource
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,9 +18,14 @@ from medseg.cli.app import app
 from medseg.cli.segment import size_bytes, told_apart
 from medseg.config import Choice, InferConfig, PrepareConfig
 from medseg.errors import BadConfig
-from medseg.model import ModelCard, save_model
+from medseg.geometry import Geometry
+from medseg.model import ModelCard, load_model, save_model
 from medseg.networks import build_network
+from medseg.readers import read, read_labels
+from medseg.volume import Volume
+from medseg.writers import nifti as nifti_writer
 from medseg.writers import write_volume
+from medseg.writers.atomic import atomic_path
 from tests.batch import stub
 
 
@@ -183,6 +191,94 @@ def test_equal_names_in_two_folders_are_told_apart(model_folder, by_threshold, s
     assert len(list(out.glob("*.nii.gz"))) == 4
 
 
+@contextmanager
+def largest_file(size_bytes):
+    """No file of this process may grow beyond a size; the system says EFBIG."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def leftovers(out):
+    return [path.name for path in out.rglob(".*")]
+
+
+def test_a_mask_too_large_for_its_disk_fails_alone_and_can_be_tried_again(
+    scans, model_folder, by_threshold, tmp_path
+):
+    noise = np.random.default_rng(0).integers(0, 2, (128, 128, 160)) * stub.BALL_VALUE
+    geometry = Geometry(noise.shape, np.eye(4))
+    write_volume(Volume(noise.astype(np.int16)[None], geometry), scans / "noise.nii.gz")
+    out = tmp_path / "out"
+    with largest_file(300_000):
+        ended = segment(model_folder, scans, "--output", out)
+    assert ended.exit_code == 1
+    assert "Traceback" not in ended.output
+    found = rows(out)
+    assert found["noise"]["status"] == "failed"
+    assert "File too large" in found["noise"]["reason"]
+    assert [row["status"] for row in found.values()].count("done") == 3
+    assert not (out / "noise.nii.gz").exists()
+    assert not leftovers(out)
+    assert segment(model_folder, scans, "--output", out, "--retry-failed").exit_code == 0
+    assert rows(out)["noise"]["status"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_stops_with_a_line_and_the_same_command_goes_on(
+    scans, model_folder, by_threshold, tmp_path, monkeypatch
+):
+    @contextmanager
+    def on_a_full_disk(path):
+        with atomic_path(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            yield temporary
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as disk:
+        disk.setattr(nifti_writer, "atomic_path", on_a_full_disk)
+        ended = segment(model_folder, scans, "--output", out)
+    assert ended.exit_code == 1
+    said = ended.stderr.splitlines()[-1]
+    assert "No space left" in said
+    assert "run the same command again" in said
+    assert "Traceback" not in ended.output
+    assert not list(out.glob("*.nii.gz"))
+    assert not leftovers(out)
+    assert "done" not in {row["status"] for row in rows(out).values()}
+    assert segment(model_folder, scans, "--output", out).exit_code == 0
+    assert {row["status"] for row in rows(out).values()} == {"done"}
+
+
+def test_probabilities_lie_beside_the_masks_and_belong_to_the_recipe(scans, model_folder, tmp_path):
+    out = tmp_path / "out"
+    ended = segment(model_folder, scans / "a.nii.gz", "--output", out, "--probabilities")
+    assert ended.exit_code == 0, ended.output
+    share = read(out / "probabilities" / "a_prob_ball.nii.gz")
+    assert share.geometry.same_grid(read(scans / "a.nii.gz").geometry)
+    values = share.values()[0]
+    assert 0 <= values.min() < values.max() <= 1
+    mask = read_labels(out / "a.nii.gz").data
+    assert ((values > 0.5) == (mask == 1)).mean() > 0.99
+    assert not leftovers(out)
+    assert segment(model_folder, scans / "a.nii.gz", "--output", out).exit_code == 2
+
+
+def test_a_locator_is_part_of_the_recipe(scans, model_folder, tmp_path):
+    out = tmp_path / "out"
+    call = (model_folder, scans / "a.nii.gz", "--output", out, "--locator", model_folder)
+    assert segment(*call, "--margin-mm", "3").exit_code == 0
+    recipe = yaml.safe_load((out / "run.yaml").read_text())["options"]
+    assert recipe["locator"] == load_model(model_folder).checksum
+    assert segment(*call, "--margin-mm", "4").exit_code == 2
+    ended = segment(model_folder, scans, "--output", tmp_path / "b", "--locator", scans)
+    assert ended.exit_code == 1
+    assert "not a model folder" in ended.stderr
+
+
 def test_nothing_usable_is_exit_code_1(model_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("nothing")
@@ -197,6 +293,7 @@ def test_nothing_usable_is_exit_code_1(model_folder, tmp_path):
         (["nothing-here"], "no model given"),
         (["MODEL"], "nothing to segment"),
         (["MODEL", "SCANS", "--tta", "all"], "--tta"),
+        (["MODEL", "SCANS", "--engine", "steam"], "--engine"),
         (["MODEL", "SCANS", "--memory", "lots"], "not a size"),
         (["MODEL", "SCANS", "--device", "tpu"], "no such device"),
     ],

@@ -1,0 +1,117 @@
+"""Are probabilities on disk those of the whole computation, on the scan's grid, never whole?"""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from medseg.config import InferConfig, LocateThreshold
+from medseg.errors import BadOutput
+from medseg.inference import Segmenter
+from medseg.inference.locate import whole_region
+from medseg.inference.probabilities import STEPS, Probabilities, file_stems
+from medseg.readers import read
+from medseg.transforms.resample import resample
+from medseg.volume import NiftiForms
+from tests.inference.models import LABELS, REGIONS, TinyModel, scan
+from tests.transforms.grids import NATIVE, grid
+
+INFER = InferConfig(window=(12, 10, 14), batch=3)
+SPACING = (1.3, 1.4, 1.5)
+every_grid = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
+
+
+def smooth(channels, shape, spread=4.0):
+    coarse = torch.randn(
+        1, channels, *(max(2, n // 4) for n in shape), dtype=torch.float64,
+        generator=torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    fine = torch.nn.functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
+    return spread * fine[0]
+
+
+def put_in_boxes(kept, logits, thickness=7):
+    """Boxes along the first axis that share a layer, as the stitcher hands them over."""
+    size = logits.shape[1]
+    for low in range(0, max(1, size - 1), thickness):
+        kept.put(logits[:, low : min(size, low + thickness + 1)], (low, 0, 0))
+
+
+@every_grid
+@pytest.mark.parametrize("labels", [LABELS, REGIONS], ids=["labels", "regions"])
+def test_what_is_kept_is_the_whole_computation_to_half_a_step(native, labels, tmp_path):
+    from medseg.geometry import working_grid
+
+    working = working_grid(native, SPACING)
+    logits = smooth(labels.channels, working.shape)
+    whole = resample(logits, working, native, antialias=False)
+    expected = torch.sigmoid(whole) if labels.regions else torch.softmax(whole, 0)[1:]
+    with Probabilities(whole_region(working, native), native, labels, tmp_path) as kept:
+        put_in_boxes(kept, logits)
+        assert len(kept.names) == len(expected)
+        for name, share in zip(kept.names, expected.numpy(), strict=True):
+            found = np.concatenate(list(kept.planes(name)), axis=2) / STEPS
+            assert found.shape == native.shape
+            assert np.abs(found - share).max() <= 0.52 / STEPS  # half a step, and what is unseen
+    assert not list(tmp_path.iterdir())
+
+
+def test_air_that_is_surely_background_takes_no_place(tmp_path):
+    native = grid((40, 40, 40))
+    logits = torch.zeros(4, 40, 40, 40)
+    logits[0] = 30
+    logits[1, :5, :5, :5] = 60
+    kept = Probabilities(whole_region(native, native), native, LABELS, tmp_path)
+    put_in_boxes(kept, logits)
+    assert 0 < kept._end < 3 * 40 * 40 * 40 / 10
+    assert sum(plane.sum() for plane in kept.planes("liver")) == STEPS * 125
+    assert not any(plane.any() for plane in kept.planes("right kidney"))
+
+
+@every_grid
+def test_files_are_the_scans_twins_and_agree_with_the_mask(native, tmp_path):
+    forms = NiftiForms(None, 0, (0.1, 0.2, 0.3, 4, 5, 6), 1, (1.0,) * 8, 2)
+    volume = scan(native, seed=4, forms=forms if native is NATIVE["oblique"] else None)
+    result = Segmenter(TinyModel(infer=INFER))(volume, scratch=tmp_path)
+    paths = result.probabilities.write(tmp_path / "out", "case", volume.origin)
+    result.probabilities.close()
+    assert [path.name for path in paths] == [
+        "case_prob_liver.nii.gz", "case_prob_left_kidney.nii.gz", "case_prob_right_kidney.nii.gz",
+    ]  # fmt: skip
+    shares = []
+    for path in paths:
+        assert read(path).geometry.same_grid(native)
+        shares.append(nibabel.load(path).get_fdata())
+    values = np.array([0, *LABELS.values])
+    background = 1 - sum(shares)
+    decided = values[np.argmax([background, *shares], axis=0)]
+    assert (decided == result.labelmap.data).mean() > 0.995  # ties within a step
+
+
+def test_outside_a_located_region_nothing_is_likely(tmp_path):
+    volume = scan(grid((60, 40, 30)), seed=5)
+    volume.data[:] -= 3000
+    volume.data[:, 30:40, 20:30, 10:20] += 6000
+    infer = INFER.model_copy(update={"locate": LocateThreshold(above=0, margin_mm=1)})
+    result = Segmenter(TinyModel(infer=infer))(volume, scratch=tmp_path)
+    for name in LABELS.names:
+        share = np.concatenate(list(result.probabilities.planes(name)), axis=2)
+        assert share.shape == volume.geometry.shape
+        assert not share[:10].any()
+        most = share == STEPS
+        value = LABELS.value_of(name)
+        assert (result.labelmap.data[most] == value).all()
+        assert most.any()
+
+
+def test_names_become_file_names():
+    assert file_stems(["left kidney", "left/kidney", "µ", "Liver", "liver"]) == [
+        "left_kidney", "left_kidney_2", "label", "Liver", "liver_2",
+    ]  # fmt: skip
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    native = grid((4, 4, 4))
+    with pytest.raises(BadOutput, match="probabilities cannot be kept"):
+        Probabilities(whole_region(native, native), native, LABELS, tmp_path / "file")
