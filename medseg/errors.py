@@ -50,6 +50,13 @@ class MedsegError(Exception):
             text = text.rstrip(".") + f". {self.remedy}"
         return " ".join(text.split())
 
+    def about(self, path: str | None, *, part: str = "") -> MedsegError:
+        """The same refusal under another path, and of which part of a whole."""
+        problem = f"{part}: {self.problem}" if part else self.problem
+        return type(self)(
+            problem, path=path, found=self.found, expected=self.expected, remedy=self.remedy
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the keywords, so that a refusal survives the way back from a worker."""
         state = (self.problem, self.path, self.found, self.expected, self.remedy)

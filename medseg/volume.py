@@ -13,6 +13,9 @@ from medseg.errors import BadGeometry, BadLabels
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 
+#: Spaces that a NIfTI code names; the rest of what `Origin.frame` holds are hashes of UIDs.
+NAMED_SPACES = frozenset({"scanner", "talairach", "mni152"})
+
 
 @dataclass(frozen=True, eq=False)
 class NiftiForms:
@@ -51,6 +54,8 @@ class Origin:
         case: a name for the output file derived from the source.
         instances: paths of the source DICOM files in slice order (for an enhanced object the one
             file), for writers that must refer to them; empty for other formats.
+        frame: the space in which the affine counts, as far as the header tells: a hash of the
+            frame of reference's UID, or one of `NAMED_SPACES`; else empty.
     """
 
     path: str = ""
@@ -60,6 +65,7 @@ class Origin:
     warnings: tuple[str, ...] = ()
     case: str = ""
     instances: tuple[str, ...] = ()
+    frame: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +115,19 @@ class Volume:
             values *= np.float32(self.slope)
         if self.intercept != 0.0:
             values += np.float32(self.intercept)
+        return values
+
+    def measured(self) -> NDArray[np.float32]:
+        """The same values with padding at the lowest value that was measured; a copy.
+
+        A number that means "not scanned" (often -2000 or -3024 in CT) would otherwise be smeared
+        into the anatomy by resampling.
+        """
+        values = self.values()
+        if self.origin.padding_value is not None:
+            outside = np.isclose(values, self.origin.padding_value, rtol=0, atol=1e-3)
+            if outside.any() and not outside.all():
+                values[outside] = values[~outside].min()
         return values
 
     def with_warning(self, warning: str) -> Volume:

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.batch.channels import Channels, Found, Listed, into_cases
 from medseg.batch.task import State, Task, Unusable
+from medseg.errors import MedsegError
 from medseg.manifests import Case, Cohort, load_cohort, read_case
 from medseg.manifests.reading import file_of
-from medseg.readers import FoundScan, discover
+from medseg.readers import FoundScan, Frames, discover
 from medseg.readers.case_names import safe, unique_cases
 from medseg.readers.scan_table import is_table, scans_of_table
 from medseg.volume import Volume
 
 CARDS = (".yaml", ".yml")
 
-Found = Task | Unusable
 Progress = Callable[..., None]
 
 
@@ -29,13 +30,26 @@ class CohortScan:
 
     Attributes:
         cohort: with this case alone, so that it travels light.
+        channels: which of the cohort's, in the model's order; all when empty.
+        frames: whether headers must say that the channels share a space.
     """
 
     cohort: Cohort
+    channels: tuple[str, ...] = ()
+    frames: Frames = Frames.CHECK
 
     def read(self) -> Volume:
-        """The case's channels on one grid, with the modality that the card names."""
-        volume = read_case(self.cohort, self.cohort.cases[0])
+        """The case's channels on the first one's grid, with the modality that the card names."""
+        from medseg.transforms.channels import onto_grid
+
+        case = self.cohort.cases[0]
+        try:
+            volume = read_case(
+                self.cohort, case, align=onto_grid, channels=self.channels, frames=self.frames
+            )
+        except MedsegError as error:
+            path = error.path and _relative(Path(error.path), self.cohort.root)
+            raise error.about(path) from None
         modality = volume.origin.modality or self.cohort.modality
         return replace(volume, origin=replace(volume.origin, modality=modality))
 
@@ -45,6 +59,7 @@ def gather(
     *,
     split: str | None = None,
     root: Path | None = None,
+    channels: Channels | None = None,
     progress: Progress = lambda done, total=None, **facts: None,
 ) -> list[Found]:
     """Every case under the arguments, each with a name of its own.
@@ -53,6 +68,7 @@ def gather(
         arguments: scans, folders, archives, cohort cards, tables of ``medseg convert``.
         split: rows of cohort cards; all of them when not given.
         root: where the files of cohort cards and tables lie when not where those say.
+        channels: what the model sees of a case; every scan is a case of its own when not given.
         progress: of the search.
 
     Raises:
@@ -60,29 +76,81 @@ def gather(
         BadCohort: a card cannot be used.
     """
     found: list[tuple[Path, Found]] = []
+    listed: list[Listed] = []
     for argument in arguments:
         if argument.suffix.lower() in CARDS:
-            cases = of_cohort(load_cohort(argument, root=root), split=split)
-        elif is_table(argument):
-            listed = scans_of_table(argument, root=root, progress=progress)
-            cases = [_of_scan(scan, Path(place)) for scan, place in listed]
+            cohort = load_cohort(argument, root=root)
+            cases = of_cohort(cohort, split=split, channels=channels)
+            found += [(argument, case) for case in cases]
         else:
-            cases = [_of_scan(scan, argument) for scan in discover(argument, progress=progress)]
-        found += [(argument, case) for case in cases]
-    return _with_unique_names(found)
+            listed += _listed(argument, root, progress)
+    return _with_unique_names([*found, *into_cases(listed, channels)])
 
 
-def of_cohort(cohort: Cohort, *, split: str | None = None) -> list[Found]:
-    """The cases of a cohort; one whose files are missing is refused, not the cohort."""
+def _listed(argument: Path, root: Path | None, progress: Progress) -> list[Listed]:
+    """Every scan under an argument that is no card."""
+    if is_table(argument):
+        places = scans_of_table(argument, root=root, progress=progress)
+    else:
+        places = [(scan, str(argument)) for scan in discover(argument, progress=progress)]
+    return [(scan, _of_scan(scan, Path(place)), argument) for scan, place in places]
+
+
+def of_cohort(
+    cohort: Cohort, *, split: str | None = None, channels: Channels | None = None
+) -> list[Found]:
+    """The cases of a cohort; one whose files are missing is refused, not the cohort.
+
+    The model's channels are taken by name where the card has them all; else in the card's order,
+    with a warning, where as many are there.
+    """
     chosen = cohort.select(split=split) if split else cohort
-    return [_of_case(chosen, case) for case in chosen.cases]
+    names, warnings = _chosen_channels(chosen, channels)
+    frames = channels.frames if channels else Frames.CHECK
+    scans = {
+        case.case: CohortScan(chosen.with_cases((case,)), names, frames) for case in chosen.cases
+    }
+    if not names and channels is not None:
+        return [
+            _unfit(_of_case(chosen, case, scans[case.case], ()), chosen, channels)
+            for case in chosen.cases
+        ]
+    return [_of_case(chosen, case, scans[case.case], warnings) for case in chosen.cases]
 
 
-def _of_case(cohort: Cohort, case: Case) -> Found:
+def _chosen_channels(
+    cohort: Cohort, channels: Channels | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The cohort's channels in the model's order, empty where they do not fit; and a warning."""
+    if channels is None:
+        return (), ()
+    own = {name.casefold(): name for name in cohort.channels}
+    wanted = [name.casefold() for name in channels.names]
+    if set(wanted) <= set(own):
+        return tuple(own[name] for name in wanted), ()
+    if len(own) != len(wanted):
+        return (), ()
+    if len(own) == 1:
+        return cohort.channels, ()
+    told = f"({', '.join(cohort.channels)}) were taken in this order for the model's"
+    return cohort.channels, (f"the card's channels {told} ({channels.told()})",)
+
+
+def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
+    reason = (
+        f"the card has {len(cohort.channels)} channels ({', '.join(cohort.channels)}), the model "
+        f"wants {len(channels.names)} ({channels.told()})"
+    )
+    return Unusable(found.case, found.source, found.place, found.identity, State.REFUSED, reason)
+
+
+def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
     files = [file_of(path) for path in case.sources]
     sources = ", ".join(_relative(path, cohort.root) for path in case.sources)
     place = ", ".join(str(path.absolute()) for path in case.sources)
     identity, size = _stamp(files)
+    if scan.channels not in ((), cohort.channels) or scan.frames is not Frames.CHECK:
+        identity = f"{identity} as {', '.join(scan.channels)}, frames {scan.frames}"
     missing = [path for path in files if not path.exists()]
     if missing:
         reason = (
@@ -90,8 +158,7 @@ def _of_case(cohort: Cohort, case: Case) -> Found:
             "Check the table, or say with --root where its paths start."
         )
         return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
-    scan = CohortScan(cohort.with_cases((case,)))
-    return Task(case.case, sources, place, identity, size, scan)
+    return Task(case.case, sources, place, identity, size, scan, warnings)
 
 
 def _of_scan(scan: FoundScan, argument: Path) -> Found:
@@ -100,6 +167,9 @@ def _of_scan(scan: FoundScan, argument: Path) -> Found:
     if scan.finding is not None:
         stamps = [(f.source.name, f.source.size, f.source.changed_ns) for f in scan.finding.files]
         identity, size = _digest(stamps), sum(stamp[1] for stamp in stamps)
+    elif scan.member is not None:
+        size = scan.member.size
+        identity = _digest([(scan.member.name, size, scan.member.changed_ns)])
     else:
         identity, size = _stamp([scan.path] if scan.path.is_file() else [])
     if scan.volume is not None:

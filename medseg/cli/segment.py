@@ -22,6 +22,7 @@ from medseg.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from medseg.batch.channels import Channels
     from medseg.batch.segmenting import Batch, Settings
 
 #: From so many cases on, the time that they will take is estimated before the first of them.
@@ -46,6 +47,21 @@ def segment(
     format: Annotated[  # noqa: A002
         str, typer.Option(help="Of the masks: nifti, nrrd, mha or dicom-seg.")
     ] = "nifti",
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN",
+            help="Which series of a study is this channel of the model, by description, protocol "
+            "or sequence (files by name), such as 'T1=*t1*'; again for each channel.",
+        ),
+    ] = None,
+    trust_frames: Annotated[
+        bool,
+        typer.Option(
+            "--trust-frames",
+            help="Channels of a case lie in one space, even where headers do not say so.",
+        ),
+    ] = False,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Keep within it, such as 4GB.")
     ] = None,
@@ -106,12 +122,16 @@ def segment(
     reason in cases.csv and the rest is done; the exit code is 1 then. Ctrl-C lets cases under
     way finish.
 
+    A model of several channels takes files CASE_0000, CASE_0001 … in its channels' order, series
+    told by --channel, a cohort card, or a scans.csv with the columns group and channel.
+
     \b
     Examples:
         medseg segment runs/liver/model scan.nii.gz --output masks
         medseg segment runs/liver/model archive/ --output masks --dry-run
         medseg segment fold0/model fold1/model cohort.yaml --split test --output masks
         medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
+        medseg segment runs/brain/model archive/ --output masks --channel 'A=*t1*' …
     """
     from medseg.batch.executors import Patience
     from medseg.batch.models import Limits, Mirrors, Ways
@@ -144,8 +164,21 @@ def segment(
         other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
     )
     with open_console(quiet=quiet, json=json) as console:
-        code = _segment(scans, settings, console, split=split, root=root, dry_run=dry_run)
+        channels = _channels(settings, channel or [], trust_frames)
+        code = _segment(
+            scans, settings, console, split=split, root=root, channels=channels, dry_run=dry_run
+        )
     raise typer.Exit(code)
+
+
+def _channels(settings: Settings, patterns: list[str], trust_frames: bool) -> Channels:
+    from medseg.batch.channels import Channels, parse_patterns
+    from medseg.batch.models import load_models
+    from medseg.readers import Frames
+
+    names = load_models(settings.models)[0].card.channels
+    frames = Frames.TRUST if trust_frames else Frames.CHECK
+    return Channels(names, parse_patterns(patterns, names), frames)
 
 
 def _segment(
@@ -155,12 +188,14 @@ def _segment(
     *,
     split: str | None,
     root: Path | None,
+    channels: Channels,
     dry_run: bool,
 ) -> int:
     from medseg.batch.gather import gather
     from medseg.batch.segmenting import open_batch
 
-    found = gather(scans, split=split, root=root, progress=console.progress("looking for scans"))
+    looking = console.progress("looking for scans")
+    found = gather(scans, split=split, root=root, channels=channels, progress=looking)
     with open_batch(found, settings, progress=console.progress("checking")) as batch:
         many = len(batch.plan.tasks) >= _MANY and settings.executor != "cluster"
         _say_plan(batch, console, worth_probing=dry_run or many)

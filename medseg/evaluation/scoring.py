@@ -136,7 +136,10 @@ def _leaked(task: Task) -> bool:
     """Whether this very scan trained the model; reads it only when hashes are known."""
     if not task.training_pixels:
         return False
-    return pixel_hash(read_case(task.cohort, task.case)) in task.training_pixels
+    from medseg.transforms.channels import onto_grid
+
+    scan = read_case(task.cohort, task.case, align=onto_grid)
+    return pixel_hash(scan) in task.training_pixels
 
 
 def _read_prediction(

@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg.errors import BadCohort, MedsegError
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.reading import file_of, read_case, read_truth
+from medseg.manifests.reading import file_of, read_grid, read_truth
 
 #: Reading is mostly waiting and unpacking, which threads share well.
 MOST_WORKERS = 8
@@ -100,7 +100,7 @@ def _check_case(cohort: Cohort, case: Case) -> list[Problem]:
     texts = list(_check_files(case))
     if not texts:
         try:
-            grid = read_case(cohort, case).geometry
+            grid = read_grid(cohort, case)
             if case.label is not None:
                 read_truth(cohort, case, grid=grid)
         except MedsegError as error:

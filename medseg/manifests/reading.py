@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,50 @@ from medseg.manifests.cohort import Case, Cohort
 from medseg.volume import LabelMap, Volume
 
 
-def read_case(cohort: Cohort, case: Case) -> Volume:
-    """The case's channels, stacked in the cohort's order on one grid.
+def read_case(
+    cohort: Cohort,
+    case: Case,
+    *,
+    align: readers.Align | None = None,
+    channels: Sequence[str] = (),
+    frames: readers.Frames = readers.Frames.CHECK,
+) -> Volume:
+    """The case's channels, stacked on the grid of the first.
+
+    Args:
+        cohort: tells the channels.
+        case: which one.
+        align: resamples a channel on another grid; without it such a channel is refused.
+        channels: which, in this order; all in the cohort's order when not given.
+        frames: whether headers must say that the channels share a space.
 
     Raises:
         BadCohort: a file is missing.
         BadScan: a file cannot be read as a volume.
-        GridMismatch: the channels lie on several grids.
+        GridMismatch: the channels do not lie in one space, or on several grids.
     """
-    for path in case.sources:
+    names = tuple(channels) or cohort.channels
+    paths = [case.images[name] for name in names]
+    for path in paths:
         require(cohort, path)
-    if len(cohort.channels) == 1:
-        volume = readers.read(case.sources[0])
-        return replace(volume, channels=cohort.channels)
-    return readers.read_channels(case.sources, cohort.channels)
+    one_file = len(cohort.channels) > 1 and len(set(case.sources)) == 1
+    volumes = [cohort.channels.index(name) if one_file else None for name in names]
+    return readers.read_channels(paths, names, volumes=volumes, align=align, frames=frames)
+
+
+def read_grid(cohort: Cohort, case: Case) -> Geometry:
+    """The grid of the case's first channel, on which its masks lie; every channel is read.
+
+    Raises:
+        As :func:`read_case` does with a way to align the channels.
+    """
+    return read_case(cohort, case, align=_placeholder).geometry
+
+
+def _placeholder(scan: Volume, grid: Geometry) -> Volume:
+    """Nothing, on that grid: where nobody looks at the voxels."""
+    data = np.broadcast_to(np.zeros(1, scan.data.dtype), (scan.data.shape[0], *grid.shape))
+    return Volume(data, grid, scan.slope, scan.intercept, origin=scan.origin)
 
 
 def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> LabelMap:
@@ -51,7 +81,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
     require(cohort, case.label)
     mask = readers.read_labels(case.label)
-    image = read_case(cohort, case).geometry if grid is None else grid
+    image = read_grid(cohort, case) if grid is None else grid
     if not mask.geometry.same_grid(image):
         raise GridMismatch(
             "the label lies on another grid than its image",

@@ -13,7 +13,7 @@ import numpy as np
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.reading import read_case, read_truth
+from medseg.manifests.reading import read_grid, read_truth
 
 Progress = Callable[[int, int], object]
 
@@ -111,7 +111,7 @@ def summarise_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Sum
 
 def _facts(cohort: Cohort, case: Case) -> tuple[Geometry, dict[str, float]] | None:
     try:
-        grid = read_case(cohort, case).geometry
+        grid = read_grid(cohort, case)
         if case.label is None:
             return grid, {}
         truth = read_truth(cohort, case, grid=grid)

@@ -125,8 +125,10 @@ def look_at(
 
 
 def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
+    from medseg.transforms.channels import onto_grid
+
     try:
-        volume = read_case(cohort, case)
+        volume = read_case(cohort, case, align=onto_grid)
         truth = read_truth(cohort, case, grid=volume.geometry)
     except MedsegError as error:
         return error

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from medseg.errors import BadScan, GridMismatch, MedsegError, NotAVolume
+from medseg.errors import BadScan, MedsegError, NotAVolume
 from medseg.readers import formats
 from medseg.readers.archive import is_archive
+from medseg.readers.channels import Align, Frames, stack
 from medseg.readers.discovery import discover
 from medseg.readers.formats import READERS
 from medseg.readers.found import FoundScan
@@ -21,7 +20,18 @@ from medseg.readers.labels import read_labels
 from medseg.readers.selection import Selection
 from medseg.volume import Volume
 
-__all__ = ["READERS", "FoundScan", "Selection", "discover", "read", "read_channels", "read_labels"]
+__all__ = [
+    "READERS",
+    "Align",
+    "FoundScan",
+    "Frames",
+    "Selection",
+    "discover",
+    "read",
+    "read_channels",
+    "read_labels",
+    "stack",
+]
 
 
 def read(path: str | Path, *, volume: int | None = None, series: str | None = None) -> Volume:
@@ -78,35 +88,34 @@ def _refusal(place: Path, found: Sequence[FoundScan]) -> MedsegError:
     )
 
 
-def read_channels(paths: Sequence[str | Path], names: Sequence[str]) -> Volume:
-    """Several scans on one grid as the channels of one volume.
-
-    Values are stacked as they are where all share their scaling, else as float32 values.
+def read_channels(
+    paths: Sequence[str | Path],
+    names: Sequence[str],
+    *,
+    volumes: Sequence[int | None] | None = None,
+    align: Align | None = None,
+    frames: Frames = Frames.CHECK,
+) -> Volume:
+    """Several scans as the channels of one volume, on the first one's grid.
 
     Args:
         paths: one a channel; the same for all where one file's fourth dimension is the channel.
         names: of the channels.
+        volumes: which volume of each path; by default 0, 1 … where all paths are one.
+        align: resamples a channel on another grid; without it such a channel is refused.
+        frames: whether headers must say that the channels share a space.
 
     Raises:
-        GridMismatch: a channel lies on another grid than the first.
+        GridMismatch: a channel lies in another space than the first, or on another grid and
+            there is no `align`.
         BadScan: a channel cannot be read, or names and paths differ in number.
     """
     if len(paths) != len(names) or not paths:
         raise BadScan(
             "channels and their names differ in number", found=len(paths), expected=len(names)
         )
-    one_file = len(paths) > 1 and len({str(path) for path in paths}) == 1
-    scans = [read(path, volume=number if one_file else None) for number, path in enumerate(paths)]
-    first = scans[0]
-    for name, scan in zip(names, scans, strict=True):
-        if not scan.geometry.same_grid(first.geometry):
-            raise GridMismatch(
-                f"channel {name!r} lies on another grid than {names[0]!r}",
-                path=scan.origin.path,
-                found=scan.geometry.describe_beside(first.geometry),
-                expected=first.geometry.describe(),
-            )
-    shared = len({(scan.slope, scan.intercept, scan.data.dtype) for scan in scans}) == 1
-    data = np.concatenate([scan.data if shared else scan.values() for scan in scans])
-    slope, intercept = (first.slope, first.intercept) if shared else (1.0, 0.0)
-    return Volume(data, first.geometry, slope, intercept, tuple(names), first.origin)
+    if volumes is None:
+        one_file = len(paths) > 1 and len({str(path) for path in paths}) == 1
+        volumes = [number if one_file else None for number in range(len(paths))]
+    scans = [read(path, volume=volume) for path, volume in zip(paths, volumes, strict=True)]
+    return stack(scans, names, align=align, frames=frames)

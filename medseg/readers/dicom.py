@@ -108,6 +108,7 @@ def read_candidate(
         warnings=(*candidate.warnings, *notes(finding.files), *voxels.warnings, *unusual),
         case=case_of(first, candidate, number),
         instances=_instances(candidate),
+        frame=candidate.planes[0].file.reference,
     )
     return Volume(data[None], candidate.geometry, voxels.slope, voxels.intercept, origin=origin)
 

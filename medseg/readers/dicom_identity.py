@@ -21,11 +21,24 @@ IDENTIFIERS = {
     "study_instance_uid": "StudyInstanceUID",
     "series_instance_uid": "SeriesInstanceUID",
 }
+#: What tells which sequence a series is; none of it leaves the program.
+_WORDS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _HEAD_BYTES = 1 << 22
 
 
 def identifiers_of(file: FileHeader) -> dict[str, str]:
     """What names patient and study, as text in the file's own character set."""
+    texts = _texts(file, tuple(IDENTIFIERS.values()))
+    return {column: texts[keyword] for column, keyword in IDENTIFIERS.items()}
+
+
+def words_of(file: FileHeader) -> tuple[str, ...]:
+    """What the header calls the series: its description, protocol and sequence, to be matched."""
+    return tuple(filter(None, _texts(file, _WORDS).values()))
+
+
+def _texts(file: FileHeader, keywords: tuple[str, ...]) -> dict[str, str]:
+    """Text by DICOM keyword; empty where there is none or the file cannot be read."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
@@ -36,12 +49,9 @@ def identifiers_of(file: FileHeader) -> dict[str, str]:
                 io.BytesIO(head),
                 stop_before_pixels=True,
                 force=True,
-                specific_tags=["SpecificCharacterSet", *IDENTIFIERS.values()],
+                specific_tags=["SpecificCharacterSet", *keywords],
             )
-            return {
-                column: _printable(str(dataset.get(keyword, "")))
-                for column, keyword in IDENTIFIERS.items()
-            }
+            return {keyword: _printable(str(dataset.get(keyword, ""))) for keyword in keywords}
     except (
         BadScan,
         InvalidDicomError,
@@ -54,7 +64,7 @@ def identifiers_of(file: FileHeader) -> dict[str, str]:
         KeyError,
     ):
         pass
-    return dict.fromkeys(IDENTIFIERS, "")
+    return dict.fromkeys(keywords, "")
 
 
 def description_of(file: FileHeader) -> str:

@@ -19,6 +19,9 @@ from medseg.volume import Origin, Volume
 #: Names that promise NIfTI; a file that breaks the promise is refused, not passed over.
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 
+#: Form code -> space; codes 2 and 5 say "that of some other file".
+_SPACES = {1: "scanner", 3: "talairach", 4: "mni152"}
+
 
 def recognises(path: Path) -> bool:
     """Whether the file is NIfTI by content, or claims to be by the name ``.nii[.gz]``.
@@ -59,11 +62,13 @@ def read(
     data, found = finite_values(
         data, header.slope, header.intercept, path=path, nonfinite=nonfinite
     )
+    forms = read_forms(header)
     origin = Origin(
         path=str(path),
-        forms=read_forms(header),
+        forms=forms,
         case=case_name(path, ENDINGS),
         warnings=warnings + found + grid_warnings(geometry),
+        frame=_SPACES.get(forms.sform_code or forms.qform_code, ""),
     )
     return Volume(data[None], geometry, header.slope, header.intercept, origin=origin)
 

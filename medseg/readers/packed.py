@@ -54,13 +54,7 @@ def read(source: Source, *, volume: int | None, nonfinite: NonFinite) -> Volume:
             try:
                 return formats.read(path, volume=volume, nonfinite=nonfinite)
             except MedsegError as error:
-                raise type(error)(
-                    error.problem,
-                    path=source.name,
-                    found=error.found,
-                    expected=error.expected,
-                    remedy=error.remedy,
-                ) from None
+                raise error.about(source.name) from None
     raise BadScan("the archive no longer holds it", path=source.name)
 
 

@@ -28,6 +28,8 @@ COLUMNS = (
     "files",
     "volumes",
     "volume",
+    "group",
+    "channel",
     "scan",
 )
 
@@ -53,6 +55,8 @@ def row(scan: FoundScan, argument: str) -> dict[str, str]:
         "files": str(scan.files),
         "volumes": str(scan.volumes),
         "volume": "" if scan.volume is None else str(scan.volume),
+        "group": _line(scan.group),
+        "channel": _line(scan.channel),
         "scan": argument,
     }
 
@@ -101,7 +105,8 @@ def scans_of_table(
     """The scans that an edited table asks for, each with the argument it was found under.
 
     A row asks for its scan unless its status says ``skipped`` or ``refused``; a row with a
-    ``volume`` asks for that one. Scans that no row names any more come as skipped.
+    ``volume`` asks for that one. Scans that no row names any more come as skipped. What stands in
+    the columns ``group`` and ``channel`` goes with the scan.
 
     Raises:
         BadConfig: the table cannot be understood.
@@ -126,11 +131,11 @@ def scans_of_table(
             wanted = asked.pop(scan.case or scan.source, [])
             volumes = _asked_volumes(scan, asked)
             found += [
-                (chosen, argument)
+                (_as_told(chosen, one), argument)
                 for one in wanted
                 for chosen in _chosen(scan, one, selection or Selection())
             ]
-            found += [(chosen, argument) for chosen in volumes]
+            found += [(_as_told(chosen, one), argument) for chosen, one in volumes]
             if not wanted and not volumes:
                 found.append((_unlisted(scan), argument))
         found += [
@@ -174,12 +179,20 @@ def _numbered(scan: FoundScan, volume: str) -> Iterable[FoundScan]:
     return [pick(scan, int(volume))]
 
 
-def _asked_volumes(scan: FoundScan, asked: dict[str, list[dict[str, str]]]) -> list[FoundScan]:
+def _as_told(scan: FoundScan, row: dict[str, str]) -> FoundScan:
+    """The scan with the group and channel of its row; tables without these columns tell nothing."""
+    group, channel = (row.get(name) or "" for name in ("group", "channel"))
+    return replace(scan, group=group.strip() or scan.group, channel=channel.strip())
+
+
+def _asked_volumes(
+    scan: FoundScan, asked: dict[str, list[dict[str, str]]]
+) -> list[tuple[FoundScan, dict[str, str]]]:
     """The volumes of a series that rows name by the volumes' own cases."""
     if scan.volumes < 2:
         return []
     volumes = [pick(scan, number) for number in range(scan.volumes)]
-    return [volume for volume in volumes if asked.pop(volume.case, None)]
+    return [(volume, rows[0]) for volume in volumes if (rows := asked.pop(volume.case, None))]
 
 
 def _unlisted(scan: FoundScan) -> FoundScan:

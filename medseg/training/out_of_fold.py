@@ -12,6 +12,7 @@ from medseg.inference import segment
 from medseg.manifests import Cohort, read_case
 from medseg.model import Model
 from medseg.training.run import Run
+from medseg.transforms.channels import onto_grid
 from medseg.writers import write_labels
 from medseg.writers.atomic import atomic_path
 
@@ -36,7 +37,9 @@ def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
         if path.is_file():
             continue
         try:
-            result = segment(model, read_case(rows, case), device=run.device)
+            result = segment(
+                model, read_case(rows, case, align=onto_grid), device=run.device
+            )
         except MedsegError as error:
             _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
             continue

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.readers import read, read_channels
+from medseg.transforms.channels import onto_grid
 from medseg.volume import Volume, intensity_percentiles, pixel_hash
 
 #: Key of a MetaTensor's ``meta`` under which the reader's warnings travel.
@@ -30,7 +31,8 @@ INTENSITY = "medseg_intensity"
 class MedsegReader(ImageReader):
     """A MONAI image reader over every format medseg reads.
 
-    One path gives one channel; several paths give channels on one grid. DICOM folders and
+    One path gives one channel; several paths give channels on the grid of the first. DICOM
+    folders and
     ``folder#SeriesInstanceUID`` are paths too.
     """
 
@@ -44,13 +46,12 @@ class MedsegReader(ImageReader):
         paths = [data] if single else list(data)
         if len(paths) == 1:
             return read(paths[0])
-        return read_channels(
-            paths, kwargs.get("channels") or [f"channel {n}" for n in range(len(paths))]
-        )
+        names = kwargs.get("channels") or [f"channel {n}" for n in range(len(paths))]
+        return read_channels(paths, names, align=onto_grid)
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
-        return _measured_values(img), {
+        return img.measured(), {
             **_meta(img),
             PIXELS: pixel_hash(img),
             INTENSITY: [list(row) for row in intensity_percentiles(img)],
@@ -90,28 +91,13 @@ def _monai_quiet() -> Iterator[None]:
 
 def to_metatensor(volume: Volume) -> MetaTensor:
     """A Volume already read, as ``LoadImage`` with :class:`MedsegReader` would give it."""
-    return MetaTensor(_measured_values(volume), meta=_meta(volume))
+    return MetaTensor(volume.measured(), meta=_meta(volume))
 
 
 def geometry_of(image: MetaTensor) -> Geometry:
     """The grid a MetaTensor (C, X, Y, Z) lies on."""
     _, x, y, z = image.shape
     return Geometry((x, y, z), np.asarray(image.affine, dtype=np.float64))
-
-
-def _measured_values(volume: Volume) -> NDArray[np.float32]:
-    """Real-world values; padding takes the lowest value that was measured.
-
-    A number that means "not scanned" (often -2000 or -3024 in CT) would otherwise be smeared
-    into the anatomy by resampling.
-    """
-    values = volume.values()
-    padding = volume.origin.padding_value
-    if padding is not None:
-        outside = np.isclose(values, padding, rtol=0, atol=1e-3)
-        if outside.any() and not outside.all():
-            values[outside] = values[~outside].min()
-    return values
 
 
 def _meta(volume: Volume) -> dict[str, Any]:
