@@ -1,5 +1,7 @@
 """Do image and truth change together, does left stay left, and is chance a function of the seed?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -140,6 +142,24 @@ def test_a_coronal_slice_knows_which_of_its_axes_is_left_to_right():
         # sides swap with the picture: the map of labels looks as before, either way
         assert all((result == classes).all() for result in results)
         assert augment.left_right == where
+
+
+def test_what_a_truth_was_drawn_for_swaps_with_the_sides():
+    """A truth with the left kidney alone is, mirrored, one with the right kidney alone."""
+    left_only = torch.tensor([[True, True, False, True]])
+    classes = np.zeros((8, 6, 4), int)
+    classes[0:2] = 1
+    config = AugmentConfig(**{**OFF, "mirror_axes": (0,)})
+    augment = Augment(config, (8, 6, 4), (0, 1, 2), KIDNEYS, 0)
+    seen = set()
+    for index in range(12):
+        given = replace(patches(classes, classes, index=index), known=left_only)
+        result = augment(given)
+        (there,) = set(result.classes.unique().tolist()) - {0}
+        assert result.known.tolist() == [[True, there == 1, there == 2, True]]
+        assert torch.equal(given.known, left_only), "the batch that was given stays as it is"
+        seen.add(there)
+    assert seen == {1, 2}
 
 
 def random_batch(indices):
