@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _UNTIMED_STEPS = 5
 
 #: Seconds at the end of a time budget for writing the model and ending the process.
-_FINISH_SECONDS = 1.5
+_FINISH_SECONDS = 2.5
 
 #: Share of the time in which curves are redrawn between validations.
 SPARE_SHARE = 0.01
@@ -87,7 +87,8 @@ class Schedule(L.Callback):
         """Whether the deadline leaves time for one more."""
         if self.deadline is None:
             return True
-        return not self.is_late and monotonic() + self.validation_seconds < self.deadline - _FINISH_SECONDS
+        end = monotonic() + self.validation_seconds
+        return not self.is_late and end < self.deadline - _FINISH_SECONDS
 
     def _time_warmup(self, trainer: L.Trainer, task: SegmentationTask, step: int) -> None:
         if self._timed_from is None:
@@ -98,12 +99,21 @@ class Schedule(L.Callback):
                 raise TrainingFailed("neither a number of steps nor a time budget is set")
             first, since = self._timed_from
             seconds = (monotonic() - since) / (step - first)
-            left = self.deadline - monotonic() - _FINISH_SECONDS
-            left = (left - self.validations * self.validation_seconds) * (1 - SPARE_SHARE)
-            steps = step + max(1, int(left / max(seconds, 1e-6)))
+            steps = self._steps_that_fit(step, self.deadline - monotonic(), seconds)
             task.total_steps = int(trainer.strategy.broadcast(steps))
             if trainer.is_global_zero:
                 write_schedule(self.path, steps=task.total_steps, seconds_a_step=round(seconds, 4))
+
+    def _steps_that_fit(self, step: int, seconds: float, seconds_a_step: float) -> int:
+        """The length of a run of which so many steps are over and so many seconds are left."""
+        total = step + 1
+        for validations in range(self.validations + 1):
+            left = seconds - _FINISH_SECONDS - validations * self.validation_seconds
+            left *= 1 - SPARE_SHARE
+            total = step + max(1, int(left / max(seconds_a_step, 1e-6)))
+            if self.validations - step * self.validations // total <= validations:
+                break  # those before this step are not coming
+        return total
 
     def _must_stop(self, trainer: L.Trainer, step: int) -> bool:
         """Whether one more step would pass the deadline; the first process's clock decides."""

@@ -33,8 +33,16 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture
+def unseen(monkeypatch):
+    """No pictures, which take more time than the steps."""
+    monkeypatch.setattr(watch, "picture_of", lambda *_: b"\x89PNG")
+
+
+@pytest.fixture
 def fit(cohort, tmp_path):
-    def run(*assignments, resume=False, report=lambda *_, **__: None, name="run"):
+    def run(
+        *assignments, resume=False, report=lambda *_, **__: None, name="run", draw=lambda *_: b""
+    ):
         config = validate(TrainConfig, override(PLAN, assignments))
         begin_run(tmp_path / name, config, resume=resume)
         place = Run(
@@ -42,7 +50,7 @@ def fit(cohort, tmp_path):
             torch.device("cpu"),
             time.monotonic(),
             tmp_path / "cache",
-            draw=draw_curves,
+            draw=draw,
         )
         return train(config, cohort, place, prepared=lambda *_: None, report=report)
 
@@ -81,7 +89,7 @@ def size_of(png):
     return struct.unpack(">II", png[16:24])
 
 
-def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, cohort, tmp_path):
+def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, unseen, cohort, tmp_path):
     fit(*HELD_OUT)
     rows = rows_of(tmp_path / "run" / "validation.csv")
     held_out = {case.case for case in cohort.select(split="train", fold=0).cases}
@@ -96,7 +104,9 @@ def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, cohort, tmp_path
             assert float(curve["dice"]) == pytest.approx(np.mean(dice), abs=1e-4)
 
 
-def test_the_weights_that_validated_best_are_kept_and_may_make_the_model(fit, scripted, tmp_path):
+def test_the_weights_that_validated_best_are_kept_and_may_make_the_model(
+    fit, unseen, scripted, tmp_path
+):
     scripted(0.4, 0.8, 0.6)
     last = fit(*HELD_OUT)
     kept = last.card.provenance.validation
@@ -123,7 +133,9 @@ def test_the_best_weights_need_scans_that_are_held_out(fit):
         fit("training.keep=best")
 
 
-def test_a_resumed_run_forgets_what_was_scored_after_its_checkpoint(fit, scripted, tmp_path):
+def test_a_resumed_run_forgets_what_was_scored_after_its_checkpoint(
+    fit, unseen, scripted, tmp_path
+):
     """The best so far (step 8) lies after the last checkpoint (step 6)."""
 
     class Killed(BaseException):
@@ -201,14 +213,14 @@ def test_one_or_two_cases_give_one_or_two_pictures():
     assert [five[name].mean for name in ("worst", "median", "best")] == [0.1, 0.3, 0.5]
 
 
-def test_curves_are_drawn_with_and_without_held_out_scans(fit, tmp_path):
-    fit(*HELD_OUT, name="held")
-    fit(name="all")
+def test_curves_are_drawn_with_and_without_held_out_scans(fit, unseen, tmp_path):
+    fit(*HELD_OUT, name="held", draw=draw_curves)
+    fit(name="all", draw=draw_curves)
     sizes = [size_of((tmp_path / name / "curves.png").read_bytes()) for name in ("held", "all")]
     assert sizes[0] == sizes[1] == (864, 336)
 
 
-def test_tensorboard_shows_what_the_tables_say(fit, tmp_path):
+def test_tensorboard_shows_what_the_tables_say(fit, unseen, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
