@@ -114,14 +114,6 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
                 found=", ".join(theirs),
                 expected=", ".join(ours),
             )
-        ours, theirs = models[0].card.channels, other.card.channels
-        if len(ours) != len(theirs) or (len(ours) > 1 and ours != theirs):
-            raise BadModel(
-                "models of one ensemble need the same channels in one order",
-                path=other.folder,
-                found=", ".join(theirs),
-                expected=", ".join(ours),
-            )
         if other.labels != models[0].labels:
             raise BadModel(
                 "models of one ensemble need the same labels",

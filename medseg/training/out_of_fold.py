@@ -37,9 +37,7 @@ def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
         if path.is_file():
             continue
         try:
-            result = segment(
-                model, read_case(rows, case, align=onto_grid), device=run.device
-            )
+            result = segment(model, read_case(rows, case, align=onto_grid), device=run.device)
         except MedsegError as error:
             _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
             continue

@@ -13,15 +13,20 @@ from medseg.batch.channels import Channels, parse_patterns
 from medseg.batch.gather import gather
 from medseg.batch.task import Task
 from medseg.cli.app import app
+from medseg.config import Choice, InferConfig, PrepareConfig
 from medseg.errors import BadConfig, MedsegError
 from medseg.geometry import Geometry
+from medseg.model import ModelCard, save_model
+from medseg.networks import build_network
 from medseg.readers import Frames
 from medseg.volume import Volume
 from medseg.writers import write_volume
+from tests.batch import stub
 from tests.readers.dicom_files import dataset_of, pixels_of, save
 
 TWO = Channels(("T1", "FLAIR"))
 BY_WORDS = Channels(("T1", "FLAIR"), {"T1": ("*t1*",), "FLAIR": ("*flair*",)})
+TEXTS = (".csv", ".yaml", ".html")
 GRID = Geometry((6, 7, 8), np.diag([1.0, 1.5, 2.0, 1.0]))
 
 
@@ -308,3 +313,54 @@ def test_patterns_name_every_channel_once_or_more():
     for texts in (["T1=*"], ["T1=*", "T2=*"], ["T1", "FLAIR=*"]):
         with pytest.raises(BadConfig, match="--channel"):
             parse_patterns(texts, TWO.names)
+
+
+@pytest.fixture(scope="module")
+def two_channel_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "model"
+    options = {"features": [4, 8]}
+    network = build_network("unet", dims=3, in_channels=2, out_channels=2, options=options)
+    card = ModelCard(
+        name="two",
+        modality="MR",
+        channels=TWO.names,
+        labels={"ball": 1},
+        dims=3,
+        network=Choice(name="unet", options=options),
+        prepare=PrepareConfig(),
+        infer=InferConfig(window=(8, 8, 8)),
+    )
+    save_model(folder, card, stub.LABELS, {"all": network.state_dict()})
+    return folder
+
+
+def test_a_two_channel_model_segments_what_it_can_and_tells_the_rest(tmp_path, two_channel_model):
+    series(tmp_path / "in" / "t1", 1, "Secret T1")
+    series(tmp_path / "in" / "flair", 2, "Secret FLAIR", bend=turned)
+    series(tmp_path / "in" / "alone", 1, "Secret T1", study="2.25.5")
+    out = tmp_path / "out"
+    call = ["segment", two_channel_model, tmp_path / "in", "--output", out, "--device", "cpu"]
+    options = ["--executor", "inline", "--channel", "T1=*t1", "--channel", "FLAIR=*flair"]
+    ended = CliRunner().invoke(app, [*map(str, call), *options])
+    assert ended.exit_code == 1, ended.output
+    with (out / "cases.csv").open(newline="") as lines:
+        rows = {row["source"]: row for row in csv.DictReader(lines)}
+    done = rows["t1, flair"]
+    assert done["status"] == "done"
+    assert "resampled onto the grid of 'T1'" in done["warnings"]
+    assert rows["alone"]["status"] == "refused"
+    assert "no scan for channel FLAIR" in rows["alone"]["reason"]
+    mask = nibabel.load(out / f"{done['case']}.nii.gz")
+    alone = only(gather([tmp_path / "in" / "t1"]))
+    np.testing.assert_allclose(mask.affine, alone.scan.read().geometry.affine, atol=1e-5)
+    written = "".join(path.read_text() for path in out.iterdir() if path.suffix in TEXTS)
+    assert not any(word in written for word in ("Secret", "2.25.", str(tmp_path)))
+    assert "Secret" not in ended.output
+
+
+def test_a_wrong_channel_is_a_wrong_call(tmp_path, two_channel_model):
+    image(tmp_path / "a_0000.nii.gz", 1)
+    call = ["segment", two_channel_model, tmp_path, "--output", tmp_path / "out"]
+    ended = CliRunner().invoke(app, [*map(str, call), "--channel", "T2=*"])
+    assert ended.exit_code == 2
+    assert "NAME=PATTERN with a name of T1, FLAIR" in ended.stderr

@@ -1,5 +1,6 @@
 """Does MONAI's LoadImage give what medseg's readers read, and does a refusal stay a refusal?"""
 
+import nibabel
 import numpy as np
 import pytest
 from monai.data import MetaTensor
@@ -7,6 +8,7 @@ from monai.transforms import Compose, LoadImage
 
 from medseg.errors import BadScan, GridMismatch, MedsegError
 from medseg.readers import read
+from medseg.transforms.channels import onto_grid
 from medseg.transforms.load import (
     PIXELS,
     WARNINGS,
@@ -56,8 +58,21 @@ def test_several_files_become_channels_in_their_order(tmp_path):
         np.testing.assert_array_equal(channel, volume_on(native, seed).values()[0])
 
 
-def test_channels_on_two_grids_are_refused(tmp_path):
+def test_channels_on_two_grids_of_one_space_lie_on_the_first(tmp_path):
+    paths = [str(saved(tmp_path, NATIVE[name], name=name)) for name in ("oblique", "coarse")]
+    image = LoadScan()(paths)
+    np.testing.assert_allclose(image.affine, NATIVE["oblique"].affine, atol=1e-4)
+    moved = onto_grid(read(paths[1]), read(paths[0]).geometry)
+    np.testing.assert_array_equal(image.numpy()[1], moved.values()[0])
+    assert "resampled onto the grid" in " ".join(image.meta[WARNINGS])
+
+
+def test_channels_of_no_named_space_are_refused_on_two_grids(tmp_path):
     paths = [saved(tmp_path, NATIVE[name], name=name) for name in ("oblique", "coarse")]
+    for path in paths:
+        file = nibabel.load(path)
+        file.header["sform_code"] = file.header["qform_code"] = 2
+        nibabel.save(nibabel.Nifti1Image(np.asarray(file.dataobj), None, file.header), path)
     with pytest.raises(GridMismatch):
         LoadScan()([str(path) for path in paths])
 
