@@ -6,6 +6,7 @@ import pytest
 from medseg.errors import BadCohort, BadLabels, GridMismatch
 from medseg.geometry import Geometry
 from medseg.manifests import load_cohort, read_case, read_truth
+from medseg.manifests.reading import read_grid
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
 from tests.manifests.small import CARD, GRID, TABLE, mask, scan, write_card, write_files
@@ -80,3 +81,26 @@ def test_one_file_can_hold_all_channels(tmp_path):
     cohort = load_cohort(card)
     volume = read_case(cohort, cohort.cases[0])
     assert volume.channels == ("T1", "FLAIR") and np.array_equal(volume.data, both)
+
+
+def test_a_channel_on_another_grid_needs_a_way_to_align_and_leaves_the_masks_grid(tmp_path):
+    coarse = Geometry((4, 5, 6), GRID.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    write_volume(scan(1), tmp_path / "t.nii.gz")
+    write_volume(Volume(np.full((1, 4, 5, 6), 9, np.int16), coarse), tmp_path / "f.nii.gz")
+    table = "case,patient,split,image:FLAIR,image:T1\na,p,test,f.nii.gz,t.nii.gz\n"
+    card = write_card(tmp_path, card=CARD.replace("[T1]", "[T1, FLAIR]"), table=table)
+    cohort = load_cohort(card)
+    case = cohort.cases[0]
+    with pytest.raises(GridMismatch, match="channel 'FLAIR' lies on another grid than 'T1'"):
+        read_case(cohort, case)
+    assert read_grid(cohort, case).same_grid(GRID)
+    asked = []
+
+    def align(volume, grid):
+        asked.append(volume.geometry.shape)
+        return Volume(np.full((1, *grid.shape), 9, np.int16), grid)
+
+    volume = read_case(cohort, case, align=align)
+    assert asked == [(4, 5, 6)] and volume.geometry.same_grid(GRID)
+    only = read_case(cohort, case, align=align, channels=["FLAIR"])
+    assert only.channels == ("FLAIR",) and only.geometry.same_grid(coarse)
