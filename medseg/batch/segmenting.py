@@ -34,7 +34,6 @@ from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import thumbnail
 from medseg.errors import BadOutput
-from medseg.inference.budget import resident_bytes
 from medseg.labels import LabelTable
 from medseg.model import Model, versions
 
@@ -253,6 +252,8 @@ def _worker_limits(settings: Settings) -> Limits:
     total = settings.limits.memory_bytes
     if total is None or settings.executor != "process":
         return settings.limits
+    from medseg.inference.budget import resident_bytes  # brings MONAI, which workers alone need
+
     return replace(settings.limits, memory_bytes=max(1, total - resident_bytes()))
 
 

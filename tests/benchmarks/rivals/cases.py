@@ -83,7 +83,7 @@ def large(place: Path, shape: tuple[int, int, int]) -> Cases:
         )
         affine = volume.geometry.affine.copy()
         affine[:3, 3] = volume.geometry.to_world([part.start for part in box])
-        cut = np.asfortranarray(volume.data[0][box])
+        cut = np.asfortranarray(volume.data[(slice(None), *box)])
         write_volume(Volume(cut, Geometry(shape, affine)), scan)
     return Cases([str(scan)], images, {})
 
