@@ -19,6 +19,8 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
+from medseg.errors import BadConfig
+
 #: The others wait for the first one's preparing and validating, which may take hours.
 _PATIENCE = timedelta(hours=24)
 
@@ -57,7 +59,11 @@ class World:
 
 
 def join_processes(device: torch.device) -> World:
-    """Meet the other processes of the run, if a launcher started any."""
+    """Meet the other processes of the run, if a launcher started any.
+
+    Raises:
+        BadConfig: Slurm does not say how many tasks run on each node.
+    """
     launcher = _launcher()
     if launcher is None or launcher.world_size() == 1:
         return World()
@@ -83,7 +89,15 @@ def leave_processes() -> None:
 def _launcher() -> ClusterEnvironment | None:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    return SLURMEnvironment() if SLURMEnvironment.detect() else None
+    if not SLURMEnvironment.detect():
+        return None
+    if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise BadConfig(
+            "Slurm does not say how many processes run on each node",
+            found=f"--ntasks={os.environ['SLURM_NTASKS']}",
+            expected="--ntasks-per-node",
+        )
+    return SLURMEnvironment()
 
 
 def _nodes(launcher: ClusterEnvironment) -> int:

@@ -98,7 +98,7 @@ def begin_run(folder: Path, config: TrainConfig, *, resume: bool) -> None:
                 expected="no change of these keys",
                 remedy="Resume with the same config, or start anew with --init.",
             )
-    else:
+    elif not resume:
         (folder / "schedule.json").unlink(missing_ok=True)  # of an attempt that left nothing else
     text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
     with atomic_path(path) as temporary:

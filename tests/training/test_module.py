@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -125,6 +126,30 @@ def test_a_resumed_run_keeps_the_parts_it_came_to(fit, memory_for):
     assert sizes == [2] * 2 * (STEPS - 5), "no step is tried whole again"
     undisturbed = fit("again")
     assert resumed.card.weights == undisturbed.card.weights
+
+
+def test_of_several_processes_one_without_memory_ends_the_run_which_resumes_in_parts(
+    fit, monkeypatch, tmp_path
+):
+    """Before any checkpoint: the others wait for gradients, nothing can be tried again."""
+    plain = SegmentationTask._halve
+
+    def as_one_of_two(self):
+        trainer = SimpleNamespace(world_size=2, global_rank=1, global_step=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SegmentationTask, "trainer", trainer)
+            plain(self)
+
+    def out_of_memory(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SegmentationTask, "_halve", as_one_of_two)
+        patch.setattr(SegmentationTask, "_loss", out_of_memory)
+        with pytest.raises(TrainingFailed, match=r"process 1 at step 0.*--resume.*2 parts"):
+            fit("run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert fit("run", resume=True).card.provenance.pace.parts == 2
 
 
 def test_a_patch_that_does_not_fit_alone_ends_the_run_with_what_to_do(fit, memory_for):

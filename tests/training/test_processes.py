@@ -69,6 +69,49 @@ def test_each_process_takes_the_gpu_of_its_number_on_its_machine():
     assert not world.first
 
 
+SLURM = {
+    "NTASKS": "8",
+    "NTASKS_PER_NODE": "4",
+    "PROCID": "5",
+    "LOCALID": "1",
+    "NODEID": "1",
+    "NNODES": "2",
+    "JOB_NAME": "train",
+    "JOB_ID": "123456",
+    "NODELIST": "node[01-02]",
+}
+
+
+def test_srun_says_who_is_who(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that what is set here is undone
+        monkeypatch.delenv(name)
+    met = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: met.append((a, k)))
+    world = join_processes(torch.device("cpu"))
+    assert world == World(rank=5, size=8, local_rank=1, nodes=2)
+    (((backend,), how),) = met
+    assert (backend, how["rank"], how["world_size"]) == ("gloo", 5, 8)
+    assert os.environ["MASTER_ADDR"] == "node01"
+    assert os.environ["MASTER_PORT"] == str(15000 + 3456)
+
+
+def test_srun_without_tasks_a_node_is_refused(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    with pytest.raises(BadConfig, match=r"--ntasks=8, expected --ntasks-per-node"):
+        join_processes(torch.device("cpu"))
+
+
+def test_a_single_task_of_slurm_is_alone(monkeypatch):
+    for name, value in (SLURM | {"NTASKS": "1"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert join_processes(torch.device("cpu")) == World()
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(cohort, tmp_path):
     config = validate(TrainConfig, override(PLAN, ["training.batch=3"]))
     place = Run(tmp_path / "run", torch.device("cpu"), 0.0, world=World(0, 2))
