@@ -19,9 +19,11 @@ import typer
 from dask_jobqueue import SLURMCluster
 
 from medseg.batch import Listener, State
+from medseg.batch.channels import Channels, parse_patterns
 from medseg.batch.gather import gather
+from medseg.batch.models import load_models
 from medseg.batch.segmenting import Settings, open_batch
-from medseg.cli.segment import told_apart
+from medseg.cli.arguments import told_apart
 from medseg.reports.batch import write_batch_report
 
 #: One reads, one is in the network, one writes.
@@ -36,6 +38,7 @@ def main(
     partition: Annotated[str | None, typer.Option(help="Slurm partition.")] = None,
     memory: Annotated[str, typer.Option(help="Memory of a job.")] = "24GB",
     walltime: Annotated[str, typer.Option(help="Of a job; Dask replaces ended ones.")] = "08:00:00",
+    channel: Annotated[list[str], typer.Option(help="As for `medseg segment`.")] = [],  # noqa: B006
 ) -> None:
     """Segment on Slurm; the masks, tables and report are those of `medseg segment`."""
     models, scans = told_apart(arguments)
@@ -55,7 +58,9 @@ def main(
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         places = tuple(model.absolute() for model in models)
         settings = Settings(places, output.absolute(), executor="cluster", cluster=cluster)
-        with open_batch(gather(scans), settings) as batch:
+        names = load_models(places)[0].card.channels
+        channels = Channels(names, parse_patterns(channel, names))
+        with open_batch(gather(scans, channels=channels), settings) as batch:
             batch.run(Listener(progress=tell, notice=print))
             write_batch_report(output, batch.entries(), batch.labels)
             counts = batch.ledger.count()
