@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from medseg.cli.console import (
     Console,
     Device,
+    Interrupted,
     Json,
     Quiet,
     duration,
@@ -95,13 +97,25 @@ def train(
 
 
 def _train_together(processes: int, words: list[str], started: float) -> int:
-    """Run the same command in several processes of this machine, which find each other."""
+    """Run the same command in several processes of this machine, which find each other.
+
+    Raises:
+        Interrupted: Ctrl-C, which reaches the processes too: they keep their state and end.
+    """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // processes)), **os.environ}
     environment[STARTED] = repr(started)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node", str(processes), "-m", "medseg", "train", *words]
-    return subprocess.run(command, env=environment, check=False).returncode
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        code = subprocess.Popen(command, env=environment).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise Interrupted("Go on with --resume.")
+    return code
 
 
 def _say_how_it_went(console: Console, model: Model) -> None:

@@ -1,10 +1,12 @@
 """Does ``medseg train`` say what happened, count its time from its start, and hand work on?"""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -28,7 +30,7 @@ def plan(tmp_path_factory):
 
 def test_the_closing_line_says_steps_waiting_skipped_and_dice(plan, tmp_path, capsys):
     assert run("train", plan, "training.fold=0", "--output", tmp_path / "run") == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    last = next(line for line in capsys.readouterr().out.splitlines() if "trained" in line)
     for said in ("trained 4 steps", "s a step", "waiting for patches", "0 steps skipped",
                  "Dice ", "kept the last", str(tmp_path / "run" / "model")):  # fmt: skip
         assert said in last
@@ -37,7 +39,8 @@ def test_the_closing_line_says_steps_waiting_skipped_and_dice(plan, tmp_path, ca
 
 def test_machines_are_told_the_same(plan, tmp_path, capsys):
     assert run("train", plan, "--output", tmp_path / "run", "--json") == 0
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    events = map(json.loads, capsys.readouterr().out.splitlines())
+    (last,) = [event for event in events if event["event"] == "message"]
     assert (last["steps"], last["non_finite_steps"], last["parts"], last["processes"]) == (
         4,
         0,
@@ -56,11 +59,11 @@ def test_much_waiting_comes_with_what_to_do(plan, tmp_path, capsys, monkeypatch)
 def test_several_processes_are_started_with_the_same_words(plan, tmp_path, monkeypatch):
     called = []
 
-    def start(command, *, env, check):
+    def start(command, *, env):
         called.append((command, env))
-        return subprocess.CompletedProcess(command, 3)
+        return SimpleNamespace(wait=lambda: 3)
 
-    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     before = time.monotonic()
     code = run(
         "train", plan, "training.processes=2", "training.seed=7",
@@ -80,6 +83,16 @@ def test_several_processes_are_started_with_the_same_words(plan, tmp_path, monke
     assert words[-1] == "--resume"
     assert before - 1 <= float(variables[environment.STARTED]) <= time.monotonic()
     assert not (tmp_path / "run").exists(), "the processes make it"
+
+
+def test_ctrl_c_waits_for_the_processes_and_says_how_to_go_on(plan, tmp_path, monkeypatch, capsys):
+    def wait():
+        signal.raise_signal(signal.SIGINT)
+        return 1
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: SimpleNamespace(wait=wait))
+    assert run("train", plan, "training.processes=2", "--output", tmp_path / "run") == 130
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_a_command_began_when_its_process_did(tmp_path):
