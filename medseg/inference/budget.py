@@ -147,14 +147,18 @@ def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.T
     What lives at a time is added up, operation by operation. A convolution on the CPU also
     holds its input and output in packed form for a moment.
     """
-    with torch.inference_mode(), _Living() as living:
+    with torch.inference_mode(), Living() as living:
         answer(image)
     peak: int = living.peak + image.nbytes
     return peak
 
 
-class _Living(TorchDispatchMode):
-    """Adds up the storages that are alive at a time."""
+class Living(TorchDispatchMode):
+    """Adds up torch's storages that are alive at a time, while it is entered.
+
+    Attributes:
+        peak: the most bytes at a time.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

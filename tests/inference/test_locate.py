@@ -109,7 +109,7 @@ def test_the_largest_part_above_a_threshold_is_found():
     assert largest_above(volume, 500) is None
 
 
-def test_fewer_windows_are_asked_in_a_region():
+def test_fewer_windows_are_asked_in_a_region_and_less_memory_is_taken():
     asked = []
 
     class Counting(TinyModel):
@@ -121,10 +121,12 @@ def test_fewer_windows_are_asked_in_a_region():
     plain = Counting(infer=WINDOW, prepare=PrepareConfig())
     rule = LocateThreshold(above=-500, margin_mm=2)
     near = Counting(infer=WINDOW.model_copy(update={"locate": rule}), prepare=PrepareConfig())
-    segment(plain, body_in_air())
+    whole = segment(plain, body_in_air())
     everything, asked[:] = sum(asked), []
-    segment(near, body_in_air())
+    located = segment(near, body_in_air())
     assert sum(asked) < everything / 3
+    assert located.budget.host["logits"] < whole.budget.host["logits"]
+    assert located.budget.host["mask"] < whole.budget.host["mask"]
 
 
 class AlwaysLiver(TinyModel):
