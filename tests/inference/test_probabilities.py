@@ -8,11 +8,12 @@ import torch
 from medseg.config import InferConfig, LocateThreshold
 from medseg.errors import BadOutput
 from medseg.inference import Segmenter
+from medseg.inference.budget import Living
 from medseg.inference.locate import whole_region
 from medseg.inference.probabilities import STEPS, Probabilities, file_stems
 from medseg.readers import read
 from medseg.transforms.resample import resample
-from medseg.volume import NiftiForms
+from medseg.volume import NiftiForms, Origin
 from tests.inference.models import LABELS, REGIONS, TinyModel, scan
 from tests.transforms.grids import NATIVE, grid
 
@@ -102,6 +103,19 @@ def test_outside_a_located_region_nothing_is_likely(tmp_path):
         value = LABELS.value_of(name)
         assert (result.labelmap.data[most] == value).all()
         assert most.any()
+
+
+def test_interpolating_never_holds_labels_times_scan(tmp_path):
+    working, native = grid((51, 51, 51), (3, 3, 3)), grid((151, 151, 151))
+    logits = smooth(4, working.shape)
+    whole_bytes = 4 * native.voxels * logits.element_size()
+    with Living() as living:
+        kept = Probabilities(whole_region(working, native), native, LABELS, tmp_path)
+        put_in_boxes(kept, logits, thickness=25)
+    for path in kept.write(tmp_path / "out", "case", Origin()):
+        assert path.is_file()
+    assert kept._end > native.voxels  # there was something to hold
+    assert living.peak < whole_bytes / 4
 
 
 def test_names_become_file_names():
