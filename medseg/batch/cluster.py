@@ -60,6 +60,10 @@ class ClusterExecutor:
         self._suspected: set[str] = set()
 
     @property
+    def window_seconds(self) -> None:
+        """Workers come and go, each with a pace of its own."""
+
+    @property
     def capacity(self) -> int:
         """The threads of all workers; it grows and shrinks with the cluster."""
         return max(1, sum(map(int, self._client.nthreads().values())))

@@ -25,6 +25,9 @@ class Engine:
         job: loads its model here, in the calling thread.
         tell: called from the threads, ``(case, stage)``.
         finish: called from the threads with each outcome.
+
+    Attributes:
+        window_seconds: what the job's trial took; ``None`` where it has none.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Engine:
     ) -> None:
         self._job, self._tell, self._finish = job, tell, finish
         self._segment = job.segmenter.load()
+        self.window_seconds = job.trial.seconds(self._segment) if job.trial else None
         self._device = threading.Lock()
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         # daemons: abandoning a batch does not wait for a case that takes an hour

@@ -27,6 +27,10 @@ class Executor(Protocol):
     def capacity(self) -> int:
         """How many cases to have under way at once."""
 
+    @property
+    def window_seconds(self) -> float | None:
+        """What the job's trial took, once entered; ``None`` where nobody timed it."""
+
     def __enter__(self) -> Self:
         """Get ready; a model that cannot be loaded is refused here."""
 

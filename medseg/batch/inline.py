@@ -26,10 +26,12 @@ class InlineExecutor:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self.window_seconds: float | None = None
         self._events: queue.SimpleQueue[Outcome | Notice] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         self._engine = Engine(self._job, lambda case, stage: None, self._events.put)
+        self.window_seconds = self._engine.window_seconds
         self._events.put(Notice(NO_TIMEOUTS))
         return self
 

@@ -1,46 +1,38 @@
-"""How long will a batch take, before its first case is done?  One window is timed."""
+"""How long will a batch take, before its first case is done?  By the windows its scans need."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-
-import numpy as np
 
 from medseg.batch.models import ModelSegmenter
 from medseg.batch.preflight import voxels_of
 from medseg.batch.task import Task
+from medseg.batch.trial import Trial, trial_of
 from medseg.geometry import Geometry, working_grid
 from medseg.model import Model
-from medseg.volume import Volume
 
 
-def probe_seconds(
-    segmenter: ModelSegmenter, model: Model, tasks: Sequence[Task], *, limit_s: float = 300.0
+def window_seconds(
+    segmenter: ModelSegmenter, model: Model, *, limit_s: float = 300.0
 ) -> float | None:
-    """Time in the network for cases of which none was done yet, by the windows they will need.
+    """Time of one window, where nothing else is going to run.
 
-    A scan of the size of one window is segmented in a process of its own, so that this one
-    stays small.
+    A process of its own loads the model, so that this one stays small.
 
     Args:
         segmenter: the models on their device.
         model: the first of them.
-        tasks: still to do.
-        limit_s: how long the probe may take; ``None`` comes back beyond.
+        limit_s: how long it may take; ``None`` comes back beyond.
     """
-    window = _window(model)
-    if window is None:
+    trial = trial_of(model)
+    if trial is None:
         return None
-    spacing = [mm or 1.0 for mm in model.prepare.spacing_mm]
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    channels = len(model.card.channels)
-    arguments = (theirs, segmenter, (channels, *window), spacing)
-    process = context.Process(target=_probe, args=arguments, daemon=True)
+    process = context.Process(target=_time, args=(theirs, segmenter, trial), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -50,17 +42,13 @@ def probe_seconds(
     finally:
         process.kill()
         process.join()
-    if seconds is None:
-        return None
-    return seconds * sum(_windows(task, model, window) for task in tasks)
+    return seconds
 
 
-def _window(model: Model) -> tuple[int, int, int] | None:
-    """Voxels of a window along R, A, S; ``None`` where the card leaves it open."""
-    sizes = list(model.infer.window)
-    if model.dims == 2 and model.slice_axis is not None:
-        sizes.insert(model.slice_axis, 1)
-    return (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else None
+def windows_of(tasks: Sequence[Task], model: Model) -> int:
+    """Windows that the scans will be cut into; 0 where the model's card leaves them open."""
+    trial = trial_of(model)
+    return 0 if trial is None else sum(_windows(task, model, trial.shape[1:]) for task in tasks)
 
 
 def _windows(task: Task, model: Model, window: Sequence[int]) -> int:
@@ -80,17 +68,5 @@ def _windows(task: Task, model: Model, window: Sequence[int]) -> int:
     )
 
 
-def _probe(
-    connection: Connection,
-    segmenter: ModelSegmenter,
-    shape: tuple[int, int, int, int],
-    spacing_mm: Sequence[float],
-) -> None:
-    """Send the seconds that one window takes, the second time it is asked for."""
-    segment = segmenter.load()
-    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    volume = Volume(noise, Geometry(shape[1:], np.diag([*spacing_mm, 1.0])))
-    segment(volume)
-    started = time.monotonic()
-    segment(volume)
-    connection.send(time.monotonic() - started)
+def _time(connection: Connection, segmenter: ModelSegmenter, trial: Trial) -> None:
+    connection.send(trial.seconds(segmenter.load()))

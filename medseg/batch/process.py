@@ -59,6 +59,7 @@ class ProcessExecutor:
 
     def __init__(self, job: Job, *, workers: int = 1, patience: Patience | None = None) -> None:
         self.capacity = workers * DEPTH
+        self.window_seconds: float | None = None
         self._job, self._number = job, workers
         self._patience = patience or Patience()
         self._workers: list[_Worker] = []
@@ -127,8 +128,9 @@ class ProcessExecutor:
 
     def _hear(self, worker: _Worker, message: Message, events: list[Outcome | Notice]) -> None:
         match message:
-            case Ready():
+            case Ready(window_seconds):
                 worker.ready, self._false_starts = True, 0
+                self.window_seconds = window_seconds
             case Unable(error):
                 raise error
             case Stage(case, stage):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from medseg.batch.task import Flag, Outcome, State, Task, Written
+from medseg.batch.trial import Trial
 from medseg.errors import BadOutput, MedsegError, NotAVolume
 from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import ending, write_labels
@@ -92,6 +93,7 @@ class Job:
         format: of the masks.
         inspect: quality flags, or ``None``.
         depict: (volume, mask) to a JPEG for the gallery, or ``None``.
+        trial: a window to time before the first case, or ``None``.
     """
 
     segmenter: Segmenter
@@ -99,6 +101,7 @@ class Job:
     format: str = "nifti"
     inspect: Inspector | None = None
     depict: Callable[[Volume, LabelMap], bytes] | None = None
+    trial: Trial | None = None
 
 
 TellStage = Callable[[str, str], None]

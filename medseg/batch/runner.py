@@ -36,11 +36,13 @@ class Listener:
         progress: after every case.
         notice: a line worth reading.
         tables: asked now and then to write cases.csv and the like.
+        begun: the model is loaded; told the seconds that the cases will take, if known.
     """
 
     progress: Tell = lambda done, total=None, **facts: None
     notice: Callable[[str], object] = lambda text: None
     tables: Callable[[], object] = lambda: None
+    begun: Callable[[float | None], object] = lambda seconds: None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from medseg.batch.models import (
     locator_checksum,
 )
 from medseg.batch.preflight import Estimate, estimate, require_room
-from medseg.batch.probe import probe_seconds
+from medseg.batch.probe import window_seconds, windows_of
 from medseg.batch.quality import unsure
 from medseg.batch.resume import Check, Plan, plan_run, sweep
 from medseg.batch.road import Job
@@ -33,9 +33,13 @@ from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import thumbnail
+from medseg.batch.trial import trial_of
 from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.model import Model, versions
+
+#: From so many cases on, a window is timed before the first of them.
+_MANY = 20
 
 
 class OtherRecipe(StrEnum):
@@ -102,10 +106,10 @@ class Batch:
         return self.models[0].labels
 
     def seconds_needed(self) -> float | None:
-        """Time for what is planned: at the pace of earlier cases, else of one timed window."""
+        """Time for what is planned, before anything runs: by earlier cases, else timed."""
         if self.needs.seconds is not None or not self.plan.tasks:
             return self.needs.seconds
-        return probe_seconds(self._segmenter(), self.models[0], self.plan.tasks)
+        return self._seconds_at(window_seconds(self._segmenter(), self.models[0]))
 
     def run(self, listener: Listener | None = None) -> Summary:
         """Do what is planned; tables are right whenever this ends.
@@ -116,12 +120,13 @@ class Batch:
         """
         require_room(self.needs, self.settings.output)
         heard = listener or Listener()
-        heard = Listener(heard.progress, heard.notice, self.write_tables)
+        heard = replace(heard, tables=self.write_tables)
         self._write_cards()
         try:
             if not self.plan.tasks:
                 return Summary(0, interrupted=False, seconds=0.0, segment_seconds=0.0)
             with make_executor(self._job(), self.settings) as executor:
+                heard.begun(self._seconds_at(executor.window_seconds))
                 return run_batch(self.plan.tasks, executor, self.ledger, heard)
         finally:
             sweep(self.settings.output)  # a worker that died may have left a part of a file
@@ -139,6 +144,12 @@ class Batch:
         """Bring cases.csv up to date."""
         write_cases(self.settings.output, self.entries(), self.labels)
 
+    def _worth_a_trial(self) -> bool:
+        return self.needs.seconds is None and len(self.plan.tasks) >= _MANY
+
+    def _seconds_at(self, window: float | None) -> float | None:
+        return window * windows_of(self.plan.tasks, self.models[0]) if window else None
+
     def _segmenter(self) -> ModelSegmenter:
         chosen = self.settings
         scratch = chosen.output.absolute() if chosen.ways.probabilities else None
@@ -154,6 +165,7 @@ class Batch:
             chosen.format,
             expectations(list(self.models)),
             thumbnail,
+            trial_of(self.models[0]) if self._worth_a_trial() else None,
         )
 
     def _write_cards(self) -> None:

@@ -18,7 +18,9 @@ from medseg.errors import MedsegError
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded."""
+    """The model is loaded; `window_seconds` as its :class:`Engine` timed it."""
+
+    window_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def serve(connection: Connection, job: Job) -> None:
     except MedsegError as error:
         send(Unable(error))
         return
-    send(Ready())
+    send(Ready(engine.window_seconds))
     while (task := _next(connection)) is not None:
         engine.submit(task)
     # No waiting: what is under way belongs to a run that has ended.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,9 +25,6 @@ from medseg.cli.console import (
 if TYPE_CHECKING:
     from medseg.batch.channels import Channels
     from medseg.batch.segmenting import Batch, Settings
-
-#: From so many cases on, the time that they will take is estimated before the first of them.
-_MANY = 20
 
 _GO_ON = "Every mask that was written is whole. Run the same command again to go on."
 
@@ -197,8 +195,7 @@ def _segment(
     looking = console.progress("looking for scans")
     found = gather(scans, split=split, root=root, channels=channels, progress=looking)
     with open_batch(found, settings, progress=console.progress("checking")) as batch:
-        many = len(batch.plan.tasks) >= _MANY and settings.executor != "cluster"
-        _say_plan(batch, console, worth_probing=dry_run or many)
+        _say_plan(batch, console, batch.seconds_needed() if dry_run else batch.needs.seconds)
         if dry_run:
             return DONE if batch.plan.tasks else _exit_code(batch)
         interrupted = _run(batch, console)
@@ -214,7 +211,7 @@ def _run(batch: Batch, console: Console) -> bool:
     from medseg.batch.runner import Listener
 
     show: Any = console.progress("segmenting")
-    listener = Listener(progress=show, notice=console.warn)
+    listener = Listener(progress=show, notice=console.warn, begun=partial(_say_time, console))
     summary = batch.run(listener)
     if summary.finished:
         pace = summary.finished / max(summary.seconds, 1e-9) * 60
@@ -227,7 +224,12 @@ def _run(batch: Batch, console: Console) -> bool:
     return summary.interrupted
 
 
-def _say_plan(batch: Batch, console: Console, *, worth_probing: bool) -> None:
+def _say_time(console: Console, seconds: float | None) -> None:
+    if seconds:
+        console.say(f"the cases will take about {duration(seconds)}", seconds=seconds)
+
+
+def _say_plan(batch: Batch, console: Console, seconds: float | None) -> None:
     for remark in batch.plan.remarks:
         console.warn(remark)
     counts = {str(state): count for state, count in batch.ledger.count().items() if count}
@@ -237,12 +239,11 @@ def _say_plan(batch: Batch, console: Console, *, worth_probing: bool) -> None:
     needs = batch.needs
     if not needs.cases:
         return
-    seconds = batch.seconds_needed() if worth_probing else needs.seconds
-    time = f"about {duration(seconds)}" if seconds else "known after the first cases"
+    time = f", time about {duration(seconds)}" if seconds else ""
     console.say(
         f"{needs.cases} cases to do: disk {needs.disk_bytes / 1e9:.2f} GB of "
         f"{needs.disk_free / 1e9:.0f} GB free, memory for scans {needs.scans_bytes / 1e9:.2f} GB "
-        f"besides the network's, time {time}",
+        f"besides the network's{time}",
         to_do=needs.cases,
         disk_bytes=needs.disk_bytes,
         scans_bytes=needs.scans_bytes,

@@ -7,6 +7,7 @@ import pytest
 from medseg.batch import EXECUTORS, Job, State, open_ledger, run_batch
 from medseg.batch.executors import Patience, Placement
 from medseg.batch.resume import plan_run
+from medseg.batch.trial import Trial
 from tests.batch import stub
 
 
@@ -31,9 +32,15 @@ def test_every_executor_settles_every_case(placement, tmp_path):
     (tmp_path / "out").mkdir()
     ledger = open_ledger(tmp_path / "out")
     plan = plan_run(archive.tasks, ledger, tmp_path / "out")
-    job = Job(stub.Threshold(), tmp_path / "out")
+    trial = Trial((1, 4, 4, 4), (1.0, 1.0, 1.0))
+    job = Job(stub.Threshold(0.02), tmp_path / "out", trial=trial)
     with import_module(EXECUTORS[name]).build(job, where) as executor:
         assert executor.capacity >= 1
+        assert (
+            executor.window_seconds is None
+            if name == "cluster"
+            else executor.window_seconds >= 0.02
+        )
         summary = run_batch(plan.tasks, executor, ledger)
     states = {entry.case: entry.state for entry in ledger.entries()}
     ledger.close()

@@ -127,6 +127,20 @@ def test_a_dry_run_says_what_it_would_do_and_writes_no_mask(scans, model_folder,
     assert ended.exit_code == 0
     assert "3 cases to do" in ended.stdout
     assert not list((tmp_path / "out").glob("*.nii.gz"))
+    assert ", time about" in ended.stdout
+
+
+def test_of_many_cases_the_time_is_told_before_the_first(
+    scans, model_folder, by_threshold, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medseg.batch.segmenting._MANY", 3)
+    ended = segment(model_folder, scans, "--output", tmp_path / "out")
+    assert ended.exit_code == 0
+    assert "the cases will take about" in ended.stdout
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    again = segment(model_folder, scans, "--output", tmp_path / "out")
+    assert "the cases will take" not in again.stdout
+    assert ", time about" in again.stdout
 
 
 def test_other_options_are_refused_until_redo_is_asked_for(
