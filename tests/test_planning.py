@@ -152,6 +152,17 @@ def test_ct_has_one_window_from_the_labels_and_mr_its_own_spread():
     assert plan_of(looks_of()).config.prepare.normalise[0].kind == "zscore"
 
 
+def test_air_is_left_out_of_a_ct_unless_a_structure_is_as_dark():
+    ct = cohort_of(modality="CT")
+    assert plan_of(looks_of(), cohort=ct).config.infer.skip_below == -900
+    assert plan_of(looks_of()).config.infer.skip_below is None
+    airways = looks_of()
+    dark = tuple(dataclasses.replace(c, sample=((-980.0,) * 400,)) for c in airways.cases)
+    plan = plan_of(dataclasses.replace(airways, cases=dark), cohort=ct)
+    assert plan.config.infer.skip_below is None
+    assert "dark as air" in plan.reasons["infer.skip_below"]
+
+
 def test_zeros_around_the_body_do_not_count_where_there_are_many():
     bare = plan_of(looks_of(zero_share=0.6)).config.prepare.normalise[0]
     assert bare.nonzero

@@ -20,6 +20,9 @@ ANISOTROPIC = 3.0
 #: A patch should hold at least this share of a typical scan, else spacing gives way.
 LEAST_CONTEXT = 1 / 30
 
+#: Below this a CT shows air, and no structure may come near it where windows of air are left out.
+AIR_HU, DARKEST_TISSUE_HU = -900.0, -800.0
+
 #: Shorter trainings have no time to learn what mirrored anatomy looks like.
 MIRROR_MINUTES = 60.0
 
@@ -184,6 +187,17 @@ def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, An
     if len(rules) > 1 and all(rule == rules[0] for rule in rules):
         rules, whys = rules[:1], whys[:1]
     return rules, "; ".join(whys)
+
+
+def empty_below(cohort: Cohort, looks: CohortLooks) -> tuple[float | None, str]:
+    """The HU below which a window shows nothing but air, where no structure is as dark."""
+    kinds = {cohort.modality.upper(), *(channel.upper() for channel in cohort.channels)}
+    if "CT" not in kinds or len(cohort.channels) > 1:
+        return None, "windows are asked about whatever they show: values have no unit"
+    values = looks.foreground(0)
+    if values.size and np.percentile(values, 0.5) < DARKEST_TISSUE_HU:
+        return None, "windows are asked about whatever they show: a structure is as dark as air"
+    return AIR_HU, f"windows of nothing but air, all below {AIR_HU:g} HU, are background"
 
 
 def mirrors(cohort: Cohort, dims: int, minutes: float) -> tuple[list[int], str]:

@@ -74,6 +74,7 @@ def make_plan(
     steps = machine.steps(levels.macs_a_voxel(channels) * voxels)
     _schedule(made, looks, machine, batch, steps)
     made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
+    made.choose("infer.skip_below", *rules.empty_below(cohort, looks))
     memory = levels.step_bytes(voxels, channels)
     return Plan(
         config=validate(TrainConfig, made.values),
