@@ -92,7 +92,7 @@ lock:
 	@echo "Resolving every extra in a fresh environment (several minutes)"
 	@.venv-lock/bin/python -m pip install -q --disable-pip-version-check --upgrade pip
 	@.venv-lock/bin/python -m pip install -q --disable-pip-version-check \
-		"torch==2.13.0" hatchling editables -e ".[dev,cluster,onnx,tensorboard,bench]"
+		"torch==2.13.0" hatchling editables -e ".[dev,cluster,onnx,openvino,tensorboard,bench]"
 	@{ echo "# Every version that \`make install\` may install; written by \`make lock\`."; \
 	   .venv-lock/bin/python -m pip freeze --all --exclude-editable \
 	   | sed -n 's/^\([A-Za-z0-9._-]*==[A-Za-z0-9.]*\).*/\1/p' | grep -Eiv '^(nvidia|cuda|triton)'; } > constraints.new

@@ -181,6 +181,7 @@ class Batch:
                 "options": dict(recipe.options),
                 "executor": self.settings.executor,
                 "device": self.settings.device,
+                "engine": self.settings.limits.engine,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "versions": versions(),
                 "system": platform.platform(terse=True),

@@ -84,7 +84,7 @@ def segment(
         ),
     ] = False,
     engine: Annotated[
-        str, typer.Option(help="What runs the network: torch, or compiled (torch.compile).")
+        str, typer.Option(help="What runs the network: torch, compiled (torch.compile), openvino.")
     ] = "torch",
     tta: Annotated[
         str, typer.Option(help="Mirrored copies to average: model (as its card says) or none.")
@@ -140,7 +140,7 @@ def segment(
     models, scans = told_apart(arguments)
     require_choice("--executor", executor, ("process", "inline"))
     require_choice("--tta", tta, ("model", "none"))
-    require_choice("--engine", engine, ("torch", "compiled"))
+    require_choice("--engine", engine, ("torch", "compiled", "openvino"))
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,

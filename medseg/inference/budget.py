@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import os
 import resource
@@ -105,6 +107,12 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _give_back() -> None:
+    """Have the C library return what was freed: windows take it up again and would count twice."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc has it
+
+
 def plan_budget(
     demand: Demand,
     *,
@@ -125,6 +133,7 @@ def plan_budget(
         device_bytes: limit on the device; ``None`` for what is free there.
     """
     host = torch.device("cpu")
+    _give_back()
     held = resident_bytes()
     if device.type == "cuda" and device_bytes is None:
         device_bytes = int(torch.cuda.mem_get_info(device)[0] * USABLE_OF_DEVICE)

@@ -1,13 +1,19 @@
-"""What runs a network: torch as it is, or compiled for this machine?"""
+"""What runs a network: torch as it is, compiled for this machine, or OpenVINO?"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import nn
 
+from medseg.errors import BadConfig
 from medseg.inference.forward import is_out_of_memory
+
+#: What ``--engine openvino`` needs besides torch.
+_NEEDED = ("openvino", "onnx", "onnxscript")
 
 
 class Engine(StrEnum):
@@ -16,6 +22,8 @@ class Engine(StrEnum):
     TORCH = "torch"
     #: ``torch.compile``: minutes at the first window, for a faster network afterwards.
     COMPILED = "compiled"
+    #: On CPUs, in float32: the network converted once for each size of a batch of windows.
+    OPENVINO = "openvino"
 
 
 class Compiled(nn.Module):
@@ -46,9 +54,70 @@ class Compiled(nn.Module):
         return plain
 
 
+class Converted(nn.Module):
+    """A network run by OpenVINO on the CPU."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._by_shape: dict[tuple[int, ...], Any] = {}
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """(B, C, *spatial) to (B, K, *spatial) logits."""
+        shape = tuple(windows.shape)
+        if shape not in self._by_shape:
+            self._by_shape[shape] = _converted(self.network, windows)
+        return torch.from_numpy(self._by_shape[shape](windows.contiguous().numpy())[0])
+
+
+def _converted(network: nn.Module, windows: torch.Tensor) -> Any:
+    """The network for windows of this shape, by way of ONNX."""
+    import openvino
+
+    with torch.inference_mode(mode=False):
+        example = torch.zeros(windows.shape, dtype=windows.dtype)
+        program = torch.onnx.export(network, (example,), dynamo=True, verbose=False)
+    if program is None:
+        raise TypeError("torch.onnx.export gave no program")
+    core = openvino.Core()
+    model = core.read_model(model=program.model_proto.SerializeToString(), weights=b"")
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(model, "CPU", settings)
+
+
 def engaged(network: nn.Module, engine: Engine) -> nn.Module:
     """The network, run by an engine."""
+    if engine is Engine.OPENVINO:
+        return Converted(network)
     return Compiled(network) if engine is Engine.COMPILED else network
+
+
+def require_engine(engine: Engine, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse an engine that cannot run here.
+
+    Raises:
+        BadConfig: OpenVINO is not installed, or something else than a CPU in float32 is asked.
+    """
+    if engine is not Engine.OPENVINO:
+        return
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise BadConfig(
+            "the engine openvino needs packages that are not installed",
+            found=f"no {', '.join(missing)}",
+            remedy="pip install 'medseg[openvino]', or leave out --engine.",
+        )
+    if device.type != "cpu" or dtype != torch.float32:
+        raise BadConfig(
+            "the engine openvino runs on CPUs in float32",
+            found=f"{device}, {dtype}".replace("torch.", ""),
+            expected="cpu, float32",
+            remedy="Add --device cpu, or leave out --engine.",
+        )
 
 
 def faults(networks: list[nn.Module]) -> list[str]:

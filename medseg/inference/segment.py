@@ -14,7 +14,7 @@ from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.inference.asked import SegmentationModel, check_alike, input_channels
 from medseg.inference.budget import Budget, forward_bytes
-from medseg.inference.engine import Engine, engaged, faults
+from medseg.inference.engine import Engine, engaged, faults, require_engine
 from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
 from medseg.inference.locate import (
     Box,
@@ -85,11 +85,13 @@ class Segmenter:
 
         Raises:
             BadModel: the models differ in labels or plan, or a locator cannot be used.
+            BadConfig: the engine cannot run here.
         """
         self._models = tuple(models) if isinstance(models, Sequence) else (models,)
         check_alike(self._models)
         device = torch.device(device)
         dtype = choose_precision(precision, device)
+        require_engine(engine, device, dtype)
         self._machine = Machine(device, dtype, memory_bytes, device_memory_bytes)
         self._all_windows = all_windows
         self._networks = [

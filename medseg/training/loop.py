@@ -142,9 +142,8 @@ def _fit(
 ) -> None:
     """Step by step to the end, from the last checkpoint where there is one."""
     resume = run.checkpoint if run.checkpoint.is_file() else None
-    steps, task.parts = read_schedule(run.schedule)
-    if resume is not None:
-        task.total_steps = steps or task.total_steps
+    length, task.parts = read_schedule(run.schedule)
+    task.length = length or task.length
     task.tell_parts = partial(_tell_parts, run, config.training.batch)
     trainer = L.Trainer(
         **_hardware(run),

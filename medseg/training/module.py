@@ -19,6 +19,7 @@ from medseg.config import LoopConfig
 from medseg.errors import TrainingFailed
 from medseg.inference.forward import is_out_of_memory
 from medseg.losses import deep_loss
+from medseg.training.length import Length
 from medseg.transforms.augment import Augment, Patches
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class SegmentationTask(L.LightningModule):
             steps; the warm-up's learning rates do not depend on it.
 
     Attributes:
+        length: of the run, with corrections where a time budget made them.
         steps_done: set when the run is over.
         skipped: steps that changed nothing because a gradient was not finite.
         parts: a batch goes through in so many parts, one after the other; doubled where
@@ -57,7 +59,7 @@ class SegmentationTask(L.LightningModule):
         self.loss = loss
         self.augment = augment
         self.loop = loop
-        self.total_steps = total_steps
+        self.length = Length(((loop.warmup, total_steps),)) if total_steps else None
         self.steps_done = 0
         self.parts = 1
         self.tell_parts: Callable[[int, int], None] = lambda step, parts: None
@@ -68,6 +70,11 @@ class SegmentationTask(L.LightningModule):
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
 
     skipped: Tensor
+
+    @property
+    def total_steps(self) -> int | None:
+        """Length of the run as planned now; ``None`` before a time budget is turned into steps."""
+        return self.length.steps if self.length else None
 
     def forward(self, image: Tensor) -> Tensor:
         """The finest logits."""
@@ -173,10 +180,7 @@ class SegmentationTask(L.LightningModule):
         """Learning rate of a step as a share of the peak."""
         if step < self.loop.warmup:
             return (step + 1) / (self.loop.warmup + 1)
-        if self.total_steps is None:
-            return 1.0
-        done = (step - self.loop.warmup) / max(1, self.total_steps - self.loop.warmup)
-        return _DECAYS[self.loop.decay](min(1.0, done))
+        return _DECAYS[self.loop.decay](self.length.progress(step)) if self.length else 1.0
 
     def configure_gradient_clipping(
         self,

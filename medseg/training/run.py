@@ -15,6 +15,7 @@ import yaml
 
 from medseg.config import TrainConfig, load_yaml
 from medseg.errors import BadConfig, BadOutput
+from medseg.training.length import Length
 from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
 
@@ -122,8 +123,13 @@ def write_schedule(path: Path, **facts: object) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_schedule(path: Path) -> tuple[int | None, int]:
-    """Steps of the run (``None`` if not fixed yet) and parts of a batch.
+def write_length(path: Path, length: Length, **facts: object) -> None:
+    """Keep how many steps the run has, with every correction, for a run that resumes."""
+    write_schedule(path, steps=length.steps, plans=length.plans, **facts)
+
+
+def read_schedule(path: Path) -> tuple[Length | None, int]:
+    """Length of the run (``None`` if not fixed yet) and parts of a batch.
 
     Names what has changed in the environment since.
     """
@@ -137,8 +143,8 @@ def read_schedule(path: Path) -> tuple[int | None, int]:
                 now,
                 facts.get(name),
             )
-    steps = facts.get("steps")
-    return None if steps is None else int(steps), int(facts.get("parts", 1))
+    plans = tuple((int(start), int(steps)) for start, steps in facts.get("plans", ()))
+    return Length(plans) if plans else None, int(facts.get("parts", 1))
 
 
 def _read(path: Path) -> dict[str, Any]:

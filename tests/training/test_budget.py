@@ -1,4 +1,4 @@
-"""Does a time budget become steps once, and is the deadline hard?  With a clock of our own."""
+"""Does a time budget become steps that fill it, with a hard end?  With a clock of our own."""
 
 import json
 
@@ -72,9 +72,21 @@ def test_slow_first_steps_do_not_count(run_with_clock):
     assert steps < 60 / 0.5
 
 
-def test_steps_that_become_slower_are_cut_at_the_deadline(run_with_clock, caplog):
+@pytest.mark.parametrize("later", [0.25, 2.0], ids=["quicker", "slower"])
+def test_steps_that_change_their_pace_still_fill_the_budget(run_with_clock, later):
     steps, facts, seconds = run_with_clock(
-        lambda step: 0.5 if step < 20 else 2.0, "training.minutes=2"
+        lambda step: 0.5 if step < 20 else later, "training.minutes=2"
+    )
+    assert steps == facts["steps"]
+    assert 120 * 0.95 <= seconds <= 120 * 1.05
+    first, *corrections = facts["plans"]
+    assert first[1] != steps
+    assert 2 <= len(corrections) <= 4
+
+
+def test_steps_that_become_slower_at_the_end_are_cut_at_the_deadline(run_with_clock, caplog):
+    steps, facts, seconds = run_with_clock(
+        lambda step: 0.5 if step < 222 else 4.0, "training.minutes=2"
     )
     assert steps < facts["steps"]
     assert 120 * 0.95 <= seconds <= 120
