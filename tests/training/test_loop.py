@@ -399,5 +399,7 @@ def test_a_resumed_time_budget_keeps_its_number_of_steps(fit, tmp_path):
         fit("run", *budget, report=kill_after(10))
     path = tmp_path / "run" / "schedule.json"
     facts = json.loads(path.read_text())
-    path.write_text(json.dumps(facts | {"plans": [[8, 14]]}))  # as a quicker machine would have said
+    path.write_text(
+        json.dumps(facts | {"plans": [[8, 14]]})
+    )  # as a quicker machine would have said
     assert fit("run", *budget, resume=True).card.provenance.steps == 14
