@@ -1,6 +1,7 @@
 """Does a run learn, leave a whole model, and come out the same whatever interrupts it?"""
 
 import csv
+import importlib.util
 import json
 import os
 import random
@@ -98,7 +99,7 @@ def test_the_folder_holds_nothing_that_runs_code_beside_the_checkpoint(fit, tmp_
     fit()
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     boards = {name for name in names if name.startswith("events.out.tfevents")}
-    assert len(boards) == 1
+    assert len(boards) == (importlib.util.find_spec("tensorboard") is not None)
     assert names - boards == {
         "model.yaml", "all.safetensors", "last.ckpt", "curves.csv", "schedule.json", "config.yaml",
     }  # fmt: skip
