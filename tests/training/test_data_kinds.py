@@ -236,7 +236,7 @@ def test_a_tumour_seen_in_several_channels_is_learnt_by_regions(tmp_path, record
     assert [region.name for region in cohort.labels.regions] == ["whole", "core"]
     changes = [
         "patch=[24, 24, 24]", "prepare.normalise=[{kind: zscore, nonzero: true}]",
-        "infer.overlap=0.5",
+        "infer.overlap=0.5", "training.steps=300",  # 60 voxels of 17,000 take a while
     ]  # fmt: skip
     rows = scored(tmp_path, cohort, changes)
     whole, core = mean_of(rows, "whole"), mean_of(rows, "core")
