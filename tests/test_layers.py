@@ -24,7 +24,7 @@ LAYERS = (
     ("readers", "writers"),
     ("config", "volume"),
     ("geometry", "labels"),
-    ("errors",),
+    ("errors", "memory"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 

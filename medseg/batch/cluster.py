@@ -18,9 +18,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from medseg.batch.executors import Notice, Patience, Placement
+from medseg.batch.executors import Event, Notice, Patience, Placement
 from medseg.batch.road import Job, Segment, run_case
-from medseg.batch.task import Outcome, State, Task
+from medseg.batch.task import Forecast, Outcome, Stage, State, Task
 from medseg.errors import BadConfig, MedsegError
 
 #: Of ``distributed``, an extra that may be absent and is only partly typed.
@@ -105,13 +105,13 @@ class ClusterExecutor:
         self._waiting.append(task)
         self._hand_out()
 
-    def collect(self, seconds: float) -> list[Outcome | Notice]:
+    def collect(self, seconds: float) -> list[Event]:
         """What happened; waits up to `seconds` where nothing has.
 
         Raises:
             MedsegError: no worker can load the model.
         """
-        events: list[Outcome | Notice] = []
+        events: list[Event] = []
         ended: list[Future] = []
         with suppress(queue.Empty):
             ended.append(self._done.get(timeout=seconds))
@@ -144,7 +144,7 @@ class ClusterExecutor:
         self._cases[task.case] = (task, future)
         future.add_done_callback(self._done.put)
 
-    def _take(self, future: Future, events: list[Outcome | Notice]) -> None:
+    def _take(self, future: Future, events: list[Event]) -> None:
         case = next((c for c, (_, known) in self._cases.items() if known.key == future.key), None)
         if case is None:
             return  # given up before
@@ -170,7 +170,7 @@ class ClusterExecutor:
         if told["run"] == self._run:
             self._stages[told["case"]] = told["stage"], time.monotonic(), told["worker"]
 
-    def _look_for_hangs(self, events: list[Outcome | Notice]) -> None:
+    def _look_for_hangs(self, events: list[Event]) -> None:
         for case, (stage, since, worker) in list(self._stages.items()):
             if case not in self._cases:
                 self._stages.pop(case, None)
@@ -203,9 +203,9 @@ def run_on_worker(run: str, job: Job, task: Task) -> Outcome:
             _loaded = run, job.segmenter.load(), threading.Lock()
         _, segment, device = _loaded
 
-    def tell(case: str, stage: str) -> None:
-        worker.log_event(
-            _TOPIC, {"run": run, "case": case, "stage": stage, "worker": worker.address}
-        )
+    def tell(told: Stage | Forecast) -> None:
+        if isinstance(told, Stage):  # a forecast is for the worker's machine: the log has it
+            facts = {"case": told.case, "stage": told.stage, "worker": worker.address}
+            worker.log_event(_TOPIC, {"run": run, **facts})
 
     return run_case(task, job, segment, device, tell)

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from medseg.batch.road import Job, run_case
+from medseg.batch.road import Job, Tell, run_case
 from medseg.batch.task import Outcome, Task
 
 #: One reading, one in the network, one writing.
@@ -23,7 +23,7 @@ class Engine:
 
     Args:
         job: loads its model here, in the calling thread.
-        tell: called from the threads, ``(case, stage)``.
+        tell: called from the threads as their cases go on.
         finish: called from the threads with each outcome.
 
     Attributes:
@@ -33,7 +33,7 @@ class Engine:
     def __init__(
         self,
         job: Job,
-        tell: Callable[[str, str], None],
+        tell: Tell,
         finish: Callable[[Outcome], None],
     ) -> None:
         self._job, self._tell, self._finish = job, tell, finish

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from medseg.batch.task import Outcome, Task
+from medseg.batch.task import Forecast, Outcome, Task
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,10 @@ class Notice:
     """Something the user should hear while the batch goes on."""
 
     text: str
+
+
+#: What an executor gives back.
+Event = Outcome | Forecast | Notice
 
 
 class Executor(Protocol):
@@ -45,7 +49,7 @@ class Executor(Protocol):
     def submit(self, task: Task) -> None:
         """Take a case."""
 
-    def collect(self, seconds: float) -> list[Outcome | Notice]:
+    def collect(self, seconds: float) -> list[Event]:
         """What happened; waits up to `seconds` where nothing has."""
 
 

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from medseg.batch.engine import DEPTH, Engine
-from medseg.batch.executors import Notice, Placement
+from medseg.batch.executors import Event, Notice, Placement
 from medseg.batch.road import Job
-from medseg.batch.task import Outcome, Task
+from medseg.batch.task import Forecast, Stage, Task
 
 NO_TIMEOUTS = "everything runs in one process: a scan that hangs or crashes ends the batch"
 
@@ -27,10 +27,10 @@ class InlineExecutor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.window_seconds: float | None = None
-        self._events: queue.SimpleQueue[Outcome | Notice] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        self._engine = Engine(self._job, lambda case, stage: None, self._events.put)
+        self._engine = Engine(self._job, self._hear, self._events.put)
         self.window_seconds = self._engine.window_seconds
         self._events.put(Notice(NO_TIMEOUTS))
         return self
@@ -43,11 +43,15 @@ class InlineExecutor:
     ) -> None:
         self._engine.close()
 
+    def _hear(self, told: Stage | Forecast) -> None:
+        if isinstance(told, Forecast):
+            self._events.put(told)
+
     def submit(self, task: Task) -> None:
         """Take a case."""
         self._engine.submit(task)
 
-    def collect(self, seconds: float) -> list[Outcome | Notice]:
+    def collect(self, seconds: float) -> list[Event]:
         """What happened; waits up to `seconds` where nothing has."""
         try:
             events = [self._events.get(timeout=seconds)]

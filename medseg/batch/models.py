@@ -11,7 +11,7 @@ from medseg.batch.quality import Expectations
 from medseg.batch.road import Segment
 from medseg.config import LocateModel
 from medseg.errors import BadModel
-from medseg.model import Model, load_model
+from medseg.model import Model, load_model, read_model
 
 
 class Mirrors(StrEnum):
@@ -50,11 +50,13 @@ class Limits:
         memory_bytes: of this process and its workers together, or ``None``.
         device_memory_bytes: on the device; what is free there when ``None``.
         engine: as ``--engine`` names it.
+        elsewhere_bytes: what other scans and processes take of `memory_bytes`.
     """
 
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     engine: str = "torch"
+    elsewhere_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,22 @@ class ModelSegmenter:
         """Load networks onto the device."""
         import torch
 
-        from medseg.inference import Engine, Locator, Segmenter
+        from medseg.inference import Allowance, Engine, Locator, Segmenter
 
         models = load_models(self.folders)
         if self.ways.tta is Mirrors.NONE:
             models = [_without_mirrors(model) for model in models]
         auto = "cuda:0" if torch.cuda.is_available() else "cpu"
-        coarse = self.ways.locator
+        coarse, limits = self.ways.locator, self.limits
         segmenter = Segmenter(
             models,
             device=auto if self.device == "auto" else self.device,
-            memory_bytes=self.limits.memory_bytes,
-            device_memory_bytes=self.limits.device_memory_bytes,
+            allowance=Allowance(
+                limits.memory_bytes, limits.device_memory_bytes, limits.elsewhere_bytes
+            ),
             all_windows=self.ways.all_windows,
             locator=Locator(load_model(coarse), self.ways.margin_mm) if coarse else None,
-            engine=Engine(self.limits.engine),
+            engine=Engine(limits.engine),
         )
         return partial(segmenter, scratch=self.scratch) if self.scratch else segmenter
 
@@ -104,7 +107,7 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
     Raises:
         BadModel: one cannot be used, or their labels differ.
     """
-    models = [load_model(folder) for folder in folders]
+    models = [read_model(folder) for folder in folders]
     for other in models[1:]:
         ours, theirs = models[0].card.channels, other.card.channels
         if len(ours) != len(theirs) or (len(ours) > 1 and ours != theirs):
@@ -131,7 +134,7 @@ def locator_checksum(model: Model, ways: Ways) -> str:
         BadModel: it cannot be used.
     """
     if ways.locator is not None:
-        return load_model(ways.locator).checksum
+        return read_model(ways.locator).checksum
     rule = model.infer.locate
     return model.inner(rule.folder).checksum if isinstance(rule, LocateModel) else ""
 

@@ -31,6 +31,7 @@ class Estimate:
         cases: how many are left.
         disk_bytes: for masks, pictures and logs; `disk_free` is what there is.
         scans_bytes: memory for the scans under way, the network's own left out.
+        beside_bytes: of it, for those that are read or written while one is in the network.
         seconds: at the pace of cases done before; ``None`` where there were none.
     """
 
@@ -38,6 +39,7 @@ class Estimate:
     disk_bytes: int
     disk_free: int
     scans_bytes: int
+    beside_bytes: int
     seconds: float | None
 
 
@@ -56,6 +58,7 @@ def estimate(tasks: Sequence[Task], done: Sequence[Entry], folder: Path) -> Esti
         disk_bytes=int(sum(voxels) * MASK_BYTES_PER_VOXEL) + EXTRA_BYTES * len(tasks),
         disk_free=shutil.disk_usage(folder).free,
         scans_bytes=int(sum(largest) * SCAN_BYTES_PER_VOXEL),
+        beside_bytes=int(sum(largest[1:]) * SCAN_BYTES_PER_VOXEL),
         seconds=_seconds(tasks, done),
     )
 

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Self
 
 from medseg.batch.engine import DEPTH
-from medseg.batch.executors import Notice, Patience, Placement
+from medseg.batch.executors import Event, Notice, Patience, Placement
 from medseg.batch.road import Job
-from medseg.batch.task import Outcome, State, Task
-from medseg.batch.worker import Message, Ready, Stage, Unable, serve
+from medseg.batch.task import Forecast, Outcome, Stage, State, Task
+from medseg.batch.worker import Message, Ready, Unable, serve
 from medseg.errors import MedsegError
 
 #: How often time-outs are looked at.
@@ -91,13 +91,13 @@ class ProcessExecutor:
         self._waiting.append(task)
         self._hand_out()
 
-    def collect(self, seconds: float) -> list[Outcome | Notice]:
+    def collect(self, seconds: float) -> list[Event]:
         """What happened; waits up to `seconds` where nothing has.
 
         Raises:
             MedsegError: the model cannot be loaded, or workers cannot start.
         """
-        events: list[Outcome | Notice] = []
+        events: list[Event] = []
         deadline = time.monotonic() + seconds
         while not events and (left := deadline - time.monotonic()) > 0:
             before = [worker.ready for worker in self._workers]
@@ -116,7 +116,7 @@ class ProcessExecutor:
         theirs.close()
         return _Worker(process, ours)
 
-    def _listen(self, seconds: float, events: list[Outcome | Notice]) -> None:
+    def _listen(self, seconds: float, events: list[Event]) -> None:
         by_connection = {worker.connection: worker for worker in self._workers}
         for connection in wait(list(by_connection), seconds):
             worker = by_connection[connection]  # type: ignore[index]
@@ -126,7 +126,7 @@ class ProcessExecutor:
             except (EOFError, OSError):
                 self._mourn(worker, events)
 
-    def _hear(self, worker: _Worker, message: Message, events: list[Outcome | Notice]) -> None:
+    def _hear(self, worker: _Worker, message: Message, events: list[Event]) -> None:
         match message:
             case Ready(window_seconds):
                 worker.ready, self._false_starts = True, 0
@@ -136,12 +136,14 @@ class ProcessExecutor:
             case Stage(case, stage):
                 worker.cases[case].stage = stage
                 worker.cases[case].since = time.monotonic()
+            case Forecast():
+                events.append(message)
             case Outcome():
                 del worker.cases[message.case]
                 worker.alone = False
                 events.append(message)
 
-    def _mourn(self, worker: _Worker, events: list[Outcome | Notice]) -> None:
+    def _mourn(self, worker: _Worker, events: list[Event]) -> None:
         """A worker has died: find out which case it was."""
         worker.process.join(timeout=5)
         how = _ending(worker.process.exitcode)
@@ -171,7 +173,7 @@ class ProcessExecutor:
         worker.connection.close()
         self._workers[self._workers.index(worker)] = self._start()
 
-    def _look_for_hangs(self, events: list[Outcome | Notice]) -> None:
+    def _look_for_hangs(self, events: list[Event]) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
             for begun in worker.cases.values():
@@ -181,7 +183,7 @@ class ProcessExecutor:
                     break
 
     def _end_hanging(
-        self, worker: _Worker, culprit: _Begun, limit: float, events: list[Outcome | Notice]
+        self, worker: _Worker, culprit: _Begun, limit: float, events: list[Event]
     ) -> None:
         worker.process.kill()
         worker.process.join()

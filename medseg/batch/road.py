@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from medseg.batch.task import Flag, Outcome, State, Task, Written
+from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
 from medseg.batch.trial import Trial
 from medseg.errors import BadOutput, MedsegError, NotAVolume
 from medseg.volume import LabelMap, Origin, Volume
@@ -66,7 +66,24 @@ class Segmented(Protocol):
         """Of every label, where they are wanted."""
 
 
-Segment = Callable[[Volume], Segmented]
+class Budget(Protocol):
+    """Memory that a scan is going to take; ``medseg.inference.budget.Budget`` is one."""
+
+    @property
+    def host_bytes(self) -> int:
+        """Predicted peak of all processes."""
+
+    def describe(self) -> str:
+        """The same for people."""
+
+
+class Segment(Protocol):
+    """Segments a scan; tells what it will take before the first window."""
+
+    def __call__(
+        self, volume: Volume, /, *, tell: Callable[[Budget], object] | None = None
+    ) -> Segmented:
+        """The mask and what goes with it."""
 
 
 class Segmenter(Protocol):
@@ -104,12 +121,11 @@ class Job:
     trial: Trial | None = None
 
 
-TellStage = Callable[[str, str], None]
+#: Hears how a case goes on.
+Tell = Callable[[Stage | Forecast], object]
 
 
-def run_case(
-    task: Task, job: Job, segment: Segment, device: threading.Lock, tell: TellStage
-) -> Outcome:
+def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tell: Tell) -> Outcome:
     """Read, segment, write; never raises.
 
     Several threads run this side by side: the device belongs to one of them at a time, while
@@ -120,17 +136,23 @@ def run_case(
         job: where the mask goes, and how.
         segment: the loaded model.
         device: held while `segment` runs.
-        tell: called as ``(case, stage)`` with stage read, wait, segment, write.
+        tell: called with each stage, and with the memory that segmenting will take.
     """
     clock = _Clock(task.case, tell)
-    trace = ""
+    trace, foreseen = "", ""
+
+    def foresee(budget: Budget) -> None:
+        nonlocal foreseen
+        foreseen = budget.describe()
+        tell(Forecast(task.case, budget.host_bytes, foreseen))
+
     try:
         clock.enter("read")
         volume = task.scan.read()
         clock.enter("wait")
         with device:
             clock.enter("segment")
-            result = segment(volume)
+            result = segment(volume, tell=foresee)
         clock.enter("write")
         outcome = _written(task, job, volume, result)
     except NotAVolume as error:
@@ -149,14 +171,14 @@ def run_case(
     clock.enter("end")
     outcome = replace(outcome, stage_seconds=clock.seconds)
     with suppress(OSError):
-        _log(job.output / LOGS / f"{task.case}.log", outcome, trace)
+        _log(job.output / LOGS / f"{task.case}.log", outcome, foreseen, trace)
     return outcome
 
 
 class _Clock:
     """Wall time of the stages of one case."""
 
-    def __init__(self, case: str, tell: TellStage) -> None:
+    def __init__(self, case: str, tell: Tell) -> None:
         self.seconds: dict[str, float] = {}
         self._case, self._tell = case, tell
         self._stage, self._since = "", time.monotonic()
@@ -167,7 +189,7 @@ class _Clock:
             self.seconds[self._stage] = now - self._since
         self._stage, self._since = stage, now
         if stage != "end":
-            self._tell(self._case, stage)
+            self._tell(Stage(self._case, stage))
 
 
 def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome:
@@ -199,15 +221,7 @@ def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome
 def _is_lost(error: BadOutput) -> bool:
     """Whether the output folder is to blame (full, read-only, gone), not this case's name."""
     cause = error.__cause__
-    own_fault = (
-        errno.EFBIG,
-        errno.ENAMETOOLONG,
-        errno.EISDIR,
-        errno.ENOTDIR,
-        errno.EINVAL,
-        errno.EILSEQ,
-    )
-    return isinstance(cause, OSError) and cause.errno not in own_fault
+    return isinstance(cause, OSError) and cause.errno not in OWN_FAULTS
 
 
 def describe(path: Path) -> Written:
@@ -233,12 +247,14 @@ def _relative(text: str, task: Task) -> str:
     return text
 
 
-def _log(path: Path, outcome: Outcome, trace: str) -> None:
+def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:
     lines = [f"state: {outcome.state}"]
     if outcome.reason:
         lines.append(f"reason: {outcome.reason}")
     lines += [f"warning: {warning}" for warning in outcome.warnings]
     lines += [f"flag: {flag.kind} {flag.label}: {flag.text}" for flag in outcome.flags]
+    if foreseen:
+        lines.append(f"memory: {foreseen}")
     lines += [f"{stage}: {seconds:.3f} s" for stage, seconds in outcome.stage_seconds.items()]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([*lines, trace]).rstrip() + "\n", encoding="utf-8")

@@ -14,11 +14,14 @@ from typing import Protocol
 
 from medseg.batch.executors import Executor, Notice
 from medseg.batch.ledger import Ledger
-from medseg.batch.task import Outcome, State, Task
+from medseg.batch.task import Forecast, Outcome, State, Task
 from medseg.errors import BadOutput, MedsegError
 
 #: Tables beside the masks are brought up to date this often while a batch runs.
 SECONDS_BETWEEN_TABLES = 60.0
+
+#: A forecast of memory is told where it is so much above the highest one told before.
+HIGHER = 1.1
 
 
 class Tell(Protocol):
@@ -37,12 +40,14 @@ class Listener:
         notice: a line worth reading.
         tables: asked now and then to write cases.csv and the like.
         begun: the model is loaded; told the seconds that the cases will take, if known.
+        foreseen: a case is going to take more memory than any before it.
     """
 
     progress: Tell = lambda done, total=None, **facts: None
     notice: Callable[[str], object] = lambda text: None
     tables: Callable[[], object] = lambda: None
     begun: Callable[[float | None], object] = lambda seconds: None
+    foreseen: Callable[[Forecast], object] = lambda forecast: None
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class _Run:
         self._total = total
         self._under_way: set[str] = set()
         self._finished, self._bad, self._segment_seconds = 0, 0, 0.0
+        self._foreseen_bytes = 0
         self._started = self._tables_at = time.monotonic()
         self.interrupted = False
 
@@ -111,10 +117,13 @@ class _Run:
             while waiting and not self.interrupted and self._has_room():
                 self._begin(waiting.popleft())
             for event in self._executor.collect(seconds=1.0):
-                if isinstance(event, Notice):
-                    self._listener.notice(event.text)
-                else:
-                    self._settle(event)
+                match event:
+                    case Notice(text):
+                        self._listener.notice(text)
+                    case Forecast():
+                        self._foresee(event)
+                    case Outcome():
+                        self._settle(event)
             self._refresh_tables()
 
     def give_back(self) -> None:
@@ -137,6 +146,11 @@ class _Run:
         self._ledger.start(task.case)
         self._under_way.add(task.case)
         self._executor.submit(task)
+
+    def _foresee(self, forecast: Forecast) -> None:
+        if forecast.host_bytes > HIGHER * self._foreseen_bytes:
+            self._foreseen_bytes = forecast.host_bytes
+            self._listener.foreseen(forecast)
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.output_lost:

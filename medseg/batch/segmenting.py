@@ -36,6 +36,7 @@ from medseg.batch.thumbnail import thumbnail
 from medseg.batch.trial import trial_of
 from medseg.errors import BadOutput
 from medseg.labels import LabelTable
+from medseg.memory import resident_bytes
 from medseg.model import Model, versions
 
 #: From so many cases on, a window is timed before the first of them.
@@ -153,9 +154,14 @@ class Batch:
     def _segmenter(self) -> ModelSegmenter:
         chosen = self.settings
         scratch = chosen.output.absolute() if chosen.ways.probabilities else None
-        return ModelSegmenter(
-            chosen.models, chosen.device, chosen.ways, _worker_limits(chosen), scratch
-        )
+        return ModelSegmenter(chosen.models, chosen.device, chosen.ways, self._limits(), scratch)
+
+    def _limits(self) -> Limits:
+        """One scan in the network shares the limit with its neighbours and with this process."""
+        beside = self.needs.beside_bytes
+        if self.settings.executor == "process":
+            beside += resident_bytes()
+        return replace(self.settings.limits, elsewhere_bytes=beside)
 
     def _job(self) -> Job:
         chosen = self.settings
@@ -258,16 +264,6 @@ def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
         "margin_mm": ways.margin_mm if ways.locator else None,
     }
     return Recipe(checksums, options)
-
-
-def _worker_limits(settings: Settings) -> Limits:
-    """What is left for a worker process once this one has its part."""
-    total = settings.limits.memory_bytes
-    if total is None or settings.executor != "process":
-        return settings.limits
-    from medseg.inference.budget import resident_bytes  # brings MONAI, which workers alone need
-
-    return replace(settings.limits, memory_bytes=max(1, total - resident_bytes()))
 
 
 def _make_folder(folder: Path) -> None:

@@ -31,6 +31,29 @@ class State(StrEnum):
 SETTLED = frozenset({State.DONE, State.SKIPPED, State.REFUSED, State.FAILED})
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A case entered a stage of its road: read, wait, segment or write."""
+
+    case: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The memory that a case is going to take, told before its first window.
+
+    Attributes:
+        case: which.
+        host_bytes: of all processes on its machine, at their peak.
+        text: the same for people, part by part.
+    """
+
+    case: str
+    host_bytes: int
+    text: str
+
+
 class Readable(Protocol):
     """Where a case's voxels come from; travels to worker processes."""
 

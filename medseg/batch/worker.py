@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 
 from medseg.batch.engine import Engine
 from medseg.batch.road import Job
-from medseg.batch.task import Outcome, Task
+from medseg.batch.task import Forecast, Outcome, Stage, Task
 from medseg.errors import MedsegError
 
 
@@ -30,15 +30,7 @@ class Unable:
     error: MedsegError
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A case entered a stage of its road."""
-
-    case: str
-    stage: str
-
-
-Message = Ready | Unable | Stage | Outcome
+Message = Ready | Unable | Stage | Forecast | Outcome
 
 
 def serve(connection: Connection, job: Job) -> None:
@@ -55,7 +47,7 @@ def serve(connection: Connection, job: Job) -> None:
             os._exit(1)  # the parent is gone, and this batch with it
 
     try:
-        engine = Engine(job, lambda case, stage: send(Stage(case, stage)), send)
+        engine = Engine(job, send, send)
     except MedsegError as error:
         send(Unable(error))
         return

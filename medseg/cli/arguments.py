@@ -28,21 +28,22 @@ def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def size_bytes(text: str | None) -> int | None:
-    """Bytes of ``4GB``, ``500 MB`` or ``4e9``.
+    """Bytes of ``4GB``, ``3.5 GiB`` or ``4e9``.
 
     Raises:
         BadConfig: the text is no size.
     """
     if text is None:
         return None
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
     try:
         number = float(match[1]) if match else 0.0
     except ValueError:
         number = 0.0
     if not match or number <= 0:
         raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
-    return int(number * 1000 ** " kmgt".index(match[2] or " "))
+    step = 1024 if match[3] else 1000
+    return int(number * step ** " kmgt".index(match[2] or " "))
 
 
 def require_choice(option: str, found: str, choices: tuple[str, ...]) -> None:

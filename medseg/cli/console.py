@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
 
@@ -256,9 +257,22 @@ def pick_device(text: str) -> torch.device:
     """
     import torch
 
+    return torch.device(device_name(text))
+
+
+def device_name(text: str) -> str:
+    """The same by name, without loading torch where no driver of a GPU is there.
+
+    Raises:
+        BadConfig: the text names no device of this machine.
+    """
+    if text == "cpu" or (text == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch
+
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if text == "auto":
-        return torch.device("cuda:0" if gpus else "cpu")
+        return "cuda:0" if gpus else "cpu"
     offered = ["auto", "cpu", *(f"cuda:{n}" for n in range(gpus))]
     name = "cuda:0" if text == "cuda" else text
     if name not in offered:
@@ -268,4 +282,10 @@ def pick_device(text: str) -> torch.device:
             expected=", ".join(offered),
             remedy="`medseg doctor` tells what this machine offers.",
         )
-    return torch.device(name)
+    return name
+
+
+def _may_have_gpu() -> bool:
+    """Whether a driver is there (NVIDIA, AMD, Windows' own); always where Linux is not."""
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    return not sys.platform.startswith("linux") or any(Path(driver).exists() for driver in drivers)

@@ -17,14 +17,15 @@ from medseg.cli.console import (
     Interrupted,
     Json,
     Quiet,
+    device_name,
     duration,
     open_console,
-    pick_device,
 )
 
 if TYPE_CHECKING:
     from medseg.batch.channels import Channels
     from medseg.batch.segmenting import Batch, Settings
+    from medseg.batch.task import Forecast
 
 _GO_ON = "Every mask that was written is whole. Run the same command again to go on."
 
@@ -144,7 +145,7 @@ def segment(
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,
-        device=device if cluster else str(pick_device(device)),
+        device=device if cluster else device_name(device),
         format=format,
         ways=Ways(
             Mirrors(tta),
@@ -211,7 +212,12 @@ def _run(batch: Batch, console: Console) -> bool:
     from medseg.batch.runner import Listener
 
     show: Any = console.progress("segmenting")
-    listener = Listener(progress=show, notice=console.warn, begun=partial(_say_time, console))
+    listener = Listener(
+        progress=show,
+        notice=console.warn,
+        begun=partial(_say_time, console),
+        foreseen=partial(_say_memory, console),
+    )
     summary = batch.run(listener)
     if summary.finished:
         pace = summary.finished / max(summary.seconds, 1e-9) * 60
@@ -227,6 +233,12 @@ def _run(batch: Batch, console: Console) -> bool:
 def _say_time(console: Console, seconds: float | None) -> None:
     if seconds:
         console.say(f"the cases will take about {duration(seconds)}", seconds=seconds)
+
+
+def _say_memory(console: Console, forecast: Forecast) -> None:
+    console.say(
+        f"{forecast.case}: {forecast.text}", case=forecast.case, predicted_bytes=forecast.host_bytes
+    )
 
 
 def _say_plan(batch: Batch, console: Console, seconds: float | None) -> None:

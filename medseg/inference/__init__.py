@@ -1,7 +1,16 @@
 """How is a scan segmented within a stated memory?  Windows in, mask out, a block at a time."""
 
+from medseg.inference.budget import Allowance
 from medseg.inference.engine import Engine
 from medseg.inference.locate import Locator
 from medseg.inference.segment import Segmentation, Segmenter, segment, volumes_ml
 
-__all__ = ["Engine", "Locator", "Segmentation", "Segmenter", "segment", "volumes_ml"]
+__all__ = [
+    "Allowance",
+    "Engine",
+    "Locator",
+    "Segmentation",
+    "Segmenter",
+    "segment",
+    "volumes_ml",
+]

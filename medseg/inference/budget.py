@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
-import os
-import resource
-import sys
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from medseg.inference.stitch import CLASSES_AT_A_TIME, peak_voxels
 from medseg.inference.windows import WindowPlan
+from medseg.memory import give_back, resident_bytes
 from medseg.transforms.cells import TILE
 
 #: Convolutions on CPUs pack their channels in groups of this many.
@@ -30,13 +25,32 @@ USABLE_OF_DEVICE = 0.8
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """Memory to keep within.
+
+    Attributes:
+        host_bytes: on the host, with what is held already; ``None`` for no limit.
+        device_bytes: on the device; ``None`` for what is free there.
+        elsewhere_bytes: what other processes and other scans of the same run take on the host.
+    """
+
+    host_bytes: int | None = None
+    device_bytes: int | None = None
+    elsewhere_bytes: int = 0
+
+
+#: No limit but what the device has.
+UNLIMITED = Allowance()
+
+
+@dataclass(frozen=True)
 class Budget:
     """A plan that keeps within a stated memory, and what it will take.
 
     Attributes:
         batch: windows at a time.
         accumulators: where growing logits are held.
-        host: predicted bytes of this process at its peak, part by part.
+        host: predicted bytes on the host at the peak, part by part.
         on_device: predicted bytes on the device at its peak, part by part.
         fits: whether both peaks keep within what was allowed.
     """
@@ -49,7 +63,7 @@ class Budget:
 
     @property
     def host_bytes(self) -> int:
-        """Predicted peak of this process."""
+        """Predicted peak on the host."""
         return sum(self.host.values())
 
     @property
@@ -97,29 +111,12 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def resident_bytes() -> int:
-    """Memory that this process holds now."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _give_back() -> None:
-    """Have the C library return what was freed: windows take it up again and would count twice."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc has it
-
-
 def plan_budget(
     demand: Demand,
     *,
     batch: int,
     device: torch.device,
-    memory_bytes: int | None,
-    device_bytes: int | None,
+    allowance: Allowance,
 ) -> Budget:
     """The largest batch, and the nearest place for the logits, that keep within the limits.
 
@@ -129,19 +126,19 @@ def plan_budget(
         demand: what the scan and the model ask for.
         batch: windows at a time, at most.
         device: where the networks run.
-        memory_bytes: limit for this process, with what it holds already; ``None`` for none.
-        device_bytes: limit on the device; ``None`` for what is free there.
+        allowance: what to keep within.
     """
     host = torch.device("cpu")
-    _give_back()
-    held = resident_bytes()
-    if device.type == "cuda" and device_bytes is None:
-        device_bytes = int(torch.cuda.mem_get_info(device)[0] * USABLE_OF_DEVICE)
+    give_back()  # windows take up again what was freed, and it would count twice
+    taken = {"held": resident_bytes(), "other scans and processes": allowance.elsewhere_bytes}
+    if device.type == "cuda" and allowance.device_bytes is None:
+        free = int(torch.cuda.mem_get_info(device)[0] * USABLE_OF_DEVICE)
+        allowance = replace(allowance, device_bytes=free)
     places = [host] if device.type == "cpu" else [device, host]
     smallest: Budget | None = None
     for place in places:
         for size in _halving(batch):
-            candidate = _predict(demand, size, device, place, held, memory_bytes, device_bytes)
+            candidate = _predict(demand, size, device, place, taken, allowance)
             if candidate.fits:
                 return candidate
             smallest = candidate
@@ -219,9 +216,8 @@ def _predict(
     batch: int,
     device: torch.device,
     place: torch.device,
-    held: int,
-    memory_bytes: int | None,
-    device_bytes: int | None,
+    taken: Mapping[str, int],
+    allowance: Allowance,
 ) -> Budget:
     logit = demand.channels * demand.itemsize
     growing = peak_voxels(demand.plan, batch) * (logit + demand.itemsize)
@@ -229,7 +225,7 @@ def _predict(
     adding = CLASSES_AT_A_TIME * demand.itemsize * x * y * z
     tile = int((TILE + 1) ** 3 * max(1.0, demand.native_per_working) * logit * 2)
     network = {"windows": batch * demand.window_bytes}
-    host = {"held": held, "mask": demand.mask_bytes}
+    host = {**taken, "mask": demand.mask_bytes}
     on_device: dict[str, int] = {}
     if device.type == "cpu":
         host |= network
@@ -242,7 +238,8 @@ def _predict(
         on_device |= stitching
     if place.type != device.type:
         host["transfer"] = logit * x * y * z
-    fits = (memory_bytes is None or sum(host.values()) <= memory_bytes) and (
-        device_bytes is None or sum(on_device.values()) <= device_bytes
+    fits = all(
+        limit is None or sum(parts.values()) <= limit
+        for parts, limit in ((host, allowance.host_bytes), (on_device, allowance.device_bytes))
     )
     return Budget(batch, place, host, on_device, fits)

@@ -13,7 +13,7 @@ import torch
 from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.inference.asked import SegmentationModel, check_alike, input_channels
-from medseg.inference.budget import Budget, forward_bytes
+from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
 from medseg.inference.engine import Engine, engaged, faults, require_engine
 from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
 from medseg.inference.locate import (
@@ -64,8 +64,7 @@ class Segmenter:
         models: SegmentationModel | Sequence[SegmentationModel],
         *,
         device: torch.device | str = "cpu",
-        memory_bytes: int | None = None,
-        device_memory_bytes: int | None = None,
+        allowance: Allowance = UNLIMITED,
         precision: Precision = "auto",
         all_windows: bool = False,
         locator: Locator | None = None,
@@ -76,8 +75,7 @@ class Segmenter:
         Args:
             models: averaged as logits; they share labels, preparation and windows.
             device: where the networks run.
-            memory_bytes: limit for this process.
-            device_memory_bytes: limit on the device; what is free there where not given.
+            allowance: memory to keep within.
             precision: of the convolutions; ``auto`` takes 16 bits where the hardware has them.
             all_windows: ask the networks about windows with nothing in them, too.
             locator: finds the region to look at, in place of what the model's card says.
@@ -92,7 +90,7 @@ class Segmenter:
         device = torch.device(device)
         dtype = choose_precision(precision, device)
         require_engine(engine, device, dtype)
-        self._machine = Machine(device, dtype, memory_bytes, device_memory_bytes)
+        self._machine = Machine(device, dtype, allowance)
         self._all_windows = all_windows
         self._networks = [
             network.to(self._machine.image_dtype)
@@ -100,8 +98,7 @@ class Segmenter:
         ]  # fmt: skip
         self._engaged = [engaged(network, engine) for network in self._networks]
         self._window_bytes: dict[tuple[int, ...], int] = {}
-        alike = partial(Segmenter, device=device, memory_bytes=memory_bytes,
-                        device_memory_bytes=device_memory_bytes, precision=precision,
+        alike = partial(Segmenter, device=device, allowance=allowance, precision=precision,
                         all_windows=all_windows, engine=engine)  # fmt: skip
         self._search: Search | None = search_for(self._models[0], locator, alike)
 
@@ -220,8 +217,8 @@ def segment(
         BadScan: the scan cannot be read or has other channels than the model.
         BadModel: the models differ, or the model contradicts itself.
     """
-    segmenter = Segmenter(model, device=device, memory_bytes=memory_bytes, precision=precision,
-                          all_windows=all_windows)  # fmt: skip
+    segmenter = Segmenter(model, device=device, allowance=Allowance(memory_bytes),
+                          precision=precision, all_windows=all_windows)  # fmt: skip
     return segmenter(scan, progress=progress)
 
 

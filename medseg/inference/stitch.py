@@ -16,7 +16,8 @@ import torch
 from medseg.inference.mirroring import Mirror
 from medseg.inference.windows import Corner, WindowPlan
 
-#: Working voxels between two cuts, at least: thinner blocks cost more upkeep than they save.
+#: Windows thinner than this, such as slices, are cut apart only every so many voxels: upkeep of
+#: thinner blocks costs more than they save.
 THINNEST = 16
 
 #: Logits in favour of background (against every region) where no window was asked.
@@ -248,11 +249,15 @@ class Stitcher:
 
 
 def _cuts(plan: WindowPlan, axis: int) -> list[int]:
-    """Where the padded grid is cut along an axis: where windows start or end, not too densely."""
-    cuts, end = [0], plan.padded[axis]
-    edges = {start + more for start in plan.starts[axis] for more in (0, plan.window[axis])}
+    """Where the padded grid is cut along an axis: wherever windows start or end.
+
+    So no block is held for long because a window reaches a few voxels into it.
+    """
+    cuts, end, window = [0], plan.padded[axis], plan.window[axis]
+    closest = 1 if window >= THINNEST else THINNEST
+    edges = {start + more for start in plan.starts[axis] for more in (0, window)}
     for edge in sorted(edges):
-        if edge - cuts[-1] >= THINNEST and edge < end:
+        if edge - cuts[-1] >= closest and edge < end:
             cuts.append(edge)
     return [*cuts, end]
 

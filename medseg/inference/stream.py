@@ -16,7 +16,7 @@ from torch import nn
 from medseg.config import InferConfig
 from medseg.errors import BadModel
 from medseg.geometry import Geometry
-from medseg.inference.budget import Budget, Demand, plan_budget
+from medseg.inference.budget import UNLIMITED, Allowance, Budget, Demand, plan_budget
 from medseg.inference.confidence import BoundaryConfidence
 from medseg.inference.forward import Forward, is_out_of_memory
 from medseg.inference.mirroring import Mirror, mirrors
@@ -36,14 +36,12 @@ class Machine:
     Attributes:
         device: where the networks run.
         dtype: in which they calculate.
-        memory_bytes: limit for this process; ``None`` for none.
-        device_bytes: limit on the device; ``None`` for what is free there.
+        allowance: memory to keep within.
     """
 
     device: torch.device
     dtype: torch.dtype
-    memory_bytes: int | None = None
-    device_bytes: int | None = None
+    allowance: Allowance = UNLIMITED
 
     @property
     def image_dtype(self) -> torch.dtype:
@@ -262,5 +260,4 @@ def _budget(road: Road, padded: torch.Tensor, ensemble: Ensemble, machine: Machi
         window_bytes=ensemble.window_bytes,
     )
     return plan_budget(demand, batch=road.infer.batch, device=machine.device,
-                       memory_bytes=machine.memory_bytes,
-                       device_bytes=machine.device_bytes)  # fmt: skip
+                       allowance=machine.allowance)  # fmt: skip

@@ -8,7 +8,15 @@ from medseg.model.card import (
     Provenance,
     Validation,
 )
-from medseg.model.folder import CARD, Model, load_model, save_model, versions, write_card
+from medseg.model.folder import (
+    CARD,
+    Model,
+    load_model,
+    read_model,
+    save_model,
+    versions,
+    write_card,
+)
 
 __all__ = [
     "CARD",
@@ -20,6 +28,7 @@ __all__ = [
     "Provenance",
     "Validation",
     "load_model",
+    "read_model",
     "save_model",
     "versions",
     "write_card",

@@ -1,7 +1,8 @@
 """How is a model folder written, read and checked?  A card (YAML) and weights (safetensors).
 
 Loading a model runs no code from its folder. One weights file is one network; several are the
-folds of an ensemble.
+folds of an ensemble. Reading a card needs no torch, which is loaded with the first network: what
+commands a batch stays small and starts soon.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 import yaml
-from torch import Tensor, nn
 
 from medseg import __version__
 from medseg.config import InferConfig, PostprocessRule, PrepareConfig, load_yaml, validate
 from medseg.errors import BadModel, MedsegError
 from medseg.labels import LabelTable
 from medseg.model.card import ModelCard
-from medseg.networks import build_network
 from medseg.writers.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 CARD = "model.yaml"
 _WEIGHTS = "weights"
@@ -104,6 +105,8 @@ class Model:
                 found="another checksum",
                 remedy="Copy the model folder again.",
             )
+        import safetensors.torch
+
         network = self.blank_network()
         try:
             network.load_state_dict(safetensors.torch.load(content))
@@ -119,21 +122,44 @@ class Model:
         Raises:
             BadModel: there is none, or it cannot be used.
         """
-        return load_model(self.folder / folder)
+        return read_model(self.folder / folder)
 
     def blank_network(self) -> nn.Module:
-        """The network without its weights."""
-        return build_network(
-            self.card.network.name,
-            dims=self.dims,
-            in_channels=len(self.card.channels),
-            out_channels=self.labels.channels,
-            options=self.card.network.options,
-        )
+        """The network without its weights.
+
+        Raises:
+            BadModel: there is no such network, or it has no such options.
+        """
+        from medseg.networks import build_network
+
+        try:
+            return build_network(
+                self.card.network.name,
+                dims=self.dims,
+                in_channels=len(self.card.channels),
+                out_channels=self.labels.channels,
+                options=self.card.network.options,
+            )
+        except MedsegError as error:
+            raise BadModel(f"the card cannot be used: {error}", path=self.folder / CARD) from None
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read a model folder (``model.yaml`` + ``weights/*.safetensors``).
+    """Read a model folder (``model.yaml`` + ``weights/*.safetensors``) and try its network.
+
+    Raises:
+        BadModel: it is not a model folder, or its card cannot be used.
+    """
+    import torch
+
+    model = read_model(folder)
+    with torch.device("meta"):  # no numbers yet: only whether it can be built
+        model.blank_network()
+    return model
+
+
+def read_model(folder: str | Path) -> Model:
+    """Read a model folder without trying its network.
 
     Raises:
         BadModel: it is not a model folder, or its card cannot be used.
@@ -150,9 +176,6 @@ def load_model(folder: str | Path) -> Model:
         card = validate(ModelCard, load_yaml(folder / CARD), path=str(folder / CARD))
         labels = LabelTable.from_card(_labels_part(card.model_dump()))
         _check_mirrors(card)
-        model = Model(folder, card, labels)
-        with torch.device("meta"):  # no numbers yet: only whether it can be built
-            model.blank_network()
     except MedsegError as error:
         raise BadModel(f"the card cannot be used: {error}") from None
     if not card.weights:
@@ -165,7 +188,7 @@ def load_model(folder: str | Path) -> Model:
                 expected=name,
                 remedy="Copy the model folder again.",
             )
-    return model
+    return Model(folder, card, labels)
 
 
 def _check_mirrors(card: ModelCard) -> None:
@@ -193,6 +216,8 @@ def save_model(
         labels: the label table.
         weights: file stem (``fold_0``, ``all``) to state dict.
     """
+    import safetensors.torch
+
     (folder / _WEIGHTS).mkdir(parents=True, exist_ok=True)
     checksums = {}
     for stem, state in weights.items():

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from medseg.batch.task import Task
+from medseg.config import Choice, InferConfig, PrepareConfig
 from medseg.errors import BadModel, BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
+from medseg.model import ModelCard, save_model
+from medseg.networks import build_network
 from medseg.readers import nifti
 from medseg.volume import LabelMap, Volume
 from medseg.writers import write_volume
@@ -32,6 +35,16 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """As large as the scan."""
+
+    host_bytes: int
+
+    def describe(self) -> str:
+        return f"predicted peak {self.host_bytes} bytes"
+
+
+@dataclass(frozen=True)
 class Threshold:
     """Everything at or above the value is the ball."""
 
@@ -43,11 +56,32 @@ class Threshold:
             raise BadModel("the weights are not the ones the card was written for")
         return self._segment
 
-    def _segment(self, volume: Volume) -> Result:
+    def _segment(self, volume: Volume, *, tell=None) -> Result:
+        if tell is not None:
+            tell(Budget(volume.data.nbytes))
         time.sleep(self.seconds)
         mask = (volume.values()[0] >= BALL_VALUE / 2).astype(np.uint8)
         labelmap = LabelMap(mask, volume.geometry, LABELS, volume.origin)
         return Result(labelmap, {"ball": labelmap.volume_ml("ball")})
+
+
+def small_model(folder: Path) -> Path:
+    """A model folder with a real, untrained network."""
+    options = {"features": [4, 8]}
+    network = build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
+    card = ModelCard(
+        name="ball",
+        modality="MR",
+        channels=("T1",),
+        labels={"ball": 1},
+        dims=3,
+        network=Choice(name="unet", options=options),
+        prepare=PrepareConfig(),
+        infer=InferConfig(window=(8, 8, 8)),
+        volume_ranges_ml={"ball": (0.03, 0.6)},
+    )
+    save_model(folder, card, LABELS, {"all": network.state_dict()})
+    return folder
 
 
 @dataclass(frozen=True)
@@ -86,10 +120,10 @@ class Archive:
     root: Path
     tasks: list[Task] = field(default_factory=list)
 
-    def add(self, case: str, deed: str = "", once: Path | None = None) -> Task:
+    def add(self, case: str, deed: str = "", once: Path | None = None, size: int = 12) -> Task:
         path = self.root / f"{case}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_volume(scan(len(self.tasks)), path)
+        write_volume(scan(len(self.tasks), size), path)
         task = task_of(self.root, case, deed, once)
         self.tasks.append(task)
         return task

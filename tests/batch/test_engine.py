@@ -41,7 +41,7 @@ def test_the_next_scan_is_read_while_the_network_is_busy(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume):
+        def segment(self, volume, *, tell=None):
             meeting.segmenting.set()
             if not meeting.reading.wait(PATIENCE_S):
                 meeting.missed.append("the second scan was not read meanwhile")
@@ -60,7 +60,7 @@ def test_the_last_mask_is_written_while_the_network_is_busy(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume):
+        def segment(self, volume, *, tell=None):
             called.append(volume)
             if len(called) == 2:
                 meeting.segmenting.set()
@@ -92,7 +92,7 @@ def test_the_network_serves_one_case_at_a_time(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume):
+        def segment(self, volume, *, tell=None):
             inside.append(1)
             most.append(len(inside))
             result = stub.Threshold(seconds=0.01).load()(volume)
@@ -110,7 +110,7 @@ def test_the_network_serves_one_case_at_a_time(tmp_path):
 def run(segmenter, scans, out, depict=None):
     """Outcomes of the engine that the process and the inline executor share."""
     finished = queue.SimpleQueue()
-    engine = Engine(Job(segmenter, out, depict=depict), lambda case, stage: None, finished.put)
+    engine = Engine(Job(segmenter, out, depict=depict), lambda told: None, finished.put)
     for number, scan in enumerate(scans):
         name = f"case{number}"
         engine.submit(Task(name, name, str(out / name), "", 1, scan))

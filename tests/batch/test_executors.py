@@ -4,9 +4,10 @@ from importlib import import_module
 
 import pytest
 
-from medseg.batch import EXECUTORS, Job, State, open_ledger, run_batch
+from medseg.batch import EXECUTORS, Job, Listener, State, open_ledger, run_batch
 from medseg.batch.executors import Patience, Placement
 from medseg.batch.resume import plan_run
+from medseg.batch.task import Forecast
 from medseg.batch.trial import Trial
 from tests.batch import stub
 
@@ -41,12 +42,17 @@ def test_every_executor_settles_every_case(placement, tmp_path):
             if name == "cluster"
             else executor.window_seconds >= 0.02
         )
-        summary = run_batch(plan.tasks, executor, ledger)
+        foreseen: list[Forecast] = []
+        listener = Listener(foreseen=foreseen.append)
+        summary = run_batch(plan.tasks, executor, ledger, listener)
     states = {entry.case: entry.state for entry in ledger.entries()}
     ledger.close()
     assert states == {"a": "done", "b": "refused", "c": "failed", "d": "skipped", "e": "done"}
     assert (summary.finished, summary.interrupted) == (5, False)
     assert State.DONE in states.values()
+    assert "memory: predicted peak" in (tmp_path / "out/logs/a.log").read_text()
+    if name != "cluster":  # whose forecasts are for other machines
+        assert foreseen == [Forecast("a", 2 * 12**3, "predicted peak 3456 bytes")]
 
 
 def test_patience_grows_with_the_size_and_waiting_costs_none():

@@ -48,6 +48,12 @@ def run(
     return plan, notices, states
 
 
+class Slow(InlineExecutor):
+    """One case after the other, so that their order is known."""
+
+    capacity = 1
+
+
 def entry(out, case):
     ledger = open_ledger(out)
     found = ledger.entry(case)
@@ -74,6 +80,19 @@ def test_the_mask_and_its_volume_are_those_of_the_scan(archive, out):
     assert np.array_equal(nifti.read(out / "a.nii.gz").data[0], expected)
     assert entry(out, "a").volumes_ml == {"ball": pytest.approx(expected.sum() * 2 / 1000)}
     assert entry(out, "a").written == describe(out / "a.nii.gz")
+
+
+def test_memory_is_told_where_it_is_more_than_before(archive, out):
+    for case, size in [("a", 12), ("b", 10), ("c", 12), ("d", 16)]:
+        archive.add(case, size=size)
+    ledger = open_ledger(out)
+    plan = plan_run(archive.tasks, ledger, out)
+    foreseen = []
+    with Slow(Job(stub.Threshold(), out)) as executor:
+        run_batch(plan.tasks, executor, ledger, Listener(foreseen=foreseen.append))
+    ledger.close()
+    assert [told.case for told in foreseen] == ["a", "d"]
+    assert foreseen[1].host_bytes == 2 * 16**3
 
 
 def test_a_second_run_has_nothing_to_do(archive, out):

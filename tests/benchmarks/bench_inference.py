@@ -30,7 +30,7 @@ import torch
 
 from medseg.config import InferConfig, NormaliseWindow, PostprocessRule, PrepareConfig
 from medseg.geometry import Geometry
-from medseg.inference import Segmenter
+from medseg.inference import Allowance, Segmenter
 from medseg.inference.stitch import Stitcher
 from medseg.labels import Label, LabelTable
 from medseg.networks import build_network
@@ -137,7 +137,7 @@ def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[s
     watch.wrap("normalise", Stitcher, "_normalise")
     watch.wrap("restore", Restorer, "put")
     model = RandomModel(table(classes), overlap)
-    segmenter = Segmenter(model, precision="float32", memory_bytes=4 << 30)
+    segmenter = Segmenter(model, precision="float32", allowance=Allowance(4 << 30))
     start = time.perf_counter()
     watch.wrap("network", segmenter._networks[0], "forward")
     result = segmenter(scan)

@@ -6,13 +6,17 @@
     python tests/benchmarks/bench_rival_inference.py folder --root DATA --python $P --count 100
     python tests/benchmarks/bench_rival_inference.py large  --python $P
     python tests/benchmarks/bench_rival_inference.py large  --python $P --spacing 1.5
+    python tests/benchmarks/bench_rival_inference.py curve  --python $P --results FILE   # hours
 
 DATA holds ``images/`` and ``labels/`` of Task04 of the Medical Segmentation Decathlon. ``cohort``
 is its test split by the card, ``folder`` the same scans under many names, ``large`` a CT of
-512 x 512 x 300 voxels with 25 classes. One medseg model is rewritten as nnU-Net's; their logits
-must agree before anything is timed. Each tool is one command, file in to file out, run alone with
-the same number of threads; ``--only`` repeats one. Where no model was trained, weights are random
-and well spread, the worst case for whatever comes after the network.
+512 x 512 x 300 voxels with 25 classes, ``curve`` such CTs of several lengths with more and fewer
+classes on a working grid of 1.5 mm (what is in its FILE already is not run again). One medseg
+model is rewritten as nnU-Net's; their logits must agree before anything is timed. Each tool is
+one command, file in to file out, run alone with the same number of threads; ``--only`` repeats
+one. Where no model was trained, weights are random and well spread, the worst case for whatever
+comes after the network. What cannot fit into memory is not run; its row says what classes x
+native voxels alone would take.
 
 nnU-Net pads a scan that is smaller than its window with zeros, medseg with the scan's border, and
 three or more windows along an axis lie a few voxels apart. Where neither happens
@@ -29,6 +33,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +54,9 @@ SMALL_WINDOW, SMALL_FEATURES = (40, 56, 40), (32, 64, 128, 256)
 LARGE_WINDOW, LARGE_FEATURES = (96, 96, 96), (8, 16, 32, 64, 128)
 #: HU below which a window of the CT holds nothing but air.
 AIR = -900.0
-#: Bytes of one logit while ``Invertd`` resamples: ``Spacing`` computes in float64.
-INVERT_BYTES = 8 + 4
+#: Bytes of one native logit at the least where classes x native voxels are held: while MONAI's
+#: ``Invertd`` resamples (``Spacing`` computes in float64), and while nnU-Net exports.
+NATIVE_LOGIT_BYTES = {"monai": 8 + 4, "nnunet": 4}
 
 Tool = Callable[[], dict[str, Any]]
 
@@ -122,32 +129,55 @@ def big(chosen: argparse.Namespace) -> None:
     twins = make_twins(model, place / "models" / "nnunet", chosen.python)
     ways = ways_of(chosen, 1 - chosen.overlap)
     scan = Path(cases.words[0])
-    every = [*cases.words, "--all-windows"]
-    monai: Tool = lambda: run_monai(  # noqa: E731
-        twins, scan, place / "monai", ways, *(["--invert"] if chosen.spacing else [])
-    )
-    if chosen.spacing and not chosen.monai_invert:
-        monai = lambda: too_large(chosen)  # noqa: E731
+    words = [*cases.words, *(["--memory", chosen.memory] if chosen.memory else [])]
+    every = [*words, "--all-windows"]
+    invert = ["--invert"] if chosen.spacing else []
     tools: dict[str, Tool] = {
-        "medseg": lambda: run_medseg(twins, cases.words, place / "medseg", ways),
+        "medseg": lambda: run_medseg(twins, words, place / "medseg", ways),
         "medseg-all-windows": lambda: run_medseg(twins, every, place / "medseg-all-windows", ways),
-        "monai": monai,
+        "monai": lambda: run_monai(twins, scan, place / "monai", ways, *invert),
         "nnunet": lambda: run_nnunet(twins, cases.images, place / "nnunet", ways),
     }
+    if chosen.spacing:
+        x, y, z = chosen.shape
+        for tool, size in NATIVE_LOGIT_BYTES.items():
+            least_mb = x * y * z * chosen.classes * size / 1e6
+            if least_mb > ways.limit_mb:
+                tools[tool] = partial(too_large, least_mb)
     facts = {"shape": chosen.shape, "classes": chosen.classes, "spacing": name,
              "window": chosen.window, "overlap": chosen.overlap,
              "logits_apart": twins.checked}  # fmt: skip
     compare(chosen, place, tools, facts, lambda found: {})
 
 
-def too_large(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Why ``Invertd`` is not tried."""
-    x, y, z = chosen.shape
-    needed = x * y * z * chosen.classes * INVERT_BYTES / 1e9
-    return {
-        "failed": f"skipped: inverting the logits takes {needed:.1f} GB at least (classes x "
-        "native voxels in float64 and float32); --monai-invert tries"
-    }
+def too_large(least_mb: float) -> dict[str, Any]:
+    """Why a tool is not tried."""
+    said = f"not run: classes x native voxels alone take {least_mb / 1000:.1f} GB"
+    return {"failed": said, "computed_mb": round(least_mb)}
+
+
+def curve(chosen: argparse.Namespace) -> None:
+    """Comparison D."""
+    known = _rows(chosen.results)
+    wanted = chosen.only or ("medseg-all-windows", "monai", "nnunet")
+    for extent, classes in product(chosen.extents, chosen.classes):
+        cell = {"shape": [*chosen.shape[:2], extent], "classes": classes}
+        had = [row["tool"] for row in known if "tool" in row and cell.items() <= row.items()]
+        only = [name for name in wanted if name not in had]
+        if only:
+            big(argparse.Namespace(**{**vars(chosen), **cell, "only": only}))
+    for row in _rows(chosen.results):
+        if "predicted_mb" in row:
+            off = row["high_mb"] / row["predicted_mb"] - 1
+            print(f"{row['shape'][2]} mm, {row['classes']} classes: at most {row['high_mb']} MB, "
+                  f"{off:+.1%} against the prediction")  # fmt: skip
+
+
+def _rows(results: Path | None) -> list[dict[str, Any]]:
+    """What the results file holds."""
+    if results is None or not results.exists():
+        return []
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
 
 
 def compare(
@@ -223,24 +253,33 @@ def parse() -> argparse.Namespace:
     )
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(dest="what")
-    for name, run in {"train": train, "cohort": cohort, "folder": folder, "large": big}.items():
+    runs = {"train": train, "cohort": cohort, "folder": folder, "large": big, "curve": curve}
+    for name, run in runs.items():
         command = commands.add_parser(name, help=run.__doc__)
         command.set_defaults(run=run)
         command.add_argument(
             "--work", type=Path, default=Path(tempfile.gettempdir()) / "medseg_rivals"
         )
-        if name != "large":
+        if name not in ("large", "curve"):
             command.add_argument("--root", type=Path, required=True)
         if name == "train":
             command.add_argument("--minutes", type=float, default=8)
             continue
         _add_common(command)
-        if name == "large":
+        if name in ("large", "curve"):
             command.set_defaults(window=LARGE_WINDOW, overlap=0.25, features=LARGE_FEATURES)
             command.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300))
-            command.add_argument("--classes", type=int, default=25)
-            command.add_argument("--spacing", type=float, help="resample to it, in mm")
-            command.add_argument("--monai-invert", action="store_true")
+            several = "+" if name == "curve" else None
+            command.add_argument("--classes", type=int, nargs=several,
+                                 default=(5, 25, 105) if several else 25)  # fmt: skip
+            command.add_argument("--spacing", type=float, help="resample to it, in mm",
+                                 default=1.5 if several else None)  # fmt: skip
+            command.add_argument(
+                "--memory", help="medseg's limit", default="4GiB" if several else ""
+            )
+            if several:
+                command.add_argument("--extents", type=int, nargs="+", default=(250, 500, 1000),
+                                     help="slices of 1 mm")  # fmt: skip
         else:
             command.add_argument("--count", type=int, help="of cases")
             command.add_argument("--model", type=Path, help="a trained one of this shape")

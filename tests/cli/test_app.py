@@ -124,7 +124,8 @@ def test_quiet_says_nothing_but_warnings(capsys):
 def test_an_unknown_device_is_a_wrong_call():
     with pytest.raises(BadConfig, match="auto, cpu"):
         console.pick_device("tpu")
-    assert console.pick_device("cpu").type == "cpu"
+    assert console.pick_device("cpu").type == console.device_name("cpu") == "cpu"
+    assert console.device_name("auto") == str(console.pick_device("auto"))
 
 
 def test_variables_set_by_the_user_are_left_alone():

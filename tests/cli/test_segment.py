@@ -16,11 +16,9 @@ from typer.testing import CliRunner
 from medseg.batch.models import ModelSegmenter
 from medseg.cli.app import app
 from medseg.cli.segment import size_bytes, told_apart
-from medseg.config import Choice, InferConfig, PrepareConfig
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
-from medseg.model import ModelCard, load_model, save_model
-from medseg.networks import build_network
+from medseg.model import load_model
 from medseg.readers import read, read_labels
 from medseg.volume import Volume
 from medseg.writers import nifti as nifti_writer
@@ -32,22 +30,7 @@ from tests.batch import stub
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A small real model folder; what segments in these tests is a threshold."""
-    folder = tmp_path_factory.mktemp("run") / "model"
-    options = {"features": [4, 8]}
-    network = build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
-    card = ModelCard(
-        name="ball",
-        modality="MR",
-        channels=("T1",),
-        labels={"ball": 1},
-        dims=3,
-        network=Choice(name="unet", options=options),
-        prepare=PrepareConfig(),
-        infer=InferConfig(window=(8, 8, 8)),
-        volume_ranges_ml={"ball": (0.03, 0.6)},
-    )
-    save_model(folder, card, stub.LABELS, {"all": network.state_dict()})
-    return folder
+    return stub.small_model(tmp_path_factory.mktemp("run") / "model")
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +66,7 @@ def test_a_folder_becomes_masks_and_tables(scans, model_folder, by_threshold, tm
     out = tmp_path / "out"
     ended = segment(model_folder, scans, "--output", out)
     assert ended.exit_code == 0, ended.output
+    assert "predicted peak 3456 bytes" in ended.output
     head = (out / "cases.csv").read_text().splitlines()[0]
     assert head == "case,status,reason,source,warnings,seconds,ml:ball"
     found = rows(out)
@@ -336,6 +320,7 @@ def test_a_model_is_told_by_its_card(model_folder, scans):
 def test_sizes_are_read_as_people_write_them():
     assert size_bytes("4GB") == size_bytes("4 gb") == size_bytes("4e9") == 4_000_000_000
     assert size_bytes("500M") == 500_000_000
+    assert size_bytes("4 GiB") == size_bytes("4096MiB") == 4 << 30
     assert size_bytes(None) is None
 
 

@@ -5,8 +5,9 @@ import torch
 
 from medseg.config import InferConfig
 from medseg.inference import segment
-from medseg.inference.budget import Demand, forward_bytes, plan_budget, resident_bytes
+from medseg.inference.budget import Allowance, Demand, forward_bytes, plan_budget
 from medseg.inference.windows import plan_windows
+from medseg.memory import resident_bytes
 from tests.inference.models import TinyModel, TinyNet, scan
 from tests.transforms.grids import grid
 
@@ -19,8 +20,8 @@ DEMAND = Demand(
 
 
 def plan(memory_bytes=None, device=CPU, device_bytes=None, batch=8):
-    return plan_budget(DEMAND, batch=batch, device=device, memory_bytes=memory_bytes,
-                       device_bytes=device_bytes)  # fmt: skip
+    return plan_budget(DEMAND, batch=batch, device=device,
+                       allowance=Allowance(memory_bytes, device_bytes))  # fmt: skip
 
 
 def test_without_a_limit_the_wished_batch_is_taken():
@@ -28,6 +29,16 @@ def test_without_a_limit_the_wished_batch_is_taken():
     assert budget.batch == 8
     assert budget.fits
     assert budget.host_bytes > 8 * DEMAND.window_bytes + resident_bytes() * 0.9
+
+
+def test_what_other_processes_hold_counts():
+    alone = plan()
+    beside = plan_budget(DEMAND, batch=8, device=CPU, allowance=Allowance(None, None, 10 << 30))
+    assert beside.host_bytes > alone.host_bytes + (9 << 30)
+    assert "other scans and processes 10.74 GB" in beside.describe()
+    twice = Allowance(2 * alone.host_bytes, None, 2 * alone.host_bytes)
+    limited = plan_budget(DEMAND, batch=8, device=CPU, allowance=twice)
+    assert not limited.fits
 
 
 def test_the_batch_shrinks_to_fit():
@@ -63,7 +74,7 @@ def test_on_a_small_device_the_batch_shrinks_and_then_the_logits_leave():
 @pytest.mark.parametrize("batch", [1, 4])
 def test_the_prediction_grows_with_classes_and_windows_not_with_length(batch):
     longer = Demand(**{**DEMAND.__dict__, "plan": plan_windows((128, 128, 1024), (64,) * 3, 0.5)})
-    more = plan_budget(longer, batch=batch, device=CPU, memory_bytes=None, device_bytes=None)
+    more = plan_budget(longer, batch=batch, device=CPU, allowance=Allowance())
     assert more.host["logits"] == plan(batch=batch).host["logits"]
 
 

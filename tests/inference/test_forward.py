@@ -6,7 +6,7 @@ import torch
 
 from medseg.config import InferConfig
 from medseg.errors import MedsegError
-from medseg.inference import segment
+from medseg.inference import Allowance, segment
 from medseg.inference.forward import Forward, choose_precision, is_out_of_memory
 from tests.inference.models import TinyModel, scan
 from tests.transforms.grids import NATIVE
@@ -136,6 +136,6 @@ def test_a_gpu_gives_the_same_mask(device_bytes):
     volume = scan(NATIVE["axial LPS"], seed=4)
     model = TinyModel(infer=INFER, folds=2)
     expected = segment(model, volume, precision="float64").labelmap.data
-    segmenter = Segmenter(model, device="cuda", device_memory_bytes=device_bytes,
+    segmenter = Segmenter(model, device="cuda", allowance=Allowance(None, device_bytes),
                           precision="float64")  # fmt: skip
     assert np.array_equal(segmenter(volume).labelmap.data, expected)

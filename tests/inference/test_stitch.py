@@ -94,6 +94,15 @@ def test_what_is_held_does_not_grow_with_the_scan():
     assert peak_voxels(long, 1) < 64 * 64 * 33 * 1.2  # less than a layer of windows
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_less_than_a_layer_of_windows_is_held_whatever_the_size(overlap):
+    rng = np.random.default_rng(2)
+    for size in rng.integers(70, 300, (30, 3)):
+        plan = plan_windows(sorted(size), (32, 32, 32), overlap)
+        x, y, _ = plan.padded
+        assert peak_voxels(plan, 1) <= 1.02 * x * y * (32 + 5)  # blocks share single layers
+
+
 def test_a_mirrored_contribution_is_turned_back_and_its_channels_swapped():
     plan = plan_windows((8, 8, 8), (8, 8, 8), 0.5)
     window = torch.randn(3, 8, 8, 8, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -36,12 +37,18 @@ class Ways:
 
 
 def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict[str, Any]:
-    """``medseg segment``; `scans` are its words after the model."""
+    """``medseg segment``; `scans` are its words after the model.
+
+    ``predicted_mb`` is the highest peak that it foretold, of all its processes.
+    """
     call = [sys.executable, "-m", "medseg", "segment", str(twins.ours), *scans,
             "--output", str(output), "--device", "cpu"]  # fmt: skip
     if not ways.mirrors:
         call += ["--tta", "none"]
-    return facts(watched(call, _threads(ways), limit_mb=ways.limit_mb), output, ways)
+    row = facts(watched(call, _threads(ways), limit_mb=ways.limit_mb), output, ways)
+    logs = [path.read_text(encoding="utf-8") for path in output.glob("logs/*.log")]
+    told = [float(gb) for log in logs for gb in re.findall(r"predicted peak ([0-9.]+) GB", log)]
+    return row | {"predicted_mb": round(1000 * max(told))} if told else row
 
 
 def run_nnunet(twins: Twins, images: Path, output: Path, ways: Ways) -> dict[str, Any]:
@@ -80,6 +87,7 @@ def facts(run: Watched, output: Path, ways: Ways) -> dict[str, Any]:
         "code": run.code, "seconds": round(run.seconds, 2),
         "cpu_seconds": round(run.cpu_seconds, 2), "threads": ways.threads,
         "own_mb": round(run.own_mb), "resident_mb": round(run.resident_mb),
+        "high_mb": round(run.high_mb),
         "network_seconds": round(run.network_seconds, 2), "windows": run.windows,
         "passes": len(run.passes),
     }  # fmt: skip

@@ -45,6 +45,8 @@ class Watched:
         cpu_seconds: of the command and all it waited for.
         resident_mb: highest sum of resident memory over its processes.
         own_mb: the same, memory that processes share counted once.
+        high_mb: the kernel's high-water marks of its processes added up, however short they were
+            and although not all at one time: never less than the peak of the tree.
         begun, ended: on the monotonic clock.
         passes: calls of the network in the process that asked most; of other processes none.
         said: the last lines of its output.
@@ -55,6 +57,7 @@ class Watched:
     cpu_seconds: float
     resident_mb: float
     own_mb: float
+    high_mb: float
     begun: float
     ended: float
     passes: tuple[Pass, ...]
@@ -92,13 +95,13 @@ def watched(
                 list(command), env={**os.environ, **environment, **added},
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
-            resident, own, over = _look_until_end(process, limit_mb)
+            resident, own, high, over = _look_until_end(process, limit_mb)
         ended, after = time.monotonic(), os.times()
         said = output.read_text(errors="replace").strip().splitlines()[-12:]
         return Watched(
             None if over else process.returncode, ended - begun,
             sum(after[2:4]) - sum(before[2:4]),
-            resident, own, begun, ended, _busiest(passes), "\n".join(said),
+            resident, own, high, begun, ended, _busiest(passes), "\n".join(said),
         )  # fmt: skip
 
 
@@ -110,20 +113,22 @@ def available_mb() -> float:
 
 def _look_until_end(
     process: subprocess.Popen[bytes], limit_mb: float | None
-) -> tuple[float, float, bool]:
+) -> tuple[float, float, float, bool]:
     resident = own = 0.0
+    high: dict[int, float] = {}
     while process.poll() is None:
         look = time.monotonic()
         members = tree(process.pid)
         resident = max(resident, sum(_resident_mb(pid) for pid in members))
         own = max(own, sum(_own_mb(pid) for pid in members))
+        high |= {pid: _high_mb(pid) or high.get(pid, 0.0) for pid in members}
         if limit_mb is not None and own > limit_mb:
             for pid in reversed(members):
                 _kill(pid)
             process.wait()
-            return resident, own, True
+            return resident, own, sum(high.values()), True
         time.sleep(max(_LOOK_S, _LOOK_SHARE * (time.monotonic() - look)))
-    return resident, own, False
+    return resident, own, sum(high.values()), False
 
 
 def tree(root: int) -> list[int]:
@@ -143,6 +148,15 @@ def tree(root: int) -> list[int]:
 def _resident_mb(pid: int) -> float:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _high_mb(pid: int) -> float:
+    """What the kernel says was the most that a process held."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        return int(text.split("\nVmHWM:")[1].split()[0]) * 1024 / 1e6
     except (OSError, IndexError):
         return 0.0
 
