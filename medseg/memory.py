@@ -20,6 +20,15 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes() -> int:
+    """The most that this process ever held; 0 where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("\nVmHWM:")[1].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def give_back() -> None:
     """Have the C library return to the system what was freed, where it can."""
     with contextlib.suppress(OSError, AttributeError, TypeError):

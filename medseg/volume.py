@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,6 +69,10 @@ class Origin:
     frame: str = ""
 
 
+#: Stored numbers of any shape to real-world values.
+Measure = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A scan: stored numbers, their scaling, and where they lie.
@@ -110,25 +115,51 @@ class Volume:
 
     def values(self) -> NDArray[np.float32]:
         """(C, X, Y, Z) real-world values as float32; a copy."""
-        values = self.data.astype(np.float32)
+        return self._real(self.data)
+
+    def measured(self) -> NDArray[np.float32]:
+        """The same values with padding at the lowest value that was measured; a copy."""
+        return self.measuring()(self.data)
+
+    def measuring(self) -> Measure:
+        """How stored numbers, of any part of ``data``, become measured values in float32.
+
+        Padding becomes the lowest value that was measured: a number that means "not scanned"
+        (often -2000 or -3024 in CT) would otherwise be smeared into the anatomy by resampling.
+        """
+        lowest = self._lowest_measured()
+
+        def measure(stored: NDArray[Any]) -> NDArray[np.float32]:
+            values = self._real(stored)
+            if lowest is not None:
+                values[self._is_padding(values)] = lowest
+            return values
+
+        return measure
+
+    def _real(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        values = stored.astype(np.float32)
         if self.slope != 1.0:
             values *= np.float32(self.slope)
         if self.intercept != 0.0:
             values += np.float32(self.intercept)
         return values
 
-    def measured(self) -> NDArray[np.float32]:
-        """The same values with padding at the lowest value that was measured; a copy.
+    def _is_padding(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.isclose(values, self.origin.padding_value or 0.0, rtol=0, atol=1e-3)
 
-        A number that means "not scanned" (often -2000 or -3024 in CT) would otherwise be smeared
-        into the anatomy by resampling.
-        """
-        values = self.values()
-        if self.origin.padding_value is not None:
-            outside = np.isclose(values, self.origin.padding_value, rtol=0, atol=1e-3)
-            if outside.any() and not outside.all():
-                values[outside] = values[~outside].min()
-        return values
+    def _lowest_measured(self) -> np.float32 | None:
+        """Plane by plane; ``None`` where nothing is padding, or everything."""
+        if self.origin.padding_value is None:
+            return None
+        lowest, has_padding = np.float32(np.inf), False
+        thickest = int(np.argmax(self.data.strides))
+        for plane in np.moveaxis(self.data, thickest, 0):
+            values = self._real(plane)
+            padding = self._is_padding(values)
+            has_padding |= bool(padding.any())
+            lowest = np.fmin.reduce(values[~padding], initial=lowest)
+        return lowest if has_padding and lowest < np.inf else None
 
     def with_warning(self, warning: str) -> Volume:
         """The same volume with one more thing the user should know."""

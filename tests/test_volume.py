@@ -99,3 +99,39 @@ def test_arrays_that_do_not_fit_their_grid_are_refused():
 def test_a_warning_is_added_to_those_there_are():
     volume = scan().with_warning("tilted").with_warning("thick")
     assert volume.origin.warnings == ("tilted", "thick")
+
+
+def padded_scan(slope=1.0, intercept=0.0):
+    """Two channels, of which a slab is padding; -3024 in real-world values."""
+    data = np.random.default_rng(0).integers(-900, 1500, (2, 6, 5, 4)).astype(np.int16)
+    data[:, :2] = round((-3024 - intercept) / slope)
+    origin = Origin(padding_value=-3024.0)
+    return Volume(data, Geometry((6, 5, 4), np.eye(4)), slope, intercept, origin=origin)
+
+
+@pytest.mark.parametrize("scaling", [(1.0, 0.0), (2.0, -1024.0)])
+def test_padding_takes_the_lowest_value_that_was_measured(scaling):
+    volume = padded_scan(*scaling)
+    inside = volume.values()[:, 2:]
+    measured = volume.measured()
+    assert (measured[:, :2] == inside.min()).all()
+    np.testing.assert_array_equal(measured[:, 2:], inside)
+    assert volume.values().min() == -3024, "the scan itself must stay as it was"
+
+
+def test_a_part_is_measured_like_the_whole():
+    volume = padded_scan()
+    measure = volume.measuring()
+    part = (1, slice(1, 4), slice(None), slice(2, 3))
+    np.testing.assert_array_equal(measure(volume.data[part]), volume.measured()[part])
+    turned = volume.data[0].transpose(2, 0, 1)[::-1]
+    expected = volume.measured()[0].transpose(2, 0, 1)[::-1]
+    np.testing.assert_array_equal(measure(turned), expected)
+
+
+def test_a_scan_that_is_all_padding_or_has_none_stays_as_it_is():
+    volume = padded_scan()
+    volume.data[:] = -3024
+    assert (volume.measured() == -3024).all()
+    volume.data[:] = 7
+    assert (volume.measured() == 7).all()

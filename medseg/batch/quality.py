@@ -6,8 +6,9 @@ rule of thumb, named so that it can be argued with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,13 @@ class Expectations:
     intensity: tuple[tuple[float, float, float], ...] = ()
     volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def __call__(self, volume: Volume, result: Segmented) -> tuple[Flag, ...]:
-        """Every reason to look at this mask before believing it."""
+    def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
+        """Every reason to look at a scan's mask before believing it, told once it is there."""
+        return partial(self._flags, tuple(self._input_flags(volume)))
+
+    def _flags(self, of_scan: tuple[Flag, ...], result: Segmented) -> tuple[Flag, ...]:
         return (
-            *self._input_flags(volume),
+            *of_scan,
             *self._mask_flags(result.labelmap.data),
             *self._volume_flags(result.volumes_ml),
         )

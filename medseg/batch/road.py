@@ -81,9 +81,9 @@ class Segment(Protocol):
     """Segments a scan; tells what it will take before the first window."""
 
     def __call__(
-        self, volume: Volume, /, *, tell: Callable[[Budget], object] | None = None
+        self, take: Callable[[], Volume], /, *, tell: Callable[[Budget], object] | None = None
     ) -> Segmented:
-        """The mask and what goes with it."""
+        """The mask and what goes with it; whoever gives the scan no longer holds it."""
 
 
 class Segmenter(Protocol):
@@ -96,8 +96,8 @@ class Segmenter(Protocol):
 class Inspector(Protocol):
     """Finds reasons to look at a mask; travels to the worker."""
 
-    def __call__(self, volume: Volume, result: Segmented) -> tuple[Flag, ...]:
-        """Reasons to look at this mask before believing it."""
+    def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
+        """Look at a scan; then, without it, at its mask."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Job:
         output: the output folder, seen under this path by every worker.
         format: of the masks.
         inspect: quality flags, or ``None``.
-        depict: (volume, mask) to a JPEG for the gallery, or ``None``.
+        depict: scan to (mask to a JPEG for the gallery), or ``None``; what it returns must not
+            hold the scan whole.
         trial: a window to time before the first case, or ``None``.
     """
 
@@ -117,7 +118,7 @@ class Job:
     output: Path
     format: str = "nifti"
     inspect: Inspector | None = None
-    depict: Callable[[Volume, LabelMap], bytes] | None = None
+    depict: Callable[[Volume], Callable[[LabelMap], bytes]] | None = None
     trial: Trial | None = None
 
 
@@ -148,13 +149,13 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
 
     try:
         clock.enter("read")
-        volume = task.scan.read()
+        scan = _Scan(task.scan.read(), job)
         clock.enter("wait")
         with device:
             clock.enter("segment")
-            result = segment(volume, tell=foresee)
+            result = segment(scan.take, tell=foresee)
         clock.enter("write")
-        outcome = _written(task, job, volume, result)
+        outcome = _written(task, job, scan, result)
     except NotAVolume as error:
         outcome = Outcome(task.case, State.SKIPPED, _reason(error, task))
     except BadOutput as error:
@@ -192,21 +193,35 @@ class _Clock:
             self._tell(Stage(self._case, stage))
 
 
-def _written(task: Task, job: Job, volume: Volume, result: Segmented) -> Outcome:
+class _Scan:
+    """A scan that is let go when it is segmented, and what is remembered of it."""
+
+    def __init__(self, volume: Volume, job: Job) -> None:
+        self.origin = volume.origin
+        self.inspect = job.inspect(volume) if job.inspect else lambda result: ()
+        self.depict = job.depict(volume) if job.depict else None
+        self._held = [volume]
+
+    def take(self) -> Volume:
+        """The scan, once."""
+        return self._held.pop()
+
+
+def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
     path = job.output / f"{task.case}{ending(job.format)}"
     if (kept := result.probabilities) is not None:  # first: where the mask is, all is
         try:
-            kept.write(job.output / PROBABILITIES, task.case, volume.origin)
+            kept.write(job.output / PROBABILITIES, task.case, scan.origin)
         finally:
             kept.close()
     write_labels(result.labelmap, path, format=job.format)
     written = describe(path)
-    flags = job.inspect(volume, result) if job.inspect else ()
-    if job.depict:
-        picture = job.depict(volume, result.labelmap)
+    flags = scan.inspect(result)
+    if scan.depict:
+        picture = scan.depict(result.labelmap)
         with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
             temporary.write_bytes(picture)
-    warnings = dict.fromkeys((*task.warnings, *volume.origin.warnings, *result.warnings))
+    warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings))
     return Outcome(
         task.case,
         State.DONE,

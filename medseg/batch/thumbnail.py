@@ -8,18 +8,22 @@ left of the picture; up is anterior in the axial plane and superior in the other
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medseg.geometry import canonical_grid
+from medseg.geometry import Geometry, canonical_grid
 from medseg.labels import LabelTable
 from medseg.volume import LabelMap, Volume
 
 #: Height of the picture, and the widest that one plane may be.
 HEIGHT, WIDEST = 144, 216
+#: Voxels along an axis from which on a copy of the scan keeps every second, third …
+ENOUGH = WIDEST
 _GAP = 4
 _QUALITY = 70
 #: CT is shown in a window that suits soft tissue, in HU.
@@ -29,21 +33,38 @@ _CT_WINDOW = (-160.0, 240.0)
 _PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
 
 
-def thumbnail(volume: Volume, mask: LabelMap) -> bytes:
-    """A JPEG of the axial, coronal and sagittal plane through the mask, else the middle."""
-    axes, backwards = volume.geometry.canonical_axes
-    flips = tuple(slice(None, None, -1 if back else 1) for back in backwards)
-    scan = volume.data[0].transpose(axes)[flips]
-    labels = mask.data.transpose(axes)[flips]
-    spacing = canonical_grid(volume.geometry).spacing_mm
-    window = _window(scan, volume)
+def thumbnail(volume: Volume) -> Callable[[LabelMap], bytes]:
+    """Draws a scan's mask once it is there; until then a thinned copy of the scan is enough.
+
+    Returns:
+        A function from the mask to a JPEG of the axial, coronal and sagittal plane through it,
+        else through the middle.
+    """
+    scan = _turned(volume.data[0], volume.geometry)
+    steps = tuple(max(1, n // ENOUGH) for n in scan.shape)
+    thinned = scan[tuple(slice(step // 2, None, step) for step in steps)]
+    shades = thinned * np.float32(volume.slope) + np.float32(volume.intercept)
+    return partial(_drawn, shades, steps, _window(shades, volume.origin.modality))
+
+
+def _drawn(
+    shades: NDArray[np.float32], steps: tuple[int, ...], window: tuple[float, float], mask: LabelMap
+) -> bytes:
+    labels = _turned(mask.data, mask.geometry)
+    spacing = canonical_grid(mask.geometry).spacing_mm
     tiles = []
     for cut, across, up in _PLANES:
         index = _best_index(labels, cut)
-        shades = np.take(scan, index, axis=cut) * np.float32(volume.slope) + volume.intercept
-        part = np.take(labels, index, axis=cut)
-        tiles.append(_tile(shades, part, (spacing[across], spacing[up]), window, mask.labels))
+        near = min(index // steps[cut], shades.shape[cut] - 1)
+        plane, part = np.take(shades, near, axis=cut), np.take(labels, index, axis=cut)
+        tiles.append(_tile(plane, part, (spacing[across], spacing[up]), window, mask.labels))
     return _joined(tiles)
+
+
+def _turned(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """The (R, A, S) view of an (X, Y, Z) array."""
+    axes, backwards = geometry.canonical_axes
+    return array.transpose(axes)[tuple(slice(None, None, -1 if back else 1) for back in backwards)]
 
 
 def _best_index(labels: NDArray[Any], axis: int) -> int:
@@ -52,14 +73,14 @@ def _best_index(labels: NDArray[Any], axis: int) -> int:
     return int(areas.argmax()) if areas.any() else labels.shape[axis] // 2
 
 
-def _window(scan: NDArray[Any], volume: Volume) -> tuple[float, float]:
-    step = max(1, round((scan.size / 50_000) ** (1 / 3)))
-    sample = scan[::step, ::step, ::step] * np.float32(volume.slope) + volume.intercept
+def _window(shades: NDArray[np.float32], modality: str) -> tuple[float, float]:
+    step = max(1, round((shades.size / 50_000) ** (1 / 3)))
+    sample = shades[::step, ::step, ::step]
     sample = sample[np.isfinite(sample)]
     if not sample.size:
         return 0.0, 1.0
     low, high = np.percentile(sample, [1, 99])
-    if volume.origin.modality == "CT" or low < -500:
+    if modality == "CT" or low < -500:
         return _CT_WINDOW
     return float(low), float(max(high, low + 1e-6))
 

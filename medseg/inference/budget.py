@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from medseg.inference.stitch import CLASSES_AT_A_TIME, peak_voxels
 from medseg.inference.windows import WindowPlan
-from medseg.memory import give_back, resident_bytes
+from medseg.memory import give_back, peak_bytes, resident_bytes
 from medseg.transforms.cells import TILE
 
 #: Convolutions on CPUs pack their channels in groups of this many.
@@ -52,6 +52,7 @@ class Budget:
         accumulators: where growing logits are held.
         host: predicted bytes on the host at the peak, part by part.
         on_device: predicted bytes on the device at its peak, part by part.
+        reached: bytes that were held on the host at some time before.
         fits: whether both peaks keep within what was allowed.
     """
 
@@ -59,12 +60,13 @@ class Budget:
     accumulators: torch.device
     host: Mapping[str, int]
     on_device: Mapping[str, int]
+    reached: int
     fits: bool
 
     @property
     def host_bytes(self) -> int:
         """Predicted peak on the host."""
-        return sum(self.host.values())
+        return max(self.reached, sum(self.host.values()))
 
     @property
     def device_bytes(self) -> int:
@@ -74,6 +76,8 @@ class Budget:
     def describe(self) -> str:
         """One line for people: the peak and what it is made of."""
         parts = ", ".join(f"{name} {gigabytes(n)}" for name, n in self.host.items() if n > 1 << 24)
+        if self.reached > sum(self.host.values()):
+            parts = f"reached before the first window; then {parts}"
         text = (
             f"predicted peak {gigabytes(self.host_bytes)} ({parts}), {self.batch} windows at a time"
         )
@@ -242,4 +246,5 @@ def _predict(
         limit is None or sum(parts.values()) <= limit
         for parts, limit in ((host, allowance.host_bytes), (on_device, allowance.device_bytes))
     )
-    return Budget(batch, place, host, on_device, fits)
+    reached = peak_bytes() + allowance.elsewhere_bytes
+    return Budget(batch, place, host, on_device, reached, fits)

@@ -104,7 +104,7 @@ class Segmenter:
 
     def __call__(
         self,
-        scan: Volume | str | Path,
+        scan: Volume | str | Path | Callable[[], Volume],
         *,
         progress: Progress | None = None,
         tell: Callable[[Budget], object] | None = None,
@@ -113,14 +113,15 @@ class Segmenter:
         """Segment one scan; see :func:`segment`.
 
         Args:
-            scan: a volume, or where it lies.
+            scan: a volume, where it lies, or what hands it over: a volume that nobody else
+                holds is let go before the first window.
             progress: called with (windows done, windows).
             tell: called with the predicted memory before the first window.
             scratch: a folder on whose disk the probabilities of every label are kept, where
                 they are wanted.
         """
         model = self._models[0]
-        volume = scan if isinstance(scan, Volume) else read(scan)
+        volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
         origin, geometry = volume.origin, volume.geometry
         found = self._search.find(volume) if self._search else None
         prepared = prepare_volume(volume, model.prepare)
@@ -128,7 +129,7 @@ class Segmenter:
         region = self._region(prepared, found, warnings)
         plan = self._plan(region.working)
         asked = self._asked(plan, volume, region.working)
-        del volume, scan  # a scan that was read here is not needed from here on
+        del volume, scan  # not needed from here on
         mask = np.zeros(geometry.shape, dtype=model.labels.dtype)
         kept = Probabilities(region, geometry, model.labels, scratch) if scratch else None
         road = Road(prepared.image[(slice(None), *region.working_box)], region.working,

@@ -52,7 +52,7 @@ class MedsegReader(ImageReader):
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
         return img.measured(), {
-            **_meta(img),
+            **meta_of(img),
             PIXELS: pixel_hash(img),
             INTENSITY: [list(row) for row in intensity_percentiles(img)],
         }
@@ -89,18 +89,14 @@ def _monai_quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def to_metatensor(volume: Volume) -> MetaTensor:
-    """A Volume already read, as ``LoadImage`` with :class:`MedsegReader` would give it."""
-    return MetaTensor(volume.measured(), meta=_meta(volume))
-
-
 def geometry_of(image: MetaTensor) -> Geometry:
     """The grid a MetaTensor (C, X, Y, Z) lies on."""
     _, x, y, z = image.shape
     return Geometry((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
-def _meta(volume: Volume) -> dict[str, Any]:
+def meta_of(volume: Volume) -> dict[str, Any]:
+    """What travels with a scan's MetaTensor."""
     affine = np.array(volume.geometry.affine)
     return {
         "affine": affine,

@@ -41,7 +41,8 @@ class NormaliseChannels(Transform):
         rules = self.rules if len(self.rules) == channels else self.rules * channels
         values = image.as_tensor().float()
         parts = [_normalised(values[c : c + 1], rule) for c, rule in enumerate(rules)]
-        return MetaTensor(torch.cat(parts), meta=image.meta)
+        joined = parts[0] if channels == 1 else torch.cat(parts)  # one copy less of a large scan
+        return MetaTensor(joined, meta=image.meta)
 
 
 def _normalised(channel: torch.Tensor, rule: Normalise) -> torch.Tensor:

@@ -18,7 +18,7 @@ from medseg.config import PrepareConfig
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
-from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, to_metatensor
+from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, meta_of
 from medseg.transforms.normalise import NormaliseChannels
 from medseg.transforms.resample import resample, resample_labels
 from medseg.volume import LabelMap, Volume
@@ -46,23 +46,30 @@ class Prepared:
 
 
 class ToWorkingGrid(Transform):
-    """Resample a (C, X, Y, Z) MetaTensor onto its working grid: one resampling, anti-aliased."""
+    """Resample a scan onto its working grid: one resampling, anti-aliased.
+
+    A :class:`Volume` is taken as it is stored, a block at a time; a (C, X, Y, Z) MetaTensor holds
+    measured values already.
+    """
 
     def __init__(self, config: PrepareConfig) -> None:
         self.config = config
 
-    def __call__(self, image: MetaTensor) -> MetaTensor:
-        """The image on :func:`medseg.geometry.working_grid` of its own grid."""
-        native = geometry_of(image)
+    def __call__(self, scan: MetaTensor | Volume) -> MetaTensor:
+        """The scan on :func:`medseg.geometry.working_grid` of its own grid."""
+        if isinstance(scan, Volume):
+            native, meta, measure = scan.geometry, meta_of(scan), scan.measuring()
+            array: torch.Tensor | NDArray[Any] = scan.data
+        else:
+            native, meta, measure = geometry_of(scan), scan.meta, None
+            array = scan.as_tensor()
         target = working_grid(native, self.config.spacing_mm, alignment=self.config.alignment)
-        data = resample(image.as_tensor(), native, target, kernel=self.config.resampling)
-        return MetaTensor(
-            torch.as_tensor(data), meta={**image.meta, "affine": np.array(target.affine)}
-        )
+        data = resample(array, native, target, kernel=self.config.resampling, measure=measure)
+        return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
 
 
 def prepare_steps(config: PrepareConfig) -> Compose:
-    """The deterministic road from a MetaTensor of real-world values to the working tensor."""
+    """The deterministic road from a scan in memory to the working tensor."""
     return Compose([ToWorkingGrid(config), NormaliseChannels(config.normalise)])
 
 
@@ -79,7 +86,7 @@ def _loader() -> LoadScan:
 
 def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
     """Prepare a scan that was read already."""
-    image = _run(prepare_steps(config), to_metatensor(volume))
+    image = _run(prepare_steps(config), volume)
     return _prepared(image, volume.geometry)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.geometry import AxisMap, Geometry, GridMap, grid_map
+from medseg.volume import Measure
 
 Kernel: TypeAlias = Literal["linear", "cubic"]
 Box: TypeAlias = tuple[slice, slice, slice]
@@ -95,10 +96,19 @@ def resample(
     *,
     kernel: Kernel = "linear",
     antialias: bool = True,
+    measure: Measure | None = None,
 ) -> torch.Tensor:
     """(C, X, Y, Z) of any number type on one grid to (C, X', Y', Z') float32 on another.
 
     float64 stays float64. Beside the result, memory holds a block of `BLOCK_VOXELS` at a time.
+
+    Args:
+        array: what is resampled.
+        source: the grid it lies on.
+        target: the grid of the result.
+        kernel: how values between voxels are interpolated.
+        antialias: widen the kernel where an axis shrinks.
+        measure: makes float32 of the array's numbers, a block at a time.
 
     Raises:
         GridMismatch: the axes of the two grids are not parallel.
@@ -107,7 +117,8 @@ def resample(
     plans = [axis_weights(axis, kernel, antialias=antialias) for axis in axes]
     turned = _turn(array, axes)
     channels, longest = turned.shape[0], int(np.argmax(turned.shape[1:]))
-    kind = torch.float64 if "float64" in str(turned.dtype) else torch.float32
+    double = "float64" in str(turned.dtype) and measure is None
+    kind = torch.float64 if double else torch.float32
     device = array.device if isinstance(array, torch.Tensor) else torch.device("cpu")
     result = torch.empty((channels, *target.shape), dtype=kind, device=device)
     for channel in range(channels):
@@ -116,7 +127,8 @@ def resample(
             spans[longest] = plans[longest].span(part)
             parts = [slice(None)] * 3
             parts[longest] = part
-            block = _block(turned, channel, (spans[0], spans[1], spans[2]), kind)
+            box = (channel, spans[0], spans[1], spans[2])
+            block = _block(turned[box], kind, measure)
             for axis in _shrinking_first(plans, spans, parts):
                 block = _apply(block, plans[axis], parts[axis], axis)
             result[channel].narrow(longest, part.start, part.stop - part.start).copy_(block)
@@ -195,12 +207,12 @@ def _parts(plans: Sequence[AxisWeights], shape: Sequence[int], axis: int) -> lis
 
 
 def _block(
-    array: torch.Tensor | NDArray[Any], channel: int, spans: Box, kind: torch.dtype
+    part: torch.Tensor | NDArray[Any], kind: torch.dtype, measure: Measure | None
 ) -> torch.Tensor:
-    if isinstance(array, torch.Tensor):
-        return array[(channel, *spans)].to(kind).contiguous()
+    if isinstance(part, torch.Tensor):
+        return part.to(kind).contiguous()
     number = np.float64 if kind == torch.float64 else np.float32
-    return torch.from_numpy(array[(channel, *spans)].astype(number, order="C"))
+    return torch.from_numpy((part if measure is None else measure(part)).astype(number, order="C"))
 
 
 def _shrinking_first(

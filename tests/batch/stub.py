@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class Threshold:
             raise BadModel("the weights are not the ones the card was written for")
         return self._segment
 
-    def _segment(self, volume: Volume, *, tell=None) -> Result:
+    def _segment(self, take: Callable[[], Volume], *, tell=None) -> Result:
+        volume = take()
         if tell is not None:
             tell(Budget(volume.data.nbytes))
         time.sleep(self.seconds)

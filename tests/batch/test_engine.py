@@ -1,7 +1,9 @@
 """Do reading, the network and writing of several cases overlap in one process?"""
 
+import gc
 import queue
 import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from medseg.batch.engine import Engine
 from medseg.batch.road import Job
 from medseg.batch.task import State, Task
+from medseg.batch.thumbnail import thumbnail
 from tests.batch import stub
 
 PATIENCE_S = 60  # far more than anything here takes; only a road without overlap waits so long
@@ -41,11 +44,11 @@ def test_the_next_scan_is_read_while_the_network_is_busy(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume, *, tell=None):
+        def segment(self, take, *, tell=None):
             meeting.segmenting.set()
             if not meeting.reading.wait(PATIENCE_S):
                 meeting.missed.append("the second scan was not read meanwhile")
-            return stub.Threshold().load()(volume)
+            return stub.Threshold().load()(take)
 
     outcomes = run(Slow(), [First(), Second()], tmp_path)
     assert not meeting.missed
@@ -60,15 +63,18 @@ def test_the_last_mask_is_written_while_the_network_is_busy(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume, *, tell=None):
-            called.append(volume)
+        def segment(self, take, *, tell=None):
+            called.append(take)
             if len(called) == 2:
                 meeting.segmenting.set()
                 if not meeting.reading.wait(PATIENCE_S):
                     meeting.missed.append("no mask was written meanwhile")
-            return stub.Threshold().load()(volume)
+            return stub.Threshold().load()(take)
 
-    def depict(volume, mask):
+    def depict(volume):
+        return picture
+
+    def picture(mask):
         """Part of writing: the first case waits here for the second one's network."""
         if not meeting.reading.is_set():
             if not meeting.segmenting.wait(PATIENCE_S):
@@ -92,10 +98,10 @@ def test_the_network_serves_one_case_at_a_time(tmp_path):
         def load(self):
             return self.segment
 
-        def segment(self, volume, *, tell=None):
+        def segment(self, take, *, tell=None):
             inside.append(1)
             most.append(len(inside))
-            result = stub.Threshold(seconds=0.01).load()(volume)
+            result = stub.Threshold(seconds=0.01).load()(take)
             inside.pop()
             return result
 
@@ -105,6 +111,30 @@ def test_the_network_serves_one_case_at_a_time(tmp_path):
 
     run(Watched(), [Scan() for _ in range(6)], tmp_path)
     assert np.max(most) == 1
+
+
+def test_a_scan_is_let_go_while_its_network_is_busy(tmp_path):
+    held = []
+
+    class Watched:
+        def load(self):
+            return self.segment
+
+        def segment(self, take, *, tell=None):
+            handed = [take()]
+            scan = weakref.ref(handed[0])
+            result = stub.Threshold().load()(handed.pop)
+            gc.collect()
+            held.append(scan())
+            return result
+
+    class Scan:
+        def read(self):
+            return stub.scan(1)
+
+    outcomes = run(Watched(), [Scan()], tmp_path, depict=thumbnail)
+    assert outcomes[0].state is State.DONE
+    assert held == [None]
 
 
 def run(segmenter, scans, out, depict=None):

@@ -43,8 +43,8 @@ def scanned(
     labelmap = LabelMap(mask, geometry, LABELS)
     return [
         flag.kind
-        for flag in expected(
-            volume, Result(labelmap, {"ball": labelmap.named(LABELS).volume_ml("ball")})
+        for flag in expected(volume)(
+            Result(labelmap, {"ball": labelmap.named(LABELS).volume_ml("ball")})
         )
     ]
 

@@ -19,11 +19,14 @@ AXES = {
 }
 
 
-def case(affine, *, with_mask=True):
-    """A 40 mm cube centred on the origin with a spot at (+12 R, +10 A, +8 S)."""
-    shape = (40, 40, 40)
-    affine = affine.copy()
-    affine[:3, 3] = -affine[:3, :3] @ np.full(3, 19.5)
+def case(affine, *, with_mask=True, finer=(1, 1, 1)):
+    """A 40 mm cube centred on the origin with a spot at (+12 R, +10 A, +8 S).
+
+    `finer`: voxels a mm along each array axis.
+    """
+    shape = tuple(40 * n for n in finer)
+    affine = affine @ np.diag([*(1 / n for n in finer), 1])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     geometry = Geometry(shape, affine)
     world = geometry.to_world(np.moveaxis(np.indices(shape), 0, -1))
     spot = (np.abs(world - [12, 10, 8]) < 4).all(-1) & with_mask
@@ -32,14 +35,19 @@ def case(affine, *, with_mask=True):
     return Volume(data[None], geometry), mask
 
 
+def drawn(volume, mask):
+    return thumbnail(volume)(mask)
+
+
 def red_pixels(jpeg):
     pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
     return np.argwhere((pixels[..., 0] > 150) & (pixels[..., 1] < 100)), pixels.shape
 
 
+@pytest.mark.parametrize("finer", [(1, 1, 1), (1, 1, 12), (11, 1, 1)])  # beyond ENOUGH: thinned
 @pytest.mark.parametrize("affine", AXES.values(), ids=AXES)
-def test_the_contour_lies_where_the_spot_is_in_every_plane(affine):
-    found, shape = red_pixels(thumbnail(*case(affine)))
+def test_the_contour_lies_where_the_spot_is_in_every_plane(affine, finer):
+    found, shape = red_pixels(drawn(*case(affine, finer=finer)))
     assert shape[0] == HEIGHT
     tile = HEIGHT + 4  # three square planes and their gaps
     centres = [found[found[:, 1] // tile == plane].mean(0) % tile for plane in range(3)]
@@ -50,8 +58,20 @@ def test_the_contour_lies_where_the_spot_is_in_every_plane(affine):
         assert centre == pytest.approx((row * mm, column * mm), abs=0.7 * mm)  # JPEG, whole pixels
 
 
+def test_of_a_long_scan_the_plane_of_the_mask_is_shown():
+    volume, mask = case(AXES["SRA"], finer=(1, 1, 12))
+    data = np.zeros_like(volume.data)
+    at = int(np.argwhere(mask.data.any((0, 1))).mean())
+    data[..., at - 60 : at + 60] = 100
+    image = Image.open(io.BytesIO(drawn(Volume(data, volume.geometry), mask))).convert("L")
+    sagittal = np.asarray(image)[:, 2 * (HEIGHT + 4) :]
+    coronal = np.asarray(image)[:, HEIGHT + 4 : 2 * HEIGHT]
+    assert np.median(coronal) > 200  # cut through the bright slab, which lies across A
+    assert np.median(sagittal) < 50
+
+
 def test_an_empty_mask_shows_the_middle_of_the_scan():
-    found, shape = red_pixels(thumbnail(*case(np.eye(4), with_mask=False)))
+    found, shape = red_pixels(drawn(*case(np.eye(4), with_mask=False)))
     assert len(found) == 0
     assert shape[0] == HEIGHT
 
@@ -61,4 +81,4 @@ def test_odd_scans_are_drawn_too():
         geometry = Geometry(shape, np.diag([0.5, 0.5, 5.0, 1.0]))
         data = np.full((1, *shape), value, dtype=np.float32)
         mask = LabelMap(np.zeros(shape, np.uint8), geometry, RED)
-        assert thumbnail(Volume(data, geometry, origin=Origin(modality="CT")), mask)
+        assert drawn(Volume(data, geometry, origin=Origin(modality="CT")), mask)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medseg.config import InferConfig
+from medseg.inference import budget as budget_module
 from medseg.inference import segment
 from medseg.inference.budget import Allowance, Demand, forward_bytes, plan_budget
 from medseg.inference.windows import plan_windows
@@ -32,18 +33,27 @@ def test_without_a_limit_the_wished_batch_is_taken():
 
 
 def test_what_other_processes_hold_counts():
-    alone = plan()
+    alone = sum(plan().host.values())
     beside = plan_budget(DEMAND, batch=8, device=CPU, allowance=Allowance(None, None, 10 << 30))
-    assert beside.host_bytes > alone.host_bytes + (9 << 30)
+    assert beside.host_bytes > alone + (9 << 30)
     assert "other scans and processes 10.74 GB" in beside.describe()
-    twice = Allowance(2 * alone.host_bytes, None, 2 * alone.host_bytes)
+    twice = Allowance(2 * alone, None, 2 * alone)
     limited = plan_budget(DEMAND, batch=8, device=CPU, allowance=twice)
     assert not limited.fits
 
 
+def test_what_was_reached_before_is_told_where_it_is_more(monkeypatch):
+    assert "reached before" not in plan().describe()
+    monkeypatch.setattr(budget_module, "peak_bytes", lambda: 90 << 30)
+    later = plan(memory_bytes=80 << 30)
+    assert later.host_bytes == 90 << 30
+    assert "96.64 GB (reached before the first window; then held" in later.describe()
+    assert later.fits  # the plan itself does
+
+
 def test_the_batch_shrinks_to_fit():
-    full, one = plan(), plan(batch=1)
-    budget = plan(memory_bytes=(full.host_bytes + one.host_bytes) // 2)
+    full, one = (sum(plan(batch=batch).host.values()) for batch in (8, 1))
+    budget = plan(memory_bytes=(full + one) // 2)
     assert 1 <= budget.batch < 8
     assert budget.fits
 
@@ -68,7 +78,7 @@ def test_on_a_small_device_the_batch_shrinks_and_then_the_logits_leave():
     far = plan(device=device, device_bytes=130 << 20)
     assert (far.accumulators, far.batch) == (CPU, 1)
     assert far.device_bytes <= 130 << 20
-    assert far.host_bytes > near.host_bytes
+    assert sum(far.host.values()) > sum(near.host.values())
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -1,22 +1,17 @@
 """Is the streamed mask the whole-volume one, and does every promise about it hold?"""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
-from monai.inferers import sliding_window_inference
 
 from medseg.config import InferConfig, PostprocessRule, PrepareConfig
 from medseg.errors import BadModel, BadScan
 from medseg.geometry import Alignment
 from medseg.inference import Segmenter, segment
-from medseg.inference.windows import importance
 from medseg.labels import LabelTable
-from medseg.transforms.prepare import prepare_volume
-from medseg.transforms.resample import resample
 from medseg.volume import NiftiForms
 from tests.inference.models import LABELS, REGIONS, TinyModel, scan
+from tests.inference.whole import class_by_class, whole_volume
 from tests.transforms.grids import NATIVE, grid
 
 WINDOW = InferConfig(window=(12, 10, 14), batch=3)
@@ -43,56 +38,6 @@ every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 every_grid = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
 
 
-def averaged(model, dtype):
-    """One predictor that averages networks and mirrors as logits, left and right swapped."""
-    networks = [network.to(dtype) for network in model.networks()]
-    swap = list(range(model.labels.channels))
-    if 0 in model.infer.mirror_axes and model.labels is LABELS:
-        swap = [0, 1, 3, 2]  # the kidneys
-    axes = model.infer.mirror_axes
-    subsets = [s for n in range(len(axes) + 1) for s in itertools.combinations(axes, n)]
-
-    def predict(windows):
-        answers = []
-        for network, subset in itertools.product(networks, subsets):
-            flips = [axis + 2 for axis in subset]
-            image = windows.flip(flips)
-            if model.dims == 2:
-                axis = model.slice_axis + 2
-                logits = network(image.squeeze(axis)).unsqueeze(axis)
-            else:
-                logits = network(image)
-            logits = logits.flip(flips)
-            answers.append(logits[:, swap] if 0 in subset else logits)
-        return torch.stack(answers).mean(0)
-
-    return predict
-
-
-def whole_volume(model, volume, dtype):
-    """MONAI's sliding windows, then all classes on the whole native grid: mask and margin."""
-    prepared = prepare_volume(volume, model.prepare)
-    window = list(model.infer.window)
-    if model.dims == 2:
-        window.insert(model.slice_axis, 1)
-    with torch.inference_mode():
-        logits = sliding_window_inference(
-            prepared.image.to(dtype)[None], window, 1, averaged(model, dtype),
-            overlap=model.infer.overlap, mode=model.infer.weighting, padding_mode="replicate",
-            roi_weight_map=importance(window, model.infer.weighting).to(dtype),
-        )[0]  # fmt: skip
-    spread = float(logits.std())
-    whole = resample(logits, prepared.working, volume.geometry, antialias=False).numpy()
-    values = np.array(model.labels.channel_values)
-    if model.labels.regions:
-        mask = np.zeros(whole.shape[1:], int)
-        for logit, value in zip(whole, values[1:], strict=True):
-            mask[logit > 0] = value
-        return mask, np.abs(whole).min(0), spread
-    ranked = np.sort(whole, axis=0)
-    return values[whole.argmax(0)], ranked[-1] - ranked[-2], spread
-
-
 @every_grid
 @every_model
 def test_equals_the_whole_volume_exactly_in_float64(model, native):
@@ -113,6 +58,17 @@ def test_differs_in_float32_only_at_ties(model, native):
     wrong = result != expected
     assert wrong.mean() <= 1e-5
     assert margin[wrong].max(initial=0) < 1e-3
+
+
+@every_grid
+def test_the_reference_for_scans_too_large_for_memory_is_the_same(native, tmp_path):
+    model, volume = MODELS["3D"], scan(native, seed=2)
+    expected, margin, _ = whole_volume(model, volume, torch.float64)
+    mask, apart = class_by_class(model, volume, tmp_path)
+    wrong = mask != expected
+    assert wrong.mean() <= 1e-4  # float32 beside float64
+    assert margin[wrong].max(initial=0) < 1e-3
+    assert np.allclose(apart, margin, atol=1e-2)
 
 
 @pytest.mark.slow

@@ -15,9 +15,8 @@ from medseg.transforms.load import (
     LoadScan,
     MedsegReader,
     geometry_of,
-    to_metatensor,
 )
-from medseg.volume import Origin, Volume, pixel_hash
+from medseg.volume import Volume, pixel_hash
 from medseg.writers import write_volume
 from tests.transforms.grids import NATIVE
 
@@ -85,29 +84,3 @@ def test_a_refusal_is_not_answered_by_guessing_with_another_reader(tmp_path):
     with pytest.raises(RuntimeError) as wrapped:
         Compose([LoadScan()])(str(path))
     assert isinstance(wrapped.value.__cause__, BadScan)
-
-
-def test_warnings_of_the_reader_travel_with_the_image():
-    volume = volume_on(NATIVE["coarse"]).with_warning("slices are thick")
-    assert to_metatensor(volume).meta[WARNINGS] == ["slices are thick"]
-
-
-def test_padding_takes_the_lowest_value_that_was_measured():
-    volume = volume_on(NATIVE["coarse"], origin=Origin(padding_value=-3024.0))
-    lowest = volume.values().min()
-    volume.data[:, :2] = -3024
-    inside = volume.values()[:, 2:]
-    image = to_metatensor(volume).numpy()
-    assert (image[:, :2] == inside.min()).all()
-    assert inside.min() >= lowest
-    np.testing.assert_array_equal(image[:, 2:], inside)
-    assert volume.data.min() == -3024, "the scan itself must stay as it was"
-
-
-def test_a_scan_that_is_all_padding_stays_as_it_is():
-    volume = Volume(
-        np.full((1, 9, 8, 7), -3024, np.int16),
-        NATIVE["coarse"],
-        origin=Origin(padding_value=-3024.0),
-    )
-    assert (to_metatensor(volume).numpy() == -3024).all()

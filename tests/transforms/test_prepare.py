@@ -1,5 +1,7 @@
 """Is the working tensor the scan, on its working grid, whichever way it was read?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,10 @@ from medseg.errors import BadConfig, BadScan, MedsegError
 from medseg.geometry import Alignment, Geometry, canonical_grid, working_grid
 from medseg.labels import LabelTable
 from medseg.readers import read, read_channels
-from medseg.transforms.prepare import prepare_files, prepare_truth, prepare_volume
+from medseg.transforms import resample as resample_module
+from medseg.transforms.load import geometry_of
+from medseg.transforms.prepare import ToWorkingGrid, prepare_files, prepare_truth, prepare_volume
+from medseg.transforms.resample import resample
 from medseg.volume import LabelMap, Origin, Volume, pixel_hash
 from medseg.writers import write_volume
 from tests.transforms.grids import NATIVE, grid
@@ -104,6 +109,20 @@ def test_channels_are_prepared_each_by_its_rule(tmp_path):
     assert torch.equal(by_file.image, by_hand.image)
     assert float(by_file.image[0].min()) == -1
     assert abs(float(by_file.image[1].mean())) < 1e-5
+
+
+@pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
+def test_a_scan_is_prepared_by_blocks_as_if_it_were_whole(native, monkeypatch):
+    volume = ball_scan(native)[0]
+    volume.data[:, :2] = -3024
+    volume = replace(volume, origin=replace(volume.origin, padding_value=-3024.0))
+    config = PrepareConfig(spacing_mm=(2.1, 1.9, 2.3))
+    target = working_grid(native, config.spacing_mm, alignment=config.alignment)
+    whole = resample(volume.measured(), native, target)
+    monkeypatch.setattr(resample_module, "BLOCK_VOXELS", 500)
+    blocks = ToWorkingGrid(config)(volume)
+    assert geometry_of(blocks).same_grid(target)
+    torch.testing.assert_close(blocks.as_tensor(), whole, rtol=1e-6, atol=1e-3)
 
 
 def test_a_constant_scan_becomes_zeros():
