@@ -3,6 +3,7 @@
     python pipelines/hippocampus.py --root DATA --output RUN
     python pipelines/hippocampus.py --root DATA --output RUN network.name=fcn8s
     python pipelines/hippocampus.py --root DATA --output RUN dims=2 training.minutes=5
+    python pipelines/hippocampus.py --root DATA --output RUN folds=5 training.minutes=30
 
 DATA holds ``images/`` and ``labels/`` of Task04 of the Medical Segmentation Decathlon; without
 ``--root`` they are fetched into ``--download`` first (27 MB).
@@ -35,53 +36,25 @@ def main(
         from fetch_hippocampus import fetch
 
         root = fetch(download)
-    steps = [
-        (
-            "train",
-            HERE / "hippocampus.yaml",
-            *(changes or []),
-            "--root",
-            root,
-            "--output",
-            output,
-            "--resume",
-            "--device",
-            device,
-        ),
-        (
-            "segment",
-            output / "model",
-            CARD,
-            "--split",
-            "test",
-            "--root",
-            root,
-            "--output",
-            output / "masks",
-            "--device",
-            device,
-            "--executor",
-            "inline",
-        ),
-        (
-            "evaluate",
-            output / "masks",
-            CARD,
-            "--split",
-            "test",
-            "--root",
-            root,
-            "--output",
-            output / "evaluation",
-            "--curves",
-            output / "curves.csv",
-        ),
-    ]
-    for step in steps:
-        code = run(*step)
-        if code:
-            sys.exit(code)
-    print((output / "evaluation/summary.csv").read_text(encoding="utf-8"))
+    place = ("--root", root)
+    there = ("--split", "test", *place)
+    config = HERE / "hippocampus.yaml"
+    model, masks, scores = (output / name for name in ("model", "masks", "evaluation"))
+    does("train", config, *(changes or []), *place, "--output", output, "--resume",
+         "--device", device)  # fmt: skip
+    does("segment", model, CARD, *there, "--output", masks, "--executor", "inline",
+         "--device", device)  # fmt: skip
+    curves = output / "curves.csv"  # with folds, each has its own
+    does("evaluate", masks, CARD, *there, "--output", scores,
+         *(("--curves", curves) if curves.is_file() else ()))  # fmt: skip
+    print((scores / "summary.csv").read_text(encoding="utf-8"))
+
+
+def does(*words: object) -> None:
+    """One verb; where it fails, so does the pipeline."""
+    code = run(*words)
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

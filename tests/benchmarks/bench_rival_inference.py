@@ -41,6 +41,7 @@ from typing import Any
 from rivals.cases import Cases, large, many, test_split
 from rivals.masks import agreement, dice, masks_in
 from rivals.models import Twins, make_twins, options, prepare_ct, random_model, retold_model
+from rivals.picture import draw
 from rivals.tools import Ways, run_medseg, run_monai, run_nnunet
 from rivals.watch import available_mb
 
@@ -171,6 +172,8 @@ def curve(chosen: argparse.Namespace) -> None:
             off = row["high_mb"] / row["predicted_mb"] - 1
             print(f"{row['shape'][2]} mm, {row['classes']} classes: at most {row['high_mb']} MB, "
                   f"{off:+.1%} against the prediction")  # fmt: skip
+    if chosen.picture:
+        draw(_rows(chosen.results), chosen.picture)
 
 
 def _rows(results: Path | None) -> list[dict[str, Any]]:
@@ -280,6 +283,7 @@ def parse() -> argparse.Namespace:
             if several:
                 command.add_argument("--extents", type=int, nargs="+", default=(250, 500, 1000),
                                      help="slices of 1 mm")  # fmt: skip
+                command.add_argument("--picture", type=Path, help="draw what is in --results")
         else:
             command.add_argument("--count", type=int, help="of cases")
             command.add_argument("--model", type=Path, help="a trained one of this shape")
