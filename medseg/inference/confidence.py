@@ -8,8 +8,9 @@ import torch
 
 from medseg.labels import LabelTable
 
-#: Boundary voxels of one tile that are looked at, at most: evenly spaced ones stand for all.
-LOOKED_AT = 512
+#: Boundary voxels of one label in one box that are looked at, at most; of all of them at most so
+#: many before that. Evenly spaced ones stand for the rest.
+LOOKED_AT, CONSIDERED = 256, 1 << 17
 
 
 class BoundaryConfidence:
@@ -29,9 +30,14 @@ class BoundaryConfidence:
     def observe(self, logits: torch.Tensor, decision: torch.Tensor) -> None:
         """Take in (K, X, Y, Z) logits in which the (X, Y, Z) decision changes."""
         where = _boundary(decision).flatten().nonzero()[:, 0]
-        where = where[:: max(1, len(where) // LOOKED_AT)]
+        if len(where) == 0:
+            return
+        where = where[:: max(1, len(where) // CONSIDERED)]
         decided = decision.flatten()[where].long()
-        sure = self._certainty(logits.flatten(1)[:, where].double(), decided)
+        chosen = torch.cat([_thinned(decided == value) for value in torch.unique(decided)])
+        where, decided = where[chosen], decided[chosen]
+        x, y, z = torch.unravel_index(where, decision.shape)
+        sure = self._certainty(logits[:, x, y, z].double(), decided)
         self._sum += torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure.cpu())
         self._count += torch.bincount(decided.cpu(), minlength=len(self._count))
 
@@ -55,6 +61,12 @@ class BoundaryConfidence:
             entropy = torch.special.entr(torch.softmax(logits, dim=0)).sum(0)
         certainty: torch.Tensor = (1 - entropy / math.log(2)).clamp_min(0)
         return certainty
+
+
+def _thinned(which: torch.Tensor) -> torch.Tensor:
+    """The numbers of the true ones, evenly thinned."""
+    numbers = which.nonzero()[:, 0]
+    return numbers[:: max(1, len(numbers) // LOOKED_AT)]
 
 
 def _boundary(decision: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,7 @@ from medseg.networks.blocks import (
     ResidualBlock,
     make_conv,
     per_axis,
+    score,
     shrink_by_max,
 )
 from medseg.networks.norms import Norm
@@ -127,8 +128,7 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) intensities to (B, K, *spatial) logits."""
-        logits: Tensor = self.heads[0](self._finest_first(image)[0])
-        return logits
+        return score(self.heads[0], self._finest_first(image)[0])
 
     def forward_deep(self, image: Tensor) -> list[Tensor]:
         """(B, C, *spatial) to logits at each supervised level, finest first.

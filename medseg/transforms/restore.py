@@ -24,7 +24,7 @@ from medseg.transforms.cells import Layout, Side, Tile
 #: (K, X, Y, Z) logits to (X, Y, Z) positions in `LabelTable.channel_values`.
 Decide = Callable[[torch.Tensor], torch.Tensor]
 
-#: Told of (K, X, Y, Z) working logits in which the (X, Y, Z) decision changes.
+#: Told of (K, X, Y, Z) working logits and their (X, Y, Z) decision.
 Observer = Callable[[torch.Tensor, torch.Tensor], None]
 
 
@@ -105,11 +105,10 @@ class Restorer:
         region = decision
         for axis, side in enumerate(sides):
             region = region.index_select(axis, side.nearest.to(decision.device))
-        invents = any(side.invents for side in sides)
-        for tile in self._mixed(decision, sides) if invents or self._observe else ():
-            if self._observe is not None:
-                self._observe(logits[(slice(None), *tile.working)], decision[tile.working])
-            if invents:
+        if self._observe is not None:
+            self._observe(logits, decision)
+        if any(side.invents for side in sides):
+            for tile in self._mixed(decision, sides):
                 self._interpolate(logits, region, tile)
         self._turned[tuple(side.native for side in sides)] = self._values[region.cpu().numpy()]
 

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from medseg.errors import BadConfig
 from medseg.networks.blocks import (
+    LAYERS,
     STEADY_VOXELS,
     CPUConv3d,
     CPUConvTranspose3d,
     MeanShrink,
     make_conv,
     per_axis,
+    score,
     shrink_by_max,
 )
 
@@ -80,3 +82,18 @@ def test_one_number_stands_for_every_axis():
     assert per_axis((1, 2), 2) == (1, 2)
     with pytest.raises(BadConfig, match="3 numbers"):
         per_axis((1, 2), 3)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_scores_without_gradients_are_those_of_the_convolution_class_by_class(dims, order):
+    head = make_conv(dims, (6, 5), 1)
+    features = torch.randn(2, 6, *(9, 7, 4)[:dims])
+    if order == "last":
+        features = features.to(memory_format=LAYERS[dims].memory_format)
+    with torch.no_grad():
+        logits = score(head, features)
+        expected = head(features)
+    assert logits.is_contiguous()
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(score(head, features), expected)  # with gradients

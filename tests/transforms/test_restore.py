@@ -95,17 +95,17 @@ def test_beyond_the_last_working_voxel_its_decision_goes_on():
     assert result.tolist() == [1, 1, 1, 1, 4, 4, 9, 9, 9]
 
 
-def test_the_observer_sees_only_where_the_decision_changes():
+def test_the_observer_sees_every_box_with_its_decision():
     working = grid((40, 40, 40))
     logits = torch.zeros(4, 40, 40, 40)
     logits[0] = 1
     logits[1, :5, :5, :5] = 9
     seen = []
-    restorer = Restorer(
-        working, grid((40, 40, 40)), LABELS, observe=lambda box, decision: seen.append(box.shape)
-    )
+    restorer = Restorer(working, grid((40, 40, 40)), LABELS, observe=lambda *box: seen.append(box))
     restorer.put(logits, (0, 0, 0))
-    assert seen == [(4, 17, 17, 17)]
+    ((box, decision),) = seen
+    assert box is logits
+    assert (decision == 1).sum() == 125
     assert (restorer.mask == 1).sum() == 125
 
 
