@@ -12,13 +12,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.inference.stitch import CLASSES_AT_A_TIME, peak_voxels
+from medseg.inference.stitch import CLASSES_AT_A_TIME, largest_block, peak_voxels
 from medseg.inference.windows import WindowPlan
 from medseg.memory import give_back, peak_bytes, resident_bytes
 from medseg.transforms.cells import TILE
 
 #: Convolutions on CPUs pack their channels in groups of this many.
 PACKED_CHANNELS = 16
+
+#: Bytes for each voxel of a finished block while it is decided: the strongest logit, its number,
+#: the decision, and where its surfaces are.
+DECIDING_BYTES = 32
 
 #: Share of a device's free memory that a plan may use: the rest goes to gaps and workspaces.
 USABLE_OF_DEVICE = 0.8
@@ -228,6 +232,7 @@ def _predict(
     x, y, z = demand.plan.window
     adding = CLASSES_AT_A_TIME * demand.itemsize * x * y * z
     tile = int((TILE + 1) ** 3 * max(1.0, demand.native_per_working) * logit * 2)
+    deciding = largest_block(demand.plan) * DECIDING_BYTES
     network = {"windows": batch * demand.window_bytes}
     host = {**taken, "mask": demand.mask_bytes}
     on_device: dict[str, int] = {}
@@ -235,7 +240,7 @@ def _predict(
         host |= network
     else:
         on_device |= {"image": demand.image_bytes, **network}
-    stitching = {"logits": growing, "restoring": tile + adding}
+    stitching = {"logits": growing, "restoring": tile + adding + deciding}
     if place.type == "cpu":
         host |= stitching
     else:

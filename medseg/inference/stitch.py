@@ -8,6 +8,7 @@ held is the part of two layers of windows that is still growing, not the scan.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -83,6 +84,11 @@ def peak_voxels(plan: WindowPlan, batch: int) -> int:
         change[block.last // batch + 1] -= x * y * z
     faces = plan.padded[0] * plan.padded[1] * plan.padded[2] // plan.padded[plan.stream]
     return max(itertools.accumulate(change)) + faces
+
+
+def largest_block(plan: WindowPlan) -> int:
+    """Working voxels of the largest block, with the layers shared with the blocks before."""
+    return max(math.prod(block.held(plan)) for block in plan_blocks(plan))
 
 
 @dataclass
