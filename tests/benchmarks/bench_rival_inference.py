@@ -199,9 +199,9 @@ def compare(
         print(json.dumps(rows[name]), flush=True)
         keep(chosen.results, rows[name])
     ours = masks_in(place / "medseg")
-    for name in tools:
+    for name in rows:
         theirs = masks_in(place / name)
-        if name != "medseg" and ours and theirs:
+        if "medseg" in rows and name != "medseg" and ours and theirs:
             row = {"comparison": chosen.what, "masks": f"medseg against {name}", **facts,
                    **agreement(ours, theirs)}  # fmt: skip
             print(json.dumps(row), flush=True)

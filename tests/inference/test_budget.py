@@ -96,3 +96,15 @@ def test_a_forward_pass_is_measured_without_knowing_the_network():
     assert found >= (40 + 40) * voxels  # the head's answer, and its scaled copy
     assert found <= (1 + 6 * 3 + 16 + 40 * 2 + 48) * voxels
     assert forward_bytes(net, image.expand(2, -1, -1, -1, -1)) == pytest.approx(2 * found, rel=0.05)
+
+
+def test_an_answer_finds_no_place_in_what_was_freed_before_it():
+    def answer(image):
+        wide = torch.cat([image] * 8)
+        narrow = wide.sum(0, keepdim=True)
+        del wide
+        return narrow.expand(20, *image.shape[1:]).clone()
+
+    image = torch.zeros(1, 1, 32, 32, 32)
+    one = image.nbytes
+    assert forward_bytes(answer, image) == one + (8 + 1) * one + 20 * one
