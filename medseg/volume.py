@@ -153,7 +153,7 @@ class Volume:
         if self.origin.padding_value is None:
             return None
         lowest, has_padding = np.float32(np.inf), False
-        thickest = int(np.argmax(self.data.strides))
+        thickest = 1 + int(np.argmax(self.data.strides[1:]))
         for plane in np.moveaxis(self.data, thickest, 0):
             values = self._real(plane)
             padding = self._is_padding(values)

@@ -127,6 +127,16 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
     return models
 
 
+def try_networks(folders: tuple[Path, ...]) -> None:
+    """Build each model's network once, without numbers; this loads torch.
+
+    Raises:
+        BadModel: one cannot be built.
+    """
+    for folder in folders:
+        load_model(folder)
+
+
 def locator_checksum(model: Model, ways: Ways) -> str:
     """Which coarse model finds the region: its checksum, or empty where none does.
 

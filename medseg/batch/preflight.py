@@ -21,6 +21,8 @@ EXTRA_BYTES = 30_000
 VOXELS_PER_BYTE = 1.0
 #: A scan in memory while it is read, prepared or written, for each voxel and stage.
 SCAN_BYTES_PER_VOXEL = 8
+#: The same while it is read alone: its file's bytes beside its 16-bit voxels.
+READ_BYTES_PER_VOXEL = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Estimate:
         cases: how many are left.
         disk_bytes: for masks, pictures and logs; `disk_free` is what there is.
         scans_bytes: memory for the scans under way, the network's own left out.
-        beside_bytes: of it, for those that are read or written while one is in the network.
+        beside_bytes: of it, for the scan that is read while another is in the network; what was
+            read before is held already, and counted there.
         seconds: at the pace of cases done before; ``None`` where there were none.
     """
 
@@ -58,7 +61,7 @@ def estimate(tasks: Sequence[Task], done: Sequence[Entry], folder: Path) -> Esti
         disk_bytes=int(sum(voxels) * MASK_BYTES_PER_VOXEL) + EXTRA_BYTES * len(tasks),
         disk_free=shutil.disk_usage(folder).free,
         scans_bytes=int(sum(largest) * SCAN_BYTES_PER_VOXEL),
-        beside_bytes=int(sum(largest[1:]) * SCAN_BYTES_PER_VOXEL),
+        beside_bytes=int(sum(largest[1:2]) * READ_BYTES_PER_VOXEL),
         seconds=_seconds(tasks, done),
     )
 

@@ -11,6 +11,7 @@ from medseg.batch.models import ModelSegmenter
 from medseg.batch.preflight import voxels_of
 from medseg.batch.task import Task
 from medseg.batch.trial import Trial, trial_of
+from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.model import Model
 
@@ -26,6 +27,9 @@ def window_seconds(
         segmenter: the models on their device.
         model: the first of them.
         limit_s: how long it may take; ``None`` comes back beyond.
+
+    Raises:
+        MedsegError: the model cannot be loaded.
     """
     trial = trial_of(model)
     if trial is None:
@@ -36,13 +40,15 @@ def window_seconds(
     process.start()
     theirs.close()
     try:
-        seconds: float | None = ours.recv() if ours.poll(limit_s) else None
+        answer: float | MedsegError | None = ours.recv() if ours.poll(limit_s) else None
     except EOFError:
         return None
     finally:
         process.kill()
         process.join()
-    return seconds
+    if isinstance(answer, MedsegError):
+        raise answer
+    return answer
 
 
 def windows_of(tasks: Sequence[Task], model: Model) -> int:
@@ -69,4 +75,7 @@ def _windows(task: Task, model: Model, window: Sequence[int]) -> int:
 
 
 def _time(connection: Connection, segmenter: ModelSegmenter, trial: Trial) -> None:
-    connection.send(trial.seconds(segmenter.load()))
+    try:
+        connection.send(trial.seconds(segmenter.load()))
+    except MedsegError as error:
+        connection.send(error)

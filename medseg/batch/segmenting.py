@@ -23,6 +23,7 @@ from medseg.batch.models import (
     expectations,
     load_models,
     locator_checksum,
+    try_networks,
 )
 from medseg.batch.preflight import Estimate, estimate, require_room
 from medseg.batch.probe import window_seconds, windows_of
@@ -225,6 +226,7 @@ def open_batch(
         try:
             recipe = _recipe(settings, models)
             if settings.other_recipe is OtherRecipe.REDO:
+                try_networks(settings.models)  # before any finished case is given up
                 ledger.rebind(recipe)
             else:
                 ledger.adopt(recipe)

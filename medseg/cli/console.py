@@ -287,5 +287,6 @@ def device_name(text: str) -> str:
 
 def _may_have_gpu() -> bool:
     """Whether a driver is there (NVIDIA, AMD, Windows' own); always where Linux is not."""
-    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    drivers = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-ctrl",
+               "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # fmt: skip
     return not sys.platform.startswith("linux") or any(Path(driver).exists() for driver in drivers)

@@ -61,7 +61,7 @@ class Budget:
         host: predicted bytes on the host at the peak, part by part.
         on_device: predicted bytes on the device at its peak, part by part.
         reached: bytes that were held on the host at some time before.
-        fits: whether both peaks keep within what was allowed.
+        fits: whether what is planned keeps within what was allowed.
     """
 
     batch: int
@@ -169,8 +169,8 @@ def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.T
     """
     with torch.inference_mode(), Living() as living:
         logits = answer(image)
-        peak = max(living.peak, living.peak_before(logits) + logits.nbytes)
-    return peak + image.nbytes
+        peak: int = max(living.peak, living.peak_before(logits) + logits.nbytes)
+    return peak + int(image.nbytes)
 
 
 class Living(TorchDispatchMode):

@@ -28,18 +28,22 @@ class BoundaryConfidence:
         self._count = torch.zeros(decisions, dtype=torch.float64)
 
     def observe(self, logits: torch.Tensor, decision: torch.Tensor) -> None:
-        """Take in (K, X, Y, Z) logits in which the (X, Y, Z) decision changes."""
+        """Take in a box of (K, X, Y, Z) logits and their (X, Y, Z) decision."""
         where = _boundary(decision).flatten().nonzero()[:, 0]
         if len(where) == 0:
             return
+        every = torch.bincount(decision.flatten()[where].long(), minlength=len(self._count)).cpu()
         where = where[:: max(1, len(where) // CONSIDERED)]
         decided = decision.flatten()[where].long()
         chosen = torch.cat([_thinned(decided == value) for value in torch.unique(decided)])
         where, decided = where[chosen], decided[chosen]
         x, y, z = torch.unravel_index(where, decision.shape)
-        sure = self._certainty(logits[:, x, y, z].double(), decided)
-        self._sum += torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure.cpu())
-        self._count += torch.bincount(decided.cpu(), minlength=len(self._count))
+        sure = self._certainty(logits[:, x, y, z].double(), decided).cpu()
+        looked_at = torch.bincount(decided.cpu(), minlength=len(self._count))
+        total = torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure)
+        stands_for = torch.where(looked_at > 0, every / looked_at.clamp_min(1), 0.0)
+        self._sum += total * stands_for  # a box counts by its surface, however it was cut
+        self._count += looked_at * stands_for
 
     def result(self) -> dict[str, float]:
         """0 to 1 for each label with a boundary: the mean over its boundary voxels."""

@@ -2,7 +2,7 @@
 
 The grid is cut, along the two axes in whose order windows come, where windows start or end. A
 block between cuts is made when the first window touches it and let go after the last one: what is
-held is the part of two layers of windows that is still growing, not the scan.
+held is the part of two layers of windows that is still growing, less than one layer, not the scan.
 """
 
 from __future__ import annotations

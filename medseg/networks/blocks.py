@@ -162,7 +162,7 @@ def make_conv(
     return conv
 
 
-def score(head: nn.Conv2d | nn.Conv3d, features: Tensor) -> Tensor:
+def score(head: nn.Module, features: Tensor) -> Tensor:
     """The 1×1 convolution at a network's end: (B, C, *spatial) to (B, K, *spatial).
 
     On the CPU without gradients it is one matrix product with the same sums, for its answer lies
@@ -174,6 +174,7 @@ def score(head: nn.Conv2d | nn.Conv3d, features: Tensor) -> Tensor:
         or torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or torch.onnx.is_in_onnx_export()
+        or not isinstance(head, nn.Conv2d | nn.Conv3d)
         or head.bias is None
     ):
         logits: Tensor = head(features)
@@ -184,7 +185,8 @@ def score(head: nn.Conv2d | nn.Conv3d, features: Tensor) -> Tensor:
         columns = features.movedim(1, -1).flatten(1, -2).mT
     weight = head.weight.flatten(1).expand(len(features), -1, -1)
     product = torch.baddbmm(head.bias[None, :, None], weight, columns)
-    return product.unflatten(2, features.shape[2:])
+    answer: Tensor = product.unflatten(2, features.shape[2:])
+    return answer
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Restorer:
             working: the grid of the logits.
             native: the grid of the mask.
             labels: what the channels mean.
-            observe: told of working logits where labels meet.
+            observe: told of every box of working logits with its decision.
             mask: where to write, such as a part of a larger mask; a new one where there is none.
 
         Raises:

@@ -122,7 +122,7 @@ def test_a_scan_is_let_go_while_its_network_is_busy(tmp_path):
 
         def segment(self, take, *, tell=None):
             handed = [take()]
-            scan = weakref.ref(handed[0])
+            scan = weakref.ref(handed[0].data)
             result = stub.Threshold().load()(handed.pop)
             gc.collect()
             held.append(scan())

@@ -83,6 +83,25 @@ def test_a_folder_becomes_masks_and_tables(scans, model_folder, by_threshold, tm
     assert str(tmp_path) not in everything
 
 
+@pytest.mark.parametrize("word", ["--redo", "--dry-run"])
+def test_a_network_that_cannot_be_built_is_told_before_anything_is_given_up(
+    word, scans, model_folder, tmp_path
+):
+    out = tmp_path / "out"
+    assert segment(model_folder, scans, "--output", out).exit_code == 0
+    unknown = tmp_path / "unknown"
+    shutil.copytree(model_folder, unknown)
+    card = yaml.safe_load((unknown / "model.yaml").read_text())
+    card["network"]["name"] = "nosuchnet"
+    (unknown / "model.yaml").write_text(yaml.safe_dump(card))
+    place = out if word == "--redo" else tmp_path / "other"
+    ended = segment(unknown, scans, "--output", place, word)
+    assert ended.exit_code == 1
+    assert "nosuchnet" in ended.output
+    assert {row["status"] for row in rows(out).values()} == {"done"}
+    assert "to do" not in segment(model_folder, scans, "--output", out).output
+
+
 def test_a_bad_scan_gets_its_row_and_exit_code_1(scans, model_folder, by_threshold, tmp_path):
     (scans / "text.nii.gz").write_text("no scan at all")
     whole = (scans / "a.nii.gz").read_bytes()

@@ -43,6 +43,7 @@ def test_what_other_processes_hold_counts():
 
 
 def test_what_was_reached_before_is_told_where_it_is_more(monkeypatch):
+    monkeypatch.setattr(budget_module, "peak_bytes", lambda: 0)
     assert "reached before" not in plan().describe()
     monkeypatch.setattr(budget_module, "peak_bytes", lambda: 90 << 30)
     later = plan(memory_bytes=80 << 30)

@@ -43,3 +43,15 @@ def test_where_nothing_meets_nothing_is_known():
     logits = torch.zeros(3, 8, 8, 8)
     logits[1] = 5
     assert of(logits) == {}
+
+
+@pytest.mark.parametrize("cut", [3, 29, 15])
+def test_a_box_counts_by_its_surface_however_the_scan_is_cut(cut, monkeypatch):
+    monkeypatch.setattr(confidence, "LOOKED_AT", 16)
+    logits = halves()
+    logits[:, :, 28:] *= 0.05  # vague at one end
+    expected = of(logits)
+    gathered = BoundaryConfidence(LABELS)
+    for box in (logits[:, :, :cut], logits[:, :, cut:]):
+        gathered.observe(box, box.argmax(0))
+    assert gathered.result()["liver"] == pytest.approx(expected["liver"], abs=0.04)
