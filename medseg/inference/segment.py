@@ -28,6 +28,7 @@ from medseg.inference.locate import (
 from medseg.inference.probabilities import Probabilities
 from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
 from medseg.inference.windows import WindowPlan, empty_windows
+from medseg.memory import give_back
 from medseg.postprocess import apply_rules
 from medseg.readers import read
 from medseg.transforms.prepare import Prepared, prepare_volume
@@ -175,6 +176,7 @@ class Segmenter:
         shape = (1, road.image.shape[0], *seen)
         if shape not in self._window_bytes:
             self._window_bytes[shape] = self._measure(shape)
+            give_back()  # or what the trial freed would count as held
         return self._window_bytes[shape]
 
     def _measure(self, shape: tuple[int, ...]) -> int:
