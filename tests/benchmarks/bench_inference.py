@@ -1,14 +1,12 @@
-"""How much memory and time does one large CT take, against what was predicted and MONAI's chain?
+"""Where do the time and the memory of one large CT go, and was the memory foreseen?
 
     python tests/benchmarks/bench_inference.py                                  # a few minutes
-    python tests/benchmarks/bench_inference.py --extents 250 500 1000 --classes 5 25 105 \\
-        --tools medseg monai --results inference.jsonl                          # hours; resumes
+    python tests/benchmarks/bench_inference.py --extents 250 500 1000 --classes 5 25 105   # an hour
 
 A real CT is resampled to 512 x 512 planes of 0.8 mm and repeated along its length. A random
 U-Net answers, so that labels change everywhere: the worst case for restoring. Every run is one
-process of its own; its peak is the kernel's high-water mark. Rows that are in the results file
-already are not run again, so a curve can be measured in pieces. A run of MONAI's chain that
-cannot fit into `--limit-gib` is not begun: its row says what its logits alone would take.
+process of its own, without the command around it; its peak is the kernel's high-water mark.
+``bench_rival_inference.py`` runs the whole command beside other tools.
 """
 
 from __future__ import annotations
@@ -23,7 +21,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ class Stopwatch:
         setattr(owner, name, timed)
 
 
-def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
+def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, Any]:
     """Segment one file into one file; where the time went."""
     road = importlib.import_module("medseg.inference.segment")
     watch = Stopwatch()
@@ -156,47 +156,10 @@ def run_medseg(scan: Path, output: Path, classes: int, overlap: float) -> dict[s
     }
 
 
-def run_monai(scan: Path, output: Path, classes: int, overlap: float) -> dict[str, object]:
-    """MONAI's usual chain with the same network and windows: invert the logits, then argmax."""
-    import monai.transforms as mt
-    from monai.data import decollate_batch
-    from monai.inferers import sliding_window_inference
-
-    network = RandomModel(table(classes), overlap).networks()[0]
-    load = mt.Compose([
-        mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.Orientationd("image", "RAS"),
-        mt.Spacingd("image", (SPACING_MM,) * 3, mode="bilinear"),
-        mt.ScaleIntensityRanged("image", -1000, 1000, -1, 1, clip=True),
-    ])  # fmt: skip
-    after = mt.Compose([
-        mt.Invertd("pred", load, orig_keys="image", nearest_interp=False, to_tensor=True),
-        mt.AsDiscreted("pred", argmax=True),
-        mt.SaveImaged("pred", output_dir=output.parent, separate_folder=False, print_log=False),
-    ])  # fmt: skip
-    start = time.perf_counter()
-    data = load({"image": str(scan)})
-    with torch.inference_mode():
-        data["pred"] = sliding_window_inference(
-            data["image"][None], WINDOW, 1, network, overlap, mode="gaussian"
-        )[0]
-    after(decollate_batch([data])[0] if isinstance(data, list) else data)
-    return {"seconds": round(time.perf_counter() - start, 1)}
-
-
-def monai_least_bytes(extent_mm: int, classes: int) -> int:
-    """What MONAI's chain holds at least: float32 logits on both grids, and the scan."""
-    native = IN_PLANE * IN_PLANE * extent_mm
-    working = int((SIDE_MM / SPACING_MM) ** 2 * extent_mm / SPACING_MM)
-    return 4 * (classes * (native + working) + native)
-
-
-TOOLS = {"medseg": run_medseg, "monai": run_monai}
-
-
-def child(tool: str, scan: Path, classes: int, overlap: float) -> None:
+def child(scan: Path, classes: int, overlap: float) -> None:
     """One run in this process; prints one line of JSON with the kernel's high-water mark."""
     with tempfile.TemporaryDirectory() as place:
-        row = TOOLS[tool](scan, Path(place) / "mask.nii.gz", classes, overlap)
+        row = run_medseg(scan, Path(place) / "mask.nii.gz", classes, overlap)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak_kb = int(status.split("VmHWM:")[1].split()[0])
     print(json.dumps(row | {"peak_mb": round(peak_kb * 1024 / 1e6)}))
@@ -207,53 +170,32 @@ def main() -> None:
     parser.add_argument("--extents", type=int, nargs="+", default=[128])
     parser.add_argument("--classes", type=int, nargs="+", default=[25])
     parser.add_argument("--overlap", type=float, default=0.5)
-    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=["medseg"])
-    parser.add_argument("--results", type=Path)
-    parser.add_argument("--limit-gib", type=float, default=24.0)
     parser.add_argument("--scans", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--child", nargs=2, metavar=("TOOL", "SCAN"))
+    parser.add_argument("--child", type=Path, metavar="SCAN")
     chosen = parser.parse_args()
     if chosen.child:
-        child(chosen.child[0], Path(chosen.child[1]), chosen.classes[0], chosen.overlap)
+        child(chosen.child, chosen.classes[0], chosen.overlap)
         return
-    known = chosen.results.read_text().splitlines() if (
-        chosen.results and chosen.results.exists()) else []  # fmt: skip
-    rows = [json.loads(line) for line in known]
-    for extent in chosen.extents:
+    for extent, classes in product(chosen.extents, chosen.classes):
         scan = chosen.scans / f"medseg_bench_{extent}.nii.gz"
-        for classes in chosen.classes:
-            for tool in chosen.tools:
-                key = {"tool": tool, "extent_mm": extent, "classes": classes,
-                       "overlap": chosen.overlap}  # fmt: skip
-                if any(key.items() <= row.items() for row in rows):
-                    continue
-                least = monai_least_bytes(extent, classes)
-                if tool == "monai" and least > chosen.limit_gib * 2**30:
-                    row = key | {"computed_peak_mb": round(least / 1e6), "at_least": True}
-                else:
-                    if not scan.exists():
-                        make_scan(scan, extent)
-                    row = key | measure(tool, scan, classes, chosen.overlap)
-                rows.append(row)
-                print(json.dumps(row), flush=True)
-                if chosen.results:
-                    with chosen.results.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-    for row in rows:
+        if not scan.exists():
+            make_scan(scan, extent)
+        row = measure(scan, classes, chosen.overlap)
+        print(json.dumps({"extent_mm": extent, "classes": classes} | row), flush=True)
         if "predicted_mb" in row:
             off = row["peak_mb"] / row["predicted_mb"] - 1
-            print(f"{row['extent_mm']} mm, {row['classes']} classes: peak {row['peak_mb']} MB, "
+            print(f"{extent} mm, {classes} classes: peak {row['peak_mb']} MB, "
                   f"{off:+.1%} against the prediction")  # fmt: skip
 
 
-def measure(tool: str, scan: Path, classes: int, overlap: float) -> dict[str, object]:
+def measure(scan: Path, classes: int, overlap: float) -> dict[str, Any]:
     """Run a child; a child that dies is a row, too."""
-    command = [sys.executable, __file__, "--child", tool, str(scan),
+    command = [sys.executable, __file__, "--child", str(scan),
                "--classes", str(classes), "--overlap", str(overlap)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return {"failed": done.returncode, "said": done.stderr.strip().splitlines()[-1:]}
-    answer: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
 
