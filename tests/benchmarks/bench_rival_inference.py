@@ -34,6 +34,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,11 @@ def big(chosen: argparse.Namespace) -> None:
         "monai": lambda: run_monai(twins, scan, place / "monai", ways, *invert),
         "nnunet": lambda: run_nnunet(twins, cases.images, place / "nnunet", ways),
     }
+    if find_spec("openvino"):
+        faster = [*words, "--engine", "openvino"]
+        tools["medseg-openvino"] = lambda: run_medseg(
+            twins, faster, place / "medseg-openvino", ways
+        )
     if chosen.spacing:
         x, y, z = chosen.shape
         for tool, size in NATIVE_LOGIT_BYTES.items():

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-NETWORKS = frozenset({"UNet", "PlainConvUNet"})
+NETWORKS = frozenset({"UNet", "PlainConvUNet", "Converted"})
 MET_AT = "torch.nn.modules.module"
 
 
