@@ -63,19 +63,33 @@ class Pace(Options):
     parts: int = 1
 
 
+class Origin(Options):
+    """Another model whose weights a run started from.
+
+    Attributes:
+        name: of the model.
+        weights: file -> SHA-256.
+    """
+
+    name: str
+    weights: dict[str, str] = Field(default_factory=dict)
+
+
 class Provenance(Options):
     """How the model came about.
 
     Attributes:
         cohort: name of the training cohort.
         cohort_sha256: of its table.
-        training_pixels: pixel hash of every training scan (see ``medseg.volume.pixel_hash``).
+        training_pixels: pixel hash of every training scan (see ``medseg.volume.pixel_hash``),
+            those of the model it started from included.
         training_patients: number of patients among them; who they are is not kept.
         seed, steps, seconds, config: of the run.
         versions: of Python and the packages that shape the numbers.
         non_finite_steps: steps skipped because a gradient was not finite.
         pace: how quickly it went.
         validation: of the weights, where a fold was held out.
+        init: the model it started from, if any.
         learnt_rules: what was added to the post-processing; ``None`` where nobody asked.
     """
 
@@ -89,6 +103,7 @@ class Provenance(Options):
     non_finite_steps: int = 0
     pace: Pace | None = None
     validation: Validation | None = None
+    init: Origin | None = None
     learnt_rules: tuple[LearntRule, ...] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)

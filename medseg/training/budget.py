@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,7 +13,7 @@ import lightning as L
 from medseg.errors import TrainingFailed
 from medseg.training.length import Length
 from medseg.training.module import SegmentationTask, task_of
-from medseg.training.run import write_length
+from medseg.training.run import read_facts, write_length
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,13 @@ _FINISH_SECONDS = 2.5
 
 #: Share of the time in which curves are redrawn between validations.
 SPARE_SHARE = 0.01
+
+#: Validations take at most this share of the time after the warm-up; else there are fewer.
+_VALIDATION_SHARE = 0.5
+
+#: The first validation is there to be timed: it ends after this share of the time, with fewer
+#: scans than the others.
+_FIRST_SHARE = 0.1
 
 #: Shares of the planned steps at which the plan is corrected by how quick they were: a machine
 #: that has other things to do while a warm-up is timed would else miss its budget.
@@ -44,16 +52,21 @@ class Schedule(L.Callback):
     Args:
         path: of ``schedule.json``.
         deadline: ``time.monotonic()`` at which the command should be over, or ``None``.
-        validations: whole-scan validations to leave time for.
+        times: whole-scan validations to leave time for.
+        trailing: what comes after the last step, in validations.
 
     Attributes:
+        times: the same, or as many of them as the time allows.
         is_late: whether the deadline, not the last step, ended the run.
     """
 
-    def __init__(self, path: Path, deadline: float | None, validations: int) -> None:
+    def __init__(
+        self, path: Path, deadline: float | None, times: int, trailing: float = 0.0
+    ) -> None:
         self.path = path
         self.deadline = deadline
-        self.validations = validations
+        self.times = times
+        self.trailing = trailing
         self.validation_seconds = 0.0
         self._timed_from: tuple[int, float] | None = None
         self._corrections: list[float] = []
@@ -62,8 +75,9 @@ class Schedule(L.Callback):
         self.is_late = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A number of steps that is given is fixed at once."""
+        """A number of steps that is given is fixed at once; validations are as planned before."""
         self._latest = monotonic()
+        self.times = min(self.times, int(read_facts(self.path).get("validations", self.times)))
         length = task_of(pl_module).length
         if length is not None and trainer.global_step == 0 and trainer.is_global_zero:
             write_length(self.path, length)
@@ -85,9 +99,9 @@ class Schedule(L.Callback):
         elif self._must_stop(trainer, step):
             self._stop_late(trainer, task, step)
 
-    def validated(self, seconds: float) -> None:
-        """Take note of what a validation cost; it is no part of a step's time."""
-        self.validation_seconds = seconds
+    def validated(self, seconds: float, share: float = 1.0) -> None:
+        """Take note of what this share of a validation cost; it is no part of a step's time."""
+        self.validation_seconds = seconds / share
         self._latest += seconds
         if self._timed_from is not None:
             step, since = self._timed_from
@@ -100,6 +114,18 @@ class Schedule(L.Callback):
             return True
         end = monotonic() + self.validation_seconds
         return not self.is_late and end < self.deadline - _FINISH_SECONDS
+
+    def patience(self, *, is_timed: bool) -> Callable[[], bool]:
+        """Asked between its scans, whether a validation that begins now may go on.
+
+        One that is there to be timed may take a share of the time, the others all that is left.
+        """
+        if self.deadline is None:
+            return lambda: True
+        now, end = monotonic(), self.deadline - _FINISH_SECONDS
+        if is_timed:
+            end = now + _FIRST_SHARE * (end - now)
+        return lambda: monotonic() < end
 
     def _time_warmup(self, trainer: L.Trainer, task: SegmentationTask, step: int) -> None:
         if self._timed_from is None:
@@ -117,8 +143,15 @@ class Schedule(L.Callback):
             return
         first, since = self._timed_from
         seconds = (monotonic() - since) / (step - first)
-        steps = self._steps_that_fit(step, self.deadline - monotonic(), seconds)
-        steps = int(trainer.strategy.broadcast(steps))
+        share = _VALIDATION_SHARE if task.length is None else 1.0
+        fitted = self._what_fits(step, self.deadline - monotonic(), seconds, share)
+        steps, times = trainer.strategy.broadcast(fitted)
+        if times < self.times:
+            _log.warning(
+                "a validation takes %.0f s: there is time for %d of %d",
+                self.validation_seconds, times, self.times,
+            )  # fmt: skip
+            self.times = times
         if task.length is None:
             task.length = Length(((task.loop.warmup, steps),))
         else:  # the learning rate of the next step is set already
@@ -126,18 +159,31 @@ class Schedule(L.Callback):
         self._timed_from = step, monotonic()
         self._corrections = [share for share in self._corrections if share * steps > step]
         if trainer.is_global_zero:
-            write_length(self.path, task.length, seconds_a_step=round(seconds, 4))
+            write_length(
+                self.path, task.length, seconds_a_step=round(seconds, 4), validations=times
+            )
 
-    def _steps_that_fit(self, step: int, seconds: float, seconds_a_step: float) -> int:
-        """The length of a run of which so many steps are over and so many seconds are left."""
-        total = step + 1
-        for validations in range(self.validations + 1):
-            left = seconds - _FINISH_SECONDS - validations * self.validation_seconds
-            left *= 1 - SPARE_SHARE
-            total = step + max(1, int(left / max(seconds_a_step, 1e-6)))
-            if self.validations - step * self.validations // total <= validations:
-                break  # those before this step are not coming
-        return total
+    def _what_fits(
+        self, step: int, seconds: float, seconds_a_step: float, share: float
+    ) -> tuple[int, int]:
+        """Steps in all and validations of a run with so many steps over and seconds left.
+
+        Validations take at most this share of the time that is left.
+        """
+        seconds -= _FINISH_SECONDS + self.trailing * self.validation_seconds
+
+        def steps_in(time: float) -> int:
+            return max(1, int(time * (1 - SPARE_SHARE) / max(seconds_a_step, 1e-6)))
+
+        for times in range(self.times, 0, -1):
+            for coming in range(times + 1):
+                cost = coming * self.validation_seconds
+                if cost > share * seconds:
+                    break
+                total = step + steps_in(seconds - cost)
+                if times - step * times // total <= coming:
+                    return total, times  # those before this step are not coming
+        return step + steps_in(seconds), 0
 
     def _must_stop(self, trainer: L.Trainer, step: int) -> bool:
         """Whether one more step would pass the deadline; the first process's clock decides."""
@@ -149,11 +195,14 @@ class Schedule(L.Callback):
         return step % _AGREE_EVERY == 0 and bool(trainer.strategy.broadcast(late))
 
     def _stop_late(self, trainer: L.Trainer, task: SegmentationTask, step: int) -> None:
-        self.is_late = True
-        planned = "its warm-up" if task.total_steps is None else f"{task.total_steps} planned steps"
-        _log.warning("time is up after %d steps of %s", step, planned)
         if task.total_steps is None:
-            task.length = Length(((task.loop.warmup, step),))
-            if trainer.is_global_zero:
-                write_length(self.path, task.length)
+            raise TrainingFailed(
+                "the time budget is over before the warm-up is",
+                path=self.path.parent,
+                found=f"{step} steps, each of {self._step_seconds:.3g} s",
+                expected=f"more than training.warmup, {task.loop.warmup}",
+                remedy="Give more training.minutes; what has been prepared need not be again.",
+            )
+        self.is_late = True
+        _log.warning("time is up after %d steps of %d planned steps", step, task.total_steps)
         trainer.should_stop = True

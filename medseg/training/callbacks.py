@@ -40,25 +40,23 @@ class WholeScanValidation(L.Callback):
     best case in the folder ``pictures``.
 
     Args:
-        score: network to scored cases.
+        score: network, and whether to go on with the next scan, to scored cases.
         draw: (case, step) to a PNG.
         averaged: gives the network.
         curves: gets the scores.
-        schedule: gets the time it took.
-        times: how often in a run, the last at its end.
+        schedule: knows how often, the last at the end, and how long; gets the time it took.
         cases: how many are scored each time.
         best_path: where the best weights go.
     """
 
     def __init__(
         self,
-        score: Callable[[torch.nn.Module], Sequence[ScoredCase]],
+        score: Callable[[torch.nn.Module, Callable[[], bool]], Sequence[ScoredCase]],
         draw: Callable[[ScoredCase, int], bytes],
         averaged: AveragedWeights,
         curves: Curves,
         schedule: Schedule,
         *,
-        times: int,
         cases: int,
         best_path: Path,
     ) -> None:
@@ -67,7 +65,6 @@ class WholeScanValidation(L.Callback):
         self.averaged = averaged
         self.curves = curves
         self.schedule = schedule
-        self.times = times
         self.cases = cases
         self.best_path = best_path
         self.best: tuple[int, float] | None = None
@@ -96,21 +93,28 @@ class WholeScanValidation(L.Callback):
         if not self.schedule.allows_validation:
             return
         started = monotonic()
-        self._validate(step, is_last=step == task.total_steps)
+        goes_on = self.schedule.patience(is_timed=task.total_steps is None)
+        scored = self._validate(step, goes_on, is_last=step == task.total_steps)
         task.train()
-        self.schedule.validated(monotonic() - started)
+        self.schedule.validated(monotonic() - started, len(scored) / self.cases)
 
     def _is_due(self, step: int, total: int | None, warmup: int) -> bool:
         """Evenly over the run; and once in the warm-up of a time budget, to time it."""
-        if step == 0 or self.times == 0:
+        times = self.schedule.times
+        if step == 0 or times == 0:
             return False
         if total is None:
             return step == max(1, warmup - 1)
-        return step * self.times // total != (step - 1) * self.times // total
+        return step * times // total != (step - 1) * times // total
 
-    def _validate(self, step: int, *, is_last: bool) -> None:
+    def _validate(
+        self, step: int, goes_on: Callable[[], bool], *, is_last: bool
+    ) -> Sequence[ScoredCase]:
+        """Score; where time was up before the last scan, the mean would be of other cases."""
         network = self.averaged.network()
-        scored = self.score(network)
+        scored = self.score(network, goes_on)
+        if len(scored) < self.cases:
+            return scored
         dice = self.curves.add_validation(step, {case.case.case: case.dice for case in scored})
         self.latest = step, dice
         if self.best is None or dice > self.best[1]:
@@ -119,6 +123,7 @@ class WholeScanValidation(L.Callback):
         if is_last or self._has_spare_time():
             self._draw_cases(scored, step)
         self.curves.redraw()
+        return scored
 
     def _draw_cases(self, scored: Sequence[ScoredCase], step: int) -> None:
         started = monotonic()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 
 from medseg.config import TrainConfig
-from medseg.errors import BadConfig
+from medseg.errors import BadCohort, BadConfig
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.networks import build_network
+from medseg.training.data import TrainingData
+from medseg.training.origin import read_origin
 from medseg.training.run import Run
 from medseg.transforms.augment import allowed_mirrors
 
@@ -20,8 +22,10 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
 
     Raises:
         BadConfig: unknown network, loss, option or label; mirrors at test time that training
-            lacks.
+            lacks; nothing that could tell which weights are best.
+        BadLabels: a region that could not be painted in a mask.
     """
+    _ = cohort.labels.channel_values
     build_loss(config.loss, cohort.labels)
     build_network(
         config.network.name,
@@ -44,11 +48,18 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
             found=", ".join(unknown),
             expected=", ".join(cohort.labels.names),
         )
-    if config.training.keep == "best" and config.training.fold is None and config.folds is None:
+    loop = config.training
+    if loop.keep == "best" and loop.fold is None and config.folds is None:
         raise BadConfig(
             "training.keep=best needs scans to validate on",
             found="no fold held out",
             expected="training.fold=0, or folds",
+        )
+    if loop.keep == "best" and loop.validations == 0:
+        raise BadConfig(
+            "training.keep=best needs validations",
+            found="training.validations=0",
+            expected="at least 1",
         )
     trained = allowed_mirrors(config.augment, cohort.labels)
     untrained = sorted(set(config.infer.mirror_axes) - set(trained))
@@ -64,6 +75,29 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
             "left and right are not mirrored although augment.mirror_axes says so: a label has a"
             " side and no partner to swap with"
         )
+
+
+def check_held_out(config: TrainConfig, data: TrainingData, run: Run) -> None:
+    """Refuse a choice of weights without scans to choose by; name scans that are no longer new.
+
+    Raises:
+        BadCohort: the fold that should validate has no case that can be used.
+    """
+    if config.training.keep == "best" and not data.validation:
+        raise BadCohort(
+            "training.keep=best needs scans to validate on",
+            found=f"no usable case with a label in fold {config.training.fold}",
+            remedy="Choose another training.fold, or training.keep=last.",
+        )
+    origin = read_origin(run)
+    seen = set(origin[1]) if origin is not None else set()
+    known = [case.case for case, one in data.validation if one.facts.pixels in seen]
+    if known:
+        _log.warning(
+            "the model to start from was trained on %d of the %d scans that validate (such as"
+            " %s): their Dice flatters",
+            len(known), len(data.validation), known[0],
+        )  # fmt: skip
 
 
 def check_share(config: TrainConfig, run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,17 @@ class TrainingData:
     train: tuple[CachedCase, ...]
     validation: tuple[tuple[Case, CachedCase], ...]
     left_out: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Changes with the scans, the labels and which of them validate; not with their places."""
+        held_out = {case.case for case, _ in self.validation}
+        facts = [one.facts for one in (*self.train, *(one for _, one in self.validation))]
+        content = sorted(
+            [fact.case, fact.pixels, sorted(fact.volumes_ml.items()), fact.case in held_out]
+            for fact in facts
+        )
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def prepare_cohort(

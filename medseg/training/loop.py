@@ -12,21 +12,20 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
 
 from medseg.config import TrainConfig
-from medseg.errors import BadModel
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
 from medseg.networks import build_network
 from medseg.training.callbacks import Report
 from medseg.training.checkpoints import WholeCheckpoints
-from medseg.training.checks import check_config, check_share
+from medseg.training.checks import check_config, check_held_out, check_share
 from medseg.training.data import PatchData, TrainingData, patch_shape, prepare_cohort, slice_axis
 from medseg.training.module import SegmentationTask
+from medseg.training.origin import keep_origin, start_from
 from medseg.training.rules import learn_on_fold
-from medseg.training.run import Run, read_schedule, write_schedule
+from medseg.training.run import Run, check_same_cases, read_schedule, write_schedule
 from medseg.training.saving import save_run
 from medseg.training.watch import Watch, watch_run
 from medseg.transforms.augment import Augment
@@ -65,7 +64,9 @@ def train(
             learn_on_fold(config, cohort, run)
         return load_model(run.model)
     run.folder.mkdir(parents=True, exist_ok=True)
-    data = _prepare(config, cohort, run, prepared)
+    keep_origin(run, begun=run.checkpoint.is_file())
+    data = prepare_together(config, cohort, run, prepared)
+    check_held_out(config, data, run)
     for case, reason in data.left_out.items():
         _log.warning("case %s is left out: %s", case, reason)
     L.seed_everything(config.training.seed, verbose=False)
@@ -79,7 +80,7 @@ def train(
     return load_model(run.model)
 
 
-def _prepare(
+def prepare_together(
     config: TrainConfig, cohort: Cohort, run: Run, prepared: Callable[[int, int], None]
 ) -> TrainingData:
     """The prepared cases: made by the first process, found by the others."""
@@ -106,8 +107,7 @@ def build_task(
         out_channels=cohort.labels.channels,
         options=config.network.options,
     )
-    if run.init is not None:
-        _start_from(network, load_model(run.init))
+    start_from(network, run)
     augment = Augment(config.augment, patch, axes, cohort.labels, config.training.seed)
     return SegmentationTask(
         network,
@@ -118,32 +118,17 @@ def build_task(
     )
 
 
-def _start_from(network: nn.Module, model: Model) -> None:
-    """Copy every tensor that fits; the head of other labels starts anew."""
-    state = model.networks()[0].state_dict()
-    own = network.state_dict()
-    fitting = {
-        name: value
-        for name, value in state.items()
-        if name in own and own[name].shape == value.shape
-    }
-    if len(fitting) < len(own) / 2:
-        raise BadModel(
-            "the model to start from has another architecture",
-            path=model.folder,
-            found=f"{len(fitting)} fitting tensors of {len(own)}",
-            expected="the same network and options",
-        )
-    network.load_state_dict({**own, **fitting})
-
-
 def _fit(
     task: SegmentationTask, config: TrainConfig, data: TrainingData, run: Run, watch: Watch
 ) -> None:
     """Step by step to the end, from the last checkpoint where there is one."""
     resume = run.checkpoint if run.checkpoint.is_file() else None
+    if resume is not None:
+        check_same_cases(run.schedule, data.digest)
     length, task.parts = read_schedule(run.schedule)
     task.length = length or task.length
+    if run.world.first and resume is None:
+        write_schedule(run.schedule, cases=data.digest)
     task.tell_parts = partial(_tell_parts, run, config.training.batch)
     trainer = L.Trainer(
         **_hardware(run),

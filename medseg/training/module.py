@@ -100,7 +100,9 @@ class SegmentationTask(L.LightningModule):
         return self._loss(last) * (len(last.index) / len(batch.index)) + done
 
     def _loss(self, batch: Patches) -> Tensor:
-        patches = self.augment(batch)
+        # voxel positions beyond 256 are not exact in 16 bits
+        with torch.autocast(batch.image.device.type, enabled=False):
+            patches = self.augment(batch)
         if self._run_network is None:
             # a method: a network of that name would be a part of the task a second time
             run: Any = self.network.forward_deep if self.deep else self.network.forward

@@ -10,7 +10,7 @@ import yaml
 from medseg.errors import MedsegError
 from medseg.inference import segment
 from medseg.manifests import Cohort, read_case
-from medseg.model import Model
+from medseg.model import CARD, Model
 from medseg.training.run import Run
 from medseg.transforms.channels import onto_grid
 from medseg.writers import write_labels
@@ -26,16 +26,18 @@ def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
     """Segment the rows a network never saw, as ``medseg evaluate … --split folds`` reads them.
 
     Returns:
-        The folder of the masks; those that lie there already stay.
+        The folder of the masks; those that lie there already stay, unless the model is newer.
     """
     folder = run.folder / OUT_OF_FOLD
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "labels.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(model.labels.to_card(), sort_keys=False))
+    trained = (model.folder / CARD).stat().st_mtime_ns
     for case in rows.cases:
         path = folder / f"{case.case}.nii.gz"
-        if path.is_file():
+        if path.is_file() and path.stat().st_mtime_ns >= trained:
             continue
+        path.unlink(missing_ok=True)
         try:
             result = segment(model, read_case(rows, case, align=onto_grid), device=run.device)
         except MedsegError as error:

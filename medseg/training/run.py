@@ -14,7 +14,7 @@ import torch.distributed as dist
 import yaml
 
 from medseg.config import TrainConfig, load_yaml
-from medseg.errors import BadConfig, BadOutput
+from medseg.errors import BadCohort, BadConfig, BadOutput
 from medseg.training.length import Length
 from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
@@ -74,36 +74,91 @@ class Run:
         return self.folder / "model"
 
 
-def begin_run(folder: Path, config: TrainConfig, *, resume: bool) -> None:
+def begin_run(folder: Path, config: TrainConfig, *, resume: bool, free: Sequence[str] = ()) -> None:
     """Make the run's folder and keep the config in it, or refuse one that holds another run.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        resume: go on with what the folder holds, if it holds anything.
+        free: keys of the config that may have changed since.
 
     Raises:
         BadOutput: the folder holds a run and `resume` was not asked.
         BadConfig: the run to resume was begun with another config.
     """
     path = folder / "config.yaml"
-    plain = config.model_dump(mode="json")
-    if (folder / "model").exists() or (folder / "checkpoints").exists():
+    if _holds_a_run(folder):
         if not resume:
             raise BadOutput(
                 "the folder already holds a run",
                 path=folder,
                 remedy="Go on with --resume, or choose another --output.",
             )
-        changed = _changed(load_yaml(path), plain) if path.is_file() else []
-        if changed:
-            raise BadConfig(
-                "the run was begun with another config",
-                path=path,
-                found=", ".join(changed),
-                expected="no change of these keys",
-                remedy="Resume with the same config, or start anew with --init.",
-            )
-    elif not resume:
-        (folder / "schedule.json").unlink(missing_ok=True)  # of an attempt that left nothing else
-    text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
+        check_same_config(folder, config, free)
+    else:  # what an attempt left that gained nothing
+        if not resume or _changes(path, config, free):
+            (folder / "schedule.json").unlink(missing_ok=True)
+        if not resume:
+            (folder / "init.json").unlink(missing_ok=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_same_config(folder: Path, config: TrainConfig, free: Sequence[str] = ()) -> None:
+    """Refuse to go on with a run that was begun with another config.
+
+    Raises:
+        BadConfig: names the keys that have changed.
+    """
+    path = folder / "config.yaml"
+    changed = _changes(path, config, free)
+    if changed:
+        raise BadConfig(
+            "the run was begun with another config",
+            path=path,
+            found=", ".join(changed),
+            expected="no change of these keys",
+            remedy="Resume with the same config, or start anew with --init.",
+        )
+
+
+def check_same_cases(path: Path, cases: str) -> None:
+    """Refuse to go on with a run that was begun with other cases.
+
+    Args:
+        path: of ``schedule.json``.
+        cases: digest of what is trained and validated on.
+
+    Raises:
+        BadCohort: scans, labels or their division into folds have changed.
+    """
+    if read_facts(path).get("cases", cases) != cases:
+        raise BadCohort(
+            "the run was begun with other cases",
+            path=path.parent,
+            found="scans, labels or folds that have changed since",
+            expected="the cohort as it was",
+            remedy="Resume with the cohort as it was, or start anew with --init.",
+        )
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether anything was gained; folds alone may come from elsewhere."""
+    parts = ("model", "checkpoints")
+    if any((folder / part).exists() for part in parts):
+        return True
+    folds = [fold for part in parts for fold in folder.glob(f"fold_*/{part}")]
+    return bool(folds) and (folder / "config.yaml").is_file()
+
+
+def _changes(path: Path, config: TrainConfig, free: Sequence[str]) -> list[str]:
+    """Keys that differ from a config on disk, if there is one."""
+    if not path.is_file():
+        return []
+    changed = _changed(load_yaml(path), config.model_dump(mode="json"))
+    return [key for key in changed if key not in free]
 
 
 def environment() -> dict[str, object]:
@@ -118,7 +173,7 @@ def environment() -> dict[str, object]:
 
 def write_schedule(path: Path, **facts: object) -> None:
     """Add facts to ``schedule.json``: the number of steps once it is fixed, parts of a batch."""
-    content = {**_read(path), **facts, **environment()}
+    content = {**read_facts(path), **facts, **environment()}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -133,7 +188,7 @@ def read_schedule(path: Path) -> tuple[Length | None, int]:
 
     Names what has changed in the environment since.
     """
-    facts = _read(path)
+    facts = read_facts(path)
     for name, now in environment().items() if facts else ():
         if facts.get(name) != now:
             _log.warning(
@@ -147,7 +202,8 @@ def read_schedule(path: Path) -> tuple[Length | None, int]:
     return Length(plans) if plans else None, int(facts.get("parts", 1))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> dict[str, Any]:
+    """What ``schedule.json`` holds; nothing where there is none."""
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return facts
 

@@ -29,6 +29,7 @@ from medseg.training.cache import CachedCase, CaseFacts
 from medseg.training.checkpoints import best_weights
 from medseg.training.data import TrainingData, patch_shape, slice_axis
 from medseg.training.module import SegmentationTask
+from medseg.training.origin import read_origin
 from medseg.training.run import Run
 
 
@@ -55,6 +56,7 @@ def save_run(
 ) -> Model:
     """Write ``model/``: the averaged weights, last or best, and their card."""
     facts = [case.facts for case in data.train]
+    origin, seen_before = read_origin(run) or (None, ())
     card = ModelCard(
         name=cohort.name,
         modality=cohort.modality,
@@ -72,7 +74,7 @@ def save_run(
         provenance=Provenance(
             cohort=cohort.name,
             cohort_sha256=_table_sum(cohort),
-            training_pixels=tuple(sorted(fact.pixels for fact in facts)),
+            training_pixels=tuple(sorted({fact.pixels for fact in facts} | set(seen_before))),
             training_patients=len({cohort.case(fact.case).patient for fact in facts}),
             seed=config.training.seed,
             steps=task.steps_done,
@@ -80,6 +82,7 @@ def save_run(
             non_finite_steps=int(task.skipped),
             pace=outcome.pace,
             validation=outcome.validation,
+            init=origin,
             config=config.model_dump(mode="json"),
             versions=versions(),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,20 @@ class ScoredCase:
 
 
 def score_cases(
-    model: NetworkInTraining, cohort: Cohort, cases: Sequence[Case], device: torch.device
+    model: NetworkInTraining,
+    cohort: Cohort,
+    cases: Sequence[Case],
+    device: torch.device,
+    goes_on: Callable[[], bool],
 ) -> list[ScoredCase]:
-    """Segment whole scans and compare with their truth, one after the other."""
-    scored = []
+    """Segment whole scans and compare with their truth, one after the other.
+
+    Before each but the first it is asked whether time `goes_on`.
+    """
+    scored: list[ScoredCase] = []
     for case in cases:
+        if scored and not goes_on():
+            break
         volume = read_case(cohort, case, align=onto_grid)
         truth = read_truth(cohort, case, grid=volume.geometry)
         mask = segment(model, volume, device=device).labelmap
@@ -81,13 +90,15 @@ def score_cases(
 
 
 def _dice(case: Case, truth: LabelMap, mask: LabelMap) -> dict[str, float]:
-    """Dice of the labels that the truth was drawn for, where defined."""
+    """Dice of the labels that the truth was drawn for, where defined; ignored voxels left out."""
     found = {}
     spacing = truth.geometry.spacing_mm
+    ignore = truth.labels.ignore if truth.labels is not None else None
+    counted = True if ignore is None else truth.data != ignore
     for label in mask.labels.labels if mask.labels is not None else ():
         if case.annotates(label.name):
             value = METRICS["dice"].compute(
-                truth.data == label.value, mask.data == label.value, spacing
+                truth.data == label.value, (mask.data == label.value) & counted, spacing
             )
             if np.isfinite(value):
                 found[label.name] = float(value)

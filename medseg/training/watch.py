@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,8 @@ from medseg.training.saving import Outcome, infer_config
 from medseg.training.times import Times
 from medseg.training.validate import NetworkInTraining, ScoredCase, picture_of, score_cases
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -44,18 +47,11 @@ class Watch:
         )
         seen = self.validation
         if seen is None or seen.latest is None or seen.best is None:
+            if config.training.keep == "best":
+                _log.warning("no validation came to its end: the weights of the last step are kept")
             return Outcome(pace)
         cases, keep = seen.cases, config.training.keep
         return Outcome(pace, Validation(kept=keep, cases=cases, last=seen.latest, best=seen.best))
-
-
-def _validations(config: TrainConfig, data: TrainingData) -> int:
-    """How many to leave time for; learning rules asks for masks of the whole fold once more."""
-    loop = config.training
-    if not data.validation:
-        return 0
-    last = -(-len(data.validation) // loop.validation_cases) if loop.rules == "learn" else 0
-    return loop.validations + last
 
 
 def watch_run(
@@ -65,18 +61,20 @@ def watch_run(
     loop = config.training
     deadline = None if loop.minutes is None else run.started + 60 * loop.minutes
     averaged, times = AveragedWeights(loop.ema), Times()
-    schedule = Schedule(run.schedule, deadline, _validations(config, data))
+    rows = tuple(case for case, _ in data.validation[: loop.validation_cases])
+    # learning rules asks for masks of the whole fold once more
+    trailing = len(data.validation) / len(rows) if rows and loop.rules == "learn" else 0.0
+    wanted = loop.validations if rows else 0
+    schedule = Schedule(run.schedule, deadline, wanted, trailing)
     curves = Curves(run.folder, times.data_wait, run.draw)
     validation = None
-    if data.validation:
-        rows = tuple(case for case, _ in data.validation[: loop.validation_cases])
+    if rows:
         validation = WholeScanValidation(
             partial(_score, config, cohort, data, run.device, rows),
             partial(picture_of, cohort),
             averaged,
             curves,
             schedule,
-            times=loop.validations,
             cases=len(rows),
             best_path=run.best,
         )
@@ -102,6 +100,7 @@ def _score(
     device: torch.device,
     rows: Sequence[Case],
     network: nn.Module,
+    goes_on: Callable[[], bool],
 ) -> list[ScoredCase]:
     model = NetworkInTraining(
         network,
@@ -110,5 +109,6 @@ def _score(
         slice_axis(config, data.train),
         config.prepare,
         infer_config(config, data),
+        config.postprocess,
     )
-    return score_cases(model, cohort, rows, device)
+    return score_cases(model, cohort, rows, device, goes_on)

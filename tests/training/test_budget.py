@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from medseg.config import TrainConfig, override, validate
-from medseg.training import Run, begin_run, callbacks, train, watch
+from medseg.errors import TrainingFailed
+from medseg.training import Run, begin_run, callbacks, read_curves, train, watch
 from medseg.training import budget as budget_module
+from medseg.training import loop as loop_module
+from medseg.training import validate as validate_module
 from medseg.training.module import SegmentationTask
 from tests.training.cohorts import tiny_cohort
 from tests.training.plans import PLAN
@@ -93,10 +96,94 @@ def test_steps_that_become_slower_at_the_end_are_cut_at_the_deadline(run_with_cl
     assert f"time is up after {steps} steps" in caplog.text
 
 
-def test_a_warmup_longer_than_the_budget_is_cut_too(run_with_clock):
-    steps, facts, seconds = run_with_clock(lambda step: 10.0, "training.minutes=0.5")
-    assert steps == facts["steps"] == 2
-    assert seconds <= 30
+def test_a_budget_that_ends_in_the_warmup_leaves_no_model(run_with_clock, tmp_path):
+    with pytest.raises(TrainingFailed, match="before the warm-up") as refused:
+        run_with_clock(lambda step: 10.0, "training.minutes=0.5")
+    assert "2 steps" in refused.value.found
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def undrawn(monkeypatch):
+    """No pictures, and the same clock for what happens beside the steps."""
+    monkeypatch.setattr(watch, "picture_of", lambda *_: b"")
+    monkeypatch.setattr(callbacks, "monotonic", lambda: budget_module.monotonic())
+
+
+@pytest.fixture
+def slow_scans(monkeypatch):
+    """Scans that take so many seconds each to segment; counts them."""
+    undrawn(monkeypatch)
+    segmented = []
+
+    def slow(seconds):
+        plain = validate_module.segment
+
+        def timed(*args, **options):
+            budget_module.monotonic.now += seconds
+            segmented.append(seconds)
+            return plain(*args, **options)
+
+        monkeypatch.setattr(validate_module, "segment", timed)
+        return segmented
+
+    return slow
+
+
+HELD_OUT = ["training.fold=0", "training.validations=5"]
+
+
+@pytest.mark.parametrize("seconds", [3.0, 8.0, 15.0])
+def test_of_slow_validations_as_many_remain_as_leave_half_of_the_time_to_steps(
+    run_with_clock, slow_scans, caplog, tmp_path, seconds
+):
+    slow_scans(seconds)
+    steps, facts, took = run_with_clock(lambda step: 0.5, "training.minutes=2", *HELD_OUT)
+    assert steps == facts["steps"]
+    assert 120 * 0.95 <= took <= 120 * 1.05
+    assert steps > 0.4 * 120 / 0.5
+    curves = read_curves(tmp_path / "run" / "curves.csv")
+    validated = [int(row["step"]) for row in curves if row["dice"] and int(row["step"]) > 8]
+    fits = facts["validations"]
+    assert len(validated) == fits
+    assert fits in {3.0: (5,), 8.0: (1, 2), 15.0: (1,)}[seconds]
+    assert (f"there is time for {fits} of 5" in caplog.text) == (fits < 5)
+    assert validated[-1] == steps
+
+
+def test_where_not_even_one_validation_fits_the_steps_go_on(run_with_clock, slow_scans, caplog):
+    slow_scans(60.0)
+    _steps, facts, took = run_with_clock(lambda step: 0.5, "training.minutes=2.5", *HELD_OUT)
+    assert facts["validations"] == 0
+    assert "there is time for 0 of 5" in caplog.text
+    assert 150 * 0.95 <= took <= 150 * 1.05
+
+
+def test_a_validation_in_the_warmup_that_takes_long_ends_early_and_is_no_result(
+    run_with_clock, slow_scans, tmp_path
+):
+    segmented = slow_scans(13.0)
+    run_with_clock(lambda step: 0.5, "training.minutes=2", "training.fold=0",
+                   "training.validations=1")  # fmt: skip
+    assert len(segmented) == 1 + 3, "one scan to tell the time, three in the end"
+    curves = read_curves(tmp_path / "run" / "curves.csv")
+    assert [int(row["step"]) > 8 for row in curves if row["dice"]] == [True]
+
+
+def test_time_is_kept_for_the_masks_that_rules_are_learnt_from(
+    run_with_clock, slow_scans, monkeypatch
+):
+    slow_scans(2.0)
+
+    def gathered(config, cohort, run):
+        budget_module.monotonic.now += 2.0 * 3
+
+    monkeypatch.setattr(loop_module, "learn_on_fold", gathered)
+    steps, facts, took = run_with_clock(
+        lambda step: 0.5, "training.minutes=1", "training.rules=learn", "training.fold=0",
+        "training.validations=2", "training.validation_cases=1",
+    )  # fmt: skip
+    assert steps == facts["steps"]
+    assert 60 * 0.95 <= took <= 60 * 1.05
 
 
 def test_the_last_validation_is_inside_the_budget(run_with_clock, monkeypatch):
@@ -107,8 +194,7 @@ def test_the_last_validation_is_inside_the_budget(run_with_clock, monkeypatch):
         return plain(*args)
 
     monkeypatch.setattr(watch, "score_cases", timed)
-    monkeypatch.setattr(watch, "picture_of", lambda *_: b"")
-    monkeypatch.setattr(callbacks, "monotonic", lambda: budget_module.monotonic())
+    undrawn(monkeypatch)
     steps, facts, seconds = run_with_clock(
         lambda step: 0.5, "training.minutes=1", "training.fold=0", "training.validations=4"
     )

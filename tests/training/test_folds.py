@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def config(tmp_path: Path) -> Path:
         "cohort": "cohort.yaml",
         "patch": [16, 16, 16],
         "network": {"name": "unet", "options": {"features": [4, 8]}},
-        "training": {"steps": 2, "warmup": 1},
+        "training": {"steps": 2, "warmup": 1, "validations": 1},
         "folds": 5,
     }
     path = tmp_path / "config.yaml"
@@ -52,3 +53,128 @@ def test_folds_that_the_table_does_not_have_are_refused(
 ) -> None:
     assert run("train", config, "folds=3", "--output", tmp_path / "run", "--quiet") == 1
     assert "divided into other folds" in capfd.readouterr().err
+
+
+@pytest.fixture
+def interrupted(config: Path, tmp_path: Path) -> Path:
+    """A run of folds as a kill leaves it: the last one begun, without a checkpoint yet."""
+    place = tmp_path / "run"
+    assert run("train", config, "--output", place, "--quiet") == 0
+    shutil.rmtree(place / "model")
+    shutil.rmtree(place / "fold_4/model")
+    assert (place / "fold_4/checkpoints/best.safetensors").is_file()
+    (place / "fold_4/checkpoints/last.ckpt").unlink(missing_ok=True)
+    return place
+
+
+def test_a_killed_run_of_folds_goes_on_with_what_is_missing(
+    config: Path, interrupted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained = (interrupted / "fold_0/model/model.yaml").stat().st_mtime_ns
+    assert run("train", config, "--output", interrupted, "--quiet") == 1
+    assert "already holds a run" in capfd.readouterr().err
+    assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 0
+    assert len(load_model(interrupted / "model").networks()) == 5
+    assert (interrupted / "fold_0/model/model.yaml").stat().st_mtime_ns == trained
+
+
+def test_folds_of_another_config_are_not_taken_for_this_ones(
+    config: Path, interrupted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed = "prepare.spacing_mm=[8, 8, 8]"
+    code = run("train", config, changed, "--output", interrupted, "--resume", "--quiet")
+    assert code == 2
+    err = capfd.readouterr().err
+    assert "another config" in err
+    assert "prepare.spacing_mm" in err
+    # nor where the run's own config is gone, as with folds that were trained elsewhere
+    (interrupted / "config.yaml").unlink()
+    code = run("train", config, changed, "--output", interrupted, "--quiet")
+    assert code == 2
+    assert "prepare.spacing_mm" in capfd.readouterr().err
+
+
+def test_folds_dealt_anew_are_refused_before_a_mask_is_made(
+    config: Path, interrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "cohort.csv"
+    cohort = load_cohort(tmp_path / "cohort.yaml")
+    first, second = (cohort.select(split="train", fold=fold).cases[0].case for fold in (0, 1))
+    lines = table.read_text().splitlines()
+    place = lines[0].split(",").index("fold")
+
+    def dealt(line: str) -> str:
+        cells = line.split(",")
+        if cells[0] in (first, second):
+            cells[place] = "1" if cells[0] == first else "0"
+        return ",".join(cells)
+
+    table.write_text("\n".join([lines[0], *map(dealt, lines[1:])]) + "\n")
+    shutil.rmtree(interrupted / "out_of_fold")
+    assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 1
+    err = capfd.readouterr().err
+    assert "divided otherwise" in err
+    assert "fold_0" in err
+    assert not (interrupted / "out_of_fold").exists()
+
+
+def test_a_fold_that_is_trained_again_makes_its_masks_anew(config: Path, interrupted: Path) -> None:
+    folder = interrupted / "out_of_fold"
+    old = {path: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
+    assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 0
+    anew = {path.name.removesuffix(".nii.gz") for path in old if
+            path.stat().st_mtime_ns != old[path]}  # fmt: skip
+    cohort = load_cohort(config.parent / "cohort.yaml").select(split="train", fold=4)
+    assert anew == {case.case for case in cohort.cases}
+
+
+def test_a_fold_without_a_label_is_refused_before_the_first_step(
+    config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "cohort.csv"
+    cohort = load_cohort(tmp_path / "cohort.yaml")
+    bare = {case.case for case in cohort.select(split="train", fold=3).cases}
+    lines = table.read_text().splitlines()
+    place = lines[0].split(",").index("label")
+    rows = [line.split(",") for line in lines]
+    for row in rows:
+        if row[0] in bare:
+            row[place] = ""
+    table.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    assert run("train", config, "--output", tmp_path / "run", "--quiet") == 1
+    assert "label" in capfd.readouterr().err
+    assert not list((tmp_path / "run").glob("fold_*"))
+
+
+def test_one_budget_is_shared_with_the_preparing_and_the_masks(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medseg.training import folds
+
+    given: list[float] = []
+    plain = folds.train
+
+    def noted(settings, *args, **options):  # type: ignore[no-untyped-def]
+        given.append(settings.training.minutes)
+        loop = settings.training.model_copy(update={"minutes": None, "steps": 2})
+        return plain(settings.model_copy(update={"training": loop}), *args, **options)
+
+    def slowly(model, rows, run):  # type: ignore[no-untyped-def]
+        clock.append(60.0)
+        return run.folder
+
+    clock: list[float] = []
+    monkeypatch.setattr(folds, "train", noted)
+    monkeypatch.setattr(folds, "gather_predictions", slowly)
+    real = folds.time.monotonic
+    monkeypatch.setattr(folds.time, "monotonic", lambda: real() + sum(clock))
+    code = run("train", config, "training.steps=null", "training.minutes=15",
+               "--output", tmp_path / "run", "--quiet")  # fmt: skip
+    assert code == 0
+    first, second, *others = given
+    assert first == pytest.approx(3, abs=0.2)
+    cohort = load_cohort(tmp_path / "cohort.yaml").select(split="train")
+    rows = [len(cohort.select(fold=fold).cases) for fold in range(5)]
+    masks = sum(rows[1:]) / rows[0]  # minutes
+    assert second == pytest.approx((15 - 1 - masks) / 4, abs=0.2)
+    assert others == sorted(others)

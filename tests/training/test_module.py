@@ -13,7 +13,7 @@ from medseg.config import TrainConfig, override, validate
 from medseg.errors import TrainingFailed
 from medseg.training import Run, begin_run, read_curves, train
 from medseg.training.module import SegmentationTask, split
-from medseg.transforms.augment import Patches
+from medseg.transforms.augment import Augment, Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
 from tests.training.plans import PLAN, STEPS
 
@@ -190,3 +190,20 @@ def test_a_compiled_network_learns_the_same(fit, tmp_path):
     plain, compiled = (fit(f"{on}", f"training.compile={on}") for on in ("false", "true"))
     for name, value in weights_of(plain).items():
         assert torch.allclose(value, weights_of(compiled)[name], atol=1e-3), name
+
+
+def test_patches_are_cut_alike_whatever_the_precision_of_the_network(fit, monkeypatch):
+    cut = {"float32": [], "bfloat16": []}
+    plain = Augment.__call__
+    for precision, patches in cut.items():
+
+        def noted(self, batch, patches=patches):
+            answer = plain(self, batch)
+            patches.append(answer.image)
+            return answer
+
+        monkeypatch.setattr(Augment, "__call__", noted)
+        fit(precision, f"training.precision={precision}", "training.steps=3", "augment.spatial=1")
+    for one, other in zip(*cut.values(), strict=True):
+        assert one.dtype == other.dtype == torch.float32
+        assert torch.equal(one, other)

@@ -5,6 +5,8 @@ import csv
 import struct
 import time
 import zlib
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +17,16 @@ from medseg import pictures
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadConfig
 from medseg.model import load_model
+from medseg.readers import read_labels
 from medseg.reports.training import draw_curves
 from medseg.training import Run, begin_run, read_curves, train, watch
+from medseg.training import validate as validating
 from medseg.training.checkpoints import read_best
 from medseg.training.module import SegmentationTask
 from medseg.training.patches import PatchStream
-from medseg.training.validate import ScoredCase, worst_median_best
+from medseg.training.validate import ScoredCase, score_cases, worst_median_best
+from medseg.volume import LabelMap
+from medseg.writers import write_labels
 from tests.training.cohorts import tiny_cohort
 from tests.training.plans import PLAN, STEPS
 
@@ -64,7 +70,7 @@ def scripted(monkeypatch):
     def script(*means):
         left = list(means)
 
-        def score(model, cohort, cases, device):
+        def score(model, cohort, cases, device, goes_on):
             mean = left.pop(0)
             mask = np.zeros((24, 24, 24), np.uint8)
             mask[8:12, 8:12, 8:12] = 1
@@ -278,3 +284,33 @@ def test_the_card_says_how_quickly_the_run_went(fit, monkeypatch, tmp_path):
     assert float(told[-1][1]["data_wait"].rstrip("%")) == pytest.approx(
         100 * pace.data_wait, abs=0.1
     )
+
+
+def test_what_the_truth_ignores_counts_neither_for_nor_against(tmp_path, monkeypatch):
+    cohort = tiny_cohort(tmp_path / "data", cases=2)
+    labels = replace(cohort.labels, ignore=255)
+    row = cohort.cases[0]
+    truth = read_labels(row.label)
+    hidden = truth.data.copy()
+    hidden[:, :10] = 255
+    write_labels(LabelMap(hidden, truth.geometry, labels), row.label)
+    perfect = SimpleNamespace(labelmap=LabelMap(truth.data, truth.geometry, labels))
+    monkeypatch.setattr(validating, "segment", lambda *_, **__: perfect)
+    ignoring = replace(cohort, labels=labels)
+    (scored,) = score_cases(None, ignoring, [row], torch.device("cpu"), lambda: True)
+    assert scored.dice == {"ball": 1.0, "box": 1.0}
+
+
+def test_scans_are_scored_as_users_get_them_rules_included(fit, unseen, monkeypatch):
+    seen = []
+    plain = watch.score_cases
+
+    def noted(model, *args):
+        seen.append(model.postprocess)
+        return plain(model, *args)
+
+    monkeypatch.setattr(watch, "score_cases", noted)
+    fit(*HELD_OUT, "postprocess=[{rule: keep_largest, label: ball}]")
+    assert [[(rule.rule, rule.label) for rule in rules] for rules in seen] == [
+        [("keep_largest", "ball")]
+    ] * 3
