@@ -82,6 +82,7 @@ def train(
         begin_run(output, settings, resume=resume)
     else:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
+    world.wait()
     with open_console(quiet=quiet or not world.first, json=json and world.first) as console:
         run_training = train_folds if settings.folds else train_one
         model = run_training(

@@ -72,6 +72,7 @@ class Schedule(L.Callback):
         self._corrections: list[float] = []
         self._latest = monotonic()
         self._step_seconds = 0.0
+        self._room = 0.0  # seconds that validations may still take, after the first plan
         self.is_late = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -102,6 +103,7 @@ class Schedule(L.Callback):
     def validated(self, seconds: float, share: float = 1.0) -> None:
         """Take note of what this share of a validation cost; it is no part of a step's time."""
         self.validation_seconds = seconds / share
+        self._room -= seconds
         self._latest += seconds
         if self._timed_from is not None:
             step, since = self._timed_from
@@ -143,8 +145,12 @@ class Schedule(L.Callback):
             return
         first, since = self._timed_from
         seconds = (monotonic() - since) / (step - first)
-        share = _VALIDATION_SHARE if task.length is None else 1.0
-        fitted = self._what_fits(step, self.deadline - monotonic(), seconds, share)
+        left = self.deadline - monotonic() - _FINISH_SECONDS
+        # masks that come after the last step leave at least half of the time
+        left = max(left - self.trailing * self.validation_seconds, left / 2)
+        if task.length is None:
+            self._room = _VALIDATION_SHARE * left
+        fitted = self._what_fits(step, left, seconds)
         steps, times = trainer.strategy.broadcast(fitted)
         if times < self.times:
             _log.warning(
@@ -163,14 +169,8 @@ class Schedule(L.Callback):
                 self.path, task.length, seconds_a_step=round(seconds, 4), validations=times
             )
 
-    def _what_fits(
-        self, step: int, seconds: float, seconds_a_step: float, share: float
-    ) -> tuple[int, int]:
-        """Steps in all and validations of a run with so many steps over and seconds left.
-
-        Validations take at most this share of the time that is left.
-        """
-        seconds -= _FINISH_SECONDS + self.trailing * self.validation_seconds
+    def _what_fits(self, step: int, seconds: float, seconds_a_step: float) -> tuple[int, int]:
+        """Steps in all and validations of a run with so many steps over and seconds left."""
 
         def steps_in(time: float) -> int:
             return max(1, int(time * (1 - SPARE_SHARE) / max(seconds_a_step, 1e-6)))
@@ -178,7 +178,7 @@ class Schedule(L.Callback):
         for times in range(self.times, 0, -1):
             for coming in range(times + 1):
                 cost = coming * self.validation_seconds
-                if cost > share * seconds:
+                if cost > min(self._room, seconds):
                     break
                 total = step + steps_in(seconds - cost)
                 if times - step * times // total <= coming:

@@ -24,7 +24,7 @@ from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 3
+_VERSION = 4
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -43,6 +43,7 @@ class CaseFacts:
         volumes_ml: of each label that the truth was drawn for, measured on the native grid.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
+        truth: hash of the class indices on the working grid.
         known: whether the truth was drawn for each class, background included.
         warnings: of the reader.
     """
@@ -55,6 +56,7 @@ class CaseFacts:
     volumes_ml: Mapping[str, float]
     intensity: tuple[tuple[float, float, float], ...]
     pixels: str
+    truth: str
     known: tuple[bool, ...]
     warnings: tuple[str, ...] = ()
 
@@ -109,8 +111,8 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
     if facts is None:
         prepared = prepare_files(case.sources, config)
         truth = read_truth(cohort, case, grid=prepared.native)
-        facts = _facts(cohort, case, prepared, truth)
         classes = prepare_truth(truth, cohort.labels, prepared.working)
+        facts = _facts(cohort, case, prepared, truth, classes)
         _write(path, prepared, classes, facts)
     return CachedCase(path, facts)
 
@@ -146,7 +148,9 @@ def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
     return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
 
 
-def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> CaseFacts:
+def _facts(
+    cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap, classes: NDArray[np.int16]
+) -> CaseFacts:
     canonical = canonical_grid(prepared.native)
     counts = {
         name: int((truth.data == cohort.labels.value_of(name)).sum())
@@ -162,6 +166,7 @@ def _facts(cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap) -> C
         volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
         intensity=prepared.intensity,
         pixels=prepared.pixels,
+        truth=hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest(),
         known=(True, *map(case.annotates, cohort.labels.names)),
         warnings=prepared.warnings,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 
 from medseg.config import TrainConfig
-from medseg.errors import BadCohort, BadConfig
+from medseg.errors import BadCohort, BadConfig, BadModel
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
+from medseg.model import Model
 from medseg.networks import build_network
 from medseg.training.data import TrainingData
 from medseg.training.origin import read_origin
@@ -98,6 +101,54 @@ def check_held_out(config: TrainConfig, data: TrainingData, run: Run) -> None:
             " %s): their Dice flatters",
             len(known), len(data.validation), known[0],
         )  # fmt: skip
+
+
+def check_unseen(run: Run, pixels: Mapping[str, str]) -> None:
+    """Refuse to start from a model that was trained on rows which folds hold out.
+
+    Raises:
+        BadModel: it has seen some of these pixel hashes, by case.
+    """
+    origin = read_origin(run)
+    seen = set(origin[1]) if origin is not None else set()
+    known = [case for case, pixel in pixels.items() if pixel in seen]
+    if known:
+        raise BadModel(
+            "the model to start from was trained on cases that the folds hold out",
+            path=run.init or run.folder,
+            found=f"{len(known)} of {len(pixels)} cases, such as {known[0]}",
+            expected="none: their out-of-fold Dice would flatter",
+            remedy="Start from a model of other scans, or train one network without folds.",
+        )
+
+
+def check_division(
+    model: Model, rows: Cohort, pixels: Mapping[str, str], table: Path | None
+) -> None:
+    """Refuse a fold that was trained when the rows were divided otherwise.
+
+    Args:
+        model: of the fold.
+        rows: that it holds out.
+        pixels: case -> pixel hash of all train rows.
+        table: of the cohort.
+
+    Raises:
+        BadCohort: it has seen what it should be scored on, or lacks others.
+    """
+    named = {case.case for case in rows.cases}
+    others = {pixel for case, pixel in pixels.items() if case not in named}
+    own = {pixel for case, pixel in pixels.items() if case in named} - others
+    seen = set(model.card.provenance.training_pixels)
+    if own & seen or others - seen:
+        raise BadCohort(
+            f"{model.folder.parent.name} was trained when the rows were divided otherwise",
+            path=table,
+            found=f"it has seen {len(own & seen)} of the {len(own)} scans that it should be"
+            f" scored on, and not {len(others - seen)} of the others",
+            expected="0 and 0",
+            remedy="Use the table as it was then, or remove that folder to train it anew.",
+        )
 
 
 def check_share(config: TrainConfig, run: Run) -> None:

@@ -40,13 +40,12 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """Changes with the scans, the labels and which of them validate; not with their places."""
-        held_out = {case.case for case, _ in self.validation}
-        facts = [one.facts for one in (*self.train, *(one for _, one in self.validation))]
-        content = sorted(
-            [fact.case, fact.pixels, sorted(fact.volumes_ml.items()), fact.case in held_out]
-            for fact in facts
-        )
+        """Changes with the scans, their truth, order and division; not with where they lie."""
+        parts = (self.train, tuple(case for _, case in self.validation))
+        content = [
+            [(case.facts.case, case.facts.pixels, case.facts.truth) for case in part]
+            for part in parts
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

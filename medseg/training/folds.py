@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 
 from medseg.config import TrainConfig
-from medseg.errors import BadCohort, BadModel
+from medseg.errors import BadCohort
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, Provenance, load_model, save_model
 from medseg.training.callbacks import Report
-from medseg.training.checks import check_config
+from medseg.training.checks import check_config, check_division, check_share, check_unseen
 from medseg.training.loop import prepare_together, train
-from medseg.training.origin import keep_origin, read_origin
-from medseg.training.out_of_fold import OUT_OF_FOLD, gather_predictions
+from medseg.training.origin import keep_origin
+from medseg.training.out_of_fold import OUT_OF_FOLD, gather_predictions, masks_made
 from medseg.training.rules import learn_for
 from medseg.training.run import Run, begin_run, check_same_config
 
@@ -60,96 +60,90 @@ def train_folds(
         )
     held_out = {fold: cohort.select(split="train", fold=fold).labelled() for fold in folds}
     check_config(config, cohort)
-    keep_origin(run, begun=all(_is_done(run, fold) for fold in folds))
+    check_share(config, run)
+    done = {fold: _finished(config, run, fold) for fold in folds}
+    _remember_origin(run, done.values())
     data = prepare_together(config, cohort, run, prepared)
     pixels = {one.facts.case: one.facts.pixels for one in data.train}
-    _check_unseen(run, pixels)
-    models = []
+    check_unseen(run, pixels)
+    for fold, model in done.items():
+        if model is not None:
+            check_division(model, held_out[fold], pixels, cohort.path)
+    models: list[Model] = []
     seconds_a_mask = 0.0
     for fold, rows in held_out.items():
-        to_do = [other for other in folds if not _is_done(run, other)]
-        masks = sum(len(held_out[other].cases) for other in to_do)
-        model = _train_fold(
-            config, cohort, run, fold, len(to_do), seconds_a_mask * masks, report
-        )  # fmt: skip
-        _check_division(model, rows, pixels, cohort.path)
+        run.world.wait()
+        model = _finished(config, run, fold)
+        if model is None:
+            to_do = sum(_finished(config, run, other) is None for other in folds)
+            missing = sum(len(rows.cases) for rows in held_out.values()) - len(masks_made(run))
+            minutes = _share(config, run, to_do, seconds_a_mask * missing)
+            model = _train_fold(_fold(config, fold, minutes), cohort, run, report)
         models.append(model)
         if run.world.first:
             began = time.monotonic()
             gather_predictions(model, rows, run)
             seconds_a_mask = max(seconds_a_mask, (time.monotonic() - began) / len(rows.cases))
     if run.world.first:
-        model = _ensemble(models, cohort, run)
+        whole = _ensemble(models, cohort, run)
         if config.training.rules == "learn":
             rows = cohort.select(split="train").labelled()
-            learn_for(model, rows, run.folder / OUT_OF_FOLD)
+            learn_for(whole, rows, run.folder / OUT_OF_FOLD)
     run.world.wait()
     return load_model(run.model)
 
 
-def _is_done(run: Run, fold: int) -> bool:
-    return (run.folder / f"fold_{fold}" / "model" / CARD).is_file()
+def _fold(config: TrainConfig, fold: int, minutes: float | None) -> TrainConfig:
+    """The config of one fold."""
+    changes = {"fold": fold, "rules": "given", "minutes": minutes}
+    loop = config.training.model_copy(update=changes)
+    return config.model_copy(update={"folds": None, "training": loop})
 
 
-def _train_fold(
-    config: TrainConfig,
-    cohort: Cohort,
-    run: Run,
-    fold: int,
-    to_do: int,
-    set_aside: float,
-    report: Report,
-) -> Model:
-    """One fold, in its share of the time that is left, `set_aside` seconds left out."""
-    home = run.folder / f"fold_{fold}"
-    loop = config.training.model_copy(update={"fold": fold, "rules": "given"})
-    if config.training.minutes is not None:
-        left = config.training.minutes - (time.monotonic() - run.started + set_aside) / 60
-        loop = loop.model_copy(update={"minutes": max(0.1, left / max(1, to_do))})
-    settings = config.model_copy(update={"folds": None, "training": loop})
-    if _is_done(run, fold):
-        check_same_config(home, settings, _FREE)
-        return load_model(home / "model")
+def _home(run: Run, fold: int | None) -> Path:
+    return run.folder / f"fold_{fold}"
+
+
+def _finished(config: TrainConfig, run: Run, fold: int) -> Model | None:
+    """A fold's model, if it is there, without the rules that it learnt for itself.
+
+    Raises:
+        BadConfig: it was trained with another config.
+    """
+    folder = _home(run, fold) / "model"
+    if not (folder / CARD).is_file():
+        return None
+    model = load_model(folder)
+    settings = _fold(config, fold, config.training.minutes)
+    check_same_config(model.card.provenance.config, settings, folder, _FREE)
+    provenance = model.card.provenance.model_copy(update={"learnt_rules": None})
+    given = {"postprocess": config.postprocess, "provenance": provenance}
+    return replace(model, card=model.card.model_copy(update=given))
+
+
+def _share(config: TrainConfig, run: Run, folds: int, set_aside: float) -> float | None:
+    """Minutes for one of the folds that are left, where at most half goes into masks."""
+    if config.training.minutes is None:
+        return None
+    left = config.training.minutes - (time.monotonic() - run.started) / 60
+    return max(0.1, max(left - set_aside / 60, left / 2) / folds)
+
+
+def _train_fold(config: TrainConfig, cohort: Cohort, run: Run, report: Report) -> Model:
+    """Begin a fold, or go on with it."""
+    home = _home(run, config.training.fold)
     cache = run.cache or run.folder / "cache"
     inner = replace(run, folder=home, started=time.monotonic(), cache=cache)
     if run.world.first:
-        begin_run(home, settings, resume=True, free=_FREE)
+        begin_run(home, config, resume=True, free=_FREE)
     run.world.wait()
-    return train(settings, cohort, inner, prepared=lambda *_: None, report=report)
+    return train(config, cohort, inner, prepared=lambda *_: None, report=report)
 
 
-def _check_unseen(run: Run, pixels: Mapping[str, str]) -> None:
-    """Refuse to start from a model that was trained on rows which folds hold out."""
-    origin = read_origin(run)
-    seen = set(origin[1]) if origin is not None else set()
-    known = [case for case, pixel in pixels.items() if pixel in seen]
-    if known:
-        raise BadModel(
-            "the model to start from was trained on cases that the folds hold out",
-            path=run.init or run.folder,
-            found=f"{len(known)} of {len(pixels)} cases, such as {known[0]}",
-            expected="none: their out-of-fold Dice would flatter",
-            remedy="Start from a model of other scans, or train one network without folds.",
-        )
-
-
-def _check_division(
-    model: Model, rows: Cohort, pixels: Mapping[str, str], table: Path | None
-) -> None:
-    """Refuse a fold that was trained when the rows were divided otherwise."""
-    named = {case.case for case in rows.cases}
-    others = {pixel for case, pixel in pixels.items() if case not in named}
-    own = {pixel for case, pixel in pixels.items() if case in named} - others
-    seen = set(model.card.provenance.training_pixels)
-    if own & seen or others - seen:
-        raise BadCohort(
-            f"{model.folder.parent.name} was trained when the rows were divided otherwise",
-            path=table,
-            found=f"it has seen {len(own & seen)} of the {len(own)} scans that it should be"
-            f" scored on, and not {len(others - seen)} of the others",
-            expected="0 and 0",
-            remedy="Use the table as it was then, or remove that folder to train it anew.",
-        )
+def _remember_origin(run: Run, done: Collection[Model | None]) -> None:
+    """The model that all folds start from; folds that are done started from the same."""
+    origins = [model.card.provenance.init for model in done if model is not None]
+    keep_origin(run, begun=None in origins, needed=None in done)
 
 
 def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:

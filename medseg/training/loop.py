@@ -64,7 +64,8 @@ def train(
             learn_on_fold(config, cohort, run)
         return load_model(run.model)
     run.folder.mkdir(parents=True, exist_ok=True)
-    keep_origin(run, begun=run.checkpoint.is_file())
+    is_begun = run.checkpoint.is_file()
+    keep_origin(run, begun=is_begun, needed=not is_begun)
     data = prepare_together(config, cohort, run, prepared)
     check_held_out(config, data, run)
     for case, reason in data.left_out.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -41,53 +42,59 @@ def start_from(network: nn.Module, run: Run) -> None:
     network.load_state_dict({**own, **fitting})
 
 
-def keep_origin(run: Run, *, begun: bool) -> None:
+def keep_origin(run: Run, *, begun: bool, needed: bool) -> None:
     """Remember in the run's folder which model it starts from, and what that one has seen.
 
     Args:
         run: with ``init`` or without.
-        begun: whether the run has weights of its own to go on with.
+        begun: whether weights have come about without such a model.
+        needed: whether weights are still to be started.
 
     Raises:
-        BadConfig: the run was begun from a model, and now from none or from another.
+        BadConfig: the run was begun from a model, and now from none or from another; or the
+            other way round.
     """
-    path = run.folder / "init.json"
     before = read_origin(run)
     if run.init is None:
-        if before is not None and not begun:
-            raise BadConfig(
-                "the run was begun from another model's weights, and has none of its own yet",
-                path=path,
-                found="no --init",
-                expected=f"--init with the model {before[0].name!r}",
-                remedy="Give the same --init again, or start anew in another folder.",
-            )
+        if before is not None and needed:
+            raise _other_origin(run, "no --init", f"--init with the model {before[0].name!r}")
         return
     model = load_model(run.init)
-    origin = _origin(model)
+    origin = origin_of(model)
+    if before is None and begun:
+        raise _other_origin(run, f"--init {run.init}", "no --init, as when it was begun")
     if before is not None and before[0] != origin:
-        raise BadConfig(
-            "the run was begun from another model's weights",
-            path=path,
-            found=f"--init {run.init}",
-            expected=f"the model {before[0].name!r} that it was begun from",
-            remedy="Give the same --init again, or start anew in another folder.",
-        )
+        raise _other_origin(run, f"--init {run.init}", f"the model {before[0].name!r}")
     if run.world.first:
         seen = model.card.provenance.training_pixels
-        with atomic_path(path) as temporary:
+        with atomic_path(_place(run)) as temporary:
             content = {"origin": origin.model_dump(mode="json"), "training_pixels": seen}
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def _other_origin(run: Run, found: str, expected: str) -> BadConfig:
+    return BadConfig(
+        "the run was begun from other weights",
+        path=run.folder,
+        found=found,
+        expected=expected,
+        remedy="Give the same --init as then, or start anew in another folder.",
+    )
+
+
 def read_origin(run: Run) -> tuple[Origin, tuple[str, ...]] | None:
     """The model that a run was begun from and the pixel hashes of its training scans."""
-    path = run.folder / "init.json"
+    path = _place(run)
     if not path.is_file():
         return None
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return Origin(**content["origin"]), tuple(content["training_pixels"])
 
 
-def _origin(model: Model) -> Origin:
+def origin_of(model: Model) -> Origin:
+    """How a model is remembered."""
     return Origin(name=model.card.name, weights=dict(model.card.weights))
+
+
+def _place(run: Run) -> Path:
+    return run.folder / "init.json"

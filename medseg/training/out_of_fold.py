@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from medseg.errors import MedsegError
 from medseg.inference import segment
 from medseg.manifests import Cohort, read_case
-from medseg.model import CARD, Model
+from medseg.model import Model
 from medseg.training.run import Run
 from medseg.transforms.channels import onto_grid
 from medseg.writers import write_labels
@@ -22,20 +23,33 @@ _log = logging.getLogger(__name__)
 OUT_OF_FOLD = "out_of_fold"
 
 
+#: Case -> SHA-256 of the weights that made its mask.
+_MADE_BY = "made_by.json"
+
+
+def masks_made(run: Run) -> dict[str, str]:
+    """Cases of which a mask is there, with the SHA-256 of the weights that made it."""
+    folder = run.folder / OUT_OF_FOLD
+    path = folder / _MADE_BY
+    made: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return {case: by for case, by in made.items() if (folder / f"{case}.nii.gz").is_file()}
+
+
 def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
     """Segment the rows a network never saw, as ``medseg evaluate … --split folds`` reads them.
 
     Returns:
-        The folder of the masks; those that lie there already stay, unless the model is newer.
+        The folder of the masks; those that these very weights made before stay.
     """
     folder = run.folder / OUT_OF_FOLD
+    made_by = masks_made(run)
+    weights = "".join(model.card.weights.values())
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "labels.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(model.labels.to_card(), sort_keys=False))
-    trained = (model.folder / CARD).stat().st_mtime_ns
     for case in rows.cases:
         path = folder / f"{case.case}.nii.gz"
-        if path.is_file() and path.stat().st_mtime_ns >= trained:
+        if path.is_file() and made_by.get(case.case) == weights:
             continue
         path.unlink(missing_ok=True)
         try:
@@ -44,4 +58,7 @@ def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
             _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
             continue
         write_labels(result.labelmap, path)
+        made_by[case.case] = weights
+        with atomic_path(folder / _MADE_BY) as temporary:
+            temporary.write_text(json.dumps(made_by, indent=1) + "\n", encoding="utf-8")
     return folder

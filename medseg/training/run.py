@@ -79,41 +79,50 @@ def begin_run(folder: Path, config: TrainConfig, *, resume: bool, free: Sequence
 
     Args:
         folder: of the run.
-        config: of the run.
+        config: of the run; before steps are planned, ``training.minutes`` may change.
         resume: go on with what the folder holds, if it holds anything.
-        free: keys of the config that may have changed since.
+        free: further keys of the config that may have changed since.
 
     Raises:
         BadOutput: the folder holds a run and `resume` was not asked.
         BadConfig: the run to resume was begun with another config.
     """
-    path = folder / "config.yaml"
-    if _holds_a_run(folder):
+    path, schedule = folder / "config.yaml", folder / "schedule.json"
+    before = load_yaml(path) if path.is_file() else config.model_dump(mode="json")
+    if any((folder / part).exists() for part in ("model", "checkpoints", "out_of_fold")):
         if not resume:
             raise BadOutput(
                 "the folder already holds a run",
                 path=folder,
                 remedy="Go on with --resume, or choose another --output.",
             )
-        check_same_config(folder, config, free)
-    else:  # what an attempt left that gained nothing
-        if not resume or _changes(path, config, free):
-            (folder / "schedule.json").unlink(missing_ok=True)
-        if not resume:
-            (folder / "init.json").unlink(missing_ok=True)
+        planned = "plans" in read_facts(schedule)
+        check_same_config(before, config, path, free if planned else (*free, "training.minutes"))
+    is_begun = (folder / "checkpoints" / "last.ckpt").is_file()
+    if not resume or (changed_keys(before, config) and not is_begun):
+        schedule.unlink(missing_ok=True)  # of an attempt that gained nothing
+    if not resume:
+        (folder / "init.json").unlink(missing_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_same_config(folder: Path, config: TrainConfig, free: Sequence[str] = ()) -> None:
-    """Refuse to go on with a run that was begun with another config.
+def check_same_config(
+    before: Mapping[str, Any], config: TrainConfig, path: Path, free: Sequence[str] = ()
+) -> None:
+    """Refuse to go on with what was begun with another config.
+
+    Args:
+        before: the config then.
+        config: the config now.
+        path: of what was begun.
+        free: keys that may have changed since.
 
     Raises:
         BadConfig: names the keys that have changed.
     """
-    path = folder / "config.yaml"
-    changed = _changes(path, config, free)
+    changed = [key for key in changed_keys(before, config) if key not in free]
     if changed:
         raise BadConfig(
             "the run was begun with another config",
@@ -122,6 +131,11 @@ def check_same_config(folder: Path, config: TrainConfig, free: Sequence[str] = (
             expected="no change of these keys",
             remedy="Resume with the same config, or start anew with --init.",
         )
+
+
+def changed_keys(before: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """Dotted keys that differ."""
+    return _changed(before, config.model_dump(mode="json"))
 
 
 def check_same_cases(path: Path, cases: str) -> None:
@@ -142,23 +156,6 @@ def check_same_cases(path: Path, cases: str) -> None:
             expected="the cohort as it was",
             remedy="Resume with the cohort as it was, or start anew with --init.",
         )
-
-
-def _holds_a_run(folder: Path) -> bool:
-    """Whether anything was gained; folds alone may come from elsewhere."""
-    parts = ("model", "checkpoints")
-    if any((folder / part).exists() for part in parts):
-        return True
-    folds = [fold for part in parts for fold in folder.glob(f"fold_*/{part}")]
-    return bool(folds) and (folder / "config.yaml").is_file()
-
-
-def _changes(path: Path, config: TrainConfig, free: Sequence[str]) -> list[str]:
-    """Keys that differ from a config on disk, if there is one."""
-    if not path.is_file():
-        return []
-    changed = _changed(load_yaml(path), config.model_dump(mode="json"))
-    return [key for key in changed if key not in free]
 
 
 def environment() -> dict[str, object]:

@@ -150,6 +150,21 @@ def test_of_slow_validations_as_many_remain_as_leave_half_of_the_time_to_steps(
     assert validated[-1] == steps
 
 
+def test_validations_that_become_slower_do_not_take_the_steps_time(run_with_clock, monkeypatch):
+    undrawn(monkeypatch)
+    plain, seconds = watch.score_cases, [6.0, *[24.0] * 9]
+
+    def timed(*args):
+        budget_module.monotonic.now += seconds.pop(0)
+        return plain(*args)
+
+    monkeypatch.setattr(watch, "score_cases", timed)
+    steps, facts, took = run_with_clock(lambda step: 0.5, "training.minutes=2", *HELD_OUT)
+    assert 120 * 0.95 <= took <= 120 * 1.05
+    assert steps > 0.4 * 120 / 0.5
+    assert facts["validations"] < 5
+
+
 def test_where_not_even_one_validation_fits_the_steps_go_on(run_with_clock, slow_scans, caplog):
     slow_scans(60.0)
     _steps, facts, took = run_with_clock(lambda step: 0.5, "training.minutes=2.5", *HELD_OUT)

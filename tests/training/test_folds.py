@@ -87,11 +87,15 @@ def test_folds_of_another_config_are_not_taken_for_this_ones(
     err = capfd.readouterr().err
     assert "another config" in err
     assert "prepare.spacing_mm" in err
-    # nor where the run's own config is gone, as with folds that were trained elsewhere
-    (interrupted / "config.yaml").unlink()
+    # nor where folds were trained elsewhere and their weights alone were brought here
+    shutil.rmtree(interrupted / "out_of_fold")
+    for fold in interrupted.glob("fold_*"):
+        (fold / "config.yaml").unlink(missing_ok=True)
     code = run("train", config, changed, "--output", interrupted, "--quiet")
     assert code == 2
     assert "prepare.spacing_mm" in capfd.readouterr().err
+    # and the right config is then not held to be another
+    assert run("train", config, "--output", interrupted, "--quiet") == 0
 
 
 def test_folds_dealt_anew_are_refused_before_a_mask_is_made(
@@ -178,3 +182,19 @@ def test_one_budget_is_shared_with_the_preparing_and_the_masks(
     masks = sum(rows[1:]) / rows[0]  # minutes
     assert second == pytest.approx((15 - 1 - masks) / 4, abs=0.2)
     assert others == sorted(others)
+
+
+def test_rules_that_a_fold_learnt_for_itself_are_left_out(config: Path, interrupted: Path) -> None:
+    from medseg.config import LearntRule, PostprocessRule
+    from medseg.model import write_card
+
+    model = load_model(interrupted / "fold_0/model")
+    rule = PostprocessRule(rule="keep_largest", label="liver")
+    learnt = (LearntRule(rule=rule, dice_before=0.5, dice_after=0.6),)
+    source = model.card.provenance.model_copy(update={"learnt_rules": learnt})
+    changed = model.card.model_copy(update={"postprocess": (rule,), "provenance": source})
+    write_card(model.folder, changed)
+    assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 0
+    card = load_model(interrupted / "model").card
+    assert card.postprocess == ()
+    assert card.provenance.learnt_rules is None

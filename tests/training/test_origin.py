@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,10 @@ from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadCohort, BadConfig, BadLabels, BadModel
 from medseg.labels import LabelTable
 from medseg.manifests import load_cohort, write_cohort
+from medseg.readers import read_labels
 from medseg.training import Run, begin_run, train, train_folds
+from medseg.volume import LabelMap
+from medseg.writers import write_labels
 from tests.training.cohorts import tiny_cohort
 from tests.training.plans import PLAN
 
@@ -73,10 +77,10 @@ def test_a_run_cut_short_before_its_first_checkpoint_asks_for_the_model_again(
     late = "training.checkpoint_minutes=9"
     with pytest.raises(KeyboardInterrupt):
         fit(cohort, "tuned", late, init=ancestor.folder, report=stop_at(2))
-    with pytest.raises(BadConfig, match="begun from another model"):
+    with pytest.raises(BadConfig, match="begun from other weights"):
         fit(cohort, "tuned", late, resume=True)
     other = fit(cohort, "other")
-    with pytest.raises(BadConfig, match="begun from another model"):
+    with pytest.raises(BadConfig, match="begun from other weights"):
         fit(cohort, "tuned", late, resume=True, init=other.folder)
     model = fit(cohort, "tuned", late, resume=True, init=ancestor.folder)
     assert model.card.provenance.init is not None
@@ -88,6 +92,13 @@ def test_a_run_with_a_checkpoint_goes_on_without_and_still_knows(fit, cohort, an
     model = fit(cohort, "tuned", resume=True).card.provenance
     assert model.init.weights == ancestor.card.weights
     assert set(ancestor.card.provenance.training_pixels) < set(model.training_pixels)
+
+
+def test_a_run_that_has_weights_of_its_own_takes_no_others(fit, cohort, ancestor):
+    with pytest.raises(KeyboardInterrupt):
+        fit(cohort, "run", report=stop_at(3))
+    with pytest.raises(BadConfig, match="begun from other weights"):
+        fit(cohort, "run", resume=True, init=ancestor.folder)
 
 
 def test_folds_do_not_start_from_a_model_that_saw_what_they_hold_out(fit, cohort, caplog):
@@ -108,6 +119,17 @@ def test_a_run_does_not_go_on_with_other_cases(fit, cohort):
     fit(cohort, "run", "training.fold=0", resume=True)
 
 
+def test_a_run_does_not_go_on_with_another_truth_of_the_same_volume(fit, here, tmp_path):
+    cohort = tiny_cohort(tmp_path / "data", cases=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(cohort, "run", report=stop_at(3))
+    truth = read_labels(cohort.cases[0].label)
+    moved = LabelMap(np.roll(truth.data, 2, axis=1), truth.geometry, cohort.labels)
+    write_labels(moved, cohort.cases[0].label)
+    with pytest.raises(BadCohort, match="begun with other cases"):
+        fit(cohort, "run", resume=True)
+
+
 def test_what_was_planned_for_another_config_does_not_bind_a_run_that_gained_nothing(fit, cohort):
     late = "training.checkpoint_minutes=9"
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +145,10 @@ def test_regions_that_no_mask_can_show_are_refused_before_any_work(fit, cohort, 
         fit(whole, "run")
 
 
-@pytest.mark.parametrize("change", ["training.validations=0", "training.fold=7"])
-def test_the_best_weights_need_something_to_be_chosen_by(fit, cohort, change):
-    with pytest.raises((BadConfig, BadCohort)):
-        fit(cohort, "run", "training.fold=0", "training.keep=best", change)
+def test_the_best_weights_need_something_to_be_chosen_by(fit, cohort):
+    best = ["training.fold=0", "training.keep=best"]
+    with pytest.raises(BadConfig, match="needs validations"):
+        fit(cohort, "run", *best, "training.validations=0")
+    bare = [replace(row, label=None) if row.fold == 0 else row for row in cohort.cases]
+    with pytest.raises(BadCohort, match="needs scans to validate on"):
+        fit(cohort.with_cases(tuple(bare)), "run", *best)
