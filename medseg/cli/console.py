@@ -135,12 +135,15 @@ class LineConsole(Console):
     def progress(self, task: str) -> ProgressCallback:
         """A callback that prints a line now and then."""
         first: tuple[float, int] | None = None  # a resumed task does not begin at 0
+        before = 0
         last = -SECONDS_BETWEEN_LINES
 
         def show(done: int, total: int | None = None, **facts: object) -> None:
-            nonlocal first, last
+            nonlocal first, before, last
             now = time.monotonic()
-            first = first or (now, done)
+            if first is None or done < before:  # the next of several in a row, as folds are
+                first = now, done
+            before = done
             if now - last < SECONDS_BETWEEN_LINES and (total is None or done < total):
                 return
             last = now
@@ -169,8 +172,13 @@ class BarConsole(Console):
         """A callback that moves a bar."""
         bars = self._open()
         bar: TaskID = bars.add_task(task, total=None, facts="")
+        before = 0
 
         def show(done: int, total: int | None = None, **facts: object) -> None:
+            nonlocal before
+            if done < before:
+                bars.reset(bar)
+            before = done
             bars.update(bar, completed=done, total=total, facts=" · ".join(_phrases(facts)))
 
         return show

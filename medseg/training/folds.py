@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -78,7 +79,8 @@ def train_folds(
             to_do = sum(_finished(config, run, other) is None for other in folds)
             missing = sum(len(rows.cases) for rows in held_out.values()) - len(masks_made(run))
             minutes = _share(config, run, to_do, seconds_a_mask * missing)
-            model = _train_fold(_fold(config, fold, minutes), cohort, run, report)
+            told = partial(report, fold=f"{fold + 1} of {len(folds)}")
+            model = _train_fold(_fold(config, fold, minutes), cohort, run, told)
         models.append(model)
         if run.world.first:
             began = time.monotonic()

@@ -113,6 +113,16 @@ def test_plain_progress_shows_the_first_and_the_last_line_but_not_every_step(cap
     assert capsys.readouterr().out.splitlines() == ["segmenting 0/100", "segmenting 100/100"]
 
 
+def test_the_time_left_counts_from_where_a_task_begins_anew(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    show = console.LineConsole().progress("training")
+    for done, seconds in ((1, 0), (100, 1000), (1, 1001), (51, 1101)):
+        clock[0] = seconds
+        show(done, 100)
+    assert capsys.readouterr().out.splitlines()[-1] == "training 51/100 · 98 s left"
+
+
 def test_quiet_says_nothing_but_warnings(capsys):
     with console.open_console(quiet=True, json=False) as talk:
         talk.progress("segmenting")(1, 1)
