@@ -120,7 +120,7 @@ def test_the_time_left_counts_from_where_a_task_begins_anew(capsys, monkeypatch)
     for done, seconds in ((1, 0), (100, 1000), (1, 1001), (51, 1101)):
         clock[0] = seconds
         show(done, 100)
-    assert capsys.readouterr().out.splitlines()[-1] == "training 51/100 · 98 s left"
+    assert capsys.readouterr().out.splitlines()[-1] == "training 51/100 · 2 min left"
 
 
 def test_quiet_says_nothing_but_warnings(capsys):
