@@ -29,13 +29,16 @@ SPARE_SHARE = 0.01
 #: Validations take at most this share of the time after the warm-up; else there are fewer.
 _VALIDATION_SHARE = 0.5
 
+#: Some take longer than the one before, and the last should not be left out for that.
+_VALIDATION_SLACK = 1.1
+
 #: The first validation is there to be timed: it ends after this share of the time, with fewer
 #: scans than the others.
 _FIRST_SHARE = 0.1
 
 #: Shares of the planned steps at which the plan is corrected by how quick they were: a machine
 #: that has other things to do while a warm-up is timed would else miss its budget.
-_CORRECTED_AT = (0.25, 0.5, 0.75, 0.9)
+_CORRECTED_AT = (0.25, 0.5, 0.75, 0.9, 0.97)
 
 #: Several processes agree on the hard stop at every so many steps.
 _AGREE_EVERY = 10
@@ -177,7 +180,7 @@ class Schedule(L.Callback):
 
         for times in range(self.times, 0, -1):
             for coming in range(times + 1):
-                cost = coming * self.validation_seconds
+                cost = coming * self.validation_seconds * _VALIDATION_SLACK
                 if cost > min(self._room, seconds):
                     break
                 total = step + steps_in(seconds - cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,8 @@ from medseg.training.module import AveragedWeights, task_of
 from medseg.training.times import Times
 from medseg.training.validate import ScoredCase, worst_median_best
 from medseg.writers.atomic import atomic_path
+
+_log = logging.getLogger(__name__)
 
 #: Largest share of the time that goes into pictures of validation cases; the last are drawn
 #: in any case.
@@ -91,6 +94,8 @@ class WholeScanValidation(L.Callback):
         if not self._is_due(step, task.total_steps, task.loop.warmup):
             return
         if not self.schedule.allows_validation:
+            if step == task.total_steps:
+                _log.warning("no time is left for the last validation")
             return
         started = monotonic()
         goes_on = self.schedule.patience(is_timed=task.total_steps is None)

@@ -84,7 +84,7 @@ def test_steps_that_change_their_pace_still_fill_the_budget(run_with_clock, late
     assert 120 * 0.95 <= seconds <= 120 * 1.05
     first, *corrections = facts["plans"]
     assert first[1] != steps
-    assert 2 <= len(corrections) <= 4
+    assert 2 <= len(corrections) <= 5
 
 
 def test_steps_that_become_slower_at_the_end_are_cut_at_the_deadline(run_with_clock, caplog):
@@ -132,7 +132,7 @@ def slow_scans(monkeypatch):
 HELD_OUT = ["training.fold=0", "training.validations=5"]
 
 
-@pytest.mark.parametrize("seconds", [3.0, 8.0, 15.0])
+@pytest.mark.parametrize("seconds", [3.0, 8.0, 13.0])
 def test_of_slow_validations_as_many_remain_as_leave_half_of_the_time_to_steps(
     run_with_clock, slow_scans, caplog, tmp_path, seconds
 ):
@@ -145,7 +145,7 @@ def test_of_slow_validations_as_many_remain_as_leave_half_of_the_time_to_steps(
     validated = [int(row["step"]) for row in curves if row["dice"] and int(row["step"]) > 8]
     fits = facts["validations"]
     assert len(validated) == fits
-    assert fits in {3.0: (5,), 8.0: (1, 2), 15.0: (1,)}[seconds]
+    assert fits in {3.0: (5,), 8.0: (1, 2), 13.0: (1,)}[seconds]
     assert (f"there is time for {fits} of 5" in caplog.text) == (fits < 5)
     assert validated[-1] == steps
 
