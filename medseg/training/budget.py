@@ -30,7 +30,7 @@ SPARE_SHARE = 0.01
 _VALIDATION_SHARE = 0.5
 
 #: Some take longer than the one before, and the last should not be left out for that.
-_VALIDATION_SLACK = 1.1
+_VALIDATION_SLACK = 1.05
 
 #: The first validation is there to be timed: it ends after this share of the time, with fewer
 #: scans than the others.
