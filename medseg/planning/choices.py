@@ -58,7 +58,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "residual": Preset(
         "residual_unet", 16, 128, 5, 2, 10.0,
-        "fast with a residual encoder; trains, but nothing shows yet that it is better",
+        "fast with a residual encoder; in four minutes on a CPU it found less (README)",
     ),
     "fcn8s": Preset(
         "fcn8s", 16, 128, 5, 2, 10.0,
