@@ -50,19 +50,10 @@ def train_folds(
         BadConfig: a fold was trained with another config.
         BadModel: the model to start from has seen what folds should hold out.
     """
-    folds = tuple(range(config.folds or 0))
-    if set(folds) != set(cohort.folds):
-        raise BadCohort(
-            "the train rows are divided into other folds",
-            path=cohort.path,
-            found=f"folds {list(cohort.folds)}",
-            expected=f"folds {list(folds)}",
-            remedy="Divide with `medseg cohort split`, or change folds.",
-        )
-    held_out = {fold: cohort.select(split="train", fold=fold).labelled() for fold in folds}
+    held_out = _held_out(config, cohort)
     check_config(config, cohort)
     check_share(config, run)
-    done = {fold: _finished(config, run, fold) for fold in folds}
+    done = {fold: _finished(config, run, fold) for fold in held_out}
     _remember_origin(run, done.values())
     data = prepare_together(config, cohort, run, prepared)
     pixels = {one.facts.case: one.facts.pixels for one in data.train}
@@ -76,10 +67,10 @@ def train_folds(
         run.world.wait()
         model = _finished(config, run, fold)
         if model is None:
-            to_do = sum(_finished(config, run, other) is None for other in folds)
+            to_do = sum(not _is_done(run, other) for other in held_out)
             missing = sum(len(rows.cases) for rows in held_out.values()) - len(masks_made(run))
             minutes = _share(config, run, to_do, seconds_a_mask * missing)
-            told = partial(report, fold=f"{fold + 1} of {len(folds)}")
+            told = partial(report, fold=f"{fold + 1} of {len(held_out)}")
             model = _train_fold(_fold(config, fold, minutes), cohort, run, told)
         models.append(model)
         if run.world.first:
@@ -95,6 +86,20 @@ def train_folds(
     return load_model(run.model)
 
 
+def _held_out(config: TrainConfig, cohort: Cohort) -> dict[int, Cohort]:
+    """The labelled rows of each fold."""
+    folds = tuple(range(config.folds or 0))
+    if set(folds) != set(cohort.folds):
+        raise BadCohort(
+            "the train rows are divided into other folds",
+            path=cohort.path,
+            found=f"folds {list(cohort.folds)}",
+            expected=f"folds {list(folds)}",
+            remedy="Divide with `medseg cohort split`, or change folds.",
+        )
+    return {fold: cohort.select(split="train", fold=fold).labelled() for fold in folds}
+
+
 def _fold(config: TrainConfig, fold: int, minutes: float | None) -> TrainConfig:
     """The config of one fold."""
     changes = {"fold": fold, "rules": "given", "minutes": minutes}
@@ -106,15 +111,19 @@ def _home(run: Run, fold: int | None) -> Path:
     return run.folder / f"fold_{fold}"
 
 
+def _is_done(run: Run, fold: int) -> bool:
+    return (_home(run, fold) / "model" / CARD).is_file()
+
+
 def _finished(config: TrainConfig, run: Run, fold: int) -> Model | None:
     """A fold's model, if it is there, without the rules that it learnt for itself.
 
     Raises:
         BadConfig: it was trained with another config.
     """
-    folder = _home(run, fold) / "model"
-    if not (folder / CARD).is_file():
+    if not _is_done(run, fold):
         return None
+    folder = _home(run, fold) / "model"
     model = load_model(folder)
     settings = _fold(config, fold, config.training.minutes)
     check_same_config(model.card.provenance.config, settings, folder, _FREE)

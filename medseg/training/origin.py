@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from medseg.errors import BadConfig, BadModel
-from medseg.model import Model, Origin, load_model
+from medseg.model import Origin, load_model
 from medseg.training.run import Run
 from medseg.writers.atomic import atomic_path
 
@@ -60,7 +60,7 @@ def keep_origin(run: Run, *, begun: bool, needed: bool) -> None:
             raise _other_origin(run, "no --init", f"--init with the model {before[0].name!r}")
         return
     model = load_model(run.init)
-    origin = origin_of(model)
+    origin = Origin(name=model.card.name, weights=dict(model.card.weights))
     if before is None and begun:
         raise _other_origin(run, f"--init {run.init}", "no --init, as when it was begun")
     if before is not None and before[0] != origin:
@@ -89,11 +89,6 @@ def read_origin(run: Run) -> tuple[Origin, tuple[str, ...]] | None:
         return None
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return Origin(**content["origin"]), tuple(content["training_pixels"])
-
-
-def origin_of(model: Model) -> Origin:
-    """How a model is remembered."""
-    return Origin(name=model.card.name, weights=dict(model.card.weights))
 
 
 def _place(run: Run) -> Path:
