@@ -78,8 +78,8 @@ test-all: lint types
 # In an environment of its own: other people's tools bring decoders that would change ours.
 bench:
 	@$(MAKE) --no-print-directory install VENV=.venv-bench EXTRAS=dev,bench
-	@set -e; for script in tests/benchmarks/*.py; do \
-		test -f "$$script" || { echo "no benchmarks in tests/benchmarks"; break; }; \
+	@set -e; for script in benchmarks/*.py; do \
+		test -f "$$script" || { echo "no benchmarks in benchmarks"; break; }; \
 		echo "$$script"; .venv-bench/bin/python "$$script"; \
 	done
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from medseg.inference.segment import segment
     from medseg.manifests import load_cohort
     from medseg.model import load_model
-    from medseg.readers import read
+    from medseg.scans.read import read
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load_cohort", "load_model", "read", "segment"]
 
 _HOMES = {
-    "read": "medseg.readers",
+    "read": "medseg.scans",
     "segment": "medseg.inference",
     "evaluate": "medseg.evaluation",
     "load_model": "medseg.model",

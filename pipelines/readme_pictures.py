@@ -15,7 +15,7 @@ import pandas as pd
 
 from medseg.manifests import load_cohort, read_case, read_truth
 from medseg.pictures import overlay, prediction_layer, truth_layer
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.reports import charts
 
 

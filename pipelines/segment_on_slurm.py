@@ -19,12 +19,12 @@ import typer
 from dask_jobqueue import SLURMCluster
 
 from medseg.batch import Listener, State
-from medseg.batch.channels import Channels, parse_patterns
+from medseg.batch.batch import Settings, open_batch
 from medseg.batch.gather import gather
 from medseg.batch.models import load_models
-from medseg.batch.segmenting import Settings, open_batch
 from medseg.cli.arguments import told_apart
 from medseg.reports.batch import write_batch_report
+from medseg.scans.channels import Channels, parse_patterns
 
 #: One reads, one is in the network, one writes.
 THREADS = 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from medseg.batch.case import Job
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.ledger import Ledger, look, open_ledger
-from medseg.batch.road import Job
 from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.task import Flag, Outcome, State, Task, Unusable
 

@@ -18,8 +18,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from medseg.batch.case import Job, Segment, run_case
 from medseg.batch.executors import Event, Notice, Patience, Placement
-from medseg.batch.road import Job, Segment, run_case
 from medseg.batch.task import Forecast, Outcome, Stage, State, Task
 from medseg.errors import BadConfig, MedsegError
 

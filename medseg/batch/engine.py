@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from medseg.batch.road import Job, Tell, run_case
+from medseg.batch.case import Job, Tell, run_case
 from medseg.batch.task import Outcome, Task
 
 #: One reading, one in the network, one writing.

@@ -5,53 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
-from medseg.batch.channels import Channels, Found, Listed, into_cases
+from medseg.batch.inputs import ChannelScan, CohortScan, relative
 from medseg.batch.task import State, Task, Unusable
-from medseg.errors import MedsegError
-from medseg.manifests import Case, Cohort, load_cohort, read_case
+from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
-from medseg.readers import FoundScan, Frames, discover
-from medseg.readers.case_names import safe, unique_cases
-from medseg.readers.scan_table import is_table, scans_of_table
-from medseg.volume import Volume
+from medseg.readers.entry import Status
+from medseg.scans import Frames, ListedScan, Progress, scans_of
+from medseg.scans.channels import Channels, ScanCase, into_cases
+from medseg.scans.names import safe, unique_cases
+
+Found: TypeAlias = Task | Unusable
 
 CARDS = (".yaml", ".yml")
 
-Progress = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class CohortScan:
-    """One case of a cohort, to be read by a worker.
-
-    Attributes:
-        cohort: with this case alone, so that it travels light.
-        channels: which of the cohort's, in the model's order; all when empty.
-        frames: whether headers must say that the channels share a space.
-    """
-
-    cohort: Cohort
-    channels: tuple[str, ...] = ()
-    frames: Frames = Frames.CHECK
-
-    def read(self) -> Volume:
-        """The case's channels on the first one's grid, with the modality that the card names."""
-        from medseg.transforms.channels import onto_grid
-
-        case = self.cohort.cases[0]
-        try:
-            volume = read_case(
-                self.cohort, case, align=onto_grid, channels=self.channels, frames=self.frames
-            )
-        except MedsegError as error:
-            path = error.path and _relative(Path(error.path), self.cohort.root)
-            raise error.about(path) from None
-        modality = volume.origin.modality or self.cohort.modality
-        return replace(volume, origin=replace(volume.origin, modality=modality))
+#: Scans named in one line of a table.
+_MOST_NAMED = 4
 
 
 def gather(
@@ -60,7 +33,7 @@ def gather(
     split: str | None = None,
     root: Path | None = None,
     channels: Channels | None = None,
-    progress: Progress = lambda done, total=None, **facts: None,
+    progress: Progress | None = None,
 ) -> list[Found]:
     """Every case under the arguments, each with a name of its own.
 
@@ -76,24 +49,18 @@ def gather(
         BadCohort: a card cannot be used.
     """
     found: list[tuple[Path, Found]] = []
-    listed: list[Listed] = []
+    others: list[Path] = []
     for argument in arguments:
         if argument.suffix.lower() in CARDS:
             cohort = load_cohort(argument, root=root)
             cases = of_cohort(cohort, split=split, channels=channels)
             found += [(argument, case) for case in cases]
         else:
-            listed += _listed(argument, root, progress)
-    return _with_unique_names([*found, *into_cases(listed, channels)])
-
-
-def _listed(argument: Path, root: Path | None, progress: Progress) -> list[Listed]:
-    """Every scan under an argument that is no card."""
-    if is_table(argument):
-        places = scans_of_table(argument, root=root, progress=progress)
-    else:
-        places = [(scan, str(argument)) for scan in discover(argument, progress=progress)]
-    return [(scan, _of_scan(scan, Path(place)), argument) for scan, place in places]
+            others.append(argument)
+    frames = channels.frames if channels else Frames.CHECK
+    for case in into_cases(scans_of(others, root=root, progress=progress), channels):
+        found.append((case.scans[0].argument, _of_scans(case, frames)))
+    return _with_unique_names(found)
 
 
 def of_cohort(
@@ -133,20 +100,20 @@ def _chosen_channels(
     if len(own) == 1:
         return cohort.channels, ()
     told = f"({', '.join(cohort.channels)}) were taken in this order for the model's"
-    return cohort.channels, (f"the card's channels {told} ({channels.told()})",)
+    return cohort.channels, (f"the card's channels {told} ({channels.listed()})",)
 
 
 def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
     reason = (
         f"the card has {len(cohort.channels)} channels ({', '.join(cohort.channels)}), the model "
-        f"wants {len(channels.names)} ({channels.told()})"
+        f"wants {len(channels.names)} ({channels.listed()})"
     )
     return Unusable(found.case, found.source, found.place, found.identity, State.REFUSED, reason)
 
 
 def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
     files = [file_of(path) for path in case.sources]
-    sources = ", ".join(_relative(path, cohort.root) for path in case.sources)
+    sources = ", ".join(relative(path, cohort.root) for path in case.sources)
     place = ", ".join(str(path.absolute()) for path in case.sources)
     identity, size = _stamp(files)
     if scan.channels not in ((), cohort.channels) or scan.frames is not Frames.CHECK:
@@ -154,30 +121,43 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
     missing = [path for path in files if not path.exists()]
     if missing:
         reason = (
-            f"no such file: {_relative(missing[0], cohort.root)}. "
+            f"no such file: {relative(missing[0], cohort.root)}. "
             "Check the table, or say with --root where its paths start."
         )
         return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
     return Task(case.case, sources, place, identity, size, scan, warnings)
 
 
-def _of_scan(scan: FoundScan, argument: Path) -> Found:
-    base = (argument if scan.path == Path() else scan.path).absolute()
-    place = str(base / scan.source) if base.is_dir() else str(base)
-    if scan.finding is not None:
-        stamps = [(f.source.name, f.source.size, f.source.changed_ns) for f in scan.finding.files]
-        identity, size = _digest(stamps), sum(stamp[1] for stamp in stamps)
-    elif scan.member is not None:
-        size = scan.member.size
-        identity = _digest([(scan.member.name, size, scan.member.changed_ns)])
-    else:
-        identity, size = _stamp([scan.path] if scan.path.is_file() else [])
-    if scan.volume is not None:
-        identity = f"{identity} volume {scan.volume}"
-    name = scan.case or safe(scan.source.replace("/", "_")) or "unnamed"
-    if scan.status != "usable":
-        return Unusable(name, scan.source, place, identity, State(scan.status), scan.reason)
-    return Task(name, scan.source, place, identity, size, scan, scan.warnings)
+def _of_scans(case: ScanCase, frames: Frames) -> Found:
+    """A task for scans that make a case; else why they do not."""
+    stamps = [_stamp_of(one) for one in case.scans]
+    identity, size = ", ".join(stamp for stamp, _ in stamps), sum(size for _, size in stamps)
+    places = ", ".join(str(one.location) for one in case.scans)
+    first = case.scans[0].scan
+    name = case.name or safe(first.source.replace("/", "_")) or "unnamed"
+    if case.status != Status.USABLE:
+        sources = _some([one.scan.source for one in case.scans])
+        return Unusable(name, sources, places, identity, State(case.status), case.reason)
+    sources = ", ".join(one.scan.source for one in case.scans)
+    if not case.channels:
+        return Task(name, sources, places, identity, size, first, first.warnings)
+    scan = ChannelScan(tuple(one.scan for one in case.scans), case.channels, frames)
+    identity = f"{identity} as {', '.join(case.channels)}, frames {frames}"
+    return Task(name, sources, places, identity, size, scan)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _stamp_of(one: ListedScan) -> tuple[str, int]:
+    """What changes when the files of a scan change, and their size."""
+    sources = one.scan.content.sources
+    digest = _digest([(s.member or s.name, s.size, s.changed_ns) for s in sources])
+    if one.scan.volume is not None:
+        digest = f"{digest} volume {one.scan.volume}"
+    return digest, sum(source.size for source in sources)
 
 
 def _with_unique_names(found: Sequence[tuple[Path, Found]]) -> list[Found]:
@@ -232,10 +212,3 @@ def _files(path: Path) -> list[Path]:
 
 def _digest(stamps: Sequence[tuple[str, int, int]]) -> str:
     return hashlib.sha256(repr(sorted(stamps)).encode()).hexdigest()[:32]
-
-
-def _relative(path: Path, root: Path) -> str:
-    try:
-        return path.absolute().relative_to(root.absolute()).as_posix()
-    except ValueError:
-        return path.name

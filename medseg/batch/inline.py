@@ -6,9 +6,9 @@ import queue
 from types import TracebackType
 from typing import Self
 
+from medseg.batch.case import Job
 from medseg.batch.engine import DEPTH, Engine
 from medseg.batch.executors import Event, Notice, Placement
-from medseg.batch.road import Job
 from medseg.batch.task import Forecast, Stage, Task
 
 NO_TIMEOUTS = "everything runs in one process: a scan that hangs or crashes ends the batch"

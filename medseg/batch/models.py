@@ -7,8 +7,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from medseg.batch.case import Segment
 from medseg.batch.quality import Expectations
-from medseg.batch.road import Segment
 from medseg.config import LocateModel
 from medseg.errors import BadModel
 from medseg.model import Model, load_model, read_model

@@ -16,9 +16,9 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Self
 
+from medseg.batch.case import Job
 from medseg.batch.engine import DEPTH
 from medseg.batch.executors import Event, Notice, Patience, Placement
-from medseg.batch.road import Job
 from medseg.batch.task import Forecast, Outcome, Stage, State, Task
 from medseg.batch.worker import Message, Ready, Unable, serve
 from medseg.errors import MedsegError

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.batch.road import Segmented
+from medseg.batch.case import Segmented
 from medseg.batch.task import Flag
 from medseg.geometry import canonical_grid
 from medseg.labels import LabelTable

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from medseg.batch.case import PICTURES, PROBABILITIES, describe
 from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
-from medseg.batch.road import PICTURES, PROBABILITIES, describe
 from medseg.batch.task import State, Task, Unusable
 from medseg.errors import MedsegError
 from medseg.readers.labels import read_labels

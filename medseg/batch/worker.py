@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from medseg.batch.case import Job
 from medseg.batch.engine import Engine
-from medseg.batch.road import Job
 from medseg.batch.task import Forecast, Outcome, Stage, Task
 from medseg.errors import MedsegError
 

@@ -23,8 +23,8 @@ from medseg.errors import BadConfig, BadOutput, MedsegError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from medseg.readers import FoundScan, Selection
     from medseg.readers.values import NonFinite
+    from medseg.scans import FoundScan, Selection
 
 #: Volumes in memory at a time: one is written while the next is read.
 _AT_A_TIME = 2
@@ -93,8 +93,8 @@ def convert(
         medseg convert archive --dry-run --output look      (edit look/scans.csv)
         medseg convert look/scans.csv --output volumes
     """
-    from medseg.readers.selection import Selection
     from medseg.readers.values import NonFinite
+    from medseg.scans.selection import Selection
 
     kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, _volume(volume))
@@ -132,27 +132,14 @@ def _find(
     """Every scan under every argument, with the argument; cases are unique over all."""
     from dataclasses import replace
 
-    from medseg.readers import discover
-    from medseg.readers.case_names import unique_cases
-    from medseg.readers.scan_table import is_table, scans_of_table
+    from medseg.scans import scans_of
+    from medseg.scans.names import unique_cases
 
-    found: list[tuple[FoundScan, str]] = []
-    for argument in arguments:
-        if is_table(argument):
-            found += scans_of_table(
-                argument, root=root, selection=selection, progress=progress, without=output
-            )
-        else:
-            found += [
-                (scan, str(argument))
-                for scan in discover(
-                    argument, selection=selection, progress=progress, without=output
-                )
-            ]
-    cases = unique_cases([scan.case for scan, _ in found])
+    listed = scans_of(arguments, root=root, selection=selection, progress=progress, without=output)
+    cases = unique_cases([one.scan.case for one in listed])
     return [
-        (replace(scan, case=case), argument)
-        for (scan, argument), case in zip(found, cases, strict=True)
+        (replace(one.scan, case=case), str(one.place))
+        for one, case in zip(listed, cases, strict=True)
     ]
 
 
@@ -166,7 +153,7 @@ def _converted(
     """A row for every scan, converted or not, in the order found."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from medseg.readers.scan_table import row
+    from medseg.scans.table import row
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         jobs: list[Future[_Row] | None] = [
@@ -189,7 +176,8 @@ def _convert_one(scan: FoundScan, argument: str, output: Path, nonfinite: NonFin
     from dataclasses import replace
 
     from medseg.errors import NotAVolume
-    from medseg.readers.scan_table import row
+    from medseg.readers.entry import Status
+    from medseg.scans.table import row
     from medseg.writers import write_volume
 
     try:
@@ -198,24 +186,20 @@ def _convert_one(scan: FoundScan, argument: str, output: Path, nonfinite: NonFin
     except BadOutput:
         raise
     except NotAVolume as error:
-        return row(replace(scan, status="skipped", reason=str(error)), argument)
+        return row(replace(scan, status=Status.SKIPPED, reason=str(error)), argument)
     except MedsegError as error:
-        return row(replace(scan, status="refused", reason=str(error)), argument)
+        return row(replace(scan, status=Status.REFUSED, reason=str(error)), argument)
     except Exception as error:  # noqa: BLE001 - one scan's fault must not stop the others
         reason = f"unforeseen {type(error).__name__}; please report it"
-        return row(replace(scan, status="failed", reason=reason), argument)
-    return row(
-        replace(
-            scan, status="converted", geometry=volume.geometry, warnings=volume.origin.warnings
-        ),
-        argument,
-    )
+        return row(replace(scan, reason=reason), argument) | {"status": "failed"}
+    converted = replace(scan, geometry=volume.geometry, warnings=volume.origin.warnings)
+    return row(converted, argument) | {"status": "converted"}
 
 
 def _write_table(
     rows: list[_Row], found: list[tuple[FoundScan, str]], output: Path, with_identifiers: bool
 ) -> None:
-    from medseg.readers.scan_table import identifiers, table_text
+    from medseg.scans.table import identifiers, table_text
     from medseg.writers.atomic import atomic_path
 
     if with_identifiers:

@@ -23,9 +23,9 @@ from medseg.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from medseg.batch.channels import Channels
-    from medseg.batch.segmenting import Batch, Settings
+    from medseg.batch.batch import Batch, Settings
     from medseg.batch.task import Forecast
+    from medseg.scans.channels import Channels
 
 _GO_ON = "Every mask that was written is whole. Run the same command again to go on."
 
@@ -132,10 +132,10 @@ def segment(
         medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
         medseg segment runs/brain/model archive/ --output masks --channel 'A=*t1*' …
     """
+    from medseg.batch.batch import OtherRecipe, Settings
     from medseg.batch.executors import Patience
     from medseg.batch.models import Limits, Mirrors, Ways
     from medseg.batch.resume import Check
-    from medseg.batch.segmenting import OtherRecipe, Settings
     from medseg.batch.task import State
 
     models, scans = told_apart(arguments)
@@ -171,9 +171,9 @@ def segment(
 
 
 def _channels(settings: Settings, patterns: list[str], trust_frames: bool) -> Channels:
-    from medseg.batch.channels import Channels, parse_patterns
     from medseg.batch.models import load_models
-    from medseg.readers import Frames
+    from medseg.scans import Frames
+    from medseg.scans.channels import Channels, parse_patterns
 
     names = load_models(settings.models)[0].card.channels
     frames = Frames.TRUST if trust_frames else Frames.CHECK
@@ -190,8 +190,8 @@ def _segment(
     channels: Channels,
     dry_run: bool,
 ) -> int:
+    from medseg.batch.batch import open_batch
     from medseg.batch.gather import gather
-    from medseg.batch.segmenting import open_batch
 
     looking = console.progress("looking for scans")
     found = gather(scans, split=split, root=root, channels=channels, progress=looking)

@@ -25,7 +25,7 @@ def status(
         medseg status masks
     """
     from medseg.batch.ledger import look
-    from medseg.batch.standing import standing
+    from medseg.batch.status import standing
 
     ledger = look(folder)
     try:

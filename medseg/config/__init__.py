@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from medseg.config.checking import Choice, Options, load_yaml, override, validate
-from medseg.config.learning import LearntRule
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
-from medseg.config.models import (
+from medseg.config.rules import LearntRule
+from medseg.config.settings import (
     AugmentConfig,
     EvaluateConfig,
     InferConfig,

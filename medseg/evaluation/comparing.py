@@ -14,8 +14,8 @@ import pandas as pd
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.intervals import mean_interval
+from medseg.evaluation.paired_tests import holm, paired_test
 from medseg.evaluation.scores import Scores
-from medseg.evaluation.tests_of_difference import holm, paired_test
 from medseg.metrics import METRICS, Better
 
 #: What is compared where nothing else is asked; all tests of it are one family for Holm.

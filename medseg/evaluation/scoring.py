@@ -19,7 +19,7 @@ from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
 from medseg.manifests.reading import named_truth, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.volume import LabelMap, pixel_hash
 
 #: Said of labels that a case's truth was not drawn for; they have no score there.

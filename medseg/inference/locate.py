@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from medseg.config import LocateModel, LocateThreshold
 from medseg.geometry import AxisMap, Geometry, grid_map
-from medseg.inference.asked import HoldsModels, SegmentationModel
+from medseg.inference.ensemble import HoldsModels, SegmentationModel
 from medseg.volume import LabelMap, Volume
 
 Box = tuple[slice, slice, slice]

@@ -12,9 +12,9 @@ import torch
 
 from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
-from medseg.inference.asked import SegmentationModel, check_alike, input_channels
 from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
 from medseg.inference.engine import Engine, engaged, faults, require_engine
+from medseg.inference.ensemble import SegmentationModel, check_alike, input_channels
 from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
 from medseg.inference.locate import (
     Box,
@@ -30,7 +30,7 @@ from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road
 from medseg.inference.windows import WindowPlan, empty_windows
 from medseg.memory import give_back
 from medseg.postprocess import apply_rules
-from medseg.readers import read
+from medseg.scans import read
 from medseg.transforms.prepare import Prepared, prepare_volume
 from medseg.volume import LabelMap, Volume
 

@@ -13,8 +13,8 @@ from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort
 from medseg.manifests.importing import new_case, numbered_labels, scans_in
-from medseg.readers import FoundScan, discover
-from medseg.readers.dicom_identity import identifiers_of
+from medseg.readers.entry import Status
+from medseg.scans import FoundScan, discover
 
 
 class DicomOptions(Options):
@@ -39,7 +39,9 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
     Raises:
         BadCohort: no usable series, or series of several modalities.
     """
-    found = [scan for scan in discover(folder) if scan.finding and scan.status == "usable"]
+    found = [
+        scan for scan in discover(folder) if scan.content.described and scan.status == Status.USABLE
+    ]
     if options.modality:
         found = [scan for scan in found if scan.modality == options.modality]
     modalities = sorted({scan.modality for scan in found})
@@ -74,9 +76,7 @@ def _cases(folder: Path, found: list[FoundScan], masks: dict[str, Path]) -> tupl
     below = Counter(place for scan in found for place in _upwards(scan.source))
     cases = []
     for scan in found:
-        if scan.finding is None:
-            continue
-        identity = identifiers_of(scan.finding.files[0])["patient_id"] or f"unknown {scan.case}"
+        identity = scan.content.identifiers()["patient_id"] or f"unknown {scan.case}"
         patient = numbers.setdefault(identity, f"P{len(numbers) + 1:04d}")
         alone = below[scan.source] == 1
         image = folder / scan.source if alone else folder / f"{scan.source or '.'}#{scan.case}"

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from medseg import readers
 from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.readers.labels import read_labels
 
 #: Endings of files that are taken for scans; longest first, so that ``.nii.gz`` goes whole.
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -144,7 +144,7 @@ def numbered_labels(files: Iterable[Path]) -> LabelTable:
     """
     paths = list(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(lambda path: np.unique(readers.read_labels(path).data), paths))
+        found = list(pool.map(lambda path: np.unique(read_labels(path).data), paths))
     values = sorted({int(v) for some in found for v in some} - {0})
     if not values:
         raise BadCohort(

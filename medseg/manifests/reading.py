@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg import readers
 from medseg.errors import BadCohort, BadLabels, GridMismatch
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort
+from medseg.readers.labels import read_labels
+from medseg.scans import Align, Frames, read_channels
 from medseg.volume import LabelMap, Volume
 
 
@@ -21,9 +22,9 @@ def read_case(
     cohort: Cohort,
     case: Case,
     *,
-    align: readers.Align | None = None,
+    align: Align | None = None,
     channels: Sequence[str] = (),
-    frames: readers.Frames = readers.Frames.CHECK,
+    frames: Frames = Frames.CHECK,
 ) -> Volume:
     """The case's channels, stacked on the grid of the first.
 
@@ -45,7 +46,7 @@ def read_case(
         require(cohort, path)
     one_file = len(cohort.channels) > 1 and len(set(case.sources)) == 1
     volumes = [cohort.channels.index(name) if one_file else None for name in names]
-    return readers.read_channels(paths, names, volumes=volumes, align=align, frames=frames)
+    return read_channels(paths, names, volumes=volumes, align=align, frames=frames)
 
 
 def read_grid(cohort: Cohort, case: Case) -> Geometry:
@@ -80,7 +81,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     if case.label is None:
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
     require(cohort, case.label)
-    mask = readers.read_labels(case.label)
+    mask = read_labels(case.label)
     image = read_grid(cohort, case) if grid is None else grid
     if not mask.geometry.same_grid(image):
         raise GridMismatch(

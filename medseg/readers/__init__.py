@@ -1,121 +1,154 @@
-"""Which scans can be read, and how: any format, one way in.
+"""One file of any format becomes a Volume, and a mask file a LabelMap.
 
-A reader is a module with ``recognises(path)`` and ``read(path, *, volume, nonfinite)``, listed in
-`READERS`.
+A reader is a module with ``ENDINGS``, ``recognises``, ``glimpse`` and ``read`` (see
+:class:`~medseg.readers.entry.Reader`), listed in `READERS`. Where scans lie in folders and
+archives is the business of `medseg.scans`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from medseg.errors import BadScan, MedsegError, NotAVolume
-from medseg.readers import formats
-from medseg.readers.archive import is_archive
-from medseg.readers.channels import Align, Frames, stack
-from medseg.readers.discovery import discover
-from medseg.readers.formats import READERS
-from medseg.readers.found import FoundScan
-from medseg.readers.labels import read_labels
-from medseg.readers.selection import Selection
+from medseg.readers.entry import Endings, Glimpse, Reader
+from medseg.readers.values import NonFinite
 from medseg.volume import Volume
 
 __all__ = [
     "READERS",
-    "Align",
-    "FoundScan",
-    "Frames",
-    "Selection",
-    "discover",
+    "Endings",
+    "Glimpse",
+    "NonFinite",
+    "claims",
+    "glimpse",
+    "is_companion",
+    "is_other_image",
+    "promises_dicom",
     "read",
-    "read_channels",
-    "read_labels",
-    "stack",
+    "stem",
+    "unpackable_ending",
 ]
 
+#: Format -> module; the first that recognises a file reads it. Imported when used: decoders take
+#: their time to load.
+READERS: dict[str, str] = {
+    "nifti": "medseg.readers.nifti.volume",
+    "dicom": "medseg.readers.dicom.volume",
+    "itk": "medseg.readers.itk.volume",
+}
 
-def read(path: str | Path, *, volume: int | None = None, series: str | None = None) -> Volume:
-    """Read one scan: a file of any format, a DICOM folder, or an archive that holds one scan.
-
-    Args:
-        path: the place; ``path#SERIES`` chooses one series of a folder or archive.
-        volume: which volume, from 0, where the scan holds several.
-        series: SeriesInstanceUID or case of the series, where there are several.
-
-    Raises:
-        BadScan: nothing usable, or more than one scan and none is chosen: says how to choose.
-        NotAVolume: the only thing there is no volume.
-    """
-    place, series = _split(path, series)
-    if place.is_file() and series is None and not is_archive(place.name):
-        return formats.read(place, volume=volume)
-    found = discover(place, selection=Selection(volume=volume))
-    if series is not None:
-        found = [scan for scan in found if scan.is_series(series)]
-        if not found:
-            raise BadScan("no such series there", path=place, found=repr(series)[:80])
-    usable = [scan for scan in found if scan.status == "usable"]
-    if len(usable) == 1:
-        return usable[0].read()
-    if usable:
-        raise BadScan(
-            f"holds {len(usable)} scans, and nothing says which",
-            path=place,
-            remedy="Choose one: "
-            + "; ".join(f"{place.name}#{scan.case} ({scan.describe()})" for scan in usable[:8]),
-        )
-    raise _refusal(place, found)
+_DICOM = "dicom"
 
 
-def _split(path: str | Path, series: str | None) -> tuple[Path, str | None]:
-    text = str(path)
-    if series is None and "#" in text and not Path(text).exists():
-        text, _, series = text.rpartition("#")
-    return Path(text), series
-
-
-def _refusal(place: Path, found: Sequence[FoundScan]) -> MedsegError:
-    for scan in found:
-        if scan.status == "refused":
-            return BadScan(scan.reason, path=place)
-    named = next((scan for scan in found if scan.finding is not None), None)
-    if named is not None:
-        return NotAVolume(named.reason, path=place)
-    return BadScan(
-        "no DICOM series and no other readable image found",
-        path=place,
-        found=found[0].reason if found else "nothing",
-    )
-
-
-def read_channels(
-    paths: Sequence[str | Path],
-    names: Sequence[str],
+def read(
+    path: str | Path,
     *,
-    volumes: Sequence[int | None] | None = None,
-    align: Align | None = None,
-    frames: Frames = Frames.CHECK,
+    volume: int | None = None,
+    nonfinite: NonFinite = NonFinite.SMALLEST,
 ) -> Volume:
-    """Several scans as the channels of one volume, on the first one's grid.
+    """Read one file of any format.
 
     Args:
-        paths: one a channel; the same for all where one file's fourth dimension is the channel.
-        names: of the channels.
-        volumes: which volume of each path; by default 0, 1 … where all paths are one.
-        align: resamples a channel on another grid; without it such a channel is refused.
-        frames: whether headers must say that the channels share a space.
+        path: the file.
+        volume: which volume, from 0, where it holds several.
+        nonfinite: what becomes of NaN and infinite voxels.
 
     Raises:
-        GridMismatch: a channel lies in another space than the first, or on another grid and
-            there is no `align`.
-        BadScan: a channel cannot be read, or names and paths differ in number.
+        BadScan: the format is unknown, or the file damaged or ambiguous.
+        NotAVolume: it holds no volume.
     """
-    if len(paths) != len(names) or not paths:
+    path = Path(path)
+    reader = _reader_of(path, tuple(READERS))
+    if reader is None:
         raise BadScan(
-            "channels and their names differ in number", found=len(paths), expected=len(names)
+            "not recognised: no image format that can be read",
+            path=path,
+            expected="DICOM, NIfTI, NRRD or MetaImage",
         )
-    if volumes is None:
-        one_file = len(paths) > 1 and len({str(path) for path in paths}) == 1
-        volumes = [number if one_file else None for number in range(len(paths))]
-    scans = [read(path, volume=volume) for path, volume in zip(paths, volumes, strict=True)]
-    return stack(scans, names, align=align, frames=frames)
+    return reader.read(path, volume=volume, nonfinite=nonfinite)
+
+
+def glimpse(path: Path) -> Glimpse:
+    """What the header of a file that is not DICOM promises, or what is wrong with it."""
+    reader = _reader_of(path, _others())
+    try:
+        return Glimpse(problem="not recognised") if reader is None else reader.glimpse(path)
+    except NotAVolume as error:
+        return Glimpse(skip=error.problem)
+    except MedsegError as error:
+        return Glimpse(
+            problem=f"{error.problem}; found {error.found}" if error.found else error.problem
+        )
+    except Exception as error:  # noqa: BLE001 - a fault of ours costs this file, not the search
+        return Glimpse(problem=f"the header could not be read ({type(error).__name__})")
+
+
+def is_other_image(path: Path) -> bool:
+    """Whether a file is an image of a format other than DICOM, by content or name."""
+    return _reader_of(path, _others()) is not None
+
+
+def claims(name: str) -> bool:
+    """Whether a file's name promises an image format other than DICOM.
+
+    >>> claims("scan.nii.gz"), claims("IM0001"), claims("IM0001.dcm")
+    (True, False, False)
+    """
+    lower = name.lower()
+    return any(lower.endswith(_endings(name).named) for name in _others())
+
+
+def promises_dicom(name: str) -> bool:
+    """Whether a file's name promises DICOM."""
+    return name.lower().endswith(_endings(_DICOM).named)
+
+
+def unpackable_ending(name: str) -> str | None:
+    """The ending of a name whose file can be read alone, outside its archive."""
+    wholes = (end for reader in _others() for end in _endings(reader).whole)
+    fitting = [ending for ending in wholes if name.lower().endswith(ending)]
+    return max(fitting, key=len, default=None)
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a file holds the voxels of a header beside it."""
+    for reader in _others():
+        for ending, heads in _endings(reader).voxels.items():
+            if path.name.lower().endswith(ending):
+                name = path.name[: -len(ending)]
+                tried = (name + head for end in heads for head in (end, end.upper()))
+                if any(path.with_name(head).is_file() for head in tried):
+                    return True
+    return False
+
+
+def stem(name: str) -> str:
+    """A file's name without folders and ending; DICOM files keep theirs.
+
+    >>> stem("study/ct.nii.gz"), stem("study/IM0001.dcm")
+    ('ct', 'IM0001.dcm')
+    """
+    last = name.rsplit("/", 1)[-1]
+    stems = (_endings(reader).stem(last) for reader in _others())
+    return min((s for s in stems if s is not None), key=len, default=last)
+
+
+def _others() -> tuple[str, ...]:
+    """Every format but DICOM, which is read by the series."""
+    return tuple(name for name in READERS if name != _DICOM)
+
+
+def _reader_of(path: Path, names: tuple[str, ...]) -> Reader | None:
+    return next((reader for reader in map(_module, names) if reader.recognises(path)), None)
+
+
+def _module(name: str) -> Reader:
+    return cast(Reader, import_module(READERS[name]))
+
+
+@cache
+def _endings(name: str) -> Endings:
+    return _module(name).ENDINGS

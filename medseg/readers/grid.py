@@ -91,12 +91,3 @@ def choose_volume(count: int, volume: int | None, path: Path) -> int:
             expected=f"0 to {count - 1}",
         )
     return chosen
-
-
-def case_name(path: Path, endings: tuple[str, ...]) -> str:
-    """The file's own name without its ending."""
-    name = path.name
-    for ending in sorted(endings, key=len, reverse=True):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return name

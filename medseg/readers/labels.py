@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels
-from medseg.readers import itk, nifti
-from medseg.readers.nifti_forms import MissingForm
+from medseg.readers.itk import volume as itk
+from medseg.readers.nifti import volume as nifti
+from medseg.readers.nifti.forms import MissingForm
 from medseg.readers.values import NonFinite
 from medseg.volume import LabelMap
 

@@ -28,8 +28,10 @@ class Source:
         path: the file, or the archive that holds it.
         member: its name inside the archive, or empty.
         size: in bytes.
-        changed_ns: when it (or its archive) last changed.
+        changed_ns: when its (or its archive's) content last changed, as the file system says.
         name: what to call it in messages: relative to what the user named.
+        inode: of the file or its archive.
+        status_ns: when the file system last touched its entry, which no program can set back.
     """
 
     path: str
@@ -37,6 +39,8 @@ class Source:
     size: int = 0
     changed_ns: int = 0
     name: str = ""
+    inode: int = 0
+    status_ns: int = 0
 
     @property
     def folder(self) -> str:
@@ -64,7 +68,13 @@ def file_source(path: Path, name: str | None = None) -> Source:
         raise BadScan(
             "cannot be read", path=path, found=error.strerror, remedy="Check the path."
         ) from None
-    return Source(str(path), "", status.st_size, status.st_mtime_ns, name or path.name)
+    return _on_disk(str(path), status, name or path.name)
+
+
+def _on_disk(path: str, status: os.stat_result, name: str) -> Source:
+    return Source(
+        path, "", status.st_size, status.st_mtime_ns, name, status.st_ino, status.st_ctime_ns
+    )
 
 
 def files_under(root: Path, without: Path | None = None) -> Iterator[Source | Unreadable]:
@@ -101,7 +111,7 @@ def files_under(root: Path, without: Path | None = None) -> Iterator[Source | Un
                 yield Unreadable(below, f"{UNREADABLE}: {error.strerror}")
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield Source(entry.path, "", status.st_size, status.st_mtime_ns, below)
+                yield _on_disk(entry.path, status, below)
         waiting.extend(reversed(folders))
 
 

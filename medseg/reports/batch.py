@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from medseg import __version__
+from medseg.batch.case import PICTURES
 from medseg.batch.entry import Entry
-from medseg.batch.road import PICTURES
 from medseg.batch.task import State
 from medseg.labels import LabelTable
 from medseg.reports.page import write_page

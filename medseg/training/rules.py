@@ -20,7 +20,7 @@ from medseg.manifests import Case, Cohort, read_truth
 from medseg.metrics import METRICS
 from medseg.model import Model, load_model, write_card
 from medseg.postprocess import apply_rules
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.training.candidates import propose
 from medseg.training.out_of_fold import gather_predictions
 from medseg.training.run import Run

@@ -14,7 +14,7 @@ from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.readers import read, read_channels
+from medseg.scans import read, read_channels
 from medseg.transforms.channels import onto_grid
 from medseg.volume import Volume, intensity_percentiles, pixel_hash
 

@@ -18,7 +18,7 @@ from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.model import ModelCard, save_model
 from medseg.networks import build_network
-from medseg.readers import nifti
+from medseg.readers.nifti import volume as nifti
 from medseg.volume import LabelMap, Volume
 from medseg.writers import write_volume
 

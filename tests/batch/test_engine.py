@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.batch.case import Job
 from medseg.batch.engine import Engine
-from medseg.batch.road import Job
 from medseg.batch.task import State, Task
 from medseg.batch.thumbnail import thumbnail
 from tests.batch import stub

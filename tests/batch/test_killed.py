@@ -10,9 +10,9 @@ import time
 import pytest
 
 from medseg.batch import State, look, open_ledger
-from medseg.batch.road import describe
+from medseg.batch.case import describe
 from medseg.errors import BadOutput
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from tests.batch import stub
 
 

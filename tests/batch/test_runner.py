@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from medseg.batch import Job, Ledger, Listener, Recipe, State, Unusable, open_ledger, run_batch
+from medseg.batch.case import describe
 from medseg.batch.executors import Patience
 from medseg.batch.inline import InlineExecutor
 from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import Check, plan_run, sweep
-from medseg.batch.road import describe
 from medseg.errors import BadConfig, BadModel, BadOutput
-from medseg.readers import nifti
+from medseg.readers.nifti import volume as nifti
 from tests.batch import stub
 
 

@@ -170,7 +170,7 @@ def test_a_wrong_call_is_told_apart_from_a_bad_scan(tmp_path):
 def test_a_fault_of_ours_in_one_scan_leaves_the_others(tmp_path, monkeypatch):
     write_series(tmp_path / "in" / "a")
     write_series(tmp_path / "in" / "b", series="2.25.2", count=4)
-    from medseg.readers import dicom_pixels
+    from medseg.readers.dicom import pixels as dicom_pixels
 
     genuine = dicom_pixels.read_voxels
 
@@ -179,7 +179,7 @@ def test_a_fault_of_ours_in_one_scan_leaves_the_others(tmp_path, monkeypatch):
             raise ZeroDivisionError("a bug")
         return genuine(candidate, name)
 
-    monkeypatch.setattr("medseg.readers.dicom.read_voxels", faulty)
+    monkeypatch.setattr("medseg.readers.dicom.volume.read_voxels", faulty)
     assert convert(tmp_path / "in", "--output", tmp_path / "out").exit_code == 1
     assert {row["source"]: row["status"] for row in rows_of(tmp_path / "out")} == {
         "a": "converted",

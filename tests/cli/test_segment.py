@@ -19,7 +19,8 @@ from medseg.cli.segment import size_bytes, told_apart
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
 from medseg.model import load_model
-from medseg.readers import read, read_labels
+from medseg.readers.labels import read_labels
+from medseg.scans import read
 from medseg.volume import Volume
 from medseg.writers import nifti as nifti_writer
 from medseg.writers import write_volume
@@ -136,7 +137,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_no_mask(scans, model_folder,
 def test_of_many_cases_the_time_is_told_before_the_first(
     scans, model_folder, by_threshold, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("medseg.batch.segmenting._MANY", 3)
+    monkeypatch.setattr("medseg.batch.batch._MANY", 3)
     ended = segment(model_folder, scans, "--output", tmp_path / "out")
     assert ended.exit_code == 0
     assert "the cases will take about" in ended.stdout

@@ -8,7 +8,7 @@ import pytest
 from medseg.config import EvaluateConfig
 from medseg.evaluation.agreement import bland_altman
 from medseg.evaluation.intervals import mean_interval
-from medseg.evaluation.tests_of_difference import holm
+from medseg.evaluation.paired_tests import holm
 
 linear_model = pytest.importorskip(
     "statsmodels.regression.linear_model", reason="statsmodels is not installed"

@@ -236,7 +236,7 @@ def test_a_planted_leak_is_refused_and_told_when_allowed(cohort, tmp_path):
         renamed,
         AFFINE @ np.array([[-1.0, 0, 0, SHAPE[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
     )
-    from medseg.readers import read
+    from medseg.scans import read
 
     run = {"training_pixels": [pixel_hash(read(renamed)), "0" * 64]}
     folder = predict(cohort, tmp_path / "p", run=run)

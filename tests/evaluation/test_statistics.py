@@ -15,8 +15,8 @@ from medseg.evaluation import Scores, compare, subgroups, summarise
 from medseg.evaluation.agreement import bland_altman
 from medseg.evaluation.comparing import favoured
 from medseg.evaluation.intervals import draws, mean_interval, patient_sums
+from medseg.evaluation.paired_tests import holm, paired_test
 from medseg.evaluation.subgroups import covariates_of, groups_of
-from medseg.evaluation.tests_of_difference import holm, paired_test
 
 MANY = EvaluateConfig(resamples=20_000, seed=1)
 BCA = EvaluateConfig(resamples=20_000, seed=1, interval="bca")

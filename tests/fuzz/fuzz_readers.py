@@ -30,7 +30,7 @@ import numpy as np
 
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry
-from medseg.readers import FoundScan, discover
+from medseg.scans import FoundScan, discover
 from tests.fuzz import reference
 from tests.fuzz.mutate import mutate
 from tests.fuzz.seeds import Seed, make_seeds
@@ -125,7 +125,7 @@ def _within(grid: Geometry, seed: Seed) -> bool:
 def _reference(
     scan: FoundScan, instances: tuple[str, ...], folder: Path
 ) -> reference.Reading | None:
-    if scan.finding is not None:
+    if scan.content.described:
         return reference.of_dicom(list(instances))
     if scan.source.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
         return reference.of_nifti(folder / scan.source)

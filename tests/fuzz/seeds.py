@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from medseg.geometry import Geometry
-from medseg.readers import discover
+from medseg.scans import discover
 from medseg.volume import Volume
 from medseg.writers import write_volume
 from tests.readers.dicom_files import dataset_of, enhanced_of, pixels_of, save, write_series
@@ -66,7 +66,7 @@ def make_seeds(folder: Path, suite: Path | None = None) -> list[Seed]:
 def _seed(name: str, folder: Path) -> Seed:
     (scan,) = [scan for scan in discover(folder) if scan.status == "usable"]
     grid = scan.read().geometry
-    packed = next(folder.iterdir()).suffix in (".zip", ".gz") and scan.finding is not None
+    packed = next(folder.iterdir()).suffix in (".zip", ".gz") and scan.content.described
     return Seed(name, folder, grid.shape, grid.affine, scan.files if packed else 0)
 
 

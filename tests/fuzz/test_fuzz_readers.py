@@ -30,7 +30,7 @@ def test_the_judge_sees_a_scan_in_the_wrong_place(seeds, tmp_path, monkeypatch, 
     from dataclasses import replace
 
     from medseg.geometry import Geometry
-    from medseg.readers import found
+    from medseg.scans import found
 
     monkeypatch.setenv("MEDSEG_CACHE", "/dev/null/none")
     genuine = found.FoundScan.read

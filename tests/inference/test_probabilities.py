@@ -11,7 +11,7 @@ from medseg.inference import Segmenter
 from medseg.inference.budget import Living
 from medseg.inference.locate import whole_region
 from medseg.inference.probabilities import STEPS, Probabilities, file_stems
-from medseg.readers import read
+from medseg.scans import read
 from medseg.transforms.resample import resample
 from medseg.volume import NiftiForms, Origin
 from tests.inference.models import LABELS, REGIONS, TinyModel, scan

@@ -16,7 +16,7 @@ from medseg.manifests import (
     write_cohort,
 )
 from medseg.manifests.importing import case_id, modality_of
-from medseg.readers import read
+from medseg.scans import read
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
 from medseg.writers.dicom_series import write_dicom_series

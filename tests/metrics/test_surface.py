@@ -117,7 +117,7 @@ def test_a_rotation_of_the_world_changes_nothing():
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="reference values are not at hand")
 def test_surface_metrics_equal_those_of_surface_distance():
-    """Values of DeepMind's surface-distance 0.1 for these pairs (tests/benchmarks makes them)."""
+    """Values of DeepMind's surface-distance 0.1 for these pairs (benchmarks makes them)."""
     with REFERENCE.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(PAIRS) >= 130

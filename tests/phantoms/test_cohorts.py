@@ -7,7 +7,7 @@ from medseg.errors import BadConfig
 from medseg.manifests import check_cohort, load_cohort, read_case, read_truth
 from medseg.phantoms import Population, write_phantom_archive, write_phantom_cohort
 from medseg.phantoms.cohorts import phantom_of
-from medseg.readers import discover, read
+from medseg.scans import discover, read
 
 SMALL = Population(spacing_mm=12.0, grids=("axial", "oblique"), seed=5)
 

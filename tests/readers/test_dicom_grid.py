@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import BadScan, NotAVolume
-from medseg.readers import read
+from medseg.scans import read
 from tests.readers.dicom_files import AXIAL, SAGITTAL, pixels_of, write_series
 
 

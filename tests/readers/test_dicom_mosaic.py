@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import BadScan
-from medseg.readers import read
+from medseg.scans import read
 from tests.readers.dicom_files import dataset_of, save
 
 ROWS, COLUMNS, COUNT, STEP_MM = 6, 5, 7, 3.0

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from medseg.errors import BadScan, NotAVolume
-from medseg.readers import read
+from medseg.scans import read
 from tests.readers.dicom_files import dataset_of, enhanced_of, pixels_of, save, write_series
 
 

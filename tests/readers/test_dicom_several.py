@@ -7,7 +7,7 @@ import math
 import pytest
 
 from medseg.errors import BadScan
-from medseg.readers import Selection, discover, read
+from medseg.scans import Selection, discover, read
 from tests.readers.dicom_files import dataset_of, enhanced_of, pixels_of, save, write_series
 
 

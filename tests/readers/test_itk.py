@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from medseg.errors import BadScan, MedsegError, NotAVolume
-from medseg.readers import itk
+from medseg.readers.itk import volume as itk
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 NAMES = ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from medseg.errors import BadScan, MedsegError, NotAVolume
 from medseg.geometry import Geometry
-from medseg.readers import nifti
-from medseg.readers.nifti_forms import MissingForm
+from medseg.readers.nifti import volume as nifti
+from medseg.readers.nifti.forms import MissingForm
 from medseg.readers.values import NonFinite
 
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 20], [0.4, 1.4, 0.2, -30], [0.1, -0.2, 2.9, 7], [0, 0, 0, 1]])

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.labels import LabelTable
-from medseg.readers import Selection, discover
-from medseg.readers.selection import pick
+from medseg.scans import Selection, discover
+from medseg.scans.selection import pick
 from medseg.volume import LabelMap
 from medseg.writers import write_labels, write_volume
 from tests.conftest import shared_data_folder

@@ -7,7 +7,7 @@ import numpy as np
 
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split, load_cohort, write_cohort
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.volume import LabelMap, Volume
 from medseg.writers import write_labels, write_volume
 from tests.transforms.grids import grid

@@ -10,7 +10,7 @@ from medseg.config import NormaliseWindow, NormaliseZScore, PrepareConfig
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests import load_cohort
-from medseg.readers import read
+from medseg.scans import read
 from medseg.training import cache
 from medseg.training.cache import cached_case
 from medseg.transforms.prepare import prepare_files, prepare_truth

@@ -13,7 +13,7 @@ from medseg.labels import LabelTable
 from medseg.manifests import Case, Split, load_cohort, write_cohort
 from medseg.networks.unet import UNet
 from medseg.phantoms import Population, write_phantom_cohort
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.volume import LabelMap
 from medseg.writers import write_labels
 from tests.training.cohorts import ORGANS, tiny_cohort

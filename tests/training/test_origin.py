@@ -11,7 +11,7 @@ from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadCohort, BadConfig, BadLabels, BadModel
 from medseg.labels import LabelTable
 from medseg.manifests import load_cohort, write_cohort
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.training import Run, begin_run, train, train_folds
 from medseg.volume import LabelMap
 from medseg.writers import write_labels

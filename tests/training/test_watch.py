@@ -17,7 +17,7 @@ from medseg import pictures
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadConfig
 from medseg.model import load_model
-from medseg.readers import read_labels
+from medseg.readers.labels import read_labels
 from medseg.reports.training import draw_curves
 from medseg.training import Run, begin_run, read_curves, train, watch
 from medseg.training import validate as validating

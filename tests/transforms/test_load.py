@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage
 
 from medseg.errors import BadScan, GridMismatch, MedsegError
-from medseg.readers import read
+from medseg.scans import read
 from medseg.transforms.channels import onto_grid
 from medseg.transforms.load import (
     PIXELS,

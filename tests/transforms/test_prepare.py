@@ -10,7 +10,7 @@ from medseg.config import NormaliseWindow, NormaliseZScore, PrepareConfig
 from medseg.errors import BadConfig, BadScan, MedsegError
 from medseg.geometry import Alignment, Geometry, canonical_grid, working_grid
 from medseg.labels import LabelTable
-from medseg.readers import read, read_channels
+from medseg.scans import read, read_channels
 from medseg.transforms import resample as resample_module
 from medseg.transforms.load import geometry_of
 from medseg.transforms.prepare import ToWorkingGrid, prepare_files, prepare_truth, prepare_volume

@@ -13,10 +13,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from medseg import readers
 from medseg.errors import BadLabels, BadOutput
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
+from medseg.scans import read
 from medseg.volume import LabelMap, Origin
 from medseg.writers import write_labels
 from medseg.writers.dicom_series import write_dicom_series
@@ -139,7 +139,7 @@ def written(request, tmp_path_factory):
     if kind.startswith("enhanced"):
         order = [3, 0, 4, 1, 2] if "shuffled" in kind else range(5)
         source = enhanced_from(files, tmp_path / "enhanced.dcm", order=order)
-    volume = readers.read(source)
+    volume = read(source)
     assert len(volume.origin.instances) == (1 if kind.startswith("enhanced") else 5)
     labelmap = mask_on(volume, MANY if kind == "many labels" else FEW)
     write_labels(labelmap, tmp_path / "m.nii.gz")
@@ -205,7 +205,7 @@ def test_every_frame_names_its_source(written):
 
 def test_segments_carry_name_code_side_and_colour(tmp_path):
     write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
+    write_labels(mask_on(read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
     left, right, other = highdicom.seg.segread(tmp_path / "m.dcm").SegmentSequence
     assert [left.SegmentLabel, right.SegmentLabel, other.SegmentLabel] == list(FEW.names)
     assert left.SegmentedPropertyTypeCodeSequence[0].CodeValue == "64033007"
@@ -221,7 +221,7 @@ def test_segments_carry_name_code_side_and_colour(tmp_path):
 
 def test_writing_twice_makes_one_object(tmp_path):
     write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    labelmap = mask_on(readers.read(tmp_path / "s"), FEW)
+    labelmap = mask_on(read(tmp_path / "s"), FEW)
     for name in ("a.dcm", "b.dcm"):
         write_labels(labelmap, tmp_path / name, format="dicom-seg")
     other = LabelMap(labelmap.data[::-1], labelmap.geometry, FEW, labelmap.origin)
@@ -232,7 +232,7 @@ def test_writing_twice_makes_one_object(tmp_path):
 
 def test_empty_mask_is_written_with_its_segments(tmp_path):
     write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    volume = readers.read(tmp_path / "s")
+    volume = read(tmp_path / "s")
     empty = LabelMap(np.zeros(SHAPE, np.uint8), volume.geometry, FEW, volume.origin)
     write_labels(empty, tmp_path / "m.dcm", format="dicom-seg")
     segmentation = highdicom.seg.segread(tmp_path / "m.dcm")
@@ -254,14 +254,14 @@ def test_poor_headers_and_odd_names_are_served_in_silence(tmp_path, recwarn):
         ):
             delattr(dataset, name)
         dataset.save_as(file)
-    write_labels(mask_on(readers.read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
+    write_labels(mask_on(read(tmp_path / "s"), FEW), tmp_path / "m.dcm", format="dicom-seg")
     assert not [warning for warning in recwarn if "Jane" in str(warning.message)]
     assert str(pydicom.dcmread(tmp_path / "m.dcm").PatientName) == "Jane"
 
 
 def test_tilted_grid_is_refused(tmp_path):
     write_dicom_series(scan(TILTED), tmp_path / "s")
-    labelmap = mask_on(readers.read(tmp_path / "s"), FEW)
+    labelmap = mask_on(read(tmp_path / "s"), FEW)
     with pytest.raises(BadOutput, match=r"sheared \(gantry tilt\)"):
         write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg")
     assert not (tmp_path / "m.dcm").exists()
@@ -269,7 +269,7 @@ def test_tilted_grid_is_refused(tmp_path):
 
 def test_mask_of_another_grid_is_refused(tmp_path):
     files = write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    labelmap = mask_on(readers.read(tmp_path / "s"), FEW)
+    labelmap = mask_on(read(tmp_path / "s"), FEW)
     moved = labelmap.geometry.affine.copy()
     moved[2, 3] += 1
     elsewhere = LabelMap(labelmap.data, Geometry(SHAPE, moved), FEW)
@@ -292,7 +292,7 @@ def test_mask_of_no_dicom_source_is_refused(tmp_path):
 
 def test_source_without_its_uids_is_refused(tmp_path):
     files = write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
-    labelmap = mask_on(readers.read(tmp_path / "s"), FEW)
+    labelmap = mask_on(read(tmp_path / "s"), FEW)
     dataset = pydicom.dcmread(files[1])
     dataset.SOPInstanceUID = ""
     dataset.save_as(files[1], enforce_file_format=False)

@@ -5,9 +5,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from medseg import readers
 from medseg.errors import BadOutput
 from medseg.geometry import Geometry
+from medseg.scans import read
 from medseg.volume import Volume
 from medseg.writers.dicom_series import write_dicom_series
 from tests.writers.scans import GRIDS, SHAPE, TILTED, scan
@@ -35,7 +35,7 @@ def test_itk_sees_the_voxels_where_they_are(tmp_path, grid):
 def test_our_reader_gives_the_volume_back(tmp_path, grid):
     volume = scan(TILTED if grid == "tilted" else GRIDS[grid])
     write_dicom_series(volume, tmp_path, modality="CT")
-    back = readers.read(tmp_path)
+    back = read(tmp_path)
     assert sorted(back.values().ravel()) == sorted(volume.values().ravel())
     for index in np.ndindex(SHAPE):
         there = np.rint(back.geometry.to_index(volume.geometry.to_world(index))).astype(int)
@@ -50,7 +50,7 @@ def test_our_reader_gives_the_volume_back(tmp_path, grid):
 def test_fractions_keep_the_16_bits_of_their_range(tmp_path, modality):
     data = np.random.default_rng(0).normal(0, 700, SHAPE).astype(np.float32)
     write_dicom_series(scan(GRIDS["oblique"], data), tmp_path, modality=modality)
-    back = readers.read(tmp_path).values()[0]
+    back = read(tmp_path).values()[0]
     step = (data.max() - data.min()) / 65534
     # half a step of rounding, and float32's own
     assert np.abs(np.sort(back.ravel()) - np.sort(data.ravel())).max() < 0.51 * step + 1e-3
@@ -80,7 +80,7 @@ def test_padding_value_comes_back(tmp_path):
     volume = scan(GRIDS["axial LPS"], padding_value=-2000.0)
     volume.data[0, 0] = -2000
     write_dicom_series(volume, tmp_path)
-    assert readers.read(tmp_path).origin.padding_value == -2000
+    assert read(tmp_path).origin.padding_value == -2000
 
 
 def test_several_channels_are_refused(tmp_path):

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from medseg.errors import BadLabels, BadOutput
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
-from medseg.readers import nifti
 from medseg.readers.labels import read_labels
+from medseg.readers.nifti import volume as nifti
 from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import write_labels, write_volume
 

@@ -1,0 +1,280 @@
+"""How is a batch segmented into a folder, from what was found to tables beside the masks?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from medseg.batch.case import Job
+from medseg.batch.entry import Entry, Recipe
+from medseg.batch.executors import Executor, Patience, Placement
+from medseg.batch.ledger import Ledger, open_ledger
+from medseg.batch.lock import FolderLock
+from medseg.batch.models import (
+    Limits,
+    ModelSegmenter,
+    Ways,
+    expectations,
+    load_models,
+    locator_checksum,
+    try_networks,
+)
+from medseg.batch.preflight import Estimate, estimate, require_room
+from medseg.batch.probe import window_seconds, windows_of
+from medseg.batch.quality import unsure
+from medseg.batch.resume import Check, Plan, plan_run, sweep
+from medseg.batch.runner import Listener, Summary, run_batch
+from medseg.batch.tables import write_cases, write_labels_card, write_run_card
+from medseg.batch.task import State, Task, Unusable
+from medseg.batch.thumbnail import thumbnail
+from medseg.batch.trial import trial_of
+from medseg.errors import BadOutput
+from medseg.labels import LabelTable
+from medseg.memory import resident_bytes
+from medseg.model import Model, versions
+
+#: From so many cases on, a window is timed before the first of them.
+_MANY = 20
+
+
+class OtherRecipe(StrEnum):
+    """What to do with masks in the folder that another model or other options made."""
+
+    REFUSE = "refuse"
+    REDO = "redo"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a batch needs besides its cases.
+
+    Attributes:
+        models: model folders; several are an ensemble.
+        output: made where missing.
+        device: as ``--device`` names it; ``auto`` is decided where the worker runs.
+        format: of the masks, a name from ``WRITERS``.
+        ways: what changes masks.
+        limits: what does not.
+        executor: a name from ``EXECUTORS``.
+        cluster: the scheduler's address, or a Dask cluster, for the executor of that name.
+        patience: time-outs.
+        check: how closely masks that are already there are looked at.
+        retry: settled states to try again.
+        other_recipe: what to do with masks made another way.
+    """
+
+    models: tuple[Path, ...]
+    output: Path
+    device: str = "auto"
+    format: str = "nifti"
+    ways: Ways = field(default_factory=Ways)
+    limits: Limits = field(default_factory=Limits)
+    executor: str = "process"
+    cluster: Any = None
+    patience: Patience = field(default_factory=Patience)
+    check: Check = Check.QUICK
+    retry: frozenset[State] = frozenset()
+    other_recipe: OtherRecipe = OtherRecipe.REFUSE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """An output folder held by this process, with what is to do in it.
+
+    Attributes:
+        settings: as given.
+        models: read and checked; their weights are loaded by workers.
+        ledger: of the folder.
+        plan: cases to do, and remarks about earlier ones.
+        needs: disk, memory and time for them.
+    """
+
+    settings: Settings
+    models: Sequence[Model]
+    ledger: Ledger
+    plan: Plan
+    needs: Estimate
+
+    @property
+    def labels(self) -> LabelTable:
+        """What the masks' integers mean."""
+        return self.models[0].labels
+
+    def seconds_needed(self) -> float | None:
+        """Time for what is planned, before anything runs: by earlier cases, else timed."""
+        if self.needs.seconds is not None or not self.plan.tasks:
+            return self.needs.seconds
+        return self._seconds_at(window_seconds(self._segmenter(), self.models[0]))
+
+    def run(self, listener: Listener | None = None) -> Summary:
+        """Do what is planned; tables are right whenever this ends.
+
+        Raises:
+            BadOutput: there is no room, or the folder was lost on the way.
+            MedsegError: the model cannot be loaded.
+        """
+        require_room(self.needs, self.settings.output)
+        heard = listener or Listener()
+        heard = replace(heard, tables=self.write_tables)
+        self._write_cards()
+        try:
+            if not self.plan.tasks:
+                return Summary(0, interrupted=False, seconds=0.0, segment_seconds=0.0)
+            with make_executor(self._job(), self.settings) as executor:
+                heard.begun(self._seconds_at(executor.window_seconds))
+                return run_batch(self.plan.tasks, executor, self.ledger, heard)
+        finally:
+            sweep(self.settings.output)  # a worker that died may have left a part of a file
+            self.write_tables()
+
+    def entries(self) -> list[Entry]:
+        """Every case as it stands now, with the flags that only the whole batch can tell."""
+        entries = self.ledger.entries()
+        flags = unsure({e.case: e.confidence for e in entries if e.state is State.DONE})
+        return [
+            replace(entry, flags=(*entry.flags, *flags.get(entry.case, ()))) for entry in entries
+        ]
+
+    def write_tables(self) -> None:
+        """Bring cases.csv up to date."""
+        write_cases(self.settings.output, self.entries(), self.labels)
+
+    def _worth_a_trial(self) -> bool:
+        return self.needs.seconds is None and len(self.plan.tasks) >= _MANY
+
+    def _seconds_at(self, window: float | None) -> float | None:
+        return window * windows_of(self.plan.tasks, self.models[0]) if window else None
+
+    def _segmenter(self) -> ModelSegmenter:
+        chosen = self.settings
+        scratch = chosen.output.absolute() if chosen.ways.probabilities else None
+        return ModelSegmenter(chosen.models, chosen.device, chosen.ways, self._limits(), scratch)
+
+    def _limits(self) -> Limits:
+        """One scan in the network shares the limit with its neighbours and with this process."""
+        beside = self.needs.beside_bytes
+        if self.settings.executor == "process":
+            beside += resident_bytes()
+        return replace(self.settings.limits, elsewhere_bytes=beside)
+
+    def _job(self) -> Job:
+        chosen = self.settings
+        return Job(
+            self._segmenter(),
+            chosen.output.absolute(),
+            chosen.format,
+            expectations(list(self.models)),
+            thumbnail,
+            trial_of(self.models[0]) if self._worth_a_trial() else None,
+        )
+
+    def _write_cards(self) -> None:
+        write_labels_card(self.settings.output, self.labels)
+        recipe = _recipe(self.settings, self.models)
+        write_run_card(
+            self.settings.output,
+            {
+                "models": [
+                    {"name": model.card.name, "sha256": checksum, "weights": model.card.weights}
+                    for model, checksum in zip(self.models, recipe.models, strict=True)
+                ],
+                "options": dict(recipe.options),
+                "executor": self.settings.executor,
+                "device": self.settings.device,
+                "engine": self.settings.limits.engine,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": versions(),
+                "system": platform.platform(terse=True),
+                # by which an evaluation notices that it scores what the models learnt from
+                "training_pixels": sorted(
+                    {p for model in self.models for p in model.card.provenance.training_pixels}
+                ),
+            },
+        )
+
+
+@contextmanager
+def open_batch(
+    found: Sequence[Task | Unusable],
+    settings: Settings,
+    *,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Iterator[Batch]:
+    """Hold the output folder and plan what is to do in it.
+
+    Args:
+        found: from :mod:`medseg.batch.gather`.
+        settings: models, output and the rest.
+        progress: called while masks of an earlier run are looked at.
+
+    Raises:
+        BadModel: a model cannot be used.
+        BadOutput: the folder cannot be written, or another run holds it.
+        BadConfig: the folder holds masks made another way.
+    """
+    models = load_models(settings.models)
+    _make_folder(settings.output)
+    with FolderLock(settings.output):
+        ledger = open_ledger(settings.output)
+        try:
+            recipe = _recipe(settings, models)
+            if settings.other_recipe is OtherRecipe.REDO:
+                try_networks(settings.models)  # before any finished case is given up
+                ledger.rebind(recipe)
+            else:
+                ledger.adopt(recipe)
+            sweep(settings.output)
+            plan = plan_run(
+                found,
+                ledger,
+                settings.output,
+                check=settings.check,
+                retry=settings.retry,
+                progress=progress,
+            )
+            needs = estimate(plan.tasks, ledger.entries(), settings.output)
+            yield Batch(settings, models, ledger, plan, needs)
+        finally:
+            ledger.close()
+
+
+def make_executor(job: Job, settings: Settings) -> Executor:
+    """The executor that the settings name."""
+    from medseg.batch import EXECUTORS
+
+    module = import_module(EXECUTORS[settings.executor])
+    executor: Executor = module.build(job, Placement(settings.patience, settings.cluster))
+    return executor
+
+
+def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
+    checksums = tuple(model.checksum for model in models)
+    ways = settings.ways
+    options = {
+        "format": settings.format,
+        "tta": ways.tta.value,
+        "all_windows": ways.all_windows,
+        "probabilities": ways.probabilities,
+        "locator": locator_checksum(models[0], ways),
+        "margin_mm": ways.margin_mm if ways.locator else None,
+    }
+    return Recipe(checksums, options)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOutput(
+            "the output folder cannot be made",
+            path=folder,
+            found=error.strerror,
+            remedy="Check the path and its permissions.",
+        ) from error

@@ -1,0 +1,84 @@
+"""What a worker reads: a case of a cohort, or several scans as the channels of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.errors import MedsegError
+from medseg.manifests import Cohort, read_case
+from medseg.scans import FoundScan, Frames, stack
+from medseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class CohortScan:
+    """One case of a cohort, to be read by a worker.
+
+    Attributes:
+        cohort: with this case alone, so that it travels light.
+        channels: which of the cohort's, in the model's order; all when empty.
+        frames: whether headers must say that the channels share a space.
+    """
+
+    cohort: Cohort
+    channels: tuple[str, ...] = ()
+    frames: Frames = Frames.CHECK
+
+    def read(self) -> Volume:
+        """The case's channels on the first one's grid, with the modality that the card names."""
+        from medseg.transforms.channels import onto_grid
+
+        case = self.cohort.cases[0]
+        try:
+            volume = read_case(
+                self.cohort, case, align=onto_grid, channels=self.channels, frames=self.frames
+            )
+        except MedsegError as error:
+            path = error.path and relative(Path(error.path), self.cohort.root)
+            raise error.about(path) from None
+        modality = volume.origin.modality or self.cohort.modality
+        return replace(volume, origin=replace(volume.origin, modality=modality))
+
+
+@dataclass(frozen=True)
+class ChannelScan:
+    """Several scans that are one case, to be read by a worker.
+
+    Attributes:
+        scans: one a channel, in the model's order; the mask lies on the grid of the first.
+        names: of the channels.
+        frames: whether headers must say that they share a space.
+    """
+
+    scans: tuple[FoundScan, ...]
+    names: tuple[str, ...]
+    frames: Frames
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Voxels of the grid, where known."""
+        return self.scans[0].shape
+
+    def read(self) -> Volume:
+        """The channels on the grid of the first."""
+        from medseg.transforms.channels import onto_grid
+
+        volumes = [_read(scan, name) for scan, name in zip(self.scans, self.names, strict=True)]
+        return stack(volumes, self.names, align=onto_grid, frames=self.frames)
+
+
+def _read(scan: FoundScan, name: str) -> Volume:
+    try:
+        volume = scan.read()
+    except MedsegError as error:
+        raise error.about(scan.source, part=f"channel {name!r}") from None
+    return replace(volume, origin=replace(volume.origin, path=scan.source))
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path below a root as it is told; only the name of one that lies elsewhere."""
+    try:
+        return path.absolute().relative_to(root.absolute()).as_posix()
+    except ValueError:
+        return path.name

@@ -1,0 +1,1 @@
+"""DICOM files and series, from their headers to voxels on a grid."""

@@ -1,0 +1,105 @@
+"""Are compressed pixels whole, and of the size that the header says, before a decoder sees them?
+
+Decoders trust what they are given: one fills missing ends with grey, one makes room for whatever
+size a damaged image claims, one ends the process when runs are longer than the image.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from medseg.readers.dicom.file import Pixels
+
+_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_RLE = "1.2.840.10008.1.2.5"
+_RLE_HEADER = 64
+#: JPEG markers that start a frame of any process, JPEG-LS among them.
+_FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
+
+
+def check_fragments(value: bytes, pixels: Pixels) -> None:
+    """Check encapsulated pixel data from its first item on.
+
+    Raises:
+        ValueError: it is cut short, or claims another size than the header.
+    """
+    place, fragments = 0, []
+    while value[place : place + 4] == _ITEM:
+        length = int.from_bytes(value[place + 4 : place + 8], "little")
+        start, place = place + 8, place + 8 + length
+        if place > len(value):
+            raise ValueError("truncated: the pixel data ends inside a fragment")
+        fragments.append((start, place))
+    ends_itself = value[:place].rstrip(b"\0")[-2:] == b"\xff\xd9"
+    if value[place : place + 4] != _DELIMITER and not ends_itself:
+        raise ValueError("truncated: the end of the pixel data is missing")
+    for start, stop in fragments[1:]:  # the first holds offsets
+        _check_fragment(value[start:stop], pixels)
+
+
+def _check_fragment(fragment: bytes, pixels: Pixels) -> None:
+    if pixels.syntax == _RLE:
+        _check_rle(fragment, pixels)
+    elif fragment[:4] == b"\xff\x4f\xff\x51":
+        right, bottom, left, top = struct.unpack_from(">4I", fragment, 8)
+        _refuse_other_size(bottom - top, right - left, pixels)
+    elif fragment[:2] == b"\xff\xd8":
+        _check_jpeg(fragment, pixels)
+
+
+def _check_jpeg(fragment: bytes, pixels: Pixels) -> None:
+    place = 2
+    while place + 9 <= len(fragment) and fragment[place] == 0xFF:
+        if fragment[place + 1] in _FRAME_MARKERS:
+            height, width = struct.unpack_from(">2H", fragment, place + 5)
+            _refuse_other_size(height, width, pixels)
+            return
+        place += 2 + int.from_bytes(fragment[place + 2 : place + 4], "big")
+
+
+def _refuse_other_size(height: int, width: int, pixels: Pixels) -> None:
+    if (height, width) != (pixels.rows, pixels.columns):
+        raise ValueError(
+            f"corrupt: the compressed image has {height} rows x {width} columns, "
+            f"the header says {pixels.rows} x {pixels.columns}"
+        )
+
+
+def _check_rle(fragment: bytes, pixels: Pixels) -> None:
+    """Every segment must hold one byte of every pixel (PS3.5, annex G)."""
+    if len(fragment) < _RLE_HEADER:
+        raise ValueError("truncated: the run lengths have no header")
+    count, *offsets = struct.unpack_from("<16I", fragment)
+    if count != pixels.allocated // 8:
+        raise ValueError(f"corrupt: {count} segments of run lengths for {pixels.allocated} bits")
+    ends = [*offsets[1:count], len(fragment)]
+    for start, stop in zip(offsets, ends, strict=False):
+        if not _RLE_HEADER <= start <= stop <= len(fragment):
+            raise ValueError("corrupt: a segment of run lengths lies outside its image")
+        found = _unpacked_length(fragment[start:stop], pixels.rows * pixels.columns)
+        if found != pixels.rows * pixels.columns:
+            raise ValueError(
+                f"corrupt or truncated: run lengths for {found} pixels, expected "
+                f"{pixels.rows * pixels.columns}"
+            )
+
+
+def _unpacked_length(segment: bytes, most: int) -> int:
+    """Bytes that a PackBits segment unpacks to; a byte of padding at its end is none."""
+    place, length, stop = 0, 0, len(segment)
+    while place < stop:
+        head = segment[place]
+        if head < 128:
+            if length == most and stop - place <= 2:
+                break
+            length += min(head + 1, stop - place - 1)
+            place += head + 2
+        elif head > 128:
+            if place + 1 < stop:
+                length += 257 - head
+            place += 2
+        else:
+            place += 1
+        if length > most:
+            break
+    return length

@@ -1,0 +1,161 @@
+"""Do the planes of a stack make one regular grid, and which?
+
+The grid comes from positions and orientations alone (PS3.3, C.7.6.2.1.1): thickness, spacing
+between slices, gantry tilt, slice location and instance numbers are only claims. Positions are
+DICOM's (LPS) until the affine, which is RAS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadScan
+from medseg.geometry import Geometry
+from medseg.readers.dicom.frames import Frame
+from medseg.readers.grid import scan_geometry
+
+#: A slice may lie this far from its place without a word: headers round their decimals.
+QUIET_MM, QUIET_STEP = 0.01, 0.01
+#: ... and this share of a step with a warning; beyond, the stack is refused.
+LOUD_STEP = 0.10
+#: Lengths and right angles of direction cosines may be off by this much.
+_COSINE_OFF = 5e-3
+#: A stack that leans less than this over its whole length is upright.
+_LEAN_MM, _LEAN_SHARE = 0.05, 1e-3
+#: Beyond this angle the slices do not follow each other any more (gantries reach 30 degrees).
+_MOST_TILT_DEGREES = 45.0
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def normal_of(frame: Frame) -> NDArray[np.float64]:
+    """Unit normal of a frame, LPS: rows crossed with columns.
+
+    Raises:
+        BadScan: the orientation is missing or its cosines are not at right angles.
+    """
+    row, column = _directions(frame)
+    normal = np.cross(row, column)
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def _directions(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if frame.orientation is None:
+        raise BadScan("no ImageOrientationPatient: the geometry is unknown")
+    cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
+    lengths = np.linalg.norm(cosines, axis=1)
+    if np.abs(lengths - 1).max() > _COSINE_OFF or abs(cosines[0] @ cosines[1]) > _COSINE_OFF:
+        raise BadScan(
+            "ImageOrientationPatient is not two unit vectors at right angles",
+            found=[round(c, 4) for c in frame.orientation],
+        )
+    unit = cosines / lengths[:, None]
+    return unit[0], unit[1]
+
+
+def grid_of(
+    frames: Sequence[Frame], rows: int, columns: int, path: str
+) -> tuple[Geometry, tuple[str, ...]]:
+    """The grid of planes sorted along their normal, and what should be told of it.
+
+    Args:
+        frames: one for each position, in order; same orientation and spacing.
+        rows: of each plane.
+        columns: of each plane.
+        path: what to call the scan in messages.
+
+    Raises:
+        BadScan: the planes are not evenly spaced on one line, or a header value is impossible.
+    """
+    first = frames[0]
+    row, column = _directions(first)
+    normal = np.cross(row, column)
+    if first.spacing is None or min(first.spacing) <= 0:
+        raise BadScan(
+            "no usable PixelSpacing: the geometry is unknown", path=path, found=first.spacing
+        )
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    warnings: tuple[str, ...]
+    if len(frames) == 1:
+        step, warnings = (
+            normal * _thickness(first, path),
+            ("a single slice: its thickness is the header's",),
+        )
+    else:
+        step = (positions[-1] - positions[0]) / (len(frames) - 1)
+        warnings = _check_line(positions, step, normal, path)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
+    affine[:3, 2], affine[:3, 3] = step, positions[0]
+    shape = (columns, rows, len(frames))
+    return scan_geometry(shape, _LPS_TO_RAS @ affine, Path(path)), warnings
+
+
+def _thickness(frame: Frame, path: str) -> float:
+    for value in (frame.thickness, frame.between):
+        if value is not None and value > 0:
+            return value
+    raise BadScan("a single slice without SliceThickness: no volume", path=path)
+
+
+def _check_line(
+    positions: NDArray[np.float64],
+    step: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    path: str,
+) -> tuple[str, ...]:
+    length_mm = float(np.linalg.norm(step))
+    along = float(step @ normal)
+    degrees = float(np.degrees(np.arctan2(np.linalg.norm(step - along * normal), along)))
+    lean_mm = float(np.linalg.norm(step - along * normal)) * (len(positions) - 1)
+    leans = lean_mm > max(_LEAN_MM, _LEAN_SHARE * length_mm * (len(positions) - 1))
+    tilt = f"the stack is tilted by {degrees:.2f} degrees (gantry tilt)" if leans else ""
+    off = np.linalg.norm(
+        positions - (positions[0] + np.arange(len(positions))[:, None] * step), axis=1
+    )
+    worst_mm = float(off.max())
+    if worst_mm > max(LOUD_STEP * length_mm, QUIET_MM + QUIET_STEP * length_mm):
+        raise BadScan(
+            _uneven(positions, normal),
+            path=path,
+            found=f"a slice {worst_mm:.3g} mm from its place"
+            + (f"; {tilt} as well" if tilt else ""),
+            expected=f"one every {length_mm:.4g} mm on one line",
+            remedy="Find the missing slices, or export the series again.",
+        )
+    if degrees > _MOST_TILT_DEGREES:
+        raise BadScan(
+            "the slices do not follow each other: positions and orientation contradict",
+            path=path,
+            found=f"an angle of {degrees:.0f} degrees",
+        )
+    warnings = [f"{tilt}; kept as shear in the affine, nothing resampled"] if leans else []
+    if worst_mm > QUIET_MM + QUIET_STEP * length_mm:
+        warnings.append(
+            f"slice positions are uneven: up to {worst_mm:.3f} mm from an even "
+            f"spacing of {length_mm:.4g} mm"
+        )
+    return tuple(warnings)
+
+
+def _uneven(positions: NDArray[np.float64], normal: NDArray[np.float64]) -> str:
+    """What is wrong with positions that are not evenly spaced: a gap, or a crooked line."""
+    steps = np.diff(positions @ normal)
+    usual = float(np.median(steps))
+    sideways = np.diff(positions, axis=0) - steps[:, None] * normal
+    bend = float(np.abs(sideways - np.median(sideways, axis=0)).max())
+    if bend > LOUD_STEP * usual and np.abs(steps - usual).max() <= LOUD_STEP * usual:
+        return "the slice positions do not lie on one line (uneven slice positions)"
+    least, most = float(steps.min()), float(steps.max())
+    ratios = steps / least
+    missing = int(np.rint(ratios - 1).sum())
+    if np.abs(ratios - np.rint(ratios)).max() < LOUD_STEP and 0 < missing < len(positions):
+        return (
+            f"slices are missing: a gap in the slice spacing, {least:.4g} to {most:.4g} mm "
+            f"({missing} missing, if the least spacing is the true one)"
+        )
+    return f"irregular slice spacing, {least:.4g} to {most:.4g} mm (missing slices or a gap?)"

@@ -1,0 +1,162 @@
+"""What is one DICOM series: a volume, several, none, or damaged?  From its headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medseg.errors import BadScan
+from medseg.readers.dicom.classes import must_have_geometry
+from medseg.readers.dicom.file import FileHeader, Plane
+from medseg.readers.dicom.stacks import Candidate, stacks_of
+from medseg.readers.entry import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What some files of one series are.
+
+    Attributes:
+        status: whether they make a volume.
+        files: the files it speaks of.
+        reason: why it is not usable, or empty.
+        candidates: the volumes that can be read, or chosen among.
+    """
+
+    status: Status
+    files: tuple[FileHeader, ...]
+    reason: str = ""
+    candidates: tuple[Candidate, ...] = ()
+
+
+def findings(files: Sequence[FileHeader], name: str) -> list[Finding]:
+    """What the files of one series are; every file is in exactly one finding.
+
+    Args:
+        files: headers of one series.
+        name: what to call the series in messages.
+    """
+    found, images = _set_aside(files)
+    broken = [file for file in images if file.problem]
+    if broken:
+        found.insert(0, Finding(Status.REFUSED, tuple(images), _name_files(broken)))
+        return found
+    images, unplaced = _placed(images)
+    if unplaced:
+        found.append(unplaced)
+    if images:
+        found.insert(0, _volumes(images, name))
+    return found
+
+
+def _set_aside(files: Sequence[FileHeader]) -> tuple[list[Finding], list[FileHeader]]:
+    """Findings for what is no image of a volume by its kind, and the rest."""
+    aside: dict[str, list[FileHeader]] = {}
+    images, scouts = [], []
+    for file in files:
+        if file.skip:
+            aside.setdefault(file.skip, []).append(file)
+        elif file.localizer:
+            scouts.append(file)
+        else:
+            images.append(file)
+    found = [Finding(Status.SKIPPED, tuple(group), reason) for reason, group in aside.items()]
+    if scouts:
+        found.append(_localizer(scouts))
+    return found, images
+
+
+def _localizer(files: Sequence[FileHeader]) -> Finding:
+    """Scout views, which a table's ``volume`` column can still ask for."""
+    candidates: tuple[Candidate, ...] = ()
+    if not any(file.problem or _no_place(file) for file in files):
+        candidates = _volumes(files, "the localizer").candidates
+    return Finding(
+        Status.SKIPPED,
+        tuple(files),
+        "a localizer (scout view by its image type or description), not a volume",
+        candidates,
+    )
+
+
+def _name_files(files: Sequence[FileHeader]) -> str:
+    more = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
+    return f"{files[0].source.name}: {files[0].problem}{more}"
+
+
+def _placed(files: list[FileHeader]) -> tuple[list[FileHeader], Finding | None]:
+    """Files whose frames all have a place, and what the others are.
+
+    One image without a place among others of its kind damages them all: leaving it out could leave
+    out a slice.
+    """
+    lost = {file.source: reason for file in files if (reason := _no_place(file))}
+    if not lost:
+        return files, None
+    kinds = {file.sop_class for file in files if file.source not in lost}
+    harmful = [
+        file
+        for file in files
+        if file.source in lost
+        and (file.sop_class in kinds or must_have_geometry(file.sop_class, file.modality))
+    ]
+    if harmful:
+        more = f" ({len(harmful)} of {len(files)} files)"
+        reason = f"{harmful[0].source.name}: {lost[harmful[0].source]}{more}"
+        return [], Finding(Status.REFUSED, tuple(files), reason)
+    strays = [file for file in files if file.source in lost]
+    return [file for file in files if file.source not in lost], Finding(
+        Status.SKIPPED,
+        tuple(strays),
+        f"not a volume: a single image without a place in the patient ({lost[strays[0].source]})",
+    )
+
+
+def _no_place(file: FileHeader) -> str:
+    for frame in file.frames:
+        missing = [
+            name
+            for name, value in (
+                ("ImagePositionPatient", frame.position),
+                ("ImageOrientationPatient", frame.orientation),
+                ("PixelSpacing", frame.spacing),
+            )
+            if value is None
+        ]
+        if missing:
+            return f"no usable {', '.join(missing)}: the geometry is unknown"
+    return ""
+
+
+def _volumes(files: Sequence[FileHeader], name: str) -> Finding:
+    planes = [Plane(file, frame) for file in files for frame in file.frames]
+    if len({file.modality for file in files}) > 1:
+        return Finding(Status.REFUSED, tuple(files), "conflict: several modalities in one series")
+    try:
+        stacks = stacks_of(planes, name)
+    except BadScan as error:
+        return Finding(Status.REFUSED, tuple(files), str(error))
+    usable = tuple(stacks.candidates)
+    if stacks.several:
+        if stacks.localizer:
+            return Finding(Status.SKIPPED, tuple(files), f"a localizer: {stacks.several}", usable)
+        return Finding(
+            Status.REFUSED, tuple(files), stacks.several + _how_to_choose(usable), usable
+        )
+    if usable[0].problem:
+        return Finding(Status.REFUSED, tuple(files), usable[0].problem)
+    return Finding(Status.USABLE, tuple(files), "", usable)
+
+
+def _how_to_choose(candidates: Sequence[Candidate]) -> str:
+    if not candidates:
+        return ""
+    if len(candidates) == 1:
+        return ". The only complete one can be chosen with --volume 0"
+    labels = [
+        f"{number}: {candidate.label}"
+        for number, candidate in enumerate(candidates)
+        if candidate.label
+    ]
+    named = f" ({'; '.join(labels[:4])}{' …' if len(labels) > 4 else ''})" if labels else ""
+    return f". Choose one with --volume 0 … {len(candidates) - 1}{named}, or --volume all"

@@ -1,0 +1,1 @@
+"""The formats of ITK: NRRD and MetaImage."""

@@ -1,0 +1,67 @@
+"""Every scan that the arguments of a command name: files, folders, archives, tables of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.scans.discover import Progress, discover
+from medseg.scans.found import FoundScan
+from medseg.scans.selection import Selection
+from medseg.scans.table import is_table, scans_of_table
+
+
+@dataclass(frozen=True, eq=False)
+class ListedScan:
+    """A scan and where the user asked for it.
+
+    Attributes:
+        scan: usable or not.
+        place: the file, folder or archive it was found under, as the user or a table names it.
+        argument: of the command: the same, or the table that names the place.
+    """
+
+    scan: FoundScan
+    place: Path
+    argument: Path
+
+    @property
+    def location(self) -> Path:
+        """The absolute path of the scan's file, or of the folder or archive that holds it."""
+        base = (self.place if self.scan.path == Path() else self.scan.path).absolute()
+        return base / self.scan.source if base.is_dir() else base
+
+
+def scans_of(
+    arguments: Sequence[Path],
+    *,
+    root: Path | None = None,
+    selection: Selection | None = None,
+    progress: Progress | None = None,
+    without: Path | None = None,
+) -> list[ListedScan]:
+    """Every scan under the arguments, usable or not, in their order.
+
+    Args:
+        arguments: files, folders, archives, edited tables of ``medseg convert``.
+        root: where the files of tables lie when not where those say.
+        selection: which scans and volumes are wanted; the others come as skipped.
+        progress: called with the number of files looked at.
+        without: a folder to leave out, such as the one that results go to.
+
+    Raises:
+        BadScan: an argument does not exist.
+        BadConfig: a table cannot be understood.
+    """
+    listed: list[ListedScan] = []
+    for argument in arguments:
+        if is_table(argument):
+            asked = scans_of_table(
+                argument, root=root, selection=selection, progress=progress, without=without
+            )
+            listed += [ListedScan(scan, Path(place), argument) for scan, place in asked]
+        else:
+            scans = discover(argument, selection=selection, progress=progress, without=without)
+            listed += [ListedScan(scan, argument, argument) for scan in scans]
+    return listed

@@ -1,0 +1,297 @@
+"""Every scan in a folder, a file or an archive; nothing found disappears without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from medseg import readers
+from medseg.errors import BadScan
+from medseg.readers import Glimpse, archive
+from medseg.readers.dicom.classes import is_enhanced
+from medseg.readers.dicom.file import FileHeader
+from medseg.readers.dicom.header import look_at, look_into
+from medseg.readers.dicom.series import Finding, findings
+from medseg.readers.dicom.volume import case_of, notes
+from medseg.readers.entry import Status
+from medseg.readers.sources import Source, Unreadable, common_folder, files_under
+from medseg.scans import packed
+from medseg.scans.content import ImageFile, PackedFile, Series
+from medseg.scans.found import FoundScan
+from medseg.scans.index import HeaderIndex, index_path
+from medseg.scans.names import name_cases
+from medseg.scans.selection import Selection
+
+#: Files looked at before the index is told and progress is shown.
+_CHUNK = 512
+#: Threads: they overlap the waiting for disks and networks.
+_THREADS = 4
+#: Letters of a study's hash that tell it from others in a table.
+_GROUP_CHARACTERS = 13
+
+
+class Progress(Protocol):
+    """What is called while files are looked at."""
+
+    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
+        """So many of so many."""
+
+
+def discover(
+    root: str | Path,
+    *,
+    selection: Selection | None = None,
+    progress: Progress | None = None,
+    index: Path | None = None,
+    without: Path | None = None,
+) -> list[FoundScan]:
+    """Every scan under a folder, in a file, or in a zip or tar archive, from headers alone.
+
+    Args:
+        root: a folder (searched recursively), a file, or an archive.
+        selection: which scans and volumes are wanted; the others come as skipped.
+        progress: called with the number of files looked at.
+        index: where to remember headers, so that a second look is cheap; by default in the
+            user's cache folder.
+        without: a folder below `root` to leave out, such as the one that results go to.
+
+    Raises:
+        BadScan: there is no such place.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise BadScan("no such file or folder", path=root, remedy="Check the path.")
+    if root.name.upper() == "DICOMDIR" and root.is_file():
+        root = root.parent  # the index of a medium stands for the medium
+    entries = files_under(root, without)
+    seen = _look(entries, HeaderIndex(index or index_path()), progress or _silent)
+    found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.inside, *seen.refused]
+    found = _tell_damaged(found, seen.foreign)
+    if seen.foreign:
+        found.append(_foreign(seen.foreign, root))
+    wanted = selection or Selection()
+    return name_cases([chosen for scan in found for chosen in wanted.apply(scan)])
+
+
+def _silent(done: int, total: int | None = None, **facts: object) -> None:
+    pass
+
+
+@dataclass(eq=False)
+class _Seen:
+    """What lies under a root, by what it is."""
+
+    headers: list[FileHeader] = field(default_factory=list)
+    others: list[Source] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    refused: list[FoundScan] = field(default_factory=list)
+    inside: list[FoundScan] = field(default_factory=list)
+
+
+def _look(entries: Iterable[Source | Unreadable], index: HeaderIndex, progress: Progress) -> _Seen:
+    seen, plain = _Seen(), []
+    for entry in entries:
+        if isinstance(entry, Unreadable):
+            seen.refused.append(FoundScan("", entry.name, Status.REFUSED, entry.reason))
+        elif archive.is_archive(entry.name) or (
+            "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))
+        ):
+            _look_inside(entry, seen)
+        else:
+            plain.append(entry)
+    done = 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(plain), _CHUNK):
+            chunk = plain[start : start + _CHUNK]
+            known = index.known(chunk)
+            new = [source for source in chunk if source not in known]
+            learned = list(zip(new, pool.map(look_at, new), strict=True))
+            index.learn(learned)
+            for source, header in [*known.items(), *learned]:
+                _sort_in(source, header, seen)
+            done += len(chunk)
+            progress(done, len(plain))
+    index.close()
+    return seen
+
+
+def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
+    if header is not None:
+        seen.headers.append(header)
+    elif (archive.is_packed(source.name) and not readers.claims(source.name)) or (
+        source.member and archive.is_archive(source.name)
+    ):
+        seen.refused.append(
+            FoundScan(
+                "",
+                source.name,
+                Status.REFUSED,
+                ("unsupported: an archive of a kind, or in a place, that is not opened. Unpack it"),
+            )
+        )
+    elif source.member:
+        seen.foreign.append(source.name)
+    elif readers.is_other_image(Path(source.path)):
+        seen.others.append(source)
+    elif not readers.is_companion(Path(source.path)):
+        seen.foreign.append(source.name)
+
+
+def _look_inside(box: Source, seen: _Seen) -> None:
+    """The files of an archive, one after the other; they stay inside."""
+    try:
+        for member in archive.members(Path(box.path)):
+            name = f"{box.name}/{member.name.removeprefix('./')}"
+            if isinstance(member, archive.Unsafe):
+                seen.refused.append(_unsafe(box, member))
+                continue
+            source = Source(box.path, member.name, member.size, box.changed_ns, name)
+            stream = cast(IO[bytes], member.stream)
+            if readers.claims(name):
+                seen.inside.append(_image_file(source, packed.look(stream, source)))
+            else:
+                _sort_in(source, look_into(stream, source), seen)
+    except BadScan as error:
+        seen.headers[:] = [h for h in seen.headers if h.source.path != box.path]
+        seen.inside[:] = [scan for scan in seen.inside if scan.path != Path(box.path)]
+        seen.refused.append(FoundScan("", box.name, Status.REFUSED, str(error)))
+
+
+def _unsafe(box: Source, member: archive.Unsafe) -> FoundScan:
+    """A member that was not read; a name that leads outside is not repeated."""
+    if member.reason == archive.OUTSIDE:
+        return FoundScan(
+            "", f"{box.name}/…", Status.SKIPPED, f"{member.reason}: refused to read it"
+        )
+    return FoundScan("", f"{box.name}/{member.name}", Status.REFUSED, member.reason)
+
+
+def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
+    """DICOM files grouped into series; without a UID, the files of a folder count as one.
+
+    The enhanced form of a series often keeps the UID of the classic one: still two series.
+    """
+    series: dict[tuple[str, str, bool], list[FileHeader]] = {}
+    for header in headers:
+        uid = header.series
+        if not uid:
+            uid = f"in {header.source.folder if header.frames else header.source.name}"
+        key = header.study, uid, is_enhanced(header.sop_class)
+        series.setdefault(key, []).append(header)
+    found = []
+    for files in series.values():
+        files.sort(key=lambda header: header.source.name)
+        name = common_folder([file.source for file in files])
+        for finding in findings(files, name):
+            where = common_folder([file.source for file in finding.files])
+            found.append(_found(finding, where, root))
+    return found
+
+
+def _found(finding: Finding, name: str, root: Path) -> FoundScan:
+    first = finding.files[0]
+    single = finding.candidates[0] if len(finding.candidates) == 1 else None
+    warnings = notes(finding.files)
+    if not first.series and first.frames and len(finding.files) > 1:
+        warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
+    return FoundScan(
+        case=case_of(first, single, 0),
+        source=name,
+        status=finding.status,
+        reason=finding.reason,
+        modality=first.modality,
+        files=len(finding.files),
+        warnings=warnings + (single.warnings if single else ()),
+        geometry=single.geometry if single else None,
+        volumes=max(1, len(finding.candidates)),
+        path=root,
+        content=Series(finding),
+        group=first.study[:_GROUP_CHARACTERS],
+    )
+
+
+def _image_files(sources: Sequence[Source]) -> list[FoundScan]:
+    """Image files of other formats, by what their headers promise."""
+    return [
+        _image_file(source, readers.glimpse(Path(source.path)))
+        for source in sources
+        if not readers.is_companion(Path(source.path))
+    ]
+
+
+def _image_file(source: Source, seen: Glimpse) -> FoundScan:
+    status = Status.REFUSED if seen.problem else Status.SKIPPED if seen.skip else Status.USABLE
+    reason = seen.problem or seen.skip
+    if seen.volumes > 1 and not reason:
+        status = Status.REFUSED
+        reason = (
+            f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose one with "
+            f"--volume 0 … {seen.volumes - 1}, or --volume all"
+        )
+    return FoundScan(
+        readers.stem(source.name),
+        source.name,
+        status,
+        reason,
+        path=Path(source.path),
+        geometry=seen.geometry,
+        volumes=seen.volumes,
+        content=PackedFile.at(source) if source.member else ImageFile.at(source),
+    )
+
+
+def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
+    """Warn of unreadable files that name no series: a neighbour may lack a slice."""
+    lost: dict[str, list[str]] = {}
+    for scan in found:
+        for file in _dicom_files(scan):
+            if not file.series and not file.frames and (file.problem or not file.sop_class):
+                lost.setdefault(file.source.folder, []).append(file.source.name)
+    for scan in found:
+        if not _dicom_files(scan) and scan.status == Status.REFUSED:
+            lost.setdefault(scan.source.rpartition("/")[0], []).append(scan.source)
+    for name in foreign:
+        if readers.promises_dicom(name):
+            lost.setdefault(name.rpartition("/")[0], []).append(name)
+    if not lost:
+        return found
+    told = []
+    for scan in found:
+        files = _dicom_files(scan) if scan.status == Status.USABLE else ()
+        near = [
+            name
+            for folder in {file.source.folder for file in files}
+            for name in lost.get(folder, [])
+        ]
+        told.append(
+            scan
+            if not near
+            else replace(
+                scan,
+                warnings=(
+                    *scan.warnings,
+                    f"{len(near)} unreadable files in the same folder may have been "
+                    f"slices of this series (first: {near[0]})",
+                ),
+            )
+        )
+    return told
+
+
+def _dicom_files(scan: FoundScan) -> tuple[FileHeader, ...]:
+    return scan.content.finding.files if isinstance(scan.content, Series) else ()
+
+
+def _foreign(names: list[str], root: Path) -> FoundScan:
+    first = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
+    return FoundScan(
+        "",
+        ".",
+        Status.SKIPPED,
+        f"not DICOM or another scan: {len(names)} foreign files ignored ({first})",
+        files=len(names),
+        path=root,
+    )
