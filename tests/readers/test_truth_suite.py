@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 from medseg.labels import LabelTable
 from medseg.scans import Selection, discover
-from medseg.scans.selection import pick
 from medseg.volume import LabelMap
 from medseg.writers import write_labels, write_volume
 from tests.conftest import shared_data_folder
@@ -109,7 +108,7 @@ def test_masks_lie_on_the_grid_of_their_scan(name, checker, tmp_path):
 def test_every_volume_of_a_series_with_several_can_be_chosen(checker, tmp_path):
     case = CASES["mr_ge_3plane_localizer"]
     (localizer,) = discover(SUITE / case["path"])
-    stacks = [pick(localizer, number) for number in range(localizer.volumes)]
+    stacks = [localizer.volume_number(number) for number in range(localizer.volumes)]
     assert len(stacks) == len(case["volumes"]) == 3
     for scan in stacks:
         write_volume(scan.read(), tmp_path / f"{scan.case}.nii.gz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -255,7 +256,8 @@ def test_a_second_look_at_unchanged_files_opens_none(tmp_path, monkeypatch):
     first = discover(folder)
     looked = []
     monkeypatch.setattr(
-        "medseg.scans.discover.look_at",
+        sys.modules["medseg.scans.discover"],
+        "look_at",
         lambda source: looked.append(source.name) or dicom_header.look_at(source),
     )
     second = discover(folder)
