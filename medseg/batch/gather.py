@@ -14,10 +14,11 @@ from medseg.batch.inputs import ChannelScan, CohortScan, relative
 from medseg.batch.task import State, Task, Unusable
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
+from medseg.names import safe_name
 from medseg.readers.entry import Status
 from medseg.scans import Frames, ListedScan, Progress, scans_of
 from medseg.scans.channels import Channels, ScanCase, into_cases
-from medseg.scans.names import safe, unique_cases
+from medseg.scans.names import unique_cases
 
 Found: TypeAlias = Task | Unusable
 
@@ -134,7 +135,7 @@ def _of_scans(case: ScanCase, frames: Frames) -> Found:
     identity, size = ", ".join(stamp for stamp, _ in stamps), sum(size for _, size in stamps)
     places = ", ".join(str(one.location) for one in case.scans)
     first = case.scans[0].scan
-    name = case.name or safe(first.source.replace("/", "_")) or "unnamed"
+    name = case.name or safe_name(first.source.replace("/", "_")) or "unnamed"
     if case.status != Status.USABLE:
         sources = _some([one.scan.source for one in case.scans])
         return Unusable(name, sources, places, identity, State(case.status), case.reason)
@@ -178,7 +179,7 @@ def _with_unique_names(found: Sequence[tuple[Path, Found]]) -> list[Found]:
         names = [
             name
             if uses[name.casefold()] == 1
-            else safe("_".join([*_folders(argument)[-depth:], case.case]))
+            else safe_name("_".join([*_folders(argument)[-depth:], case.case]))
             for name, (argument, case) in zip(names, distinct, strict=True)
         ]
     names = unique_cases(names)

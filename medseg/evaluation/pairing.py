@@ -16,6 +16,7 @@ from medseg.config import load_yaml
 from medseg.errors import BadLabels, BadOutput
 from medseg.labels import LabelTable
 from medseg.manifests import Case
+from medseg.names import safe_name
 
 #: Endings of masks, longest first; ``<case><ending>`` is a prediction.
 ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".img")
@@ -116,7 +117,7 @@ def _name(path: Path) -> str | None:
     ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
     if ending is None or path.name.startswith("."):
         return None
-    return path.name[: -len(ending)] or None
+    return safe_name(path.name[: -len(ending)]) or None
 
 
 def same_names(

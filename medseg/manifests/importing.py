@@ -18,6 +18,7 @@ from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.names import safe_name
 from medseg.readers.labels import read_labels
 
 #: Endings of files that are taken for scans; longest first, so that ``.nii.gz`` goes whole.
@@ -108,12 +109,6 @@ def stem(name: str, endings: Sequence[str] = ENDINGS) -> str | None:
     return None
 
 
-def case_id(name: str) -> str:
-    """A name that is safe as a file name: anything unusual becomes an underscore."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")
-    return safe[:120] or "case"
-
-
 def new_case(
     name: str,
     images: dict[str, Path],
@@ -126,8 +121,8 @@ def new_case(
     """A row before it is divided: ``train`` with a label, else ``test``, unless told."""
     usual = Split.TEST if label is None else Split.TRAIN
     return Case(
-        case_id(name),
-        patient or case_id(name),
+        safe_name(name),
+        safe_name(patient or name),
         split or usual,
         None,
         images,

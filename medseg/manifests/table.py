@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.errors import BadCohort
 from medseg.manifests.cohort import Case, Split
 from medseg.manifests.rows import check_together
+from medseg.names import MOST_BYTES, PUNCTUATION, is_safe, safe_name
 
 #: Columns that are not covariates; ``image`` and ``image_sha256`` may carry ``:channel``.
 COLUMNS = (
@@ -19,8 +21,6 @@ COLUMNS = (
 )  # fmt: skip
 REQUIRED = ("case", "patient", "split")
 
-#: Letters, digits, dot, dash and underscore: safe on every file system and on a command line.
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -176,12 +176,13 @@ def _check_columns(table: Path, columns: Sequence[str], channels: Sequence[str])
 def _case(
     cells: Mapping[str, str], root: Path, channels: Sequence[str], labels: Sequence[str]
 ) -> Case:
-    name = cells["case"]
-    if not SAFE_NAME.fullmatch(name) or name.endswith("."):
+    name = unicodedata.normalize("NFC", cells["case"])
+    if not is_safe(name):
         raise BadCohort(
             "the case id is not safe as a file name",
             found=repr(name),
-            expected="letters, digits, '.', '-' and '_'",
+            expected=f"letters, digits, then also {PUNCTUATION}; at most {MOST_BYTES} bytes",
+            remedy=f"For example {safe_name(name) or 'case_001'!r}.",
         )
     if not cells["patient"]:
         raise BadCohort("the patient is empty", expected="an id that all rows of one person share")
@@ -191,7 +192,7 @@ def _case(
     label = cells.get("label", "")
     return Case(
         case=name,
-        patient=cells["patient"],
+        patient=unicodedata.normalize("NFC", cells["patient"]),
         split=split,
         fold=_fold(cells.get("fold", ""), split),
         images=_images(cells, root, channels),

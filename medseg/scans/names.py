@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from medseg.names import safe_name
 from medseg.readers import stem
 from medseg.scans.found import FoundScan
-
-_LONGEST = 120
 
 
 def name_cases(scans: Sequence[FoundScan]) -> list[FoundScan]:
     """The scans with unique cases: a file's stem, or its relative path where stems repeat."""
     files = [scan for scan in scans if not scan.content.described and scan.case]
-    stems = Counter(safe(scan.case).casefold() for scan in files)
+    stems = Counter(safe_name(scan.case).casefold() for scan in files)
     cases = []
     for scan in scans:
-        case = safe(scan.case)
+        case = safe_name(scan.case)
         if not scan.content.described and scan.case and stems[case.casefold()] > 1:
             case = _from_path(scan)
         cases.append(case)
@@ -35,7 +33,9 @@ def unique_cases(cases: Sequence[str]) -> list[str]:
 def _from_path(scan: FoundScan) -> str:
     folder = scan.source.rpartition("/")[0]
     number = "" if scan.volume is None else f"_{scan.volume}"
-    return safe("_".join(part for part in (*folder.split("/"), stem(scan.source) + number) if part))
+    return safe_name(
+        "_".join(part for part in (*folder.split("/"), stem(scan.source) + number) if part)
+    )
 
 
 def _unique(case: str, taken: set[str]) -> str:
@@ -46,9 +46,3 @@ def _unique(case: str, taken: set[str]) -> str:
         unique, number = f"{case}_{number}", number + 1
     taken.add(unique.casefold())
     return unique
-
-
-def safe(name: str) -> str:
-    """A name that every file system takes and no path can hide in."""
-    cleaned = re.sub(r"[^\w.+=@-]+", "_", name).strip("._ ") if name else ""
-    return cleaned[:_LONGEST] or ("scan" if name else "")
