@@ -13,6 +13,7 @@ from medseg.batch.ledger import Ledger
 from medseg.batch.task import State, Task, Unusable
 from medseg.errors import MedsegError
 from medseg.readers.labels import read_labels
+from medseg.writers import atomic
 
 
 class Check(StrEnum):
@@ -79,10 +80,9 @@ def plan_run(
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed run left half-written; hold the folder's lock meanwhile."""
+    """Remove what killed runs left half-written."""
     for place in (folder, folder / PICTURES, folder / PROBABILITIES):
-        for path in place.glob(".part-*"):
-            path.unlink(missing_ok=True)
+        atomic.sweep(place)
 
 
 def _bring_up_to_date(

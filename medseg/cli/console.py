@@ -11,7 +11,9 @@ one console and hands its parts down as callables::
 from __future__ import annotations
 
 import json as json_format
+import signal
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -236,13 +238,27 @@ def _phrases(facts: dict[str, Any]) -> list[str]:
 def foreseen_errors_told() -> Iterator[None]:
     """Turn what we foresee into a line on standard error and an exit code."""
     try:
-        yield
+        with _terminated_as_interrupted():
+            yield
     except MedsegError as error:
         _tell(f"error: {error}")
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt as error:
         _tell(f"interrupted. {error if isinstance(error, Interrupted) else _GO_ON}")
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which clusters and containers end a process, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 _GO_ON = "What was written is whole; run the same command again to go on."

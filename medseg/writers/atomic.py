@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from medseg.errors import BadOutput
+
+#: What a half-written file is called.
+_PART = re.compile(r"\.part-[0-9a-f]{16}(\.\w+)*")
+
+#: Folders that this process has swept already.
+_swept: set[Path] = set()
 
 
 @contextmanager
@@ -17,24 +26,129 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Folders on the way are made. The temporary name keeps the ending, by which some libraries
     choose the format, and starts with a dot, so that no search for results finds it. When the
-    block raises, the temporary file is removed and what stood at `path` stays.
+    block raises, the temporary file is removed and what stood at `path` stays. What a process
+    that was killed left half-written is removed by the next one that writes to the folder.
 
     Raises:
         BadOutput: the folder cannot be written, the disk is full, or a folder stands there.
     """
-    temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
+    temporary, descriptor = None, None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise BadOutput(
-                "a folder stands where the file should go",
-                path=path,
-                remedy="Choose another name or remove the folder.",
-            )
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        with _refusals(path):
+            _prepare(path)
+            temporary, descriptor = _claim(path)
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush_folder(path.parent)
+    finally:
+        if temporary is not None and descriptor is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """An open file that appears at `path` when the block ends well.
+
+    As :func:`atomic_path`, for writers that need no name. Where the file system can, the file
+    has none until it is whole: a process killed meanwhile leaves nothing behind.
+
+    Raises:
+        BadOutput: the folder cannot be written, the disk is full, or a folder stands there.
+    """
+    nameless = None
+    with _refusals(path):
+        _prepare(path)
+        with suppress(OSError, AttributeError):  # not on every system and file system
+            nameless = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        if nameless is not None:
+            with os.fdopen(nameless, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                _name(file.fileno(), path)
+            return
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def sweep(folder: Path) -> None:
+    """Remove half-written files of processes that are gone.
+
+    A live writer holds a lock on its file, which ends with it however it dies; where the file
+    system has no locks, or they cannot be asked, the file stays.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        parts = [
+            entry.path
+            for entry in entries
+            if _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+        for part in parts:
+            with suppress(OSError):
+                _remove_abandoned(part)
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder; once a process, remove what dead ones left in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise BadOutput(
+            "a folder stands where the file should go",
+            path=path,
+            remedy="Choose another name or remove the folder.",
+        )
+    folder = path.parent.absolute()
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)
+
+
+def _claim(path: Path) -> tuple[Path, int]:
+    """A new temporary file beside `path`, and a descriptor that holds its lock."""
+    while True:
+        temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # no locks on this file system, or another process sweeps
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return temporary, descriptor
+        os.close(descriptor)  # swept away before it was locked
+
+
+def _remove_abandoned(part: str) -> None:
+    descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(part).unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _name(descriptor: int, path: Path) -> None:
+    """Let a nameless file appear, in place of what may stand there."""
+    temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # a folder's descriptor makes Python follow the link that /proc has for the file
+        os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=folder)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        with suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadOutput(
             "the file cannot be written",
@@ -42,9 +156,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
             found=error.strerror or error,
             remedy="Check free space and permissions, or choose another folder.",
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _ending(path: Path) -> str:

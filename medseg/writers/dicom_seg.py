@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from medseg.errors import BadLabels, BadOutput
 from medseg.labels import Label, LabelTable, Side
 from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file
 from medseg.writers.dicom_source import SourceFrame, match_slices, read_frames, read_source
 
 ENDING = ".dcm"
@@ -70,8 +70,8 @@ def write(labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None = 
         datasets = read_source(source or labelmap.origin.instances, path)
         frames = match_slices(labelmap.geometry, read_frames(datasets, path), path)
         segmentation = _segmentation(labelmap, labelmap.labels, datasets, frames, path)
-        with atomic_path(path) as temporary:
-            segmentation.save_as(temporary)
+        with atomic_file(path) as file:
+            segmentation.save_as(file)
 
 
 def _segmentation(

@@ -9,7 +9,7 @@ from isal import isal_zlib
 
 from medseg.errors import BadOutput
 from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file
 from medseg.writers.nifti import mask_dtype
 
 ENDING = ".mha"
@@ -48,7 +48,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
         )
     dtype = mask_dtype(labelmap).newbyteorder("<")
     packed = isal_zlib.compress(labelmap.data.astype(dtype).tobytes(order="F"), 2)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(_header(labelmap, _TYPES[dtype.name], len(packed)).encode("ascii"))
         file.write(packed)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medseg.errors import BadLabels, BadOutput
 from medseg.geometry import Geometry
 from medseg.volume import LabelMap, NiftiForms, Origin, Volume
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file
 
 ENDING = ".nii.gz"
 
@@ -207,7 +207,7 @@ def _write(header: Any, path: Path, slabs: Iterable[NDArray[Any]]) -> None:
             found=path.suffix or "no ending",
             expected=".nii.gz or .nii",
         )
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as file:
         if name.endswith(".gz"):
             with igzip.IGzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
                 _write_content(header, cast("BinaryIO", packed), slabs)

@@ -9,7 +9,7 @@ from isal import igzip
 
 from medseg.errors import BadOutput
 from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file
 from medseg.writers.nifti import mask_dtype
 
 ENDING = ".nrrd"
@@ -31,7 +31,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
         )
     dtype = mask_dtype(labelmap).newbyteorder("<")
     voxels = labelmap.data.astype(dtype).tobytes(order="F")
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(_header(labelmap, dtype.name).encode("ascii"))
         file.write(igzip.compress(voxels, 2, mtime=0))
 

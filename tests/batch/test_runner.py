@@ -209,7 +209,10 @@ def test_what_was_running_when_a_run_was_killed_is_done_last(archive, out):
 
 def test_leftovers_of_a_killed_run_are_swept(out):
     (out / "pictures").mkdir()
-    for path in (out / ".part-0123.nii.gz", out / "pictures" / ".part-0123.jpg"):
+    for path in (
+        out / ".part-0123456789abcdef.nii.gz",
+        out / "pictures" / ".part-0123456789abcdef.jpg",
+    ):
         path.touch()
     (out / "a.nii.gz").touch()
     sweep(out)
@@ -229,7 +232,7 @@ def test_a_full_disk_stops_the_batch_and_blames_no_case(archive, out, monkeypatc
 
     def full(descriptor):
         name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if "part-" in name and next(calls) >= 1:
+        if ("part-" in name or "(deleted)" in name) and next(calls) >= 1:
             raise OSError(28, "No space left on device")
         real(descriptor)
 

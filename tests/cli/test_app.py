@@ -170,3 +170,18 @@ def test_python_m_medseg_works():
     )
     assert ended.returncode == 0
     assert ended.stdout.startswith("medseg ")
+
+
+def test_sigterm_ends_a_verb_as_ctrl_c_does(tmp_path):
+    code = (
+        "import os, signal\nfrom medseg.cli import app\n"
+        "def wait():\n"
+        "    try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "    finally: print('cleaned up')\n"
+        "app.app.command()(wait)\n"
+        "app.app(['wait'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stdout == "cleaned up\n"
+    assert "Traceback" not in ended.stderr

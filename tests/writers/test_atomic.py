@@ -1,11 +1,13 @@
 """Does a file appear whole or not at all?"""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from medseg.errors import BadOutput
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file, atomic_path, sweep
 
 
 def test_file_appears_when_the_block_ends(tmp_path):
@@ -70,3 +72,98 @@ def test_unwritable_folder_is_a_refusal(tmp_path):
     ):
         temporary.write_text("x")
     tmp_path.chmod(0o700)
+
+
+WRITE = (
+    "import os, sys, time\nfrom pathlib import Path\nfrom medseg.writers import atomic\n"
+    "if sys.argv[2] == 'named': del os.O_TMPFILE\n"
+    "with getattr(atomic, sys.argv[3])(Path(sys.argv[1])) as target:\n"
+    "    file = target if hasattr(target, 'write') else target.open('wb')\n"
+    "    file.write(b'voxels'); file.flush(); print('written', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture
+def half_written(tmp_path):
+    """Starts a process that writes a file of `tmp_path` and never ends; gives the process."""
+    processes = []
+
+    def start(kind: str, function: str) -> subprocess.Popen:
+        call = [sys.executable, "-c", WRITE, str(tmp_path / "mask.nii.gz"), kind, function]
+        process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout.readline() == "written\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [("named", "atomic_path"), ("any", "atomic_path"), ("named", "atomic_file")],
+)
+def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, half_written, kind, function):
+    process = half_written(kind, function)
+    (left,) = tmp_path.iterdir()
+    sweep(tmp_path)
+    assert left.exists(), "its writer is alive"
+    process.kill()
+    process.wait()
+    assert left.exists()
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_writer_of_voxels_leaves_nothing(tmp_path, half_written):
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+    except OSError:
+        pytest.skip("no files without a name on this file system")
+    process = half_written("any", "atomic_file")
+    process.kill()
+    process.wait()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_file_in_a_folder_is_preceded_by_a_sweep(tmp_path):
+    folder = tmp_path / "never written to before"
+    folder.mkdir()
+    (folder / ".part-0123456789abcdef.csv").write_text("half")
+    with atomic_path(folder / "scores.csv") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in folder.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.parametrize(
+    "name", [".part-0123", ".part-0123456789abcdeg.csv", "part-0123456789abcdef", ".participants"]
+)
+def test_other_hidden_files_are_not_swept(tmp_path, name):
+    (tmp_path / name).write_text("somebody else's")
+    (tmp_path / ".part-0123456789abcdef").symlink_to(name)
+    (tmp_path / ".part-0123456789abcdee").mkdir()
+    os.mkfifo(tmp_path / ".part-0123456789abcded")
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_an_open_file_becomes_the_file_and_replaces_what_stood_there(tmp_path):
+    target = tmp_path / "new" / "mask.nii.gz"
+    for content in (b"first", b"second"):
+        with atomic_file(target) as file:
+            file.write(content)
+        assert target.read_bytes() == content
+    assert target.stat().st_mode & 0o777 == 0o666 & ~umask()
+    with pytest.raises(ValueError, match="a bug"), atomic_file(target) as file:
+        file.write(b"half")
+        raise ValueError("a bug")
+    assert target.read_bytes() == b"second"
+    assert [path.name for path in target.parent.iterdir()] == ["mask.nii.gz"]
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
