@@ -25,7 +25,7 @@ LAYERS = (
     ("readers", "writers"),
     ("config", "volume"),
     ("geometry", "labels"),
-    ("errors", "memory", "names"),
+    ("errors", "memory", "names", "tables"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 
