@@ -24,8 +24,8 @@ LAYERS = (
     ("scans",),
     ("readers", "writers"),
     ("config", "volume"),
-    ("geometry", "labels"),
-    ("errors", "memory", "names", "tables"),
+    ("geometry", "labels", "tables"),
+    ("errors", "memory", "names"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 
