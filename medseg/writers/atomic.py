@@ -1,4 +1,4 @@
-"""How a file appears whole or not at all: written beside its place, flushed, then renamed."""
+"""A file appears whole or not at all: it is written beside its place, flushed and renamed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medseg.errors import BadOutput
+from medseg.writers.guard import OutputGuard, guard_over
 
 #: What a half-written file is called.
 _PART = re.compile(r"\.part-[0-9a-f]{16}(\.\w+)*")
@@ -27,11 +28,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Folders on the way are made. The temporary name keeps the ending, by which some libraries
     choose the format, and starts with a dot, so that no search for results finds it. When the
     block raises, the temporary file is removed and what stood at `path` stays. What a process
-    that was killed left half-written is removed by the next one that writes to the folder.
+    that was killed left half-written is removed by the next one that writes to the folder. Where
+    the running verb has a guard over its output (:mod:`medseg.writers.guard`), the file passes it.
 
     Raises:
-        BadOutput: the folder cannot be written, the disk is full, or a folder stands there.
+        BadOutput: the folder cannot be written, the disk is full, a folder stands there, or a
+            file that is not medseg's to replace.
     """
+    guard = _cleared(path)
     temporary, descriptor = None, None
     try:
         with _refusals(path):
@@ -39,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary, descriptor = _claim(path)
             yield temporary
             _flush(temporary)
-            temporary.replace(path)
+            _replace(temporary, path, guard)
             _flush_folder(path.parent)
     finally:
         if temporary is not None and descriptor is not None:
@@ -58,6 +62,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         BadOutput: the folder cannot be written, the disk is full, or a folder stands there.
     """
+    guard = _cleared(path)
     nameless = None
     with _refusals(path):
         _prepare(path)
@@ -68,7 +73,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                _name(file.fileno(), path)
+                _name(file.fileno(), path, guard)
             return
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
@@ -89,6 +94,20 @@ def sweep(folder: Path) -> None:
         for part in parts:
             with suppress(OSError):
                 _remove_abandoned(part)
+
+
+def _cleared(path: Path) -> OutputGuard | None:
+    """The guard that watches a path and lets it be written."""
+    guard = guard_over(path)
+    if guard is not None:
+        guard.clear(path)
+    return guard
+
+
+def _replace(temporary: Path, path: Path, guard: OutputGuard | None) -> None:
+    if guard is not None:
+        guard.remember(path, temporary)
+    temporary.replace(path)
 
 
 def _prepare(path: Path) -> None:
@@ -127,7 +146,7 @@ def _remove_abandoned(part: str) -> None:
         os.close(descriptor)
 
 
-def _name(descriptor: int, path: Path) -> None:
+def _name(descriptor: int, path: Path, guard: OutputGuard | None) -> None:
     """Let a nameless file appear, in place of what may stand there."""
     temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
     folder = os.open(path.parent, os.O_RDONLY)
@@ -135,7 +154,7 @@ def _name(descriptor: int, path: Path) -> None:
         # a folder's descriptor makes Python follow the link that /proc has for the file
         os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=folder)
         try:
-            temporary.replace(path)
+            _replace(temporary, path, guard)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
