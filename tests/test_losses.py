@@ -1,14 +1,16 @@
-"""Does every loss reward the truth, forget what is not scored, and stay finite?"""
+"""Every loss rewards the truth, forgets what is not scored, and stays finite."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.losses import DiceCELoss
 
 from medseg.config import Choice
 from medseg.errors import BadConfig
 from medseg.labels import LabelTable
-from medseg.losses import IGNORE, LOSSES, build_loss, deep_loss
+from medseg.losses import IGNORE, LOSSES, build_loss, deep_loss, thinned
 
 ORGANS = LabelTable.from_card({"labels": {"liver": 1, "spleen": 5}})
 TUMOUR = LabelTable.from_card(
@@ -71,10 +73,10 @@ def test_what_is_not_scored_changes_neither_loss_nor_gradient(name, labels):
     logits = torch.randn(2, labels.channels, 8, 9, 7, generator=torch.Generator().manual_seed(1))
     other = torch.where(ignored, 50 * torch.randn_like(logits), logits)
     gradients = []
-    for given in (logits, other):
-        given.requires_grad_(True)
-        loss(given, classes).backward()
-        gradients.append(given.grad)
+    for tried in (logits, other):
+        tried.requires_grad_(True)
+        loss(tried, classes).backward()
+        gradients.append(tried.grad)
     torch.testing.assert_close(loss(logits, classes), loss(other, classes))
     for gradient in gradients:
         assert gradient[ignored.expand_as(gradient)].abs().max() == 0
@@ -267,6 +269,42 @@ def test_deep_supervision_weighs_the_finest_most_and_thins_the_truth(name, label
     bad_fine = deep_loss(loss, [-fine, coarse], classes)
     bad_coarse = deep_loss(loss, [fine, -coarse], classes)
     assert bad_fine > 1.5 * bad_coarse > 0.5
+
+
+SIZES = st.lists(st.integers(1, 40), min_size=2, max_size=3)
+STEPS = st.lists(st.sampled_from([(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 3)]), max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=SIZES, steps=STEPS, data=st.data())
+def test_truth_of_a_coarse_level_is_never_stretched(size, steps, data):
+    """Every cell of the coarsest level holds one class, so that each level has one right answer."""
+    strides = [(1,) * len(size)]
+    for step in steps:
+        strides.append(tuple(a * b for a, b in zip(strides[-1], step, strict=False)))
+    coarsest = strides[-1]
+    cells = [-(-n // s) for n, s in zip(size, coarsest, strict=True)]
+    seed = data.draw(st.integers(0, 99))
+    blocks = torch.randint(-1, 3, (2, *cells), generator=torch.Generator().manual_seed(seed))
+
+    def at(stride):
+        level = blocks
+        for axis, (n, s, c) in enumerate(zip(size, stride, coarsest, strict=True)):
+            level = level.index_select(axis + 1, torch.arange(-(-n // s)) * s // c)
+        return level
+
+    for stride in strides:
+        assert torch.equal(thinned(at(strides[0]), stride), at(stride))
+    loss = build_loss(Choice(name="dice_ce"), ORGANS)
+    logits = [logits_of(at(stride).clamp(min=0), ORGANS) for stride in strides]
+    assert deep_loss(loss, logits, at(strides[0]), strides=strides) < 0.02
+
+
+def test_strides_are_told_from_sizes_where_nobody_says_them():
+    loss, classes = build_loss(Choice(name="dice_ce"), ORGANS), truth(ORGANS, (1, 35, 27, 9))
+    sizes = [(2, 2, 1), (4, 4, 2), (8, 8, 4)]
+    logits = [logits_of(thinned(classes, stride), ORGANS) for stride in [(1, 1, 1), *sizes]]
+    assert deep_loss(loss, logits, classes) < 1e-3
 
 
 def test_deep_supervision_knows_what_was_not_drawn():

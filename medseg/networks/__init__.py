@@ -1,8 +1,8 @@
-"""Which networks are there? One literal table; ``build_network`` makes one by its name.
+"""The networks as one literal table; ``build_network`` makes one by its name.
 
 A network maps (B, C, *spatial) intensities to (B, K, *spatial) logits of the same size
 (``forward``) and to a list of logits, finest first (``forward_deep``), coarser ones at their own
-sizes where its options say ``deep_supervision``.
+sizes where its options say ``deep_supervision``; ``deep_strides`` then says how coarse they are.
 """
 
 from __future__ import annotations

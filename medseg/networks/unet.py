@@ -1,4 +1,4 @@
-"""What is a U-Net? A contracting and an expanding path joined level by level, in 2D and 3D.
+"""The U-Net: a contracting and an expanding path joined level by level, in 2D and 3D.
 
 Ronneberger, Fischer and Brox 2015 (doi:10.1007/978-3-319-24574-4_28); in 3D Çiçek et al. 2016
 (doi:10.1007/978-3-319-46723-8_49). This is the padded form that everyone uses; the paper's own,
@@ -138,6 +138,14 @@ class UNet(nn.Module):
         """
         maps = self._finest_first(image)
         return [head(features) for head, features in zip(self.heads, maps, strict=False)]
+
+    @property
+    def deep_strides(self) -> list[tuple[int, ...]]:
+        """Image voxels a voxel of each level of ``forward_deep`` along each axis."""
+        strides = [(1,) * self.style.dims]
+        for step in self.strides[: len(self.heads) - 1]:
+            strides.append(tuple(a * b for a, b in zip(strides[-1], step, strict=True)))
+        return strides
 
     def deepest_path(self) -> list[nn.Module]:
         """The longest way from image to logits, in order (for the receptive field)."""

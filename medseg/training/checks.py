@@ -1,4 +1,4 @@
-"""Which configs can be run?  What could only fail later is refused before any work."""
+"""Configs and cohorts that could only fail later are refused before any work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from medseg.errors import BadCohort, BadConfig, BadModel
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import Model
-from medseg.networks import build_network
-from medseg.training.data import TrainingData
 from medseg.training.origin import read_origin
 from medseg.training.run import Run
+from medseg.training.setup import Setup, network_of
 from medseg.transforms.augment import allowed_mirrors
 
 _log = logging.getLogger(__name__)
@@ -30,13 +29,7 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
     """
     _ = cohort.labels.channel_values
     build_loss(config.loss, cohort.labels)
-    build_network(
-        config.network.name,
-        dims=config.dims,
-        in_channels=len(cohort.channels),
-        out_channels=cohort.labels.channels,
-        options=config.network.options,
-    )
+    network_of(config, cohort)
     if len(config.prepare.normalise) not in (1, len(cohort.channels)):
         raise BadConfig(
             "prepare.normalise does not fit the cohort's channels",
@@ -80,27 +73,28 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
         )
 
 
-def check_held_out(config: TrainConfig, data: TrainingData, run: Run) -> None:
+def check_held_out(setup: Setup) -> None:
     """Refuse a choice of weights without scans to choose by; name scans that are no longer new.
 
     Raises:
         BadCohort: the fold that should validate has no case that can be used.
     """
-    if config.training.keep == "best" and not data.validation:
+    validation, loop = setup.data.validation, setup.config.training
+    if loop.keep == "best" and not validation:
         raise BadCohort(
             "training.keep=best needs scans to validate on",
-            found=f"no usable case with a label in fold {config.training.fold}",
+            found=f"no usable case with a label in fold {loop.fold}",
             remedy="Choose another training.fold, or training.keep=last.",
         )
-    origin = read_origin(run)
-    seen = set(origin[1]) if origin is not None else set()
-    known = [case.case for case, one in data.validation if one.facts.pixels in seen]
+    known = [case.case for case, one in validation if one.facts.pixels in _seen(setup.run)]
     if known:
         _log.warning(
-            "the model to start from was trained on %d of the %d scans that validate (such as"
-            " %s): their Dice flatters",
-            len(known), len(data.validation), known[0],
-        )  # fmt: skip
+            "the model to start from was trained on %d of the %d validation scans (such as %s):"
+            " their Dice is too high",
+            len(known),
+            len(validation),
+            known[0],
+        )
 
 
 def check_unseen(run: Run, pixels: Mapping[str, str]) -> None:
@@ -109,15 +103,13 @@ def check_unseen(run: Run, pixels: Mapping[str, str]) -> None:
     Raises:
         BadModel: it has seen some of these pixel hashes, by case.
     """
-    origin = read_origin(run)
-    seen = set(origin[1]) if origin is not None else set()
-    known = [case for case, pixel in pixels.items() if pixel in seen]
+    known = [case for case, pixel in pixels.items() if pixel in _seen(run)]
     if known:
         raise BadModel(
             "the model to start from was trained on cases that the folds hold out",
             path=run.init or run.folder,
             found=f"{len(known)} of {len(pixels)} cases, such as {known[0]}",
-            expected="none: their out-of-fold Dice would flatter",
+            expected="none: their out-of-fold Dice would be too high",
             remedy="Start from a model of other scans, or train one network without folds.",
         )
 
@@ -147,7 +139,7 @@ def check_division(
             found=f"it has seen {len(own & seen)} of the {len(own)} scans that it should be"
             f" scored on, and not {len(others - seen)} of the others",
             expected="0 and 0",
-            remedy="Use the table as it was then, or remove that folder to train it anew.",
+            remedy="Use the table as it was then, or remove that folder to train it again.",
         )
 
 
@@ -163,3 +155,9 @@ def check_share(config: TrainConfig, run: Run) -> None:
             found=f"training.batch {config.training.batch}, {run.world.size} processes",
             expected=f"a multiple of {run.world.size}",
         )
+
+
+def _seen(run: Run) -> frozenset[str]:
+    """Pixel hashes of the scans that the model to start from was trained on."""
+    origin = read_origin(run)
+    return frozenset(origin[1]) if origin is not None else frozenset()

@@ -159,7 +159,7 @@ class Curves(L.Callback):
         return mean
 
     def redraw(self) -> None:
-        """Draw ``curves.png`` anew."""
+        """Draw ``curves.png`` again."""
         if self.draw is None:
             return
         started = time.monotonic()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -18,7 +17,7 @@ from medseg.errors import BadCohort, MedsegError
 from medseg.manifests import Case, Cohort
 from medseg.training.cache import CachedCase, cached_case
 from medseg.training.patches import PatchPlan, PatchStream
-from medseg.transforms.augment import Patches, source_shape
+from medseg.transforms.augment import Patches
 
 #: Called with (cases done, cases in all).
 Progress = Callable[[int, int], None]
@@ -92,47 +91,14 @@ def prepare_cohort(
     return TrainingData(train, validation, left_out)
 
 
-def slice_axis(config: TrainConfig, cases: tuple[CachedCase, ...]) -> int | None:
-    """The working axis 2D networks slice along: as told, else the coarsest of the cohort."""
-    if config.dims == 3:
-        return None
-    if config.slice_axis is not None:
-        return config.slice_axis
-    typical = np.median([case.facts.spacing_mm for case in cases], axis=0)
-    # where all are equal, along the body
-    return int(max(range(3), key=lambda axis: (round(float(typical[axis]), 3), axis)))
-
-
-def patch_axes(config: TrainConfig, sliced: int | None) -> tuple[int, ...]:
-    """The working axes of a patch."""
-    return tuple(axis for axis in range(3) if axis != sliced)
-
-
-def patch_shape(config: TrainConfig, sliced: int | None) -> tuple[int, ...]:
-    """The patch along those axes; a 2D config may give three sizes, of which two are used."""
-    if len(config.patch) == config.dims:
-        return config.patch
-    return tuple(config.patch[axis] for axis in patch_axes(config, sliced))
-
-
 class PatchData(L.LightningDataModule):
     """Feeds the training cases' patches from the trainer's current step on."""
 
-    def __init__(self, config: TrainConfig, cases: tuple[CachedCase, ...]) -> None:
+    def __init__(self, cases: tuple[CachedCase, ...], plan: PatchPlan, workers: int) -> None:
         super().__init__()
-        sliced = slice_axis(config, cases)
-        patch = patch_shape(config, sliced)
-        loop = config.training
         self.cases = cases
-        self.loop = loop
-        self.plan = PatchPlan(
-            patch=patch,
-            source_shape=source_shape(patch, config.augment),
-            axes=patch_axes(config, sliced),
-            foreground=loop.foreground,
-            batch=loop.batch,
-            seed=loop.seed,
-        )
+        self.plan = plan
+        self.workers = workers
 
     def train_dataloader(self) -> DataLoader[Patches]:
         """Batches from the step the trainer is at, so that a resumed run sees what it missed."""
@@ -143,9 +109,9 @@ class PatchData(L.LightningDataModule):
         return DataLoader(
             stream,
             batch_size=None,
-            num_workers=self.loop.workers,
-            persistent_workers=self.loop.workers > 0,
-            multiprocessing_context="spawn" if self.loop.workers else None,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            multiprocessing_context="spawn" if self.workers else None,
         )
 
     def transfer_batch_to_device(

@@ -1,4 +1,4 @@
-"""How does one training run go?  A config and a cohort in, a model folder out."""
+"""One training run: a config and a cohort in, a model folder out."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from medseg.config import TrainConfig
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
-from medseg.networks import build_network
 from medseg.training.callbacks import Report
 from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_held_out, check_share
-from medseg.training.data import PatchData, TrainingData, patch_shape, prepare_cohort, slice_axis
+from medseg.training.data import PatchData, TrainingData, prepare_cohort
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import keep_origin, start_from
 from medseg.training.rules import learn_on_fold
 from medseg.training.run import Run, check_same_cases, read_schedule, write_schedule
 from medseg.training.saving import save_run
+from medseg.training.setup import Setup, resolve
 from medseg.training.watch import Watch, watch_run
-from medseg.transforms.augment import Augment
 
 _log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no tips, no list of devices
@@ -67,15 +66,16 @@ def train(
     is_begun = run.checkpoint.is_file()
     keep_origin(run, begun=is_begun, needed=not is_begun)
     data = prepare_together(config, cohort, run, prepared)
-    check_held_out(config, data, run)
+    setup = resolve(config, cohort, data, run)
+    check_held_out(setup)
     for case, reason in data.left_out.items():
         _log.warning("case %s is left out: %s", case, reason)
     L.seed_everything(config.training.seed, verbose=False)
-    task = build_task(config, cohort, data, run)
-    watch = watch_run(config, cohort, data, run, report)
-    _fit(task, config, data, run, watch)
+    task = build_task(setup)
+    watch = watch_run(setup, report)
+    _fit(setup, task, watch)
     if run.world.first:
-        save_run(task, config, cohort, data, run, watch.outcome(task, config, run))
+        save_run(setup, task, watch.outcome(setup, task))
         learn_on_fold(config, cohort, run)
     run.world.wait()
     return load_model(run.model)
@@ -94,46 +94,29 @@ def prepare_together(
     return data
 
 
-def build_task(
-    config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run
-) -> SegmentationTask:
+def build_task(setup: Setup) -> SegmentationTask:
     """Network, loss and augmentation of a run, weights from the seed or from another model."""
-    sliced = slice_axis(config, data.train)
-    patch = patch_shape(config, sliced)
-    axes = tuple(axis for axis in range(3) if axis != sliced)
-    network = build_network(
-        config.network.name,
-        dims=config.dims,
-        in_channels=len(cohort.channels),
-        out_channels=cohort.labels.channels,
-        options=config.network.options,
-    )
-    start_from(network, run)
-    augment = Augment(config.augment, patch, axes, cohort.labels, config.training.seed)
-    return SegmentationTask(
-        network,
-        build_loss(config.loss, cohort.labels),
-        augment,
-        config.training,
-        config.training.steps,
-    )
+    network = setup.network()
+    start_from(network, setup.run)
+    loss = build_loss(setup.config.loss, setup.cohort.labels)
+    loop = setup.config.training
+    return SegmentationTask(network, loss, setup.augment(), loop, loop.steps)
 
 
-def _fit(
-    task: SegmentationTask, config: TrainConfig, data: TrainingData, run: Run, watch: Watch
-) -> None:
+def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
     """Step by step to the end, from the last checkpoint where there is one."""
+    run, loop, cases = setup.run, setup.config.training, setup.data.digest
     resume = run.checkpoint if run.checkpoint.is_file() else None
     if resume is not None:
-        check_same_cases(run.schedule, data.digest)
+        check_same_cases(run.schedule, cases)
     length, task.parts = read_schedule(run.schedule)
     task.length = length or task.length
     if run.world.first and resume is None:
-        write_schedule(run.schedule, cases=data.digest)
-    task.tell_parts = partial(_tell_parts, run, config.training.batch)
+        write_schedule(run.schedule, cases=cases)
+    task.tell_parts = partial(_tell_parts, run, loop.batch)
     trainer = L.Trainer(
         **_hardware(run),
-        precision=lightning_precision(config.training.precision, run.device),
+        precision=lightning_precision(loop.precision, run.device),
         max_epochs=-1,
         max_steps=task.total_steps or -1,
         callbacks=[watch.averaged, *watch.callbacks],
@@ -151,7 +134,7 @@ def _fit(
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         trainer.fit(
             task,
-            datamodule=PatchData(config, data.train),
+            datamodule=PatchData(setup.data.train, setup.plan, loop.workers),
             ckpt_path=resume,
             weights_only=None if resume is None else False,
         )

@@ -6,7 +6,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -64,7 +64,7 @@ class SegmentationTask(L.LightningModule):
         self.parts = 1
         self.tell_parts: Callable[[int, int], None] = lambda step, parts: None
         self.batch_ended: float | None = None
-        self.deep = bool(getattr(network, "deep_supervision", False))
+        self.deep_strides = getattr(network, "deep_strides", None)
         self._run_network: Any = None
         self._gradients_are_ready = False
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
@@ -105,13 +105,12 @@ class SegmentationTask(L.LightningModule):
             patches = self.augment(batch)
         if self._run_network is None:
             # a method: a network of that name would be a part of the task a second time
-            run: Any = self.network.forward_deep if self.deep else self.network.forward
+            run: Any = self.network.forward_deep
             self._run_network = torch.compile(run) if self.loop.compile else run
-        logits = self._run_network(patches.image)
-        if self.deep:
-            return deep_loss(self.loss, logits, patches.classes, patches.known)
-        loss: Tensor = self.loss(logits, patches.classes, patches.known)
-        return loss
+        logits: Sequence[Tensor] = self._run_network(patches.image)
+        return deep_loss(
+            self.loss, logits, patches.classes, patches.known, strides=self.deep_strides
+        )
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Nothing: gradients are cleared when a step begins, and its parts add to them."""
@@ -147,7 +146,7 @@ class SegmentationTask(L.LightningModule):
                 "memory ran out with a single patch",
                 found=f"patches of {list(self.augment.patch)} voxels",
                 expected="less",
-                remedy="Choose a smaller patch or fewer features, then start anew.",
+                remedy="Choose a smaller patch or fewer features, then start again.",
             )
         self.parts = min(2 * self.parts, here)
         step = self.trainer.global_step

@@ -15,7 +15,7 @@ from medseg.writers.atomic import atomic_path
 
 
 def start_from(network: nn.Module, run: Run) -> None:
-    """Copy every tensor that fits from ``run.init``; the head of other labels starts anew.
+    """Copy every tensor that fits from ``run.init``; a head of other labels stays random.
 
     Nothing happens where no such model is given.
 
@@ -78,7 +78,7 @@ def _other_origin(run: Run, found: str, expected: str) -> BadConfig:
         path=run.folder,
         found=found,
         expected=expected,
-        remedy="Give the same --init as then, or start anew in another folder.",
+        remedy="Give the same --init as then, or start a new run in another folder.",
     )
 
 

@@ -1,7 +1,8 @@
-"""Which patches will training draw first?  The very ones, without training."""
+"""The very patches that a run will draw first, without training."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import torch
 from medseg.config import TrainConfig
 from medseg.manifests import Cohort
 from medseg.training.checks import check_config
-from medseg.training.data import PatchData, prepare_cohort
+from medseg.training.data import prepare_cohort
 from medseg.training.patches import PatchStream
-from medseg.transforms.augment import Augment, Patches
+from medseg.training.run import Run
+from medseg.training.setup import resolve
+from medseg.transforms.augment import Patches
 
 #: A preview needs few scans; preparing a whole cohort would take long.
 _MOST_CASES = 12
@@ -40,8 +43,8 @@ def drawn_patches(
     loop = config.training.model_copy(update={"fold": None})
     few = config.model_copy(update={"training": loop})
     data = prepare_cohort(few, cohort.with_cases(rows[:_MOST_CASES]), folder, progress)
-    patch_data = PatchData(few, data.train)
-    plan = replace(patch_data.plan, batch=count)
-    augment = Augment(few.augment, plan.patch, plan.axes, cohort.labels, plan.seed)
+    run = Run(folder, torch.device("cpu"), time.monotonic())
+    setup = resolve(few, cohort, data, run)
+    plan = replace(setup.plan, batch=count)
     with torch.no_grad():
-        return augment(PatchStream(data.train, plan).batch_of(0))
+        return setup.augment()(PatchStream(data.train, plan).batch_of(0))

@@ -107,7 +107,7 @@ def learn_rules(rows: Cohort, masks: Path) -> tuple[LearntRule, ...]:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Truth and mask of each case, read anew each time so that one case is held at a time."""
+    """Truth and mask of each case, read again each time so that one case is held at a time."""
 
     rows: Cohort
     masks: Path

@@ -129,7 +129,7 @@ def check_same_config(
             path=path,
             found=", ".join(changed),
             expected="no change of these keys",
-            remedy="Resume with the same config, or start anew with --init.",
+            remedy="Resume with the same config, or start a new run with --init.",
         )
 
 
@@ -154,7 +154,7 @@ def check_same_cases(path: Path, cases: str) -> None:
             path=path.parent,
             found="scans, labels or folds that have changed since",
             expected="the cohort as it was",
-            remedy="Resume with the cohort as it was, or start anew with --init.",
+            remedy="Resume with the cohort as it was, or start a new run with --init.",
         )
 
 

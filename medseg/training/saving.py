@@ -1,4 +1,4 @@
-"""What does a run leave?  The model folder: weights, and a card with all that segmenting needs."""
+"""A finished run leaves a model folder: weights, and a card with all that segmenting needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medseg.config import InferConfig, TrainConfig
 from medseg.manifests import Cohort
 from medseg.model import (
     Fingerprint,
@@ -23,14 +22,12 @@ from medseg.model import (
     save_model,
     versions,
 )
-from medseg.networks import build_network
 from medseg.networks.inspect import cost, receptive_field
 from medseg.training.cache import CachedCase, CaseFacts
 from medseg.training.checkpoints import best_weights
-from medseg.training.data import TrainingData, patch_shape, slice_axis
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import read_origin
-from medseg.training.run import Run
+from medseg.training.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -46,16 +43,10 @@ class Outcome:
     validation: Validation | None = None
 
 
-def save_run(
-    task: SegmentationTask,
-    config: TrainConfig,
-    cohort: Cohort,
-    data: TrainingData,
-    run: Run,
-    outcome: Outcome,
-) -> Model:
+def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
     """Write ``model/``: the averaged weights, last or best, and their card."""
-    facts = [case.facts for case in data.train]
+    config, cohort, run = setup.config, setup.cohort, setup.run
+    facts = [case.facts for case in setup.data.train]
     origin, seen_before = read_origin(run) or (None, ())
     card = ModelCard(
         name=cohort.name,
@@ -63,14 +54,14 @@ def save_run(
         channels=cohort.channels,
         labels={},
         dims=config.dims,
-        slice_axis=slice_axis(config, data.train),
+        slice_axis=setup.slice_axis,
         network=config.network,
-        network_facts=_network_facts(config, cohort, data),
+        network_facts=_network_facts(setup),
         prepare=config.prepare,
-        infer=infer_config(config, data),
+        infer=setup.infer,
         postprocess=config.postprocess,
         volume_ranges_ml=_volume_ranges(facts, cohort.labels.names),
-        fingerprint=_fingerprint(data.train),
+        fingerprint=_fingerprint(setup.data.train),
         provenance=Provenance(
             cohort=cohort.name,
             cohort_sha256=_table_sum(cohort),
@@ -95,27 +86,14 @@ def save_run(
     return save_model(run.model, card, cohort.labels, {stem: state})
 
 
-def infer_config(config: TrainConfig, data: TrainingData) -> InferConfig:
-    """How to segment; windows are as large as the training patch unless told."""
-    window = config.infer.window or patch_shape(config, slice_axis(config, data.train))
-    return config.infer.model_copy(update={"window": window})
-
-
-def _network_facts(config: TrainConfig, cohort: Cohort, data: TrainingData) -> NetworkFacts:
-    network = build_network(
-        config.network.name,
-        dims=config.dims,
-        in_channels=len(cohort.channels),
-        out_channels=cohort.labels.channels,
-        options=config.network.options,
-    )
-    patch = patch_shape(config, slice_axis(config, data.train))
-    passed = cost(network, (1, len(cohort.channels), *patch))
+def _network_facts(setup: Setup) -> NetworkFacts:
+    network = setup.network()
+    passed = cost(network, (1, len(setup.cohort.channels), *setup.plan.patch))
     return NetworkFacts(
         parameters=passed.parameters,
         multiply_adds=passed.multiply_adds,
         activation_bytes=passed.activation_bytes,
-        receptive_field=receptive_field(network, config.dims),
+        receptive_field=receptive_field(network, setup.config.dims),
     )
 
 

@@ -1,4 +1,4 @@
-"""Who watches a run?  The callbacks beside its steps, and what they know in the end."""
+"""The callbacks that watch a run beside its steps, and what they know in the end."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import lightning as L
-import torch
 from torch import nn
 
-from medseg.config import TrainConfig
-from medseg.manifests import Case, Cohort
+from medseg.manifests import Case
 from medseg.model import Pace, Validation
 from medseg.training.budget import Schedule
 from medseg.training.callbacks import Progress, Report, WholeScanValidation
 from medseg.training.checkpoints import Interruption, checkpoint_callback
 from medseg.training.curves import Curves
-from medseg.training.data import TrainingData, slice_axis
 from medseg.training.module import AveragedWeights, SegmentationTask
-from medseg.training.run import Run
-from medseg.training.saving import Outcome, infer_config
+from medseg.training.saving import Outcome
+from medseg.training.setup import Setup
 from medseg.training.times import Times
 from medseg.training.validate import NetworkInTraining, ScoredCase, picture_of, score_cases
 
@@ -37,41 +34,42 @@ class Watch:
     validation: WholeScanValidation | None
     callbacks: tuple[L.Callback, ...]
 
-    def outcome(self, task: SegmentationTask, config: TrainConfig, run: Run) -> Outcome:
-        """For the model card."""
+    def outcome(self, setup: Setup, task: SegmentationTask) -> Outcome:
+        """Pace and validation, for the model card."""
+        keep = setup.config.training.keep
         pace = Pace(
             seconds_a_step=round(self.times.seconds_a_step(), 4),
             data_wait=round(self.times.data_wait(), 4),
-            processes=run.world.size,
+            processes=setup.run.world.size,
             parts=task.parts,
         )
         seen = self.validation
         if seen is None or seen.latest is None or seen.best is None:
-            if config.training.keep == "best":
+            if keep == "best":
                 _log.warning("no validation came to its end: the weights of the last step are kept")
             return Outcome(pace)
-        cases, keep = seen.cases, config.training.keep
-        return Outcome(pace, Validation(kept=keep, cases=cases, last=seen.latest, best=seen.best))
+        return Outcome(
+            pace, Validation(kept=keep, cases=seen.cases, last=seen.latest, best=seen.best)
+        )
 
 
-def watch_run(
-    config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run, report: Report
-) -> Watch:
+def watch_run(setup: Setup, report: Report) -> Watch:
     """The callbacks, in their order after each step; only the first process writes and shows."""
-    loop = config.training
+    loop, run = setup.config.training, setup.run
     deadline = None if loop.minutes is None else run.started + 60 * loop.minutes
     averaged, times = AveragedWeights(loop.ema), Times()
-    rows = tuple(case for case, _ in data.validation[: loop.validation_cases])
+    held_out = setup.data.validation
+    rows = tuple(case for case, _ in held_out[: loop.validation_cases])
     # learning rules asks for masks of the whole fold once more
-    trailing = len(data.validation) / len(rows) if rows and loop.rules == "learn" else 0.0
+    trailing = len(held_out) / len(rows) if rows and loop.rules == "learn" else 0.0
     wanted = loop.validations if rows else 0
     schedule = Schedule(run.schedule, deadline, wanted, trailing)
     curves = Curves(run.folder, times.data_wait, run.draw)
     validation = None
     if rows:
         validation = WholeScanValidation(
-            partial(_score, config, cohort, data, run.device, rows),
-            partial(picture_of, cohort),
+            partial(_score, setup, rows),
+            partial(picture_of, setup.cohort),
             averaged,
             curves,
             schedule,
@@ -94,21 +92,15 @@ def watch_run(
 
 
 def _score(
-    config: TrainConfig,
-    cohort: Cohort,
-    data: TrainingData,
-    device: torch.device,
-    rows: Sequence[Case],
-    network: nn.Module,
-    goes_on: Callable[[], bool],
+    setup: Setup, rows: Sequence[Case], network: nn.Module, goes_on: Callable[[], bool]
 ) -> list[ScoredCase]:
     model = NetworkInTraining(
         network,
-        cohort.labels,
-        config.dims,
-        slice_axis(config, data.train),
-        config.prepare,
-        infer_config(config, data),
-        config.postprocess,
+        setup.cohort.labels,
+        setup.config.dims,
+        setup.slice_axis,
+        setup.config.prepare,
+        setup.infer,
+        setup.config.postprocess,
     )
-    return score_cases(model, cohort, rows, device, goes_on)
+    return score_cases(model, setup.cohort, rows, setup.run.device, goes_on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from medseg.manifests import load_cohort
 from medseg.phantoms import Population, write_phantom_cohort
 from medseg.training.data import PatchData, prepare_cohort
 from medseg.training.preview import drawn_patches
-from medseg.transforms.augment import Augment
+from medseg.training.run import Run
+from medseg.training.setup import resolve
 
 
 def _config(folder: Path) -> Path:
@@ -38,9 +40,9 @@ def test_the_patches_shown_are_the_first_that_training_draws(tmp_path: Path) -> 
     cohort = load_cohort(tmp_path / "cohort.yaml")
     shown = drawn_patches(config, cohort, tmp_path / "cache", 4, lambda done, total: None)
     data = prepare_cohort(config, cohort, tmp_path / "cache", lambda done, total: None)
-    patches = PatchData(config, data.train)
-    plan = patches.plan
-    augment = Augment(config.augment, plan.patch, plan.axes, cohort.labels, plan.seed)
-    first = augment(next(iter(patches.train_dataloader())))
+    run = Run(tmp_path, torch.device("cpu"), time.monotonic())
+    setup = resolve(config, cohort, data, run)
+    patches = PatchData(data.train, setup.plan, workers=0)
+    first = setup.augment()(next(iter(patches.train_dataloader())))
     assert torch.equal(shown.image, first.image)
     assert torch.equal(shown.classes, first.classes)

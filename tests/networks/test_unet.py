@@ -34,6 +34,7 @@ def test_deep_supervision_gives_each_level_but_the_deepest_at_its_own_size():
     logits = network.forward_deep(torch.randn(1, 1, 13, 12, 7))
     assert [tuple(level.shape[2:]) for level in logits] == [(13, 12, 7), (7, 6, 7), (4, 3, 4)]
     assert {level.shape[1] for level in logits} == {3}
+    assert network.deep_strides == [(1, 1, 1), (2, 2, 1), (4, 4, 2)]
 
 
 def test_deep_supervision_keeps_the_finest_logits():
@@ -43,7 +44,8 @@ def test_deep_supervision_keeps_the_finest_logits():
 
 
 def test_without_deep_supervision_the_finest_is_the_only_one():
-    assert len(unet(features=(4, 6, 6)).forward_deep(torch.randn(1, 1, 8, 8, 8))) == 1
+    network = unet(features=(4, 6, 6))
+    assert len(network.forward_deep(torch.randn(1, 1, 8, 8, 8))) == len(network.deep_strides) == 1
 
 
 def test_one_level_is_a_plain_chain_of_convolutions():

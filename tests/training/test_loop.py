@@ -366,6 +366,15 @@ def test_every_kind_of_patch_and_precision_trains_and_segments(fit, name, change
     assert segment(model, make_scan(9)[0]).labelmap.data.shape == (24, 24, 24)
 
 
+def test_coarser_outputs_are_learnt_where_they_are_supervised(fit, cohort, tmp_path):
+    """Zero weight decay leaves a layer without a gradient as it was initialised."""
+    deep = "network.options={features: [4, 8, 8], deep_supervision: true}"
+    still = ["training.weight_decay=0", "training.precision=float32", deep]
+    weights = [fit(f"run{n}", f"training.steps={n}", *still).networks()[0] for n in (1, 3)]
+    heads = [network.heads[1].weight for network in weights]
+    assert not torch.equal(*heads)
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_what_is_learnt(fit, undisturbed):
     assert fit("run", "training.workers=2").card.weights == undisturbed

@@ -1,0 +1,99 @@
+"""One frozen Setup holds all that a run is, resolved once after its cases are prepared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from medseg.config import InferConfig, TrainConfig
+from medseg.manifests import Cohort
+from medseg.networks import build_network
+from medseg.training.cache import CachedCase
+from medseg.training.data import TrainingData
+from medseg.training.patches import PatchPlan
+from medseg.training.run import Run
+from medseg.transforms.augment import Augment, source_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a run trains, on what, where, and what follows from these; made by :func:`resolve`.
+
+    Attributes:
+        config: of the run.
+        cohort: labels, channels and rows.
+        data: the prepared cases.
+        run: folder, device and processes.
+        slice_axis: working axis that a 2D network slices along; ``None`` in 3D.
+        plan: patch shape and axes, and how patches are drawn.
+        infer: how to segment; its window is never empty.
+    """
+
+    config: TrainConfig
+    cohort: Cohort
+    data: TrainingData
+    run: Run
+    slice_axis: int | None
+    plan: PatchPlan
+    infer: InferConfig
+
+    def network(self) -> nn.Module:
+        """A new network with random weights."""
+        return network_of(self.config, self.cohort)
+
+    def augment(self) -> Augment:
+        """Random changes from source patches to patches."""
+        plan = self.plan
+        return Augment(self.config.augment, plan.patch, plan.axes, self.cohort.labels, plan.seed)
+
+
+def resolve(config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run) -> Setup:
+    """Decide once what depends on config and prepared cases together."""
+    sliced = _slice_axis(config, data.train)
+    plan = _patch_plan(config, sliced)
+    infer = config.infer.model_copy(update={"window": config.infer.window or plan.patch})
+    return Setup(config, cohort, data, run, sliced, plan, infer)
+
+
+def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
+    """The network that a config names, for the channels and labels of a cohort.
+
+    Raises:
+        BadConfig: there is no such network, or an option it does not know.
+    """
+    return build_network(
+        config.network.name,
+        dims=config.dims,
+        in_channels=len(cohort.channels),
+        out_channels=cohort.labels.channels,
+        options=config.network.options,
+    )
+
+
+def _slice_axis(config: TrainConfig, cases: tuple[CachedCase, ...]) -> int | None:
+    """The axis in the config, else the coarsest of the cohort; among equals the last."""
+    if config.dims == 3:
+        return None
+    if config.slice_axis is not None:
+        return config.slice_axis
+    typical = np.median([case.facts.spacing_mm for case in cases], axis=0)
+    return int(max(range(3), key=lambda axis: (round(float(typical[axis]), 3), axis)))
+
+
+def _patch_plan(config: TrainConfig, sliced: int | None) -> PatchPlan:
+    """Patches along the axes that are not sliced; a 2D config may give three sizes."""
+    axes = tuple(axis for axis in range(3) if axis != sliced)
+    patch = config.patch
+    if len(patch) != config.dims:
+        patch = tuple(patch[axis] for axis in axes)
+    loop = config.training
+    return PatchPlan(
+        patch=patch,
+        source_shape=source_shape(patch, config.augment),
+        axes=axes,
+        foreground=loop.foreground,
+        batch=loop.batch,
+        seed=loop.seed,
+    )
