@@ -57,6 +57,8 @@ class Origin:
             file), for writers that must refer to them; empty for other formats.
         frame: the space in which the affine counts, as far as the header tells: a hash of the
             frame of reference's UID, or one of `NAMED_SPACES`; else empty.
+        moves: of channels that were registered: name, and the 16 numbers of the (4, 4) matrix
+            from RAS mm as the header says to RAS mm where the channel was laid.
     """
 
     path: str = ""
@@ -67,6 +69,7 @@ class Origin:
     case: str = ""
     instances: tuple[str, ...] = ()
     frame: str = ""
+    moves: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
 #: Stored numbers of any shape to real-world values.

@@ -32,7 +32,7 @@ RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 # A library, and the modules that may know it.
 SEAMS = {
     "nibabel": {"readers", "writers", "manifests"},
-    "SimpleITK": {"readers", "writers", "manifests"},
+    "SimpleITK": {"readers", "writers", "transforms"},
     "pydicom": {"readers", "writers", "manifests"},
     "highdicom": {"readers", "writers", "manifests"},
     "monai": {"transforms", "losses", "export"},

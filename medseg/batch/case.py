@@ -20,6 +20,7 @@ from typing import Protocol
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
 from medseg.batch.trial import Trial
 from medseg.errors import BadOutput, MedsegError, NotAVolume
+from medseg.names import safe_name
 from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import ending, write_labels
 from medseg.writers.atomic import atomic_path
@@ -29,7 +30,7 @@ OWN_FAULTS = frozenset(
     {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
 )
 
-PICTURES, LOGS, PROBABILITIES = "pictures", "logs", "probabilities"
+PICTURES, LOGS, PROBABILITIES, REGISTRATION = "pictures", "logs", "probabilities", "registration"
 
 
 class Kept(Protocol):
@@ -214,6 +215,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
             kept.write(job.output / PROBABILITIES, task.case, scan.origin)
         finally:
             kept.close()
+    _write_moves(task, job, scan)
     write_labels(result.labelmap, path, format=job.format)
     written = describe(path)
     flags = scan.inspect(result)
@@ -231,6 +233,17 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         confidence=dict(result.confidence or {}),
         written=written,
     )
+
+
+def _write_moves(task: Task, job: Job, scan: _Scan) -> None:
+    """The registration of each channel that was registered, beside the masks."""
+    if not scan.origin.moves:
+        return
+    from medseg.writers import move
+
+    for name, matrix in scan.origin.moves:
+        file_name = f"{task.case}_{safe_name(name)}{move.ENDING}"
+        move.write_move(matrix, job.output / REGISTRATION / file_name)
 
 
 def _is_lost(error: BadOutput) -> bool:

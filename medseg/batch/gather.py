@@ -58,7 +58,7 @@ def gather(
             found += [(argument, case) for case in cases]
         else:
             others.append(argument)
-    frames = channels.frames if channels else Frames.CHECK
+    frames = (channels.frames if channels else None) or Frames.CHECK
     for case in into_cases(scans_of(others, root=root, progress=progress), channels):
         found.append((case.scans[0].argument, _of_scans(case, frames)))
     return _with_unique_names(found)
@@ -74,7 +74,7 @@ def of_cohort(
     """
     chosen = cohort.select(split=split) if split else cohort
     names, warnings = _chosen_channels(chosen, channels)
-    frames = channels.frames if channels else Frames.CHECK
+    frames = channels.frames if channels else None
     scans = {
         case.case: CohortScan(chosen.with_cases((case,)), names, frames) for case in chosen.cases
     }
@@ -117,7 +117,7 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
     sources = ", ".join(relative(path, cohort.root) for path in case.sources)
     place = ", ".join(str(path.absolute()) for path in case.sources)
     identity, size = _stamp(files)
-    if scan.channels not in ((), cohort.channels) or scan.frames is not Frames.CHECK:
+    if scan.channels not in ((), cohort.channels) or scan.frames not in (None, Frames.CHECK):
         identity = f"{identity} as {', '.join(scan.channels)}, frames {scan.frames}"
     missing = [path for path in files if not path.exists()]
     if missing:

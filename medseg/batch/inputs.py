@@ -18,21 +18,22 @@ class CohortScan:
     Attributes:
         cohort: with this case alone, so that it travels light.
         channels: which of the cohort's, in the model's order; all when empty.
-        frames: whether headers must say that the channels share a space.
+        frames: what brings the channels into one space; as the card says when not given.
     """
 
     cohort: Cohort
     channels: tuple[str, ...] = ()
-    frames: Frames = Frames.CHECK
+    frames: Frames | None = None
 
     def read(self) -> Volume:
         """The case's channels on the first one's grid, with the modality that the card names."""
-        from medseg.transforms.channels import onto_grid
+        from medseg.transforms.channels import aligner
 
         case = self.cohort.cases[0]
         try:
+            frames = self.frames or self.cohort.frames
             volume = read_case(
-                self.cohort, case, align=onto_grid, channels=self.channels, frames=self.frames
+                self.cohort, case, align=aligner(frames), channels=self.channels, frames=frames
             )
         except MedsegError as error:
             path = error.path and relative(Path(error.path), self.cohort.root)
@@ -48,7 +49,7 @@ class ChannelScan:
     Attributes:
         scans: one a channel, in the model's order; the mask lies on the grid of the first.
         names: of the channels.
-        frames: whether headers must say that they share a space.
+        frames: what brings them into one space.
     """
 
     scans: tuple[FoundScan, ...]
@@ -62,10 +63,10 @@ class ChannelScan:
 
     def read(self) -> Volume:
         """The channels on the grid of the first."""
-        from medseg.transforms.channels import onto_grid
+        from medseg.transforms.channels import aligner
 
         volumes = [_read(scan, name) for scan, name in zip(self.scans, self.names, strict=True)]
-        return stack(volumes, self.names, align=onto_grid, frames=self.frames)
+        return stack(volumes, self.names, align=aligner(self.frames), frames=self.frames)
 
 
 def _read(scan: FoundScan, name: str) -> Volume:

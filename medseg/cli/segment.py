@@ -58,7 +58,15 @@ def segment(
         bool,
         typer.Option(
             "--trust-frames",
-            help="Channels of a case lie in one space, even where headers do not say so.",
+            help="Take the channels of a case to lie in one space, whatever their headers say.",
+        ),
+    ] = False,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register",
+            help="Register every channel of a case rigidly to its first; the transforms are "
+            "written to registration/.",
         ),
     ] = False,
     memory: Annotated[
@@ -163,21 +171,23 @@ def segment(
         other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
     )
     with open_console(quiet=quiet, json=json) as console:
-        channels = _channels(settings, channel or [], trust_frames)
+        frames = "register" if register else "trust" if trust_frames else None
+        channels = _channels(settings, channel or [], frames)
         code = _segment(
             scans, settings, console, split=split, root=root, channels=channels, dry_run=dry_run
         )
     raise typer.Exit(code)
 
 
-def _channels(settings: Settings, patterns: list[str], trust_frames: bool) -> Channels:
+def _channels(settings: Settings, patterns: list[str], frames: str | None) -> Channels:
     from medseg.batch.models import load_models
     from medseg.scans import Frames
     from medseg.scans.channels import Channels, parse_patterns
 
-    names = load_models(settings.models)[0].card.channels
-    frames = Frames.TRUST if trust_frames else Frames.CHECK
-    return Channels(names, parse_patterns(patterns, names), frames)
+    card = load_models(settings.models)[0].card
+    said = frames or (card.frames if card.frames != "check" else None)
+    chosen = None if said is None else Frames(said)
+    return Channels(card.channels, parse_patterns(patterns, card.channels), chosen)
 
 
 def _segment(

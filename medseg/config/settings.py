@@ -73,12 +73,15 @@ class PrepareConfig(Options):
         alignment: how the working grid sits on the scan's.
         normalise: one rule a channel, or one for all.
         resampling: kernel for intensities.
+        bias_field: whether the slow shading of MR is taken out first, by N4; every channel of
+            the scan is corrected.
     """
 
     spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = (None, None, None)
     alignment: Alignment = Alignment.COVER
     normalise: tuple[Normalise, ...] = Field(default=(NormaliseZScore(),), min_length=1)
     resampling: Literal["linear", "cubic"] = "linear"
+    bias_field: Literal["keep", "n4"] = "keep"
 
 
 class InferConfig(Options):

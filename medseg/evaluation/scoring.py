@@ -136,9 +136,9 @@ def _leaked(task: Task) -> bool:
     """Whether this very scan trained the model; reads it only when hashes are known."""
     if not task.training_pixels:
         return False
-    from medseg.transforms.channels import onto_grid
+    from medseg.transforms.channels import aligner
 
-    scan = read_case(task.cohort, task.case, align=onto_grid)
+    scan = read_case(task.cohort, task.case, align=aligner(task.cohort.frames))
     return pixel_hash(scan) in task.training_pixels
 
 

@@ -15,6 +15,7 @@ from medseg.errors import BadCohort, BadConfig, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Cohort
 from medseg.manifests.table import read_table, write_table
+from medseg.scans import Frames
 from medseg.writers.atomic import atomic_path
 
 
@@ -29,6 +30,7 @@ class Card(Options):
     regions: dict[str, list[int]] = Field(default_factory=dict)
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     remap: dict[int, int] = Field(default_factory=dict)
+    frames: Frames = Frames.CHECK
     table: str = Field(min_length=1)
     root: str = "."
     source: str = ""
@@ -76,6 +78,7 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
         cases=cases,
         root=start,
         remap=keys.remap,
+        frames=keys.frames,
         path=path,
         source=keys.source,
         licence=keys.licence,
@@ -103,6 +106,8 @@ def write_cohort(cohort: Cohort, card: str | Path) -> Path:
     }
     if cohort.remap:
         content["remap"] = _Row(cohort.remap)
+    if cohort.frames is not Frames.CHECK:
+        content["frames"] = str(cohort.frames)
     content |= {"table": table.name, "root": _written_root(cohort.root, path.parent)}
     content |= {key: getattr(cohort, key) for key in _ORIGIN if getattr(cohort, key)}
     _write_table(cohort, table)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
+from medseg.scans import Frames
 
 
 class Split(StrEnum):
@@ -71,6 +72,7 @@ class Cohort:
         cases: in the order of the table; case ids and patients are checked when loaded.
         root: folder where relative paths start.
         remap: mask values in the files -> values of `labels`.
+        frames: what brings the channels of a case into one space.
         path: the card, as the user named it.
         source, licence, citation, notes: where the data comes from, and under which terms.
     """
@@ -82,6 +84,7 @@ class Cohort:
     cases: tuple[Case, ...]
     root: Path
     remap: Mapping[int, int] = field(default_factory=dict)
+    frames: Frames = Frames.CHECK
     path: Path | None = None
     source: str = ""
     licence: str = ""

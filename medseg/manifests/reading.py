@@ -24,7 +24,7 @@ def read_case(
     *,
     align: Align | None = None,
     channels: Sequence[str] = (),
-    frames: Frames = Frames.CHECK,
+    frames: Frames | None = None,
 ) -> Volume:
     """The case's channels, stacked on the grid of the first.
 
@@ -33,7 +33,7 @@ def read_case(
         case: which one.
         align: resamples a channel on another grid; without it such a channel is refused.
         channels: which, in this order; all in the cohort's order when not given.
-        frames: whether headers must say that the channels share a space.
+        frames: what brings the channels into one space; as the card says when not given.
 
     Raises:
         BadCohort: a file is missing.
@@ -46,7 +46,7 @@ def read_case(
         require(cohort, path)
     one_file = len(cohort.channels) > 1 and len(set(case.sources)) == 1
     volumes = [cohort.channels.index(name) if one_file else None for name in names]
-    return read_channels(paths, names, volumes=volumes, align=align, frames=frames)
+    return read_channels(paths, names, volumes=volumes, align=align, frames=frames or cohort.frames)
 
 
 def read_grid(cohort: Cohort, case: Case) -> Geometry:
@@ -58,8 +58,9 @@ def read_grid(cohort: Cohort, case: Case) -> Geometry:
     return read_case(cohort, case, align=_placeholder).geometry
 
 
-def _placeholder(scan: Volume, grid: Geometry) -> Volume:
+def _placeholder(scan: Volume, first: Volume) -> Volume:
     """Nothing, on that grid: where nobody looks at the voxels."""
+    grid = first.geometry
     data = np.broadcast_to(np.zeros(1, scan.data.dtype), (scan.data.shape[0], *grid.shape))
     return Volume(data, grid, scan.slope, scan.intercept, origin=scan.origin)
 

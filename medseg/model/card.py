@@ -132,6 +132,7 @@ class ModelCard(Options):
     name: str = ""
     modality: str = ""
     channels: tuple[str, ...]
+    frames: Literal["check", "trust", "register"] = "check"
     labels: dict[str, Any]
     ignore: int | None = None
     regions: dict[str, tuple[int, ...]] | None = None

@@ -125,10 +125,10 @@ def look_at(
 
 
 def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
-    from medseg.transforms.channels import onto_grid
+    from medseg.transforms.channels import aligner
 
     try:
-        volume = read_case(cohort, case, align=onto_grid)
+        volume = read_case(cohort, case, align=aligner(cohort.frames))
         truth = read_truth(cohort, case, grid=volume.geometry)
     except MedsegError as error:
         return error

@@ -58,10 +58,10 @@ def draw_pair(task: Task) -> bytes:
     Raises:
         MedsegError: the scan or a mask cannot be read.
     """
-    from medseg.transforms.channels import onto_grid
+    from medseg.transforms.channels import aligner
 
     truth, prediction = read_pair(task)
-    scan = read_case(task.cohort, task.case, align=onto_grid)
+    scan = read_case(task.cohort, task.case, align=aligner(task.cohort.frames))
     window = CT_WINDOW if task.cohort.modality.upper() == "CT" else None
     table = task.cohort.labels
     mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data

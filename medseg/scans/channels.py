@@ -30,12 +30,12 @@ class Channels:
     Attributes:
         names: the model's channels, in order.
         patterns: for each of them what a scan's description may look like; empty: told by number.
-        frames: whether headers must say that a case's scans share a space.
+        frames: what brings a case's scans into one space; as its card says when not given.
     """
 
     names: tuple[str, ...]
     patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    frames: Frames = Frames.CHECK
+    frames: Frames | None = None
 
     def named(self, text: str) -> str | None:
         """The channel of that name, case ignored."""

@@ -9,24 +9,26 @@ from enum import StrEnum
 import numpy as np
 
 from medseg.errors import GridMismatch
-from medseg.geometry import Geometry
 from medseg.volume import NAMED_SPACES, Origin, Volume
 
-#: Brings a scan onto another grid in the same space; `medseg.transforms.channels` has one.
-Align = Callable[[Volume, Geometry], Volume]
+#: Brings a scan onto the grid of another; `medseg.transforms.channels` has one for each `Frames`.
+Align = Callable[[Volume, Volume], Volume]
 
 _REMEDY = (
-    "Register and resample it first; if you know that both lie in one space, medseg segment "
-    "takes --trust-frames."
+    "If you know that both lie in one space, say --trust-frames (prepare.frames=trust in a plan); "
+    "to have them registered, say --register (prepare.frames=register)."
 )
 
 
 class Frames(StrEnum):
-    """Whether the headers must say that the channels of a case lie in one space."""
+    """What brings the channels of a case into one space."""
 
+    #: Headers must say that they lie in one.
     CHECK = "check"
     #: The user knows that they do.
     TRUST = "trust"
+    #: Each is registered to the first.
+    REGISTER = "register"
 
 
 def stack(
@@ -46,7 +48,7 @@ def stack(
         scans: one a channel, at least one.
         names: of the channels.
         align: how to resample; without it a scan on another grid is refused.
-        frames: whether headers must say that the scans share a space.
+        frames: what brings the scans into one space.
 
     Raises:
         GridMismatch: a scan lies in another space, in an unknown one on another grid, or nowhere
@@ -57,13 +59,20 @@ def stack(
     for name, scan in zip(names[1:], scans[1:], strict=True):
         if frames is Frames.CHECK:
             _refuse_other_space(scan, name, first, names[0])
-        placed.append(_on_grid(scan, name, first, names[0], align))
+        if frames is Frames.REGISTER and align is not None:
+            placed.append(_aligned(scan, name, first, align))
+        else:
+            placed.append(_on_grid(scan, name, first, names[0], align))
     told = [
         f"channel {name!r}: {warning}"
         for name, scan in zip(names[1:], placed[1:], strict=True)
         for warning in scan.origin.warnings
     ]
-    origin = replace(first.origin, warnings=(*first.origin.warnings, *dict.fromkeys(told)))
+    origin = replace(
+        first.origin,
+        warnings=(*first.origin.warnings, *dict.fromkeys(told)),
+        moves=tuple(move for scan in placed for move in scan.origin.moves),
+    )
     return _joined(placed, tuple(names), origin)
 
 
@@ -101,14 +110,17 @@ def _on_grid(
             found=scan.geometry.describe_beside(first.geometry),
             expected=first.geometry.describe(),
         )
-    try:
-        moved = align(scan, first.geometry)
-    except GridMismatch as error:
-        raise error.about(scan.origin.path, part=f"channel {name!r}") from None
-    return moved.with_warning(
+    return _aligned(scan, name, first, align).with_warning(
         f"{scan.geometry.describe()}, resampled onto the grid of {first_name!r} "
         f"({first.geometry.describe()})"
     )
+
+
+def _aligned(scan: Volume, name: str, first: Volume, align: Align) -> Volume:
+    try:
+        return align(replace(scan, channels=(name,)), first)
+    except GridMismatch as error:
+        raise error.about(scan.origin.path, part=f"channel {name!r}") from None
 
 
 def _joined(scans: Sequence[Volume], names: tuple[str, ...], origin: Origin) -> Volume:

@@ -109,7 +109,7 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
     path = folder / f"{case.case}-{_key(cohort, case, config)}.safetensors"
     facts = _read_facts(path)
     if facts is None:
-        prepared = prepare_files(case.sources, config)
+        prepared = prepare_files(case.sources, config, frames=cohort.frames)
         truth = read_truth(cohort, case, grid=prepared.native)
         classes = prepare_truth(truth, cohort.labels, prepared.working)
         facts = _facts(cohort, case, prepared, truth, classes)
@@ -144,6 +144,7 @@ def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
         cohort.labels.to_card(),
         sorted(cohort.remap.items()),
         case.labelled,
+        cohort.frames,
     ]
     return hashlib.sha256(json.dumps(recipe, default=str).encode()).hexdigest()[:16]
 

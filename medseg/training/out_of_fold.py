@@ -13,7 +13,7 @@ from medseg.inference import segment
 from medseg.manifests import Cohort, read_case
 from medseg.model import Model
 from medseg.training.run import Run
-from medseg.transforms.channels import onto_grid
+from medseg.transforms.channels import aligner
 from medseg.writers import write_labels
 from medseg.writers.atomic import atomic_path
 
@@ -53,7 +53,9 @@ def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:
             continue
         path.unlink(missing_ok=True)
         try:
-            result = segment(model, read_case(rows, case, align=onto_grid), device=run.device)
+            result = segment(
+                model, read_case(rows, case, align=aligner(rows.frames)), device=run.device
+            )
         except MedsegError as error:
             _log.warning("case %s has no out-of-fold mask: %s", case.case, error)
             continue

@@ -52,6 +52,7 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
         name=cohort.name,
         modality=cohort.modality,
         channels=cohort.channels,
+        frames=cohort.frames.value,
         labels={},
         dims=config.dims,
         slice_axis=setup.slice_axis,

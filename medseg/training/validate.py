@@ -18,7 +18,7 @@ from medseg.inference import segment
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.metrics import METRICS
-from medseg.transforms.channels import onto_grid
+from medseg.transforms.channels import aligner
 from medseg.volume import LabelMap
 
 
@@ -81,7 +81,7 @@ def score_cases(
     for case in cases:
         if scored and not goes_on():
             break
-        volume = read_case(cohort, case, align=onto_grid)
+        volume = read_case(cohort, case, align=aligner(cohort.frames))
         truth = read_truth(cohort, case, grid=volume.geometry)
         mask = segment(model, volume, device=device).labelmap
         packed = zlib.compress(np.ascontiguousarray(mask.data).tobytes(), 1)
@@ -118,7 +118,7 @@ def worst_median_best(scored: Sequence[ScoredCase]) -> dict[str, ScoredCase]:
 
 def picture_of(cohort: Cohort, scored: ScoredCase, step: int) -> bytes:
     """A PNG of three planes through a validation scan with contours of truth and prediction."""
-    volume = read_case(cohort, scored.case, align=onto_grid)
+    volume = read_case(cohort, scored.case, align=aligner(cohort.frames))
     truth = read_truth(cohort, scored.case, grid=volume.geometry)
     return pictures.overlay(
         volume.values()[0],

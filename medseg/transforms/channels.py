@@ -1,4 +1,4 @@
-"""How does a scan look on the grid of another one in the same space?  For channels of one case."""
+"""Channels of one case on one grid: resampled where they share a space, registered if asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from medseg.errors import GridMismatch
 from medseg.geometry import Geometry
+from medseg.scans import Align, Frames
 from medseg.transforms.resample import resample
 from medseg.volume import Volume
 
@@ -19,6 +20,21 @@ _PROBES = 32
 
 #: Share of the grid that may lie outside the scan without a word.
 _UNSEEN_TOLERANCE = 0.01
+
+
+def aligner(frames: Frames) -> Align:
+    """What brings a channel onto the grid of the first."""
+    return _registered_onto if frames is Frames.REGISTER else _onto
+
+
+def _onto(scan: Volume, first: Volume) -> Volume:
+    return onto_grid(scan, first.geometry)
+
+
+def _registered_onto(scan: Volume, first: Volume) -> Volume:
+    from medseg.transforms.register import registered
+
+    return onto_grid(registered(scan, first), first.geometry)
 
 
 def onto_grid(scan: Volume, grid: Geometry) -> Volume:

@@ -14,8 +14,8 @@ from monai.transforms import LoadImage
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.scans import read, read_channels
-from medseg.transforms.channels import onto_grid
+from medseg.scans import Frames, read, read_channels
+from medseg.transforms.channels import aligner
 from medseg.volume import Volume, intensity_percentiles, pixel_hash
 
 #: Key of a MetaTensor's ``meta`` under which the reader's warnings travel.
@@ -32,9 +32,14 @@ class MedsegReader(ImageReader):
     """A MONAI image reader over every format medseg reads.
 
     One path gives one channel; several paths give channels on the grid of the first. DICOM
-    folders and
-    ``folder#SeriesInstanceUID`` are paths too.
+    folders and ``folder#SeriesInstanceUID`` are paths too.
+
+    Args:
+        frames: what brings the channels into one space.
     """
+
+    def __init__(self, frames: Frames = Frames.CHECK) -> None:
+        self._frames = frames
 
     def verify_suffix(self, filename: Any) -> bool:
         """Every file is tried: medseg recognises formats by content, not by suffix."""
@@ -47,7 +52,7 @@ class MedsegReader(ImageReader):
         if len(paths) == 1:
             return read(paths[0])
         names = kwargs.get("channels") or [f"channel {n}" for n in range(len(paths))]
-        return read_channels(paths, names, align=onto_grid)
+        return read_channels(paths, names, align=aligner(self._frames), frames=self._frames)
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """(C, X, Y, Z) real-world values, and the meta data that MONAI's transforms use."""
@@ -63,15 +68,19 @@ class LoadScan(LoadImage):
 
     Left to itself ``LoadImage`` tries other readers when one refuses, and so turns a refusal
     into a guess; here a refusal stays a refusal.
+
+    Args:
+        frames: what brings the channels of a scan into one space.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frames: Frames = Frames.CHECK) -> None:
+        self._frames = frames
         with _monai_quiet():
             super().__init__(image_only=True, ensure_channel_first=True)
 
     def __call__(self, filename: Any, reader: ImageReader | None = None) -> MetaTensor:
         """(C, X, Y, Z) real-world values of one path, or of several paths as channels."""
-        image: MetaTensor = super().__call__(filename, reader=reader or MedsegReader())
+        image: MetaTensor = super().__call__(filename, reader=reader or MedsegReader(self._frames))
         return image
 
 

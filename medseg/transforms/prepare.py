@@ -18,6 +18,8 @@ from medseg.config import PrepareConfig
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
+from medseg.scans import Frames
+from medseg.transforms.bias_field import CorrectBiasField
 from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, meta_of
 from medseg.transforms.normalise import NormaliseChannels
 from medseg.transforms.resample import resample, resample_labels
@@ -70,18 +72,19 @@ class ToWorkingGrid(Transform):
 
 def prepare_steps(config: PrepareConfig) -> Compose:
     """The deterministic road from a scan in memory to the working tensor."""
-    return Compose([ToWorkingGrid(config), NormaliseChannels(config.normalise)])
+    correct = [] if config.bias_field == "keep" else [CorrectBiasField()]
+    return Compose([ToWorkingGrid(config), *correct, NormaliseChannels(config.normalise)])
 
 
-def load_steps(config: PrepareConfig) -> Compose:
+def load_steps(config: PrepareConfig, frames: Frames = Frames.CHECK) -> Compose:
     """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
     # map_items would take a list of channels for a list of scans
-    return Compose([_loader(), *prepare_steps(config).transforms], map_items=False)
+    return Compose([_loader(frames), *prepare_steps(config).transforms], map_items=False)
 
 
 @cache
-def _loader() -> LoadScan:
-    return LoadScan()
+def _loader(frames: Frames) -> LoadScan:
+    return LoadScan(frames)
 
 
 def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
@@ -90,10 +93,12 @@ def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
     return _prepared(image, volume.geometry)
 
 
-def prepare_files(paths: Sequence[str | Path], config: PrepareConfig) -> Prepared:
-    """Read and prepare one scan (several paths are its channels)."""
+def prepare_files(
+    paths: Sequence[str | Path], config: PrepareConfig, *, frames: Frames = Frames.CHECK
+) -> Prepared:
+    """Read and prepare one scan (several paths are its channels, see `Frames`)."""
     names = [str(path) for path in paths]
-    image = _run(load_steps(config), names if len(names) > 1 else names[0])
+    image = _run(load_steps(config, frames), names if len(names) > 1 else names[0])
     native = Geometry(
         tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
         image.meta["original_affine"],

@@ -96,7 +96,8 @@ def test_a_channel_on_another_grid_needs_a_way_to_align_and_leaves_the_masks_gri
     assert read_grid(cohort, case).same_grid(GRID)
     asked = []
 
-    def align(volume, grid):
+    def align(volume, first):
+        grid = first.geometry
         asked.append(volume.geometry.shape)
         return Volume(np.full((1, *grid.shape), 9, np.int16), grid)
 

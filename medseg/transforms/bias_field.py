@@ -1,0 +1,76 @@
+"""N4 correction of the slow shading that coils leave in MR images."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from numpy.typing import NDArray
+
+from medseg.transforms.load import WARNINGS
+
+#: The field varies over centimetres: it is fitted on voxels of about this size.
+_FIT_MM = 4.0
+
+#: Iterations at each of the resolutions, which double.
+_ITERATIONS = (50, 50, 30, 20)
+
+#: Fewer voxels on an axis hold no spline.
+_LEAST_VOXELS = 4
+
+
+class CorrectBiasField(Transform):
+    """Divide each channel by its bias field, as N4 finds it (doi:10.1109/TMI.2010.2046908).
+
+    The field is fitted on a coarse copy, within what Otsu's threshold takes for tissue, and is
+    evaluated on the full grid. Its mean over the tissue is 1, so that values keep their level.
+    A channel in which nothing stands out, or with fewer than four voxels along an axis after
+    coarsening, stays as it is, with a warning.
+    """
+
+    def __call__(self, scan: MetaTensor) -> MetaTensor:
+        """(C, X, Y, Z) values on a grid, corrected; negative values are left as they are."""
+        spacing = np.linalg.norm(np.asarray(scan.affine)[:3, :3], axis=0)
+        corrected, remarks = [], []
+        for number, channel in enumerate(np.asarray(scan.as_tensor(), dtype=np.float32)):
+            field = bias_field(channel, spacing)
+            if field is None:
+                remarks.append(f"channel {number}: no bias field could be fitted")
+                corrected.append(channel)
+            else:
+                corrected.append(np.where(channel > 0, channel / field, channel))
+        meta = {**scan.meta, WARNINGS: [*scan.meta.get(WARNINGS, []), *remarks]}
+        return MetaTensor(scan.as_tensor().new_tensor(np.stack(corrected)), meta=meta)
+
+
+def bias_field(
+    values: NDArray[np.float32], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.float32] | None:
+    """(X, Y, Z) factors, mean 1 over the tissue; ``None`` where none can be fitted.
+
+    Args:
+        values: (X, Y, Z) of one channel.
+        spacing_mm: voxel spacing along its axes.
+    """
+    shrink = [
+        int(max(1, min(round(_FIT_MM / mm), size // _LEAST_VOXELS)))
+        for mm, size in zip(spacing_mm, values.shape, strict=True)
+    ]
+    if min(values.shape) < _LEAST_VOXELS or values.max() <= 0 or np.ptp(values) == 0:
+        return None
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    image.SetSpacing([float(mm) for mm in spacing_mm])
+    coarse = sitk.Cast(sitk.BinShrink(image, shrink), sitk.sitkFloat32)
+    tissue = sitk.OtsuThreshold(coarse, 0, 1, 128)
+    method = sitk.N4BiasFieldCorrectionImageFilter()
+    method.SetNumberOfThreads(1)
+    method.SetMaximumNumberOfIterations(_ITERATIONS)
+    try:
+        method.Execute(sitk.Clamp(coarse, lowerBound=1e-3), tissue)
+    except RuntimeError:  # ITK: an empty mask, or a spline that nothing determines
+        return None
+    log_field = sitk.GetArrayFromImage(method.GetLogBiasFieldAsImage(image)).transpose(2, 1, 0)
+    there = sitk.GetArrayFromImage(tissue).astype(bool)
+    level = sitk.GetArrayFromImage(method.GetLogBiasFieldAsImage(coarse))[there].mean()
+    return np.asarray(np.exp(log_field - level), dtype=np.float32)
