@@ -1,4 +1,4 @@
-"""Which scans belong together, and what may each be used for?  Cards, tables, splits, importers."""
+"""Which scans belong together and what each may be used for: cards, tables, splits, importers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from medseg.manifests import bids, dicom, folders, msd, nnunet
 from medseg.manifests.card import load_cohort, write_cohort
 from medseg.manifests.check import Problem, check_cohort, require_files
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.manifests.imported import findings, settled
 from medseg.manifests.importing import Importer, Progress, with_checksums
 from medseg.manifests.reading import read_case, read_truth
 from medseg.manifests.split import split_cohort
@@ -23,6 +24,7 @@ __all__ = [
     "Problem",
     "Split",
     "check_cohort",
+    "findings",
     "import_cohort",
     "load_cohort",
     "read_case",
@@ -34,15 +36,31 @@ __all__ = [
 
 #: Convention -> how a folder that follows it becomes a cohort.
 IMPORTERS: dict[str, Importer] = {
-    "msd": Importer(msd.MsdOptions, msd.build, "dataset.json, imagesTr/, labelsTr/"),
-    "nnunet": Importer(
-        nnunet.NnunetOptions,
-        nnunet.build,
-        "dataset.json, imagesTr/case_0000.nii.gz, labelsTr/case.nii.gz",
+    "msd": Importer(
+        options=msd.MsdOptions,
+        build=msd.build,
+        expects="dataset.json, imagesTr/, labelsTr/",
     ),
-    "bids": Importer(bids.BidsOptions, bids.build, "sub-*/anat/, derivatives/, participants.tsv"),
-    "folders": Importer(folders.FoldersOptions, folders.build, "images/ and labels/ of one name"),
-    "dicom": Importer(dicom.DicomOptions, dicom.build, "any folder with DICOM series"),
+    "nnunet": Importer(
+        options=nnunet.NnunetOptions,
+        build=nnunet.build,
+        expects="dataset.json, imagesTr/case_0000.nii.gz, labelsTr/case.nii.gz",
+    ),
+    "bids": Importer(
+        options=bids.BidsOptions,
+        build=bids.build,
+        expects="sub-*/anat/, derivatives/, participants.tsv",
+    ),
+    "folders": Importer(
+        options=folders.FoldersOptions,
+        build=folders.build,
+        expects="images/ and labels/, a folder a case, or case and case_seg in one folder",
+    ),
+    "dicom": Importer(
+        options=dicom.DicomOptions,
+        build=dicom.build,
+        expects="any folder with DICOM series",
+    ),
 }
 
 
@@ -55,8 +73,8 @@ def import_cohort(
 ) -> Cohort:
     """A cohort with checksums from a folder that follows a convention.
 
-    Labelled cases are ``train`` and the others ``test`` unless the convention says otherwise;
-    `split_cohort` divides them.
+    Cases with a mask are ``train`` and the others ``test`` unless the convention says otherwise;
+    `split_cohort` divides them. `findings` says what the import found.
 
     Args:
         convention: a name from `IMPORTERS`.
@@ -66,7 +84,7 @@ def import_cohort(
 
     Raises:
         BadConfig: no such convention or option.
-        BadCohort: the folder does not follow the convention.
+        BadCohort: the folder does not follow the convention, or none of its files can be read.
     """
     if convention not in IMPORTERS:
         raise BadConfig("no such convention", found=repr(convention), expected=", ".join(IMPORTERS))
@@ -77,4 +95,4 @@ def import_cohort(
         )
     importer = IMPORTERS[convention]
     cohort = importer.build(place, validate(importer.options, options or {}))
-    return with_checksums(cohort, progress)
+    return with_checksums(settled(cohort), progress)

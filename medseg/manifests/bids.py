@@ -1,8 +1,10 @@
-"""How does a BIDS data set become a cohort?  Subjects, sessions, and masks among derivatives."""
+"""A BIDS data set becomes a cohort: its subjects, sessions, and masks among derivatives."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,10 @@ from pydantic import Field
 from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
+from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity
 from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import (
-    modality_of,
-    new_case,
-    numbered_labels,
-    read_json,
-    stem,
-)
+from medseg.manifests.importing import labels_in, modality_of, new_case, read_json, scan_stem
 from medseg.manifests.table import COLUMNS
-
-NIFTI = (".nii.gz", ".nii")
 
 
 class BidsOptions(Options):
@@ -29,14 +24,16 @@ class BidsOptions(Options):
 
     Attributes:
         channels: suffixes of the scans, such as ``T1w`` and ``FLAIR``.
-        mask: suffix of the masks, ``dseg`` or ``mask``.
+        mask: suffix of the masks, such as ``dseg``, ``mask`` or ``roi``; ``auto`` takes ``dseg``
+            where the data set has it, else ``mask``.
         only: words that a scan's file name must hold, such as ``acq-iso``.
-        mask_only: the same for masks, such as ``desc-expert``.
-        labels: name -> value; else a ``*_dseg.tsv``, else the values that the masks hold.
+        mask_only: the same for masks, such as ``desc-expert`` or ``label-lesion``.
+        labels: name -> value; else a ``*_dseg.tsv``, else the entity ``label-``, else the values
+            that the masks hold.
     """
 
     channels: tuple[str, ...] = Field(default=("T1w",), min_length=1)
-    mask: str = "dseg"
+    mask: str = Field(default="auto", min_length=1)
     only: tuple[str, ...] = ()
     mask_only: tuple[str, ...] = ()
     labels: dict[str, Any] = Field(default_factory=dict)
@@ -46,36 +43,37 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
     """A cohort from a raw BIDS data set; masks from it and from ``derivatives``.
 
     Subjects are the patients, and ``participants.tsv`` gives covariates. Sessions without all
-    channels are left out.
+    channels are left out, and the remarks say how many.
 
     Raises:
-        BadCohort: no subject has the scans, or a session has several and nothing says which.
+        BadCohort: no subject has the scans, a session has several and nothing says which, or
+            there are masks and none of them fits.
     """
     described = folder / "dataset_description.json"
     about = read_json(described) if described.exists() else {}
     people = _participants(folder / "participants.tsv")
-    cases = []
+    choice = _choice(folder, options)
+    cases, incomplete = [], []
     for session in _sessions(folder):
-        files = {c: _one(session, folder, f"_{c}", options.only) for c in options.channels}
-        found = {channel: path for channel, path in files.items() if path is not None}
-        if len(found) == len(options.channels):
-            mask = _one(session, folder, f"_{options.mask}", options.mask_only, derived=True)
-            cases.append(
-                new_case(
-                    "_".join(session),
-                    found,
-                    mask,
-                    patient=session[0],
-                    covariates=people.get(session[0], {}),
-                )
-            )
+        files = {c: _scan(session, folder, c, options.only) for c in options.channels}
+        scans = {channel: path for channel, path in files.items() if path is not None}
+        name = "_".join(session)
+        if len(scans) < len(options.channels):
+            incomplete.append(name)
+            continue
+        mask = choose_mask(_files(session, folder, derived=True), choice)
+        covariates = people.get(session[0], {})
+        cases.append(new_case(name, scans, mask, patient=session[0], covariates=covariates))
     if not cases:
         raise BadCohort(
             "no subject has all channels",
             path=folder,
+            found=_suffixes(folder),
             expected=f"sub-*/anat/*_{options.channels[0]}.nii.gz",
             remedy="Say which, for example channels=[T2w].",
         )
+    if not any(case.label for case in cases):
+        _refuse_unused_masks(folder, choice)
     return Cohort(
         name=str(about.get("Name") or folder.resolve().name),
         modality=modality_of(options.channels),
@@ -86,56 +84,95 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
         source=str(about.get("DatasetDOI") or ""),
         licence=str(about.get("License") or ""),
         citation=str(about.get("HowToAcknowledge") or ""),
+        remarks=_left_out(incomplete, options.channels),
     )
 
 
 def _sessions(folder: Path) -> list[tuple[str, ...]]:
     """``(sub-01, ses-1)``, or ``(sub-01,)`` where there are no sessions."""
-    found: list[tuple[str, ...]] = []
-    for subject in sorted(folder.glob("sub-*")):
-        sessions = sorted(path.name for path in subject.glob("ses-*") if path.is_dir())
-        found += [(subject.name, name) for name in sessions] or [(subject.name,)]
-    return found
+    sessions: list[tuple[str, ...]] = []
+    for subject in sorted(path for path in folder.glob("sub-*") if path.is_dir()):
+        names = sorted(path.name for path in subject.glob("ses-*") if path.is_dir())
+        sessions += [(subject.name, name) for name in names] or [(subject.name,)]
+    return sessions
 
 
-def _one(
-    session: tuple[str, ...],
-    folder: Path,
-    suffix: str,
-    words: tuple[str, ...],
-    *,
-    derived: bool = False,
-) -> Path | None:
-    """The session's file of that suffix; ``None`` where there is none."""
+def _files(session: tuple[str, ...], folder: Path, *, derived: bool = False) -> list[Path]:
+    """The session's images, those of derivatives too where they are wanted."""
     places = [folder.joinpath(*session)]
     if derived:
-        places += [path.joinpath(*session) for path in sorted((folder / "derivatives").glob("*"))]
-        places.append((folder / "derivatives").joinpath(*session))
-    found = sorted(
+        derivatives = folder / "derivatives"
+        places += [path / session[0] for path in (derivatives, *sorted(derivatives.glob("*")))]
+    start = "_".join(session)
+    return sorted(
         path
         for place in places
         if place.is_dir()
         for path in place.rglob("*")
-        if (name := stem(path.name, NIFTI)) is not None
-        and name.endswith(suffix)
-        and all(word in name for word in words)
-        and name.startswith("_".join(session))
+        if (scan_stem(path.name) or "").startswith(f"{start}_")
     )
-    if len(found) > 1:
+
+
+def _every_file(folder: Path) -> Iterator[Path]:
+    """The images of all sessions, derivatives among them."""
+    for session in _sessions(folder):
+        yield from _files(session, folder, derived=True)
+
+
+def _scan(
+    session: tuple[str, ...], folder: Path, channel: str, words: tuple[str, ...]
+) -> Path | None:
+    """The session's scan of that suffix; ``None`` where there is none."""
+    scans = [
+        path
+        for path in _files(session, folder)
+        if (name := scan_stem(path.name) or "").endswith(f"_{channel}")
+        and all(word in name for word in words)
+    ]
+    if len(scans) > 1:
         raise BadCohort(
-            f"several files end in {suffix}",
-            path=found[0].parent,
-            found=", ".join(path.name for path in found[:4]),
-            remedy="Say words of the wanted one with only=[…] or mask_only=[…].",
+            f"several files end in _{channel}",
+            path=scans[0].parent,
+            found=", ".join(path.name for path in scans[:4]),
+            remedy="Say words of the wanted one, for example only=[acq-iso].",
         )
-    return found[0] if found else None
+    return scans[0] if scans else None
+
+
+def _choice(folder: Path, options: BidsOptions) -> MaskChoice:
+    suffix = options.mask
+    if suffix == "auto":
+        suffix = "dseg" if any(_suffix(path) == "dseg" for path in _every_file(folder)) else "mask"
+    return MaskChoice(suffix, options.mask_only, tuple(options.labels))
+
+
+def _suffix(path: Path) -> str:
+    return (scan_stem(path.name) or "").rpartition("_")[2]
+
+
+def _suffixes(folder: Path) -> str | None:
+    """What the sessions' files end in, with counts."""
+    counts = Counter(f"_{_suffix(path)}" for path in _every_file(folder))
+    return ", ".join(f"{name} ({count})" for name, count in counts.most_common(8)) or None
+
+
+def _refuse_unused_masks(folder: Path, choice: MaskChoice) -> None:
+    """No case has a mask: right where none lies there, and a mistake where some do."""
+    masks = [path for path in _every_file(folder) if _suffix(path) in ("dseg", "mask")]
+    if masks:
+        raise BadCohort(
+            f"no mask fits among {len(masks)}",
+            path=masks[0],
+            expected=choice.describe(),
+            remedy="Say mask=dseg or mask=mask, and words of the wanted ones with mask_only=[…].",
+        )
 
 
 def _participants(path: Path) -> dict[str, dict[str, str]]:
     """Subject -> covariates; ``n/a`` is empty."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     return {
         row["participant_id"]: {
@@ -154,6 +191,11 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     if options.labels:
         return LabelTable.from_card({"labels": options.labels})
     masks = [case.label for case in cases if case.label is not None]
+    named = {entity(mask, "label") for mask in masks}
+    if len(named) == 1 and (name := named.pop()):
+        held = labels_in(masks)
+        one = len(held.values) == 1
+        return LabelTable.from_card({"labels": {name: held.values[0]}}) if one else held
     tables = sorted(
         {path for mask in masks for path in mask.parent.glob("*dseg.tsv")}
         | set(folder.glob("*dseg.tsv"))
@@ -161,7 +203,7 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
         | set(folder.glob("derivatives/*dseg.tsv"))
     )
     if not tables:
-        return numbered_labels(masks)
+        return labels_in(masks)
     with tables[0].open(newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
     try:
@@ -170,3 +212,10 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
         raise BadCohort(
             "not a table of labels", path=tables[0], expected="columns index and name"
         ) from None
+
+
+def _left_out(incomplete: list[str], channels: tuple[str, ...]) -> tuple[str, ...]:
+    if not incomplete:
+        return ()
+    first = ", ".join(incomplete[:3]) + (" …" if len(incomplete) > 3 else "")
+    return (f"{len(incomplete)} sessions lack one of {', '.join(channels)}: left out ({first}).",)

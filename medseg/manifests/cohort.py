@@ -1,4 +1,4 @@
-"""What is a cohort?  Cases with their files, patients and splits, and the labels they share."""
+"""A cohort: cases with their files, patients and splits, and the labels they share."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class Cohort:
         frames: what brings the channels of a case into one space.
         path: the card, as the user named it.
         source, licence, citation, notes: where the data comes from, and under which terms.
+        remarks: what an importer left out or took for granted; not kept in the card.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Cohort:
     licence: str = ""
     citation: str = ""
     notes: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[int, ...]:

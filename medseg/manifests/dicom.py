@@ -12,7 +12,7 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import new_case, numbered_labels, scans_in
+from medseg.manifests.importing import labels_in, new_case, scans_in
 from medseg.readers.entry import Status
 from medseg.scans import FoundScan, discover
 
@@ -57,7 +57,7 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
     table = (
         LabelTable.from_card({"labels": options.labels or {"structure": 1}})
         if (options.labels or not masks)
-        else numbered_labels(masks.values())
+        else labels_in(masks.values())
     )
     return Cohort(
         name=folder.resolve().name,

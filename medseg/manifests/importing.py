@@ -1,13 +1,14 @@
-"""What do all importers share?  Their table's entry, scans in folders, labels that files hold."""
+"""What all importers share: the table's entry, scans in folders, labels that files hold."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from medseg.labels import LabelTable
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.names import safe_name
+from medseg.readers import claims, stem
+from medseg.readers.dicom import volume as dicom
 from medseg.readers.labels import read_labels
 
-#: Endings of files that are taken for scans; longest first, so that ``.nii.gz`` goes whole.
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+#: Slicer's ending of masks, before the format's own.
+_SLICER = ".seg"
+
+#: Files of a folder that are looked at to see whether it holds DICOM.
+_LOOKED_AT = 8
 
 Progress = Callable[[int, int], object]
 
@@ -32,8 +38,8 @@ class Importer:
     """An entry of the table of importers.
 
     Attributes:
-        options: what can be asked for, checked before any work.
-        build: (folder, options) to a cohort without checksums; whoever has no label is ``test``.
+        options: what can be chosen, validated before any work.
+        build: (folder, options) to a cohort without checksums; a case without a mask is ``test``.
         expects: what lies in the folder, in a few words.
     """
 
@@ -80,33 +86,49 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def scans_in(folder: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
+def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:
     """Name without ending -> file, sorted; hidden files (``._x`` from a Mac) are left out.
+
+    Args:
+        folder: not searched below.
+        ending: only files with this one; else every format that can be read.
 
     Raises:
         BadCohort: no such folder, or two files of one name.
     """
     if not folder.is_dir():
         raise BadCohort("no such folder", path=folder, remedy="Name the folder above it.")
-    found: dict[str, Path] = {}
+    scans: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        name = stem(path.name, endings)
-        if name is None or path.name.startswith("."):
+        name = scan_stem(path.name, ending)
+        if name is None or not path.is_file():
             continue
-        if name in found:
+        if name in scans:
             raise BadCohort(
-                "two files of one name", path=folder, found=f"{found[name].name} and {path.name}"
+                "two files of one name", path=folder, found=f"{scans[name].name} and {path.name}"
             )
-        found[name] = path
-    return found
+        scans[name] = path
+    return scans
 
 
-def stem(name: str, endings: Sequence[str] = ENDINGS) -> str | None:
-    """The file name without its ending, or ``None`` for other files."""
-    for ending in endings:
-        if name.lower().endswith(ending.lower()) and len(name) > len(ending):
-            return name[: -len(ending)]
-    return None
+def scan_stem(name: str, ending: str = "") -> str | None:
+    """A scan's file name without its ending; ``None`` for other files and hidden ones.
+
+    >>> scan_stem("liver_01.nii.gz"), scan_stem("liver_01.seg.nrrd"), scan_stem("notes.txt")
+    ('liver_01', 'liver_01', None)
+    """
+    if name.startswith("."):
+        return None
+    if ending:
+        fits = name.lower().endswith(ending.lower()) and len(name) > len(ending)
+        return name[: -len(ending)] if fits else None
+    return stem(name).removesuffix(_SLICER) if claims(name) else None
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether DICOM files lie in a folder or below; the first few files tell."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    return any(dicom.recognises(path) for path in islice(files, _LOOKED_AT))
 
 
 def new_case(
@@ -118,7 +140,7 @@ def new_case(
     covariates: dict[str, str] | None = None,
     split: Split | None = None,
 ) -> Case:
-    """A row before it is divided: ``train`` with a label, else ``test``, unless told."""
+    """A row before it is divided: ``train`` with a mask, else ``test``, unless `split` is given."""
     usual = Split.TEST if label is None else Split.TRAIN
     return Case(
         safe_name(name),
@@ -131,28 +153,48 @@ def new_case(
     )
 
 
-def numbered_labels(files: Iterable[Path]) -> LabelTable:
-    """A label named ``label N`` for every value that the masks hold.
+def labels_in(masks: Iterable[Path]) -> LabelTable:
+    """The labels that masks hold: by the names in the files, else ``label N`` for every value.
 
     Raises:
-        BadCohort: there is no mask, or none holds anything.
+        BadCohort: there is no mask, none holds anything, or two name one value differently.
     """
-    paths = list(files)
+    paths = list(masks)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(lambda path: np.unique(read_labels(path).data), paths))
-    values = sorted({int(v) for some in found for v in some} - {0})
+        held = list(pool.map(_held, paths))
+    names: dict[int, str] = {}
+    for path, named in zip(paths, held, strict=True):
+        for value, name in named.items():
+            if name and names.setdefault(value, name) not in ("", name):
+                raise BadCohort(
+                    f"two masks name the value {value} differently",
+                    path=path,
+                    found=f"{name!r} and {names[value]!r}",
+                    remedy="Say the labels, for example labels='{liver: 1}'.",
+                )
+    values = sorted({value for named in held for value in named})
     if not values:
         raise BadCohort(
             "the masks name no labels and hold none",
             found=f"{len(paths)} masks",
             remedy="Say them, for example labels='{liver: 1}'.",
         )
-    return LabelTable.from_card({"labels": {f"label {value}": value for value in values}})
+    return LabelTable.from_card(
+        {"labels": {names.get(value) or f"label {value}": value for value in values}}
+    )
+
+
+def _held(path: Path) -> dict[int, str]:
+    """Values of a mask, each with its name in the file or an empty one."""
+    mask = read_labels(path)
+    named = {} if mask.labels is None else {b.value: b.name for b in mask.labels.labels}
+    values = {int(value) for value in np.unique(mask.data)} | set(named)
+    return {value: named.get(value, "") for value in values - {0}}
 
 
 def modality_of(names: Iterable[str]) -> str:
     """DICOM's modality behind channel names such as ``MRI`` or ``FLAIR``; empty where unclear."""
-    words = " ".join(names).upper()
+    words = " ".join(names).upper().replace("_", " ")
     if re.search(r"\b(MR|MRI|T1|T2|FLAIR|ADC|DWI)|T1W|T2W|T1GD", words):
         return "MR"
     if re.search(r"\bP(E)?T\b", words):

@@ -1,4 +1,4 @@
-"""How does a task of the Medical Segmentation Decathlon become a cohort?  By its dataset.json."""
+"""A task of the Medical Segmentation Decathlon becomes a cohort by its ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal
 from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
-from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import modality_of, new_case, read_json, stem
+from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.manifests.importing import modality_of, new_case, read_json, scan_stem, scans_in
 
 
 class MsdOptions(Options):
@@ -26,35 +26,78 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
     """A cohort from a folder such as ``Task04_Hippocampus``.
 
     The decathlon gives no patient ids: every case counts as a patient, and the card says so.
-    Scans of several channels are one file with a fourth dimension.
+    Scans of several channels are one file with a fourth dimension. Test scans have a mask where
+    a folder ``labelsTs`` holds one of their name.
 
     Raises:
         BadCohort: no dataset.json, or files that it lists are missing.
     """
     card = read_json(folder / "dataset.json")
-    channels = tuple(
-        str(name)
-        for _, name in sorted(
-            card.get("modality", {"0": "image"}).items(), key=lambda item: int(item[0])
-        )
-    )
-    cases = [_case(folder, entry, channels) for entry in card.get("training", [])]
-    if options.unlabelled == "keep":
-        cases += [_case(folder, {"image": image}, channels) for image in card.get("test", [])]
-    _check(folder, cases)
+    channels = _channels(folder, card)
+    training = [_case(folder, entry, channels) for entry in _entries(folder, card, "training")]
+    if not training:
+        raise BadCohort("lists no training cases", path=folder / "dataset.json")
+    test = [_test_case(folder, entry, channels) for entry in _entries(folder, card, "test")]
+    scored = [case for case in test if case.label is not None or options.unlabelled == "keep"]
+    _check_files(folder, [*training, *scored])
     return Cohort(
-        name=str(card.get("name") or folder.name),
+        name=str(card.get("name") or folder.resolve().name),
         modality=modality_of(channels),
         channels=channels,
         labels=_labels(folder, card),
-        cases=tuple(cases),
+        cases=(*training, *scored),
         root=folder,
-        source=f"Medical Segmentation Decathlon, {folder.name}. {card.get('description', '')}",
+        source=f"Medical Segmentation Decathlon, {folder.resolve().name}."
+        f" {card.get('description', '')}".rstrip(),
         licence=str(card.get("licence") or card.get("license") or ""),
         citation="doi:10.1038/s41467-022-30695-9",
         notes="The data set gives no patient ids: every case counts as a patient of its own, "
         "though two may be scans of one person.",
+        remarks=_left_out(folder, [*training, *test], len(test) - len(scored)),
     )
+
+
+def _channels(folder: Path, card: dict[str, Any]) -> tuple[str, ...]:
+    named = card.get("modality") or card.get("channel_names") or {"0": "image"}
+    try:
+        return tuple(str(named[key]) for key in sorted(named, key=int))
+    except (TypeError, ValueError, KeyError):
+        raise BadCohort(
+            "the channels are not as expected",
+            path=folder / "dataset.json",
+            found=named,
+            expected='"modality": {"0": "MRI"}',
+        ) from None
+
+
+def _entries(folder: Path, card: dict[str, Any], part: str) -> list[dict[str, str]]:
+    """Each case's files; the published lists of test scans hold bare names."""
+    try:
+        entries = [one if isinstance(one, dict) else {"image": one} for one in card.get(part) or []]
+        keys = [("image", "label") if "label" in entry else ("image",) for entry in entries]
+        return [
+            {key: str(entry[key]) for key in held}
+            for entry, held in zip(entries, keys, strict=True)
+        ]
+    except (TypeError, KeyError):
+        raise BadCohort(
+            f"the list {part!r} is not as expected",
+            path=folder / "dataset.json",
+            expected='[{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]',
+        ) from None
+
+
+def _case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Case:
+    image = folder / entry["image"]
+    label = folder / entry["label"] if "label" in entry else None
+    return new_case(scan_stem(image.name) or image.name, dict.fromkeys(channels, image), label)
+
+
+def _test_case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Case:
+    beside = folder / "labelsTs" / Path(entry["image"]).name
+    found = {**entry, "label": f"labelsTs/{beside.name}"} if beside.is_file() else entry
+    case = _case(folder, found, channels)
+    return new_case(case.case, dict(case.images), case.label, split=Split.TEST)
 
 
 def _labels(folder: Path, card: dict[str, Any]) -> LabelTable:
@@ -70,15 +113,7 @@ def _labels(folder: Path, card: dict[str, Any]) -> LabelTable:
     return LabelTable.from_card({"labels": entries})
 
 
-def _case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Case:
-    image = folder / entry["image"]
-    label = folder / entry["label"] if "label" in entry else None
-    return new_case(stem(image.name) or image.name, dict.fromkeys(channels, image), label)
-
-
-def _check(folder: Path, cases: list[Case]) -> None:
-    if not cases:
-        raise BadCohort("lists no training cases", path=folder / "dataset.json")
+def _check_files(folder: Path, cases: list[Case]) -> None:
     files = {path for case in cases for path in (*case.sources, case.label) if path}
     missing = sorted(path for path in files if not path.exists())
     if missing:
@@ -88,3 +123,19 @@ def _check(folder: Path, cases: list[Case]) -> None:
             found=f"{len(missing)} of {len(files)} files missing",
             remedy="Complete the download.",
         )
+
+
+def _left_out(folder: Path, cases: list[Case], skipped: int) -> tuple[str, ...]:
+    remarks = []
+    if skipped:
+        remarks.append(
+            f"{skipped} test scans (imagesTs) have no mask and are left out;"
+            " unlabelled=keep lists them as test rows."
+        )
+    known = {path.resolve() for case in cases for path in case.sources}
+    for part in ("imagesTr", "imagesTs"):
+        there = scans_in(folder / part) if (folder / part).is_dir() else {}
+        unlisted = sum(path.resolve() not in known for path in there.values())
+        if unlisted:
+            remarks.append(f"{unlisted} scans in {part} are not listed in dataset.json: left out.")
+    return tuple(remarks)

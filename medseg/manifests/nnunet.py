@@ -1,4 +1,4 @@
-"""How does an nnU-Net raw data set become a cohort?  By its dataset.json and file names."""
+"""An nnU-Net raw data set becomes a cohort by its ``dataset.json`` and its file names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.config import Options
-from medseg.errors import BadCohort
+from medseg.errors import BadCohort, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.importing import modality_of, new_case, read_json, scans_in
+from medseg.names import safe_name
 
 
 class NnunetOptions(Options):
@@ -28,39 +29,52 @@ class NnunetOptions(Options):
 def build(folder: Path, options: NnunetOptions) -> Cohort:
     """A cohort from a folder such as ``Dataset004_Hippocampus`` (raw data, version 1 or 2).
 
-    A ``splits_final.json`` in the folder gives the folds. The format gives no patient ids:
-    every case counts as a patient, and the card says so.
+    The files are those that ``dataset`` in dataset.json lists, else those in ``imagesTr`` and
+    ``labelsTr``; ``imagesTs`` and ``labelsTs`` are test rows. A ``splits_final.json`` in the
+    folder gives the folds. The format gives no patient ids: every case counts as a patient, and
+    the card says so.
 
     Raises:
         BadCohort: no dataset.json, or labels or images are missing.
     """
     card = read_json(folder / "dataset.json")
-    names = card.get("channel_names") or card.get("modality") or {"0": "image"}
-    channels = tuple(str(names[key]) for key in sorted(names, key=int))
+    channels = _channels(folder, card)
     ending = str(card.get("file_ending", ".nii.gz"))
-    cases = _cases(folder, "Tr", ending, channels, options)
-    if (folder / "imagesTs").is_dir():
-        cases += _cases(folder, "Ts", ending, channels, options)
+    training = (
+        _listed(folder, card["dataset"], channels)
+        if card.get("dataset")
+        else _cases(folder, "Tr", ending, channels)
+    )
+    test = _cases(folder, "Ts", ending, channels) if (folder / "imagesTs").is_dir() else []
+    cases = [*training, *test]
+    chosen = [case for case in cases if case.label is not None or options.unlabelled == "keep"]
+    if not any(case.label is not None for case in training):
+        raise BadCohort(
+            "no labelled cases", path=folder / "labelsTr", expected=f"masks ending in {ending}"
+        )
     return Cohort(
-        name=str(card.get("name") or folder.name),
+        name=str(card.get("name") or folder.resolve().name),
         modality=modality_of(channels),
         channels=channels,
         labels=labels_of(card, folder / "dataset.json"),
-        cases=tuple(_with_folds(cases, folder / "splits_final.json")),
+        cases=tuple(_with_folds(chosen, folder / "splits_final.json")),
         root=folder,
-        source=str(card.get("reference") or card.get("description") or folder.name),
+        source=str(card.get("reference") or card.get("description") or folder.resolve().name),
         licence=str(card.get("licence") or card.get("license") or ""),
         citation=str(card.get("citation") or ""),
         notes="The format gives no patient ids: every case counts as a patient of its own. "
-        "Where patients came twice, give their rows one id and divide anew.",
+        "Where patients came twice, give their rows one id and divide again.",
+        remarks=_left_out(cases, len(chosen)),
     )
 
 
 def labels_of(card: Mapping[str, Any], path: Path) -> LabelTable:
     """Plain labels, an ignored value, or regions with the values that are painted for them.
 
+    Regions keep their order where a mask can be painted in it, else the widest comes first.
+
     Raises:
-        BadCohort: the labels are neither.
+        BadCohort: the labels are neither, or the regions cannot be painted in any order.
     """
     entries = card.get("labels")
     if not isinstance(entries, Mapping) or not entries:
@@ -75,47 +89,84 @@ def labels_of(card: Mapping[str, Any], path: Path) -> LabelTable:
         return LabelTable.from_card({"labels": known, "ignore": ignore})
     regions = {name: value if isinstance(value, list) else [value] for name, value in known.items()}
     values = sorted({int(value) for members in regions.values() for value in members} - {0})
-    return LabelTable.from_card(
-        {
-            "labels": {f"value {value}": value for value in values},
-            "ignore": ignore,
-            "regions": _in_order(regions, card.get("regions_class_order") or []),
-        }
-    )
+    table = {"labels": {f"value {value}": value for value in values}, "ignore": ignore}
+    widest_first = dict(sorted(regions.items(), key=lambda item: -len(item[1])))
+    for order in (regions, widest_first):
+        labels = LabelTable.from_card({**table, "regions": order})
+        try:
+            _ = labels.channel_values
+        except BadLabels as error:
+            problem = error
+        else:
+            return labels
+    raise BadCohort(problem.problem, path=path, found=problem.found, expected=problem.expected)
 
 
-def _in_order(regions: dict[str, list[int]], painted: list[int]) -> dict[str, list[int]]:
-    """Widest first where painting needs it: nnU-Net's order is that of the regions listed."""
-    if len(painted) == len(regions):
-        return regions
-    return dict(sorted(regions.items(), key=lambda item: -len(item[1])))
+def _channels(folder: Path, card: Mapping[str, Any]) -> tuple[str, ...]:
+    named = card.get("channel_names") or card.get("modality") or {"0": "image"}
+    try:
+        return tuple(str(named[key]) for key in sorted(named, key=int))
+    except (TypeError, ValueError, KeyError):
+        raise BadCohort(
+            "the channels are not as expected",
+            path=folder / "dataset.json",
+            found=named,
+            expected='"channel_names": {"0": "CT"}',
+        ) from None
 
 
-def _cases(
-    folder: Path, part: str, ending: str, channels: tuple[str, ...], options: NnunetOptions
-) -> list[Case]:
-    images = scans_in(folder / f"images{part}", [ending])
-    held = folder / f"labels{part}"
-    labels = scans_in(held, [ending]) if held.is_dir() or part == "Tr" else {}
-    names = sorted({name.rpartition("_")[0] for name in images} | set(labels))
+def _cases(folder: Path, part: str, ending: str, channels: tuple[str, ...]) -> list[Case]:
+    images = scans_in(folder / f"images{part}", ending)
+    masks = folder / f"labels{part}"
+    labels = scans_in(masks, ending) if masks.is_dir() or part == "Tr" else {}
     cases = []
-    for name in names:
-        found = {c: images.get(f"{name}_{k:04d}") for k, c in enumerate(channels)}
-        lacking = [channel for channel, path in found.items() if path is None]
-        if lacking:
+    for name in sorted({name.rpartition("_")[0] for name in images} | set(labels)):
+        paths = [images.get(f"{name}_{number:04d}") for number in range(len(channels))]
+        files = {channel: path for channel, path in zip(channels, paths, strict=True) if path}
+        if len(files) < len(channels):
+            number = paths.index(None)
             raise BadCohort(
-                f"case {name!r} lacks channel {lacking[0]!r}",
+                f"case {name!r} lacks channel {channels[number]!r}",
                 path=folder / f"images{part}",
-                expected=f"{name}_{channels.index(lacking[0]):04d}{ending}",
+                expected=f"{name}_{number:04d}{ending}",
             )
-        if name not in labels and options.unlabelled == "skip":
-            continue
-        files = {channel: path for channel, path in found.items() if path is not None}
         split = Split.TEST if part == "Ts" else None
         cases.append(new_case(name, files, labels.get(name), split=split))
-    if not cases and part == "Tr":
-        raise BadCohort("no labelled cases", path=held, expected=f"masks ending in {ending}")
     return cases
+
+
+def _listed(folder: Path, dataset: Any, channels: tuple[str, ...]) -> list[Case]:
+    """The cases of version 2's list: case -> images, one a channel, and label."""
+    cases = []
+    try:
+        for name, files in dataset.items():
+            images = [folder / str(path) for path in files["images"]]
+            label = folder / str(files["label"]) if files.get("label") else None
+            cases.append(new_case(str(name), dict(zip(channels, images, strict=True)), label))
+    except (AttributeError, TypeError, KeyError, ValueError):
+        raise BadCohort(
+            "the list of files is not as expected",
+            path=folder / "dataset.json",
+            expected=f'"dataset": {{"case": {{"images": [one for each of the {len(channels)} '
+            'channels], "label": …}}}',
+        ) from None
+    missing = [p for case in cases for p in (*case.sources, case.label) if p and not p.exists()]
+    if missing:
+        raise BadCohort(
+            "listed, but not there", path=missing[0], found=f"{len(missing)} files missing"
+        )
+    return cases
+
+
+def _left_out(cases: list[Case], chosen: int) -> tuple[str, ...]:
+    skipped = len(cases) - chosen
+    if not skipped:
+        return ()
+    test = sum(c.label is None and c.sources[0].parent.name == "imagesTs" for c in cases)
+    return (
+        f"{skipped} scans ({test} of imagesTs) have no mask and are left out;"
+        " unlabelled=keep lists them as test rows.",
+    )
 
 
 def _with_folds(cases: list[Case], path: Path) -> list[Case]:
@@ -123,7 +174,7 @@ def _with_folds(cases: list[Case], path: Path) -> list[Case]:
         return cases
     try:
         folds = {
-            str(name): k
+            safe_name(str(name)): k
             for k, fold in enumerate(json.loads(path.read_text(encoding="utf-8")))
             for name in fold["val"]
         }

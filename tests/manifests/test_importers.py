@@ -1,4 +1,4 @@
-"""Does each convention become the cohort that it describes, and is what is missing said?"""
+"""Each convention becomes the cohort that it describes, and what is missing or left out is said."""
 
 import json
 
@@ -11,11 +11,13 @@ from medseg.manifests import (
     IMPORTERS,
     Split,
     check_cohort,
+    findings,
     import_cohort,
     load_cohort,
     write_cohort,
 )
 from medseg.manifests.importing import modality_of
+from medseg.manifests.nnunet import labels_of
 from medseg.names import safe_name
 from medseg.scans import read
 from medseg.volume import Volume
@@ -263,6 +265,151 @@ def test_folders_with_a_mask_of_nothing(tmp_path):
     put(tmp_path / "labels", "Fall 7.nii.gz", 0, (0, 1))
     with pytest.raises(BadCohort, match="a mask belongs to no scan; found 1 such masks, 3 scans"):
         import_cohort("folders", tmp_path)
+
+
+def test_an_import_ends_with_what_it_found(tmp_path):
+    make_folders(tmp_path)
+    first, *remarks = findings(import_cohort("folders", tmp_path))
+    assert first == (
+        f"3 scans, 2 with masks, 1 without ({safe_name('Fall 3')}); labels label 1, label 4;"
+        " 3 patients"
+    )
+    assert "neither learnt from nor scored" in remarks[0]
+
+
+@pytest.mark.parametrize("convention", ["msd", "nnunet"])
+def test_scans_of_the_challenge_without_masks_are_named(tmp_path, convention):
+    MAKERS[convention](tmp_path)
+    for path in tmp_path.glob("labelsTs/*"):
+        path.unlink()
+    cohort = import_cohort(convention, tmp_path)
+    assert all(case.label for case in cohort.cases)
+    assert "imagesTs" in " ".join(findings(cohort)) and "unlabelled=keep" in cohort.remarks[0]
+    whole = import_cohort(convention, tmp_path, options={"unlabelled": "keep"})
+    assert len(whole.cases) == len(cohort.cases) + 1 and not whole.remarks
+
+
+def test_masks_of_the_challenges_test_scans_are_found(tmp_path):
+    make_msd(tmp_path)
+    put(tmp_path / "labelsTs", "liver_9.nii.gz", 9, (0, 1))
+    case = import_cohort("msd", tmp_path).case("liver_9")
+    assert case.split is Split.TEST and case.label == tmp_path / "labelsTs/liver_9.nii.gz"
+
+
+def test_scans_that_dataset_json_does_not_list_are_named(tmp_path):
+    make_msd(tmp_path)
+    put(tmp_path / "imagesTr", "liver_8.nii.gz", 8)
+    assert "1 scans in imagesTr are not listed" in " ".join(import_cohort("msd", tmp_path).remarks)
+
+
+def test_nnunets_list_of_files_is_read(tmp_path):
+    make_nnunet(tmp_path)
+    (tmp_path / "imagesTr").rename(tmp_path / "elsewhere")
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    card["dataset"] = {
+        name: {
+            "images": [f"elsewhere/{name}_0000.nii.gz", f"elsewhere/{name}_0001.nii.gz"],
+            "label": f"labelsTr/{name}.nii.gz",
+        }
+        for name in ("p_01", "p_02")
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    cohort = import_cohort("nnunet", tmp_path)
+    assert [(c.case, c.fold) for c in cohort.cases] == [("p_01", 1), ("p_02", 0), ("p_07", None)]
+    assert cohort.case("p_01").sources[1] == tmp_path / "elsewhere/p_01_0001.nii.gz"
+    card["dataset"]["p_01"]["images"].pop()
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(BadCohort, match="the list of files is not as expected"):
+        import_cohort("nnunet", tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp"])
+def test_pictures_without_a_grid_are_refused(tmp_path, ending):
+    make_nnunet(tmp_path)
+    for path in tmp_path.rglob("*.nii.gz"):
+        path.rename(path.with_name(path.name.replace(".nii.gz", ending)))
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**card, "file_ending": ending}))
+    with pytest.raises(
+        BadCohort, match=rf"no scan or mask that can be read; found \{ending} files"
+    ):
+        import_cohort("nnunet", tmp_path)
+
+
+REGIONS = {
+    "widest first": {"WT": [1, 2, 4], "TC": [1, 4], "ET": [4]},
+    "innermost first": {"ET": [4], "TC": [1, 4], "WT": [1, 2, 4]},
+    "a bare value": {"ET": 4, "WT": [1, 2, 4], "TC": [1, 4]},
+}
+
+
+@pytest.mark.parametrize("regions", REGIONS.values(), ids=REGIONS)
+def test_nested_regions_can_be_painted_in_whatever_order_they_are_listed(regions):
+    labels = labels_of({"labels": {"background": 0, **regions}}, "dataset.json")
+    assert [region.name for region in labels.regions] == ["WT", "TC", "ET"]
+    assert labels.channel_values == (0, 2, 1, 4)
+
+
+def test_regions_that_no_mask_can_show_are_refused():
+    with pytest.raises(BadCohort, match="must paint one label of its own"):
+        labels_of({"labels": {"background": 0, "whole": [1, 2]}}, "dataset.json")
+
+
+def test_bids_masks_of_one_label(tmp_path):
+    make_bids(tmp_path)
+    for path in tmp_path.rglob("*_dseg.nii.gz"):
+        path.rename(path.with_name(path.name.replace("desc-manual_dseg", "label-lesion_mask")))
+    for tsv in tmp_path.rglob("*dseg.tsv"):
+        tsv.unlink()
+    cohort = import_cohort("bids", tmp_path)
+    assert cohort.labels.names == ("lesion",) and cohort.labels.values == (3,)
+    assert all(case.label and case.split is Split.TRAIN for case in cohort.cases)
+
+
+def test_bids_takes_the_mask_in_the_scans_own_space_and_of_the_label_that_was_said(tmp_path):
+    make_bids(tmp_path)
+    place = tmp_path / "derivatives/manual/sub-02/anat"
+    put(place, "sub-02_space-MNI152NLin6Asym_desc-manual_dseg.nii.gz", 3, (0, 3))
+    cohort = import_cohort("bids", tmp_path)
+    assert cohort.case("sub-02").label == place / "sub-02_desc-manual_dseg.nii.gz"
+    for name in ("label-lesion", "label-WM"):
+        put(place, f"sub-02_{name}_mask.nii.gz", 3, (0, 1))
+    chosen = import_cohort("bids", tmp_path, options={"mask": "mask", "labels": {"WM": 1}})
+    assert chosen.case("sub-02").label == place / "sub-02_label-WM_mask.nii.gz"
+    with pytest.raises(BadCohort, match=r"several files end in _mask.*mask_only"):
+        import_cohort("bids", tmp_path, options={"mask": "mask"})
+
+
+def test_bids_masks_that_do_not_fit_are_no_reason_to_go_without(tmp_path):
+    make_bids(tmp_path)
+    with pytest.raises(BadCohort, match="no mask fits among 3"):
+        import_cohort("bids", tmp_path, options={"mask_only": ["desc-other"], "labels": {"x": 3}})
+
+
+def test_bids_sessions_without_the_scan_are_counted(tmp_path):
+    make_bids(tmp_path)
+    (tmp_path / "sub-02/anat/sub-02_T1w.nii.gz").unlink()
+    assert "1 sessions lack one of T1w" in import_cohort("bids", tmp_path).remarks[0]
+
+
+def test_masks_beside_scans_are_no_scans(tmp_path):
+    for seed, name in enumerate(("a b", "c")):
+        put(tmp_path, f"{name}.nii.gz", seed)
+        put(tmp_path, f"{name}_seg.nii.gz", seed, (0, 1))
+    for options in ({"images": ".", "masks": "."}, {}):
+        cohort = import_cohort("folders", tmp_path, options={"mask_suffix": "_seg", **options})
+        assert len(cohort.cases) == 2 and all(case.label for case in cohort.cases)
+    with pytest.raises(BadCohort, match=r"scans and masks lie in one folder.*mask_suffix"):
+        import_cohort("folders", tmp_path, options={"images": ".", "masks": "."})
+
+
+def test_ids_that_differ_in_case_only_are_marked(tmp_path):
+    for seed, name in enumerate(("Scan", "scan")):
+        put(tmp_path / "images", f"{name}.nii.gz", seed)
+        put(tmp_path / "labels", f"{name}.nii.gz", seed, (0, 1))
+    cohort = import_cohort("folders", tmp_path)
+    assert len({case.case.casefold() for case in cohort.cases}) == 2
+    assert load_cohort(write_cohort(cohort, tmp_path / "card.yaml")).patients == cohort.patients
 
 
 def test_dicom_numbers_patients_and_names_nobody(tmp_path):
