@@ -50,11 +50,8 @@ def choose_mask(files: Sequence[Path], choice: MaskChoice) -> Path | None:
         and all(word in name for word in choice.words)
     ]
     wanted = {name.casefold() for name in choice.labels}
-    for fits in (
-        lambda path: entity(path, "space") in _OWN_SPACES,
-        lambda path: entity(path, "label").casefold() in wanted,
-    ):
-        masks = [path for path in masks if fits(path)] or masks
+    masks = [path for path in masks if entity(path, "space") in _OWN_SPACES] or masks
+    masks = [path for path in masks if entity(path, "label").casefold() in wanted] or masks
     if len(masks) > 1:
         raise BadCohort(
             f"several files end in _{choice.suffix}",
