@@ -117,7 +117,8 @@ def test_import_writes_a_card_that_checks(tmp_path):
         "--output",
         tmp_path / "new.yaml",
     )
-    assert ended.exit_code == 0 and "4 cases of 4 patients, labels head, tail" in ended.stdout
+    said = "4 scans, 4 with masks, 0 without; labels head, tail; 4 patients"
+    assert ended.exit_code == 0 and said in ended.stdout
     assert medseg("check", tmp_path / "new.yaml").exit_code == 0
 
 
