@@ -1,4 +1,4 @@
-"""Which figures are drawn from matched lesions?  The matching rule is in ``lesions.py``."""
+"""Figures drawn from matched lesions; the matching rule is in ``lesions.py``."""
 
 from __future__ import annotations
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import nan
+from math import isfinite, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg.metrics.counts import counts_of_masks
 from medseg.metrics.pair import Pair
+from medseg.metrics.precision import COUNT_PRECISION, HEADER_PRECISION
 
 #: Surfaces within this distance agree, where nothing else is said.
 DEFAULT_TOLERANCE_MM = 1.0
@@ -55,21 +56,20 @@ RELATIVE = EmptyRule(Empty.UNDEFINED, Empty.FORMULA, Empty.UNDEFINED)
 ALWAYS = EmptyRule(Empty.FORMULA, Empty.FORMULA, Empty.FORMULA)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """One entry of the table.
 
     Attributes:
         name: column of tables.
         title: what people call it; Metrics Reloaded's name where it has one.
-        unit: ``""`` for ratios; ``mm``, ``ml``; ``mm tolerance`` puts the tolerance there.
+        unit: ``""`` for ratios; ``mm``, ``ml``; ``tolerance`` puts the tolerance there.
         better: which figures are good ones.
         low: least value that is possible.
         high: greatest value that is possible.
         empty: what empty masks give.
         source: where it is defined.
-        of: the formula; called only where `empty` says so.
-        missing: what a case without a usable prediction scores.
+        formula: called only where `empty` says so.
     """
 
     name: str
@@ -80,12 +80,22 @@ class Metric:
     high: float
     empty: EmptyRule
     source: str
-    of: Callable[[Pair], float]
+    formula: Callable[[Pair], float]
 
     @property
     def missing(self) -> float:
         """Value of a structure that is there but whose prediction is missing."""
         return 0.0 if self.empty.prediction is Empty.ZERO else nan
+
+    @property
+    def precision(self) -> float:
+        """Relative difference below which two figures are equal but for rounding."""
+        return COUNT_PRECISION if self.unit in ("", "lesions") else HEADER_PRECISION
+
+    @property
+    def bounded(self) -> bool:
+        """Whether figures have a least and a greatest possible value."""
+        return isfinite(self.low) and isfinite(self.high)
 
     def value(self, pair: Pair) -> float:
         """The figure of a pair, by the formula or by the rule for empty masks."""
@@ -106,6 +116,19 @@ class Metric:
             prediction: (X, Y, Z) mask on the same grid.
             spacing_mm: three spacings, or the (3, 3) steps of a sheared grid.
             tolerance_mm: for surface metrics that have one.
+
+        A rod of 4 voxels of 2 mm^3, predicted one voxel too long:
+
+        >>> import numpy as np
+        >>> from medseg.metrics import METRICS
+        >>> truth, prediction = np.zeros((9, 3, 3), bool), np.zeros((9, 3, 3), bool)
+        >>> truth[2:6, 1, 1] = prediction[2:7, 1, 1] = True
+        >>> round(METRICS["dice"].compute(truth, prediction, (2, 1, 1)), 3)
+        0.889
+        >>> METRICS["hd"].compute(truth, prediction, (2, 1, 1))
+        2.0
+        >>> METRICS["volume_error_ml"].compute(truth, prediction, (2, 1, 1))
+        0.002
         """
         steps = np.asarray(spacing_mm, dtype=np.float64)
         steps = np.diag(steps) if steps.ndim == 1 else steps
@@ -127,5 +150,5 @@ def _apply(metric: Metric, pair: Pair) -> float:
     elif counts.prediction == 0:
         rule = metric.empty.prediction
     if rule is Empty.FORMULA:
-        return metric.of(pair)
+        return metric.formula(pair)
     return 0.0 if rule is Empty.ZERO else nan

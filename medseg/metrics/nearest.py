@@ -1,4 +1,4 @@
-"""How far is each cube of one surface from the nearest cube of another?  Exactly, and quickly.
+"""Distance of each cube of one surface to the nearest cube of another: exact, and quick.
 
 Predictions lie near their truth, so most distances are a voxel or two: a few dozen lattice
 steps, tried in order of their length, find these. What is left goes to a k-d tree. The cost

@@ -1,4 +1,4 @@
-"""How well do two masks cover each other?  Ratios of voxel counts, and volumes.
+"""Ratios of voxel counts, and volumes.
 
 Both masks hold something wherever these are called; what an empty mask gives is a rule of
 the table, not of the formula. Names follow Metrics Reloaded (doi:10.1038/s41592-023-02151-z).

@@ -1,4 +1,4 @@
-"""What does a metric look at?  Truth and prediction of one structure, and what they share."""
+"""Truth and prediction of one structure, and what several metrics need of the two."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class Pair:
             diagonal of spacings, or any affine's upper left part (sheared grids too).
         tolerance_mm: distance up to which surfaces count as agreeing.
         counts: voxels shared and not.
+        ignored: (X, Y, Z) voxels of which the truth says nothing, or ``None``; neither mask
+            holds any of them.
     """
 
     truth: NDArray[np.bool_]
@@ -33,6 +35,7 @@ class Pair:
     steps_mm: NDArray[np.float64]
     tolerance_mm: float
     counts: Counts
+    ignored: NDArray[np.bool_] | None = None
 
     @cached_property
     def voxel_ml(self) -> float:
@@ -42,9 +45,9 @@ class Pair:
     @cached_property
     def surfaces(self) -> SurfaceDistances:
         """Distances between the two surfaces."""
-        return surface_distances(self.truth, self.prediction, self.steps_mm)
+        return surface_distances(self.truth, self.prediction, self.steps_mm, self.ignored)
 
     @cached_property
     def lesions(self) -> Matches:
         """Which connected component of the truth is found by which of the prediction."""
-        return match_lesions(self.truth, self.prediction)
+        return match_lesions(self.truth, self.prediction, self.ignored)

@@ -1,4 +1,4 @@
-"""How is a map of many labels taken apart?  One survey for all, then a crop for each structure."""
+"""A map of many labels taken apart: one survey for all, then a crop for each structure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.metrics.counts import survey
+from medseg.metrics.counts import Box, survey
 from medseg.metrics.metric import DEFAULT_TOLERANCE_MM
 from medseg.metrics.pair import Pair
 
@@ -34,6 +34,7 @@ def pairs(
     steps_mm: NDArray[np.float64],
     *,
     tolerances_mm: Mapping[str, float] | None = None,
+    ignore: int | None = None,
 ) -> Iterator[tuple[Structure, Pair]]:
     """One :class:`Pair` after the other, cropped to the structure; one at a time in memory.
 
@@ -43,6 +44,8 @@ def pairs(
         structures: what to score.
         steps_mm: (3, 3) steps of the grid, one a column.
         tolerances_mm: NSD tolerance by name; `DEFAULT_TOLERANCE_MM` for others.
+        ignore: value of the truth where nothing is known; what the prediction holds there does
+            not matter, and surfaces end before it.
 
     Raises:
         GridMismatch: the arrays differ in shape.
@@ -50,25 +53,44 @@ def pairs(
     """
     if truth.flags.f_contiguous:  # as NIfTI stores it: the same voxels, axes in memory's order
         truth, prediction, steps_mm = truth.T, prediction.T, steps_mm[:, ::-1]
-    highest = max(max(structure.values) for structure in structures)
-    found = survey(truth, prediction, highest + 1)
+    values = sorted({value for structure in structures for value in structure.values})
+    located = survey(truth, prediction, values, ignore=ignore)
+    ignored = None if ignore is None else truth == ignore
     for structure in structures:
-        box = found.box(structure.values)
-        tolerance = (tolerances_mm or {}).get(structure.name, DEFAULT_TOLERANCE_MM)
+        box = located.box(structure.values)
+        hidden = None
+        if ignored is not None:
+            box = _wider(box, truth.shape)
+            hidden = np.ascontiguousarray(ignored[box])
+        masks = [_mask(array[box], structure, hidden) for array in (truth, prediction)]
         yield (
             structure,
             Pair(
-                _mask(truth[box], structure),
-                _mask(prediction[box], structure),
+                masks[0],
+                masks[1],
                 steps_mm,
-                tolerance,
-                found.counts(structure.values),
+                (tolerances_mm or {}).get(structure.name, DEFAULT_TOLERANCE_MM),
+                located.counts(structure.values),
+                hidden if hidden is not None and hidden.any() else None,
             ),
         )
 
 
-def _mask(values: NDArray[Any], structure: Structure) -> NDArray[np.bool_]:
+def _wider(box: Box, shape: tuple[int, ...]) -> Box:
+    """The box and the voxels around it, which may be ignored ones that hide its surface."""
+    x, y, z = (
+        slice(max(0, part.start - 1), min(size, part.stop + 1))
+        for part, size in zip(box, shape, strict=True)
+    )
+    return x, y, z
+
+
+def _mask(
+    values: NDArray[Any], structure: Structure, hidden: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = np.equal(values, structure.values[0], order="C", dtype=bool)
     for value in structure.values[1:]:
         inside |= values == value
+    if hidden is not None:
+        inside &= ~hidden
     return inside

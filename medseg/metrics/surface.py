@@ -1,11 +1,12 @@
-"""How far apart are two surfaces?  Hausdorff distances, average distances, surface Dice.
+"""Distances between the surfaces of two masks, each distance weighted with its area.
 
 The surface of a mask consists of surfels: cubes of eight neighbouring voxel centres that are
 not all inside or all outside, each weighted with the area that marching cubes cuts in it.
 Distances run between cube centres. The definitions are those of Nikolov et al. 2021
-(doi:10.2196/26151), extended to any affine: distances and areas are exact on anisotropic and on
-sheared grids. Outside of the arrays there is nothing, so that a mask that touches the
-border of the scan has a surface there.
+(doi:10.2196/26151), extended to any affine: steps of anisotropic and sheared grids are measured
+in the world. Outside of the arrays there is nothing, so that a mask that touches the border of
+the scan has a surface there. A cube that touches an ignored voxel holds no surfel of either
+mask: nobody knows what passes there. ``docs/metrics.md`` states the bias of these definitions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.metrics.nearest import REACH, nearest_mm, passes
+from medseg.metrics.precision import HEADER_PRECISION, reach_mm
 from medseg.metrics.surfels import surfel_areas
 
 #: Voxels encoded together: small enough for the processor's cache.
@@ -27,12 +29,15 @@ class Distances:
     """Distances from the surfels of one surface to the other surface, ascending.
 
     Attributes:
-        mm: (N,) distance of each surfel to the nearest surfel of the other surface.
+        mm: (N,) distance of each surfel to the nearest surfel of the other surface; infinite
+            where the other surface is out of sight behind ignored voxels.
         mm2: (N,) area of each.
+        voxel_mm: shortest step of the grid.
     """
 
     mm: NDArray[np.float64]
     mm2: NDArray[np.float64]
+    voxel_mm: float
 
     @property
     def area_mm2(self) -> float:
@@ -42,23 +47,33 @@ class Distances:
     def percentile(self, percent: float) -> float:
         """The smallest distance within which this share of the surface's area lies."""
         share = np.cumsum(self.mm2) / self.mm2.sum()
-        return float(self.mm[min(int(np.searchsorted(share, percent / 100)), len(self.mm) - 1)])
+        enough = percent / 100 - HEADER_PRECISION  # areas are as rounded as the header
+        return float(self.mm[min(int(np.searchsorted(share, enough)), len(self.mm) - 1)])
 
     def area_within(self, tolerance_mm: float) -> float:
         """Area no farther than the tolerance from the other surface, in mm^2."""
-        return float(self.mm2[: np.searchsorted(self.mm, tolerance_mm, side="right")].sum())
+        limit_mm = reach_mm(tolerance_mm, self.voxel_mm)
+        return float(self.mm2[: np.searchsorted(self.mm, limit_mm, side="right")].sum())
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """Distances both ways."""
+    """Distances both ways; a way is empty where ignored voxels hide that whole surface."""
 
     from_truth: Distances
     from_prediction: Distances
 
+    @property
+    def seen(self) -> bool:
+        """Whether something of both surfaces is in sight."""
+        return bool(len(self.from_truth.mm) and len(self.from_prediction.mm))
+
 
 def surface_distances(
-    truth: NDArray[np.bool_], prediction: NDArray[np.bool_], steps_mm: NDArray[np.float64]
+    truth: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    steps_mm: NDArray[np.float64],
+    ignored: NDArray[np.bool_] | None = None,
 ) -> SurfaceDistances:
     """Distances between the surfaces of two masks, neither of them empty.
 
@@ -66,22 +81,38 @@ def surface_distances(
         truth: (X, Y, Z) mask.
         prediction: (X, Y, Z) mask on the same grid.
         steps_mm: (3, 3) steps of the grid, one a column.
+        ignored: (X, Y, Z) voxels of which the truth says nothing; surfels that touch them count
+            neither as a surface nor as the nearest point of one.
     """
     steps_mm = np.ascontiguousarray(steps_mm, dtype=np.float64)
-    areas = surfel_areas(steps_mm)
-    true_codes, found_codes = cube_codes(truth), cube_codes(prediction)
-    true_cubes = np.flatnonzero(passes(true_codes))
-    found_cubes = np.flatnonzero(passes(found_codes))
+    codes = [cube_codes(mask) for mask in (truth, prediction)]
+    if ignored is not None:
+        hidden = cube_codes(ignored) > 0
+        for each in codes:
+            each[hidden] = 0
+    cubes = [np.flatnonzero(passes(each)) for each in codes]
     return SurfaceDistances(
-        _ascending(
-            nearest_mm(true_cubes, found_cubes, found_codes, steps_mm),
-            areas.take(true_codes.ravel().take(true_cubes)),
-        ),
-        _ascending(
-            nearest_mm(found_cubes, true_cubes, true_codes, steps_mm),
-            areas.take(found_codes.ravel().take(found_cubes)),
-        ),
+        _distances(cubes[0], cubes[1], codes[0], codes[1], steps_mm),
+        _distances(cubes[1], cubes[0], codes[1], codes[0], steps_mm),
     )
+
+
+def _distances(
+    cubes: NDArray[np.intp],
+    others: NDArray[np.intp],
+    codes: NDArray[np.uint8],
+    other_codes: NDArray[np.uint8],
+    steps_mm: NDArray[np.float64],
+) -> Distances:
+    """Distances from the cubes of one surface to those of the other, ascending."""
+    if len(others):
+        mm = nearest_mm(cubes, others, other_codes, steps_mm)
+    else:
+        mm = np.full(len(cubes), np.inf)
+    mm2 = surfel_areas(steps_mm).take(codes.ravel().take(cubes))
+    order = np.argsort(mm)
+    voxel_mm = float(np.linalg.norm(steps_mm, axis=0).min())
+    return Distances(mm.take(order), mm2.take(order), voxel_mm)
 
 
 def cube_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -110,8 +141,3 @@ def _encode(inside: NDArray[np.uint8], codes: NDArray[np.uint8]) -> None:
     squares |= pairs[:, :-1]
     np.left_shift(squares[:, :, 1:], 4, out=codes)
     codes |= squares[:, :, :-1]
-
-
-def _ascending(mm: NDArray[np.float64], mm2: NDArray[np.float64]) -> Distances:
-    order = np.argsort(mm)
-    return Distances(mm.take(order), mm2.take(order))

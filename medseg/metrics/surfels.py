@@ -1,4 +1,4 @@
-"""How much surface passes between eight neighbouring voxel centres?  Marching cubes, by geometry.
+"""The area of surface between eight neighbouring voxel centres: marching cubes, by geometry.
 
 Eight voxel centres span a cube. Where some are inside and some outside, a surface cuts the
 cube's edges half way (Lorensen & Cline 1987, doi:10.1145/37401.37422); its area depends on
