@@ -1,4 +1,4 @@
-"""``medseg evaluate``: how good are these predictions, and how sure is that?"""
+"""``medseg evaluate``: scores of masks against true ones, with intervals and a report."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from medseg.cli.console import DONE, SOME_FAILED, Json, Quiet, Seed, open_consol
 
 def evaluate(
     predictions: Annotated[
-        Path, typer.Argument(help="Folder of masks, as `medseg segment` leaves it.")
+        Path, typer.Argument(help="Folder of masks, as `medseg segment` leaves it, or one mask.")
     ],
-    card: Annotated[Path, typer.Argument(help="The cohort's card.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder for tables and report.")],
+    truths: Annotated[
+        Path,
+        typer.Argument(metavar="CARD|TRUTHS", help="A cohort's card, or true masks: folder, file."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for tables, figures and report.")
+    ],
     *,
     split: Annotated[
         str,
         typer.Option(help="test, train, or folds: a cross-validation's out-of-fold predictions."),
     ] = "test",
-    root: Annotated[Path | None, typer.Option(help="Where the card's files lie.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder where the card's paths start.")] = None,
     labels: Annotated[
         str,
         typer.Option(
-            metavar="FILE|cohort",
-            help="What foreign predictions' values mean: a YAML file with "
+            metavar="NAME=VALUE,…|FILE|cohort",
+            help="What the values of foreign masks mean: liver=1,tumour=2, a YAML file with "
             "`labels:`, or `cohort` if they are the card's.",
         ),
     ] = "",
@@ -34,7 +39,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="MM|LABEL=MM",
-            help="NSD tolerance, for all labels or one; may be repeated.",
+            help="NSD tolerance in mm, for all labels or for one; may be repeated.",
         ),
     ] = None,
     interval: Annotated[
@@ -45,33 +50,37 @@ def evaluate(
         bool,
         typer.Option(
             "--resample-nearest",
-            help="Bring predictions to the truth's grid instead of refusing.",
+            help="Resample predictions to the truth's grid instead of refusing them.",
         ),
     ] = False,
     allow_leakage: Annotated[
         bool,
         typer.Option(
-            "--allow-leakage", help="Score scans that trained the model; the report tells."
+            "--allow-leakage", help="Score scans that trained the model; the report says so."
         ),
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Processes, each with one case; 0 decides by cores and cases."),
+        typer.Option(min=0, help="Processes, each with one case; 0 chooses by cores and cases."),
     ] = 0,
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Score masks against a cohort's truth: scores.csv, summary.csv, report.html.
+    """Score masks against a cohort's truth, or against a folder of true masks.
 
-    Missing predictions count as empty and are named; exit code 1 tells of them.
+    Writes scores.csv, summary.csv, report.html, figures/ and methods.md. Masks are matched by
+    name, with or without endings such as _0000 or _seg. Missing predictions count as empty, are
+    named, and make the exit code 1. After an interruption the same command goes on.
 
     \b
-    Example:
+    Examples:
         medseg evaluate masks data_manifests/hippocampus.yaml --output evaluation
+        medseg evaluate predictionsTs labelsTs --labels liver=1,tumour=2 -o evaluation
+        medseg evaluate mask.nii.gz truth.nii.gz --labels liver=1 -o evaluation
     """
     from medseg import evaluation
-    from medseg.manifests import load_cohort
+    from medseg.evaluation.journal import NAME as JOURNAL
     from medseg.reports.evaluation_folder import write_evaluation
 
     config = _config(
@@ -81,8 +90,7 @@ def evaluate(
         other_grid="nearest" if resample_nearest else "refuse",
         leakage="tell" if allow_leakage else "refuse",
     )
-    cohort = load_cohort(card, root=root)
-    table = _labels(labels, cohort.labels)
+    cohort, table = _truth(truths, root, labels)
     with open_console(quiet=quiet, json=json) as console:
         scores = evaluation.evaluate(
             predictions,
@@ -92,6 +100,7 @@ def evaluate(
             config=config,
             workers=workers or _workers(len(cohort.cases)),
             progress=console.progress("scoring"),
+            journal=output / JOURNAL,
         )
         for line in evaluation.problems(scores):
             console.warn(line)
@@ -131,13 +140,25 @@ def _config(tolerances: list[str], **options: object):  # type: ignore[no-untype
     return validate(EvaluateConfig, {**values, "tolerances_mm": single})
 
 
-def _labels(text: str, ours):  # type: ignore[no-untyped-def]
+def _truth(path: Path, root: Path | None, labels: str):  # type: ignore[no-untyped-def]
+    """The cohort, and what the predictions' values mean (``None``: they say so themselves)."""
     from medseg.config import load_yaml
+    from medseg.errors import BadConfig
+    from medseg.evaluation.folders import is_truth, labels_from_text, truth_cohort
     from medseg.labels import LabelTable
+    from medseg.manifests import load_cohort
 
-    if not text:
-        return None
-    return ours if text == "cohort" else LabelTable.from_card(load_yaml(Path(text)))
+    table = None
+    if labels and labels != "cohort":
+        named = "=" in labels and not Path(labels).is_file()
+        table = labels_from_text(labels) if named else LabelTable.from_card(load_yaml(Path(labels)))
+    if is_truth(path):
+        if root is not None:
+            raise BadConfig("--root goes with a card", found=f"true masks in {path}")
+        cohort = truth_cohort(path, table)
+    else:
+        cohort = load_cohort(path, root=root)
+    return cohort, cohort.labels if labels == "cohort" else table
 
 
 def _workers(cases: int) -> int:

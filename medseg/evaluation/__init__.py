@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from medseg.evaluation.about import problems
 from medseg.evaluation.agreement import agreement
 from medseg.evaluation.comparing import Comparison, compare
-from medseg.evaluation.evaluating import FOLDS, evaluate, plan_tasks, problems
+from medseg.evaluation.evaluating import FOLDS, evaluate, plan_tasks
 from medseg.evaluation.scores import Scores, read_scores, write_scores, write_table
 from medseg.evaluation.subgroups import subgroups
 from medseg.evaluation.summary import summarise

@@ -1,30 +1,23 @@
-"""How good are these predictions on this cohort?  Cases paired, scored in parallel, gathered."""
+"""An evaluation from start to end: cases paired, scored side by side, gathered."""
 
 from __future__ import annotations
 
-import multiprocessing
-import platform
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from medseg import __version__
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
+from medseg.evaluation.about import about_evaluation, some_names
+from medseg.evaluation.folders import is_truth, truth_cohort
+from medseg.evaluation.journal import Journal
 from medseg.evaluation.leakage import refuse_leaks
-from medseg.evaluation.pairing import (
-    Predictions,
-    extra_files,
-    fold_folders,
-    load_predictions,
-    sha256_of,
-)
-from medseg.evaluation.scores import COLUMNS, REFUSED, SCORED, UNSCORED, Scores
-from medseg.evaluation.scoring import Outcome, Task, score_case, structures_of
+from medseg.evaluation.pairing import Predictions, fold_folders, load_predictions
+from medseg.evaluation.running import score_all
+from medseg.evaluation.scores import COLUMNS, SCORED, Scores
+from medseg.evaluation.scoring import Outcome, Task, printable, structures_of
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
 
@@ -33,7 +26,7 @@ FOLDS = "folds"
 
 
 class Progress(Protocol):
-    """What is told while cases are scored."""
+    """What hears of cases while they are scored."""
 
     def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
         """`done` of `total` cases are scored."""
@@ -48,18 +41,23 @@ def evaluate(
     config: EvaluateConfig | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    journal: Path | None = None,
 ) -> Scores:
-    """Score a folder of masks against a cohort's truth.
+    """Score masks against a cohort's truth, or against a folder of true masks.
 
     Args:
-        predictions: folder of ``<case>.nii.gz`` with ``labels.yaml``; for a cross-validation,
-            sub-folders ``fold0``, ``fold1`` … or one folder of out-of-fold predictions.
-        cohort: a cohort or its card.
+        predictions: folder of ``<case>.nii.gz`` with ``labels.yaml``, or one mask; for a
+            cross-validation, sub-folders ``fold0``, ``fold1`` … or one folder of out-of-fold
+            predictions.
+        cohort: a cohort, its card, a folder of true masks, or one true mask.
         split: ``test``, ``train`` or ``folds`` (all train rows that have a fold).
-        labels: what the values of foreign predictions mean, instead of ``labels.yaml``.
+        labels: what the values of foreign predictions mean, instead of ``labels.yaml``; those
+            of true masks, too, where there is no card.
         config: tolerances, intervals, what to do with other grids and leaks.
         workers: processes; each holds one case.
         progress: called after each case.
+        journal: file that keeps scored cases until all are, so that the same call goes on after
+            a kill.
 
     Returns:
         The scores; cases without a usable prediction are in it with their reason.
@@ -71,45 +69,79 @@ def evaluate(
         BadConfig: no such split, or a tolerance for a label that does not exist.
     """
     chosen = config if config is not None else EvaluateConfig()
-    whole = cohort if isinstance(cohort, Cohort) else load_cohort(cohort)
+    whole = _cohort(cohort, labels)
     _refuse_unknown_tolerances(whole, chosen)
     evaluated = _select(whole, split)
     sets = _prediction_sets(Path(predictions), evaluated, split, labels)
     tasks = _tasks(whole, evaluated, sets, chosen)
+    kept = None if journal is None else Journal(journal)
     outcomes = []
-    for outcome in _score_all(tasks, workers):
+    for outcome in score_all(tasks, workers, kept):
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), len(tasks))
+    if kept is not None:
+        kept.remove()
     leaks = [
         task.case.case for task, outcome in zip(tasks, outcomes, strict=True) if outcome.leaked
     ]
     if chosen.leakage == "refuse":
         refuse_leaks(leaks, cohort=whole)
     if not any(outcome.status == SCORED for outcome in outcomes):
-        raise BadOutput(
+        raise _nothing_scored(Path(predictions), split, sets, tasks, outcomes)
+    table = pd.DataFrame([row for o in outcomes for row in o.rows], columns=list(COLUMNS))
+    about = about_evaluation(whole, split, sets, evaluated, leaks)
+    return Scores(table, _case_table(tasks, outcomes), chosen, about)
+
+
+def _cohort(cohort: Cohort | str | Path, labels: LabelTable | None) -> Cohort:
+    """The cohort, by itself, from its card, or from true masks."""
+    if isinstance(cohort, Cohort):
+        return cohort
+    if is_truth(Path(cohort)):
+        return truth_cohort(Path(cohort), labels)
+    return load_cohort(cohort)
+
+
+def _nothing_scored(
+    predictions: Path,
+    split: str,
+    sets: Mapping[int | None, Predictions],
+    tasks: Sequence[Task],
+    outcomes: Sequence[Outcome],
+) -> BadOutput:
+    """Why not: names that do not meet, or what is wrong with the first case."""
+    names = sorted({name for masks in sets.values() for name in masks.files})
+    cases = [task.case.case for task in tasks]
+    if any(task.prediction is not None for task in tasks):
+        return BadOutput(
             "not one case could be scored",
             path=predictions,
-            found=outcomes[0].reason,
+            found=f"{cases[0]}: {outcomes[0].reason}",
             expected=f"masks of the {split} cases",
         )
-    table = pd.DataFrame([row for o in outcomes for row in o.rows], columns=list(COLUMNS))
-    about = _about(whole, split, sets, evaluated, leaks)
-    return Scores(table, _case_table(tasks, outcomes), chosen, about)
+    return BadOutput(
+        "not one case could be scored: no mask has the name of a case",
+        path=predictions,
+        found=f"masks named {some_names(names, 6)}" if names else "no masks",
+        expected=f"masks named {some_names(cases, 6)}",
+        remedy="Rename the masks after the cases; endings such as _0000 or _seg may stay.",
+    )
 
 
 def plan_tasks(
     predictions: str | Path,
-    cohort: Cohort,
+    cohort: Cohort | str | Path,
     *,
     split: str = "test",
     labels: LabelTable | None = None,
     config: EvaluateConfig | None = None,
 ) -> list[Task]:
     """The pairs that `evaluate` scores with these arguments, to look at some of them."""
-    evaluated = _select(cohort, split)
+    whole = _cohort(cohort, labels)
+    evaluated = _select(whole, split)
     sets = _prediction_sets(Path(predictions), evaluated, split, labels)
-    return _tasks(cohort, evaluated, sets, config if config is not None else EvaluateConfig())
+    return _tasks(whole, evaluated, sets, config if config is not None else EvaluateConfig())
 
 
 def _refuse_unknown_tolerances(cohort: Cohort, config: EvaluateConfig) -> None:
@@ -129,14 +161,14 @@ def _select(cohort: Cohort, split: str) -> Cohort:
         raise BadConfig("no such split", found=repr(split), expected=f"test, train or {FOLDS}")
     if split != FOLDS:
         return cohort.select(split=split)
-    kept = tuple(case for case in cohort.select(split="train").cases if case.fold is not None)
-    if not kept:
+    with_fold = tuple(case for case in cohort.select(split="train").cases if case.fold is not None)
+    if not with_fold:
         raise BadConfig(
             "the cohort has no folds",
             path=cohort.path,
             remedy="Make them with `medseg cohort split`.",
         )
-    return cohort.with_cases(kept)
+    return cohort.with_cases(with_fold)
 
 
 def _prediction_sets(
@@ -160,31 +192,32 @@ def _set_of(sets: dict[int | None, Predictions], case: Case) -> Predictions | No
 def _tasks(
     whole: Cohort, evaluated: Cohort, sets: dict[int | None, Predictions], config: EvaluateConfig
 ) -> list[Task]:
-    return [_task(whole, case, _set_of(sets, case), config) for case in evaluated.cases]
+    matches = {id(masks): masks.match(evaluated.cases) for masks in sets.values()}
+    tasks = []
+    for case in evaluated.cases:
+        masks = _set_of(sets, case)
+        name = None if masks is None else matches[id(masks)].get(case.case)
+        tasks.append(_task(whole, case, masks, name, config))
+    return tasks
 
 
 def _task(
-    cohort: Cohort, case: Case, predictions: Predictions | None, config: EvaluateConfig
+    cohort: Cohort,
+    case: Case,
+    predictions: Predictions | None,
+    name: str | None,
+    config: EvaluateConfig,
 ) -> Task:
     alone = cohort.with_cases((case,))
     if predictions is None:
         return Task(alone, None, cohort.labels, frozenset(), config)
     return Task(
         alone,
-        predictions.files.get(case.case),
+        None if name is None else predictions.files[name],
         predictions.labels,
         predictions.training_pixels,
         config,
     )
-
-
-def _score_all(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(score_case, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
-        yield from pool.map(score_case, tasks)
 
 
 def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFrame:
@@ -200,94 +233,10 @@ def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFr
                 "status": outcome.status,
                 "reason": outcome.reason,
                 "leaked": "yes" if outcome.leaked else "",
-                "prediction": "" if task.prediction is None else task.prediction.name,
+                "prediction": "" if task.prediction is None else printable(task.prediction.name),
                 "prediction_sha256": outcome.facts.get("prediction_sha256", ""),
                 "truth_sha256": outcome.facts.get("truth_sha256", ""),
             }
         )
         rows[-1] |= {name: value for name, value in case.covariates.items() if name not in rows[-1]}
     return pd.DataFrame(rows).fillna("")
-
-
-def _about(
-    cohort: Cohort,
-    split: str,
-    sets: dict[int | None, Predictions],
-    evaluated: Cohort,
-    leaks: Sequence[str],
-) -> dict[str, Any]:
-    """What the page must say of where the scores come from; plain YAML values."""
-    extras = sorted({name for p in sets.values() for name in extra_files(p, evaluated.cases)})
-    theirs = {name for predictions in sets.values() for name in predictions.labels.names}
-    run = {
-        key: value
-        for key, value in next(iter(sets.values())).run.items()
-        if key not in ("training_pixels",)
-    }
-    return {
-        "cohort": cohort.name,
-        "cohort_sha256": sha256_of(cohort.path) if cohort.path else "",
-        "modality": cohort.modality,
-        "licence": cohort.licence,
-        "citation": cohort.citation,
-        "split": split,
-        "folds": [fold for fold in sets if fold is not None],
-        "cases": len(evaluated.cases),
-        "patients": len(evaluated.patients),
-        "labels": cohort.labels.to_card(),
-        "labels_not_predicted": [name for name in cohort.labels.names if name not in theirs],
-        "labels_not_in_cohort": sorted(theirs - set(cohort.labels.names)),
-        "extra_predictions": extras,
-        "leaked": list(leaks),
-        "leakage": _leakage_check(sets),
-        "run": run,
-        "versions": {
-            "medseg": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "pandas")},
-        },
-    }
-
-
-def _leakage_check(sets: dict[int | None, Predictions]) -> str:
-    known = [len(predictions.training_pixels) for predictions in sets.values()]
-    if min(known) == 0:
-        return "not checked: run.yaml does not tell which scans trained the model"
-    return f"pixels of every case compared with those of {max(known)} training scans"
-
-
-def problems(scores: Scores) -> list[str]:
-    """One line for each thing a user must hear of: missing, refused, unscored, extra, leaked."""
-    lines = []
-    missing = scores.with_status("missing")
-    if missing:
-        lines.append(
-            f"{len(missing)} of {len(scores.cases)} predictions are missing and count "
-            f"as empty: {_some(missing)}"
-        )
-    for status in (REFUSED, UNSCORED):
-        rows = scores.cases[scores.cases["status"] == status]
-        lines += [f"{status}: {row.case}: {row.reason}" for row in rows.itertuples()]
-    extra = scores.about.get("extra_predictions") or []
-    if extra:
-        lines.append(
-            f"{len(extra)} predictions belong to no case that is evaluated: {_some(extra)}"
-        )
-    for key, text in (
-        ("labels_not_predicted", "labels that the predictions do not know"),
-        ("labels_not_in_cohort", "predicted labels that the cohort does not know"),
-    ):
-        names = scores.about.get(key) or []
-        if names:
-            lines.append(f"{text}: {_some(names)}")
-    leaked = scores.about.get("leaked") or []
-    if leaked:
-        lines.append(
-            f"LEAKAGE: the model was trained on {len(leaked)} of these cases: {_some(leaked)}"
-        )
-    return lines
-
-
-def _some(names: Sequence[str], most: int = 20) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

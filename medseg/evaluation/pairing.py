@@ -1,4 +1,4 @@
-"""Which prediction belongs to which case?  By file name, and labels by their own names."""
+"""The masks of a folder: which file is of which case, and what their values mean."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from medseg.config import load_yaml
 from medseg.errors import BadLabels, BadOutput
+from medseg.evaluation.matching import match_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case
 from medseg.names import safe_name
 
 #: Endings of masks, longest first; ``<case><ending>`` is a prediction.
 ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".img")
-
-#: Voxels translated at a time: numpy makes 8-byte indices of them.
-CHUNK_VOXELS = 1_000_000
 
 LABELS_FILE, RUN_FILE = "labels.yaml", "run.yaml"
 
@@ -35,61 +30,83 @@ class Predictions:
         folder: where they lie.
         files: by name without ending.
         labels: what their values mean.
-        run: what ``run.yaml`` tells of the model; empty for foreign predictions.
+        run: what ``run.yaml`` says of the model; empty for foreign predictions.
+        one_file: whether a file was named, not a folder: of the one case, whatever it is called.
     """
 
     folder: Path
     files: Mapping[str, Path]
     labels: LabelTable
     run: Mapping[str, Any]
+    one_file: bool = False
 
     @property
     def training_pixels(self) -> frozenset[str]:
         """Pixel hashes of the scans that trained the model."""
         return frozenset(str(pixels) for pixels in self.run.get("training_pixels") or ())
 
+    def match(self, cases: Sequence[Case]) -> dict[str, str]:
+        """The name of the mask of each case that has one."""
+        if self.one_file and len(cases) == 1:
+            return dict.fromkeys([cases[0].case], next(iter(self.files)))
+        return match_names([case.case for case in cases], self.files)
+
 
 def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predictions:
     """List a folder's masks and read what stands beside them.
 
     Args:
-        folder: of ``<case>.nii.gz`` (or another format), ``labels.yaml``, ``run.yaml``.
+        folder: of ``<case>.nii.gz`` (or another format), ``labels.yaml``, ``run.yaml``; or one
+            mask.
         labels: what the values mean, instead of ``labels.yaml``.
 
     Raises:
         BadOutput: there is no such folder, or two files are of one case.
         BadLabels: nothing says what the values mean.
     """
-    if not folder.is_dir():
-        raise BadOutput(
-            "no such folder of predictions",
-            path=folder,
-            remedy="Name the --output of medseg segment.",
-        )
-    files = _files(folder)
-    named = folder / LABELS_FILE
+    files = mask_files(folder)
+    place = folder.parent if is_file(folder) else folder
+    named = place / LABELS_FILE
     if labels is None and not named.is_file():
         raise BadLabels(
             "nothing says what the values of the predictions mean",
             path=folder,
             expected=LABELS_FILE,
-            remedy="Give --labels FILE.yaml, or --labels cohort if they are those of the card.",
+            remedy="Give --labels liver=1,tumour=2 or --labels FILE.yaml; with a card, "
+            "--labels cohort if they are those of the card.",
         )
     table = labels if labels is not None else LabelTable.from_card(load_yaml(named))
-    run = load_yaml(folder / RUN_FILE) if (folder / RUN_FILE).is_file() else {}
-    return Predictions(folder, files, table, run)
+    run = load_yaml(place / RUN_FILE) if (place / RUN_FILE).is_file() else {}
+    return Predictions(place, files, table, run, one_file=is_file(folder))
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def mask_files(place: Path) -> dict[str, Path]:
+    """The masks of a folder, or one mask, by name without ending.
+
+    Raises:
+        BadOutput: there is no such place, it cannot be listed, or two files are of one case.
+    """
+    if is_file(place):
+        return {mask_name(place) or place.name: place}
+    if not place.is_dir():
+        raise BadOutput(
+            "no such folder of masks",
+            path=place,
+            remedy="Name the --output of medseg segment, or a folder of masks.",
+        )
+    try:
+        paths = sorted(place.iterdir())
+    except OSError as error:
+        raise BadOutput("the folder cannot be listed", path=place, found=error.strerror) from None
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        name = _name(path) if path.is_file() else None
+    for path in paths:
+        name = mask_name(path) if is_file(path) else None
         if name is None:
             continue
         if name in files:
             raise BadOutput(
-                "two predictions for one case",
-                path=folder,
+                "two masks for one case",
+                path=place,
                 found=f"{files[name].name} and {path.name}",
                 remedy="Leave one of them.",
             )
@@ -97,61 +114,35 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def fold_folders(folder: Path) -> dict[int, Path]:
-    """Sub-folders ``fold0``, ``fold_1`` … with the predictions of a cross-validation."""
-    found = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = re.fullmatch(r"fold[_-]?(\d+)", path.name)
-        if match and path.is_dir():
-            found[int(match[1])] = path
-    return found
+def is_file(path: Path) -> bool:
+    """Whether this is a file that can be looked at; no name and no permission raises."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
-def extra_files(predictions: Predictions, cases: Sequence[Case]) -> tuple[str, ...]:
-    """Names of masks that belong to none of the cases."""
-    wanted = {case.case for case in cases}
-    return tuple(sorted(set(predictions.files) - wanted))
-
-
-def _name(path: Path) -> str | None:
+def mask_name(path: Path) -> str | None:
+    """The case that a mask's file name says, or ``None`` where it is no mask."""
     ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
     if ending is None or path.name.startswith("."):
         return None
     return safe_name(path.name[: -len(ending)]) or None
 
 
-def same_names(
-    values: NDArray[Any], theirs: LabelTable, ours: LabelTable, *, path: Path
-) -> NDArray[Any]:
-    """A prediction's values turned into the cohort's for labels of the same name, else 0.
+def fold_folders(folder: Path) -> dict[int, Path]:
+    """Sub-folders ``fold0``, ``fold_1`` … with the predictions of a cross-validation."""
+    folders = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = re.fullmatch(r"fold[_-]?(\d+)", path.name)
+        if match and path.is_dir():
+            folders[int(match[1])] = path
+    return folders
 
-    Raises:
-        BadLabels: the prediction holds a value that its own table does not name.
-    """
-    highest = int(values.max(initial=0))
-    table = np.zeros(highest + 1, dtype=ours.dtype)
-    for label in theirs.labels:
-        if label.name in ours.names and label.value <= highest:
-            table[label.value] = ours.value_of(label.name)
-    order: Literal["C", "F"] = "F" if values.flags.f_contiguous else "C"
-    flat = values.ravel(order=order)
-    result = np.empty(flat.shape, dtype=ours.dtype)
-    seen = np.zeros(highest + 1, dtype=bool)
-    for start in range(0, flat.size, CHUNK_VOXELS):
-        part = flat[start : start + CHUNK_VOXELS]
-        seen |= np.bincount(part, minlength=highest + 1) > 0
-        result[start : start + CHUNK_VOXELS] = table[part]
-    known = {0, *theirs.values} | ({theirs.ignore} if theirs.ignore is not None else set())
-    unknown = sorted({int(value) for value in np.flatnonzero(seen)} - known)
-    if unknown:
-        raise BadLabels(
-            "the prediction holds values that its labels do not name",
-            path=path,
-            found=unknown[:10],
-            expected=sorted(known),
-            remedy=f"Correct {LABELS_FILE} or --labels.",
-        )
-    return result.reshape(values.shape, order=order)
+
+def extra_files(predictions: Predictions, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Names of masks that belong to none of the cases."""
+    return tuple(sorted(set(predictions.files) - set(predictions.match(cases).values())))
 
 
 def sha256_of(path: Path) -> str:

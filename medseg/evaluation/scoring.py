@@ -1,7 +1,8 @@
-"""How good is the prediction of one case?  Both masks read, checked, and every metric applied."""
+"""The scores of one case: both masks read, checked, and every metric applied."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 
 from medseg.config import EvaluateConfig
 from medseg.errors import GridMismatch, MedsegError
-from medseg.evaluation.pairing import same_names, sha256_of
+from medseg.evaluation.pairing import is_file, sha256_of
 from medseg.evaluation.resample import nearest
 from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
+from medseg.evaluation.translation import same_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
 from medseg.manifests.reading import named_truth, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
 from medseg.readers.labels import read_labels
 from medseg.volume import LabelMap, pixel_hash
+
+log = logging.getLogger(__name__)
 
 #: Said of labels that a case's truth was not drawn for; they have no score there.
 NOT_ANNOTATED = "not annotated"
@@ -98,18 +102,47 @@ def score_case(task: Task) -> Outcome:
     try:
         truth = _read_truth(task, facts)
         leaked = _leaked(task)
-    except MedsegError as error:
-        rows = _rows_without(task, None, "truth not usable")
-        return Outcome(rows, UNSCORED, str(error), facts, leaked=False)
+    except Exception as error:  # noqa: BLE001 - one bad case never stops a cohort
+        return unscored(task, _reason(error, task), facts)
     if task.prediction is None:
         rows = _rows_without(task, truth, "prediction missing")
         return Outcome(rows, MISSING, "no prediction of that name", facts, leaked)
     try:
         prediction, note = _read_prediction(task, truth, facts)
-    except MedsegError as error:
+        return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked)
+    except Exception as error:  # noqa: BLE001 - one bad case never stops a cohort
         rows = _rows_without(task, truth, "prediction refused")
-        return Outcome(rows, REFUSED, str(error), facts, leaked)
-    return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked)
+        return Outcome(rows, REFUSED, _reason(error, task), facts, leaked)
+
+
+def unscored(task: Task, reason: str, facts: dict[str, str] | None = None) -> Outcome:
+    """The outcome of a case that could not be scored for no fault of its prediction."""
+    rows = _rows_without(task, None, "truth not usable")
+    return Outcome(rows, UNSCORED, reason, facts or {}, leaked=False)
+
+
+def _reason(error: Exception, task: Task) -> str:
+    """What went wrong, without paths: they may name the patient, and the case is known."""
+    if isinstance(error, MedsegError):
+        text = str(error.about(None))
+    elif isinstance(error, OSError):
+        text = error.strerror or type(error).__name__
+    elif isinstance(error, MemoryError):
+        text = "not enough memory"
+    else:
+        log.exception("case %s", task.case.case)
+        text = f"unforeseen {type(error).__name__}: {error}"
+    places = {task.prediction: "the prediction", task.case.label: "the truth"}
+    places |= dict.fromkeys(task.case.sources, "the scan")
+    for path, word in places.items():
+        for spelling in (str(path), path.name) if path is not None else ():
+            text = text.replace(spelling, word)
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """The text without what UTF-8 cannot write, such as half-decoded file names."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_pair(task: Task) -> tuple[LabelMap, NDArray[Any]]:
@@ -128,13 +161,13 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
     if path is None:
         raise MedsegError("the case has no truth", found="no label in the table")
     require(task.cohort, path)
-    facts["truth_sha256"] = sha256_of(path) if path.is_file() else ""
+    facts["truth_sha256"] = sha256_of(path) if is_file(path) else ""
     return named_truth(task.cohort, task.case, read_labels(path))
 
 
 def _leaked(task: Task) -> bool:
     """Whether this very scan trained the model; reads it only when hashes are known."""
-    if not task.training_pixels:
+    if not task.training_pixels or not task.case.images:
         return False
     from medseg.transforms.channels import aligner
 
@@ -168,17 +201,17 @@ def _read_prediction(
 
 def _rows(task: Task, truth: LabelMap, prediction: NDArray[Any], note: str) -> tuple[Row, ...]:
     table = task.cohort.labels
-    true_values, found_values = truth.data, prediction
-    if table.ignore is not None:
-        ignored = true_values == table.ignore
-        true_values = np.where(ignored, 0, true_values)
-        found_values = np.where(ignored, 0, found_values)
     structures = structures_of(table)
     tolerances = {s.name: _tolerance(task, s.name) for s in structures}
     rows: list[Row] = []
     steps = truth.geometry.affine[:3, :3]
     for structure, pair in pairs(
-        true_values, found_values, structures, steps, tolerances_mm=tolerances
+        truth.data,
+        prediction,
+        structures,
+        steps,
+        tolerances_mm=tolerances,
+        ignore=table.ignore,
     ):
         known = _annotated(task, structure)
         why = _empty_note(pair) if known else NOT_ANNOTATED
@@ -201,7 +234,9 @@ def _empty_note(pair: Pair) -> str:
         return "both empty"
     if counts.truth == 0:
         return f"truth empty, {counts.prediction * pair.voxel_ml:.6g} ml false positive"
-    return "prediction empty" if counts.prediction == 0 else ""
+    if counts.prediction == 0:
+        return "prediction empty"
+    return "" if pair.surfaces.seen else "no surface in sight beside ignored voxels"
 
 
 def _rows_without(task: Task, truth: LabelMap | None, why: str) -> tuple[Row, ...]:

@@ -13,6 +13,7 @@ that the truth does not show: it is no false positive.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def _falling(ious: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _unmatched_beside(
-    ignored: NDArray[np.bool_] | None, parts: NDArray[np.int32], matched: NDArray[np.int64]
+    ignored: NDArray[np.bool_] | None, parts: NDArray[np.integer[Any]], matched: NDArray[np.int64]
 ) -> int:
     """How many components without a partner touch an ignored voxel."""
     if ignored is None or not ignored.any():

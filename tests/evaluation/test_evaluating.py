@@ -10,7 +10,7 @@ import yaml
 
 from medseg.config import EvaluateConfig
 from medseg.errors import BadCohort, BadConfig, BadLabels, BadOutput
-from medseg.evaluation import evaluate, pairing, problems, read_scores, summarise, write_scores
+from medseg.evaluation import evaluate, problems, read_scores, summarise, translation, write_scores
 from medseg.evaluation.scores import COLUMNS
 from medseg.labels import LabelTable
 from medseg.manifests import load_cohort, read_case
@@ -73,11 +73,11 @@ def test_labels_are_matched_by_name_not_by_value(cohort, tmp_path):
 
 @pytest.mark.parametrize("order", "CF")
 def test_values_are_translated_chunk_by_chunk_in_either_memory_order(monkeypatch, order):
-    monkeypatch.setattr(pairing, "CHUNK_VOXELS", 100)
+    monkeypatch.setattr(translation, "CHUNK_VOXELS", 100)
     theirs = LabelTable.from_card({"labels": {"spleen": 1, "liver": 300}, "ignore": 7})
     ours = LabelTable.from_card({"labels": LABELS})
     values = np.random.default_rng(0).choice([0, 1, 7, 300], size=(9, 8, 7)).astype(np.uint16)
-    found = pairing.same_names(np.array(values, order=order), theirs, ours, path="p")
+    found = translation.same_names(np.array(values, order=order), theirs, ours, path="p")
     assert found.dtype == np.uint8
     assert np.array_equal(found, np.select([values == 1, values == 300], [4, 1]))
 
