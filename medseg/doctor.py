@@ -1,16 +1,17 @@
-"""What does this machine offer for segmenting, what is missing, and how does one get it?"""
+"""What this machine offers, what is missing, and how to get it."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from medseg.memory import available_bytes, usable_cores
 
 
 class State(StrEnum):
@@ -44,10 +45,10 @@ REQUIRED = (
     ("monai", "transforms and losses"),
     ("lightning", "training"),
     ("nibabel", "NIfTI"),
-    ("SimpleITK", "NRRD and MetaImage"),
+    ("SimpleITK", "registration, N4"),
     ("pydicom", "DICOM"),
     ("highdicom", "DICOM SEG"),
-    ("skimage", "post-processing"),
+    ("skimage", "post-processing, contours"),
     ("safetensors", "model files"),
     ("isal", "fast gzip of masks"),
     ("pandas", "tables"),
@@ -108,7 +109,6 @@ def _version(module: str) -> str:
 
 
 def _processor() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     flags = _cpu_flags()
     fast = [
         name
@@ -120,7 +120,7 @@ def _processor() -> Finding:
         )
         if flag in flags
     ]
-    found = f"{usable} usable cores" + (f", {', '.join(fast)}" if fast else "")
+    found = f"{usable_cores()} usable cores" + (f", {', '.join(fast)}" if fast else "")
     return Finding("processor", State.OK, found)
 
 
@@ -130,16 +130,6 @@ def _cpu_flags() -> set[str]:
     except OSError:
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())
-
-
-def available_memory_bytes() -> int | None:
-    """Memory that can still be had without swapping; ``None`` where the system does not say."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    values = dict(line.split(":", 1) for line in text.splitlines())
-    return int(values["MemAvailable"].split()[0]) * 1024
 
 
 def _compiler() -> Finding:
@@ -155,9 +145,7 @@ def _compiler() -> Finding:
 
 
 def _memory() -> Finding:
-    free = available_memory_bytes()
-    if free is None:
-        return Finding("memory", State.OK, "the system does not say")
+    free = available_bytes()
     state = State.OK if free > 4e9 else State.ADVICE
     remedy = "" if state is State.OK else "Close other programs, or give segment a --memory budget."
     return Finding("memory", state, f"{free / 1e9:.1f} GB available", remedy)

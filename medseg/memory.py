@@ -1,4 +1,4 @@
-"""How much memory does this process hold, and how does it give back what it has freed?"""
+"""What this machine offers a process and what the process holds: memory and cores."""
 
 from __future__ import annotations
 
@@ -9,24 +9,36 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
+
 
 def resident_bytes() -> int:
-    """Memory that this process holds now; where the system does not tell, the most it held."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_bytes() -> int:
-    """The most that this process ever held; 0 where the system does not tell."""
-    try:
+    """The most memory that this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":
+        return peak
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # ru_maxrss of a process that another one started counts what that one held
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("\nVmHWM:")[1].split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        return 0
+    return peak * 1024
+
+
+def available_bytes() -> int:
+    """Memory that can still be had without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: a container or a job can have fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return psutil.cpu_count() or 1
 
 
 def give_back() -> None:

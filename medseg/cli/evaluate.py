@@ -163,6 +163,6 @@ def _truth(path: Path, root: Path | None, labels: str):  # type: ignore[no-untyp
 
 def _workers(cases: int) -> int:
     """Starting a process costs about as much as scoring ten small cases."""
-    import os
+    from medseg.memory import usable_cores
 
-    return max(1, min(os.cpu_count() or 1, 8, cases // 10))
+    return max(1, min(usable_cores(), 8, cases // 10))

@@ -103,8 +103,10 @@ def _train_together(processes: int, words: list[str], started: float) -> int:
     Raises:
         Interrupted: Ctrl-C, which reaches the processes too: they keep their state and end.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // processes)), **os.environ}
+    from medseg.memory import usable_cores
+
+    threads = max(1, usable_cores() // processes)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     environment[STARTED] = repr(started)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node", str(processes), "-m", "medseg", "train", *words]

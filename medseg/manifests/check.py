@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from medseg.errors import BadCohort, MedsegError
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.reading import file_of, read_grid, read_truth
+from medseg.memory import usable_cores
 
 #: Reading is mostly waiting and unpacking, which threads share well.
 MOST_WORKERS = 8
@@ -64,7 +64,7 @@ def check_cohort(cohort: Cohort, *, progress: Progress | None = None) -> list[Pr
             )
         ]
     problems: list[Problem] = []
-    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: _check_case(cohort, case), cohort.cases)
         for done, found in enumerate(results, start=1):
             problems += found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.memory import usable_cores
 from medseg.names import safe_name
 from medseg.readers import claims, stem
 from medseg.readers.dicom import volume as dicom
@@ -57,7 +57,7 @@ def with_checksums(cohort: Cohort, progress: Progress | None = None) -> Cohort:
         return replace(case, image_sha256=images, label_sha256=label)
 
     cases: list[Case] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for case in pool.map(summed, cohort.cases):
             cases.append(case)
             if progress:
@@ -160,7 +160,7 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
         BadCohort: there is no mask, none holds anything, or two name one value differently.
     """
     paths = list(masks)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         held = list(pool.map(_held, paths))
     names: dict[int, str] = {}
     for path, named in zip(paths, held, strict=True):

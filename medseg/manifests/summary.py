@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from medseg.errors import MedsegError
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.reading import read_grid, read_truth
+from medseg.memory import usable_cores
 
 Progress = Callable[[int, int], object]
 
@@ -89,7 +89,7 @@ def parts_of(cohort: Cohort) -> tuple[Part, ...]:
 def summarise_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Summary:
     """Read every scan and mask for their grids and volumes."""
     found: list[tuple[Geometry, dict[str, float]] | None] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for facts in pool.map(lambda case: _facts(cohort, case), cohort.cases):
             found.append(facts)
             if progress:

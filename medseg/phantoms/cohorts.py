@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from medseg.manifests.card import write_cohort
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.split import split_cohort
+from medseg.memory import usable_cores
 from medseg.phantoms.render import Phantom, draw_patient, scan_patient
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
@@ -69,7 +69,7 @@ def write_phantom_cohort(
         raise BadConfig("too few phantoms to divide", found=cases, expected=f"{2 * FOLDS} or more")
     home = Path(folder)
     write = partial(_write_case, home, population)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cores())) as pool:
         written = []
         for result in pool.map(write, range(cases)):
             written.append(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from medseg.errors import BadCohort, MedsegError
 from medseg.geometry import canonical_grid
 from medseg.manifests import Case, Cohort, read_case, read_truth
+from medseg.memory import usable_cores
 from medseg.volume import LabelMap, Volume
 from medseg.writers.atomic import atomic_path
 
@@ -107,7 +107,7 @@ def look_at(
     found: list[CaseLooks] = []
     left_out: dict[str, str] = {}
     keys = {case.case: _key(cohort, case) for case in rows}
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: known.get(keys[case.case]) or _look(cohort, case), rows)
         for done, (case, looks) in enumerate(zip(rows, results, strict=True), start=1):
             if isinstance(looks, CaseLooks):
