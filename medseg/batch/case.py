@@ -1,34 +1,27 @@
-"""How does one case go from its file to its mask, whatever happens on the way?
-
-Everything that a case can do wrong ends here as an :class:`Outcome`; this is the one place where
-an unforeseen exception is caught.
-"""
+"""One case goes from its file to its mask, whatever happens on the way."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from medseg.batch.isolation import guarded, relative
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
 from medseg.batch.trial import Trial
-from medseg.errors import BadOutput, MedsegError, NotAVolume
+from medseg.batch.work import Loaded, Tell
 from medseg.names import safe_name
 from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import ending, write_labels
 from medseg.writers.atomic import atomic_path
 
-#: What the system says of one file: its name or its size is too much. The next may well fit.
-OWN_FAULTS = frozenset(
-    {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
-)
+#: Cases side by side: one reading, one in the network, one writing.
+DEPTH = 3
 
 PICTURES, LOGS, PROBABILITIES, REGISTRATION = "pictures", "logs", "probabilities", "registration"
 
@@ -122,9 +115,19 @@ class Job:
     depict: Callable[[Volume], Callable[[LabelMap], bytes]] | None = None
     trial: Trial | None = None
 
+    @property
+    def threads(self) -> int:
+        """While one case is in the network, the next is read and the last written."""
+        return DEPTH
 
-#: Hears how a case goes on.
-Tell = Callable[[Stage | Forecast], object]
+    def load(self) -> Loaded:
+        """The model on its device, timed where there is a trial."""
+        segment, device = self.segmenter.load(), threading.Lock()
+
+        def run(task: Task, tell: Tell) -> Outcome:
+            return run_case(task, self, segment, device, tell)
+
+        return Loaded(run, self.trial.seconds(segment) if self.trial else None)
 
 
 def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tell: Tell) -> Outcome:
@@ -140,15 +143,15 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
         device: held while `segment` runs.
         tell: called with each stage, and with the memory that segmenting will take.
     """
-    clock = _Clock(task.case, tell)
-    trace, foreseen = "", ""
+    clock = Clock(task.case, tell)
+    foreseen = ""
 
     def foresee(budget: Budget) -> None:
         nonlocal foreseen
         foreseen = budget.describe()
         tell(Forecast(task.case, budget.host_bytes, foreseen))
 
-    try:
+    def road() -> Outcome:
         clock.enter("read")
         scan = _Scan(task.scan.read(), job)
         clock.enter("wait")
@@ -156,20 +159,9 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
             clock.enter("segment")
             result = segment(scan.take, tell=foresee)
         clock.enter("write")
-        outcome = _written(task, job, scan, result)
-    except NotAVolume as error:
-        outcome = Outcome(task.case, State.SKIPPED, _reason(error, task))
-    except BadOutput as error:
-        lost = _is_lost(error)
-        state = State.PENDING if lost else State.FAILED
-        outcome = Outcome(task.case, state, _reason(error, task), output_lost=lost)
-    except MedsegError as error:
-        outcome = Outcome(task.case, State.REFUSED, _reason(error, task))
-    except Exception as error:  # noqa: BLE001 - a bug costs its case, not the batch
-        trace = traceback.format_exc()
-        outcome = Outcome(
-            task.case, State.FAILED, f"{type(error).__name__}: {_reason(error, task)}"
-        )
+        return _written(task, job, scan, result)
+
+    outcome, trace = guarded(task, road)
     clock.enter("end")
     outcome = replace(outcome, stage_seconds=clock.seconds)
     with suppress(OSError):
@@ -177,7 +169,7 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
     return outcome
 
 
-class _Clock:
+class Clock:
     """Wall time of the stages of one case."""
 
     def __init__(self, case: str, tell: Tell) -> None:
@@ -186,6 +178,7 @@ class _Clock:
         self._stage, self._since = "", time.monotonic()
 
     def enter(self, stage: str) -> None:
+        """The stage before has ended, and this one begins; ``end`` after the last."""
         now = time.monotonic()
         if self._stage:
             self.seconds[self._stage] = now - self._since
@@ -227,7 +220,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
     return Outcome(
         task.case,
         State.DONE,
-        warnings=tuple(_relative(warning, task) for warning in warnings),
+        warnings=tuple(relative(warning, task) for warning in warnings),
         flags=flags,
         volumes_ml=dict(result.volumes_ml),
         confidence=dict(result.confidence or {}),
@@ -246,12 +239,6 @@ def _write_moves(task: Task, job: Job, scan: _Scan) -> None:
         move.write_move(matrix, job.output / REGISTRATION / file_name)
 
 
-def _is_lost(error: BadOutput) -> bool:
-    """Whether the output folder is to blame (full, read-only, gone), not this case's name."""
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno not in OWN_FAULTS
-
-
 def describe(path: Path) -> Written:
     """What a file is now: size, time and checksum."""
     digest = hashlib.sha256()
@@ -260,19 +247,6 @@ def describe(path: Path) -> Written:
             digest.update(block)
     status = path.stat()
     return Written(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
-
-
-def _reason(error: Exception, task: Task) -> str:
-    text = _relative(" ".join(str(error).split()) or "no message", task)
-    return text.removeprefix(f"{task.source}: ")
-
-
-def _relative(text: str, task: Task) -> str:
-    """Paths as the user may show them: relative to the argument that was passed."""
-    text = text.replace(task.place, task.source)
-    if task.place.endswith(task.source) and (root := task.place[: -len(task.source)]):
-        text = text.replace(root, "") if len(root) > 1 else text
-    return text
 
 
 def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:

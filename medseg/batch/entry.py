@@ -27,6 +27,7 @@ class Entry:
     flags: tuple[Flag, ...]
     volumes_ml: Mapping[str, float]
     confidence: Mapping[str, float]
+    facts: Mapping[str, str]
     seconds: float
     segment_seconds: float
     finished: float | None
@@ -71,6 +72,7 @@ def entry_of(row: sqlite3.Row) -> Entry:
         flags=tuple(Flag(*flag) for flag in json.loads(row["flags"])),
         volumes_ml=json.loads(row["volumes_ml"]),
         confidence=json.loads(row["confidence"]),
+        facts=json.loads(row["facts"]),
         seconds=row["seconds"],
         segment_seconds=row["segment_seconds"],
         finished=row["finished"],

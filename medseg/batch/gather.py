@@ -131,7 +131,7 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
 
 def _of_scans(case: ScanCase, frames: Frames) -> Found:
     """A task for scans that make a case; else why they do not."""
-    stamps = [_stamp_of(one) for one in case.scans]
+    stamps = [stamp_of(one) for one in case.scans]
     identity, size = ", ".join(stamp for stamp, _ in stamps), sum(size for _, size in stamps)
     places = ", ".join(str(one.location) for one in case.scans)
     first = case.scans[0].scan
@@ -152,7 +152,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _stamp_of(one: ListedScan) -> tuple[str, int]:
+def stamp_of(one: ListedScan) -> tuple[str, int]:
     """What changes when the files of a scan change, and their size."""
     sources = one.scan.content.sources
     digest = _digest([(s.member or s.name, s.size, s.changed_ns) for s in sources])

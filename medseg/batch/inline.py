@@ -6,15 +6,15 @@ import queue
 from types import TracebackType
 from typing import Self
 
-from medseg.batch.case import Job
-from medseg.batch.engine import DEPTH, Engine
+from medseg.batch.engine import Engine
 from medseg.batch.executors import Event, Notice, Placement
 from medseg.batch.task import Forecast, Stage, Task
+from medseg.batch.work import Work
 
 NO_TIMEOUTS = "everything runs in one process: a scan that hangs or crashes ends the batch"
 
 
-def build(job: Job, placement: Placement) -> InlineExecutor:
+def build(job: Work, placement: Placement) -> InlineExecutor:
     """The executor of ``EXECUTORS``; nothing of the placement concerns it."""
     return InlineExecutor(job)
 
@@ -22,9 +22,8 @@ def build(job: Job, placement: Placement) -> InlineExecutor:
 class InlineExecutor:
     """Runs cases in threads of this process."""
 
-    capacity = DEPTH
-
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Work) -> None:
+        self.capacity = job.threads
         self._job = job
         self.window_seconds: float | None = None
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -20,7 +20,7 @@ from medseg.errors import BadConfig, BadOutput
 
 NAME = "ledger.sqlite"
 #: Changes with the tables below.
-_VERSION = 1
+_VERSION = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS cases (
     flags TEXT NOT NULL DEFAULT '[]',
     volumes_ml TEXT NOT NULL DEFAULT '{}',
     confidence TEXT NOT NULL DEFAULT '{}',
+    facts TEXT NOT NULL DEFAULT '{}',
     seconds REAL NOT NULL DEFAULT 0,
     segment_seconds REAL NOT NULL DEFAULT 0,
     started REAL,
@@ -122,8 +123,9 @@ class Ledger:
         written = outcome.written
         self._write(
             "UPDATE cases SET state = ?, reason = ?, warnings = ?, flags = ?, volumes_ml = ?,"
-            " confidence = ?, seconds = ?, segment_seconds = ?, finished = ?, output = ?,"
-            ' output_bytes = ?, output_modified_ns = ?, output_sha256 = ? WHERE "case" = ?',
+            " confidence = ?, facts = ?, seconds = ?, segment_seconds = ?, finished = ?,"
+            " output = ?, output_bytes = ?, output_modified_ns = ?, output_sha256 = ?"
+            ' WHERE "case" = ?',
             (
                 outcome.state,
                 outcome.reason,
@@ -131,6 +133,7 @@ class Ledger:
                 json.dumps([[flag.kind, flag.label, flag.text] for flag in outcome.flags]),
                 json.dumps(dict(outcome.volumes_ml)),
                 json.dumps(dict(outcome.confidence)),
+                json.dumps(dict(outcome.facts)),
                 outcome.seconds,
                 outcome.stage_seconds.get("segment", 0.0),
                 time.time(),
@@ -197,7 +200,12 @@ class Ledger:
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with _refusals(self._path):
-            self._database.execute(statement, values)
+            self._database.execute(statement, tuple(map(_storable, values)))
+
+
+def _storable(value: Any) -> Any:
+    """Texts as SQLite takes them: names of files may hold bytes that are no text."""
+    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def open_ledger(folder: Path) -> Ledger:

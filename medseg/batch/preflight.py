@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.batch.engine import DEPTH
+from medseg.batch.case import DEPTH
 from medseg.batch.entry import Entry
 from medseg.batch.task import State, Task
 from medseg.errors import BadOutput

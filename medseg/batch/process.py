@@ -1,4 +1,4 @@
-"""How do worker processes of this machine run a batch, and what happens when one dies or hangs?
+"""Worker processes of this machine run a batch, each case isolated from the others.
 
 A worker that dies takes the cases it had begun under suspicion: each is tried once more, alone,
 and one that brings its worker down again has failed. A case that takes longer than its size
@@ -8,18 +8,19 @@ allows has failed at once; its worker is ended and replaced.
 from __future__ import annotations
 
 import multiprocessing
+import sys
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from medseg.batch.case import Job
-from medseg.batch.engine import DEPTH
 from medseg.batch.executors import Event, Notice, Patience, Placement
 from medseg.batch.task import Forecast, Outcome, Stage, State, Task
+from medseg.batch.work import Work
 from medseg.batch.worker import Message, Ready, Unable, serve
 from medseg.errors import MedsegError
 
@@ -27,6 +28,8 @@ from medseg.errors import MedsegError
 _LOOK_S = 0.5
 #: Workers that end before their model is loaded, one after another, before we give up.
 _FALSE_STARTS = 3
+#: Cases that a worker holds at once, so that it need not wait for the next.
+_HELD = 3
 
 
 @dataclass
@@ -42,24 +45,40 @@ class _Begun:
 class _Worker:
     """A worker process and what it has."""
 
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
     ready: bool = False
     alone: bool = False
     cases: dict[str, _Begun] = field(default_factory=dict)
 
 
-def build(job: Job, placement: Placement) -> ProcessExecutor:
+def build(job: Work, placement: Placement) -> ProcessExecutor:
     """The executor of ``EXECUTORS``."""
     return ProcessExecutor(job, patience=placement.patience)
 
 
 class ProcessExecutor:
-    """Runs cases in spawned worker processes, each with its own copy of the model."""
+    """Runs cases in worker processes, each with its own copy of the model.
 
-    def __init__(self, job: Job, *, workers: int = 1, patience: Patience | None = None) -> None:
-        self.capacity = workers * DEPTH
+    Args:
+        job: what workers do.
+        workers: how many.
+        patience: a case beyond it has failed.
+        forked: the first workers are copies of this process, which start at once with all that
+            is imported; only where it has a single thread, and never for work that needs torch.
+    """
+
+    def __init__(
+        self,
+        job: Work,
+        *,
+        workers: int = 1,
+        patience: Patience | None = None,
+        forked: bool = False,
+    ) -> None:
+        self.capacity = workers * _HELD
         self.window_seconds: float | None = None
+        self._forked = forked and sys.platform.startswith("linux")
         self._job, self._number = job, workers
         self._patience = patience or Patience()
         self._workers: list[_Worker] = []
@@ -76,6 +95,7 @@ class ProcessExecutor:
         except BaseException:
             self._stop()
             raise
+        self._forked = False  # by now this process may have threads
         return self
 
     def __exit__(
@@ -109,9 +129,12 @@ class ProcessExecutor:
         return events
 
     def _start(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
+        alone = threading.active_count() == 1
+        context = multiprocessing.get_context("fork" if self._forked and alone else "spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self._job), daemon=True)
+        process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=serve, args=(theirs, self._job), daemon=True
+        )
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -203,7 +226,7 @@ class ProcessExecutor:
                         break  # first let it finish what it has
                     worker.alone = True
                     self._send(worker, self._suspects.popleft())
-                elif self._waiting and len(worker.cases) < DEPTH:
+                elif self._waiting and len(worker.cases) < _HELD:
                     self._send(worker, self._waiting.popleft())
                 else:
                     break

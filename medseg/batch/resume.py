@@ -1,9 +1,9 @@
-"""Which cases are still to do, given what the output folder already holds?"""
+"""The cases that are still to do, given what the output folder already holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,10 +32,21 @@ class Plan:
     Attributes:
         tasks: in the order in which to run them.
         remarks: what was noticed about earlier work, for the user.
+        left_out: case to reason, of those whose name another scan's output has.
     """
 
     tasks: tuple[Task, ...]
     remarks: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_whole_mask(path: Path) -> bool:
+    """Whether a mask can be read to its end."""
+    try:
+        read_labels(path)
+    except MedsegError:
+        return False
+    return True
 
 
 def plan_run(
@@ -45,6 +56,7 @@ def plan_run(
     *,
     check: Check = Check.QUICK,
     retry: frozenset[State] = frozenset(),
+    is_whole: Callable[[Path], bool] = is_whole_mask,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Plan:
     """Enter what was found and decide, case by case, what is left to do.
@@ -55,19 +67,25 @@ def plan_run(
         folder: the output.
         check: of masks that are already there.
         retry: settled states to try again.
+        is_whole: whether a file that differs from what was written can be read to its end.
         progress: called as (cases looked at, cases in all).
     """
     tasks: list[tuple[int, Task]] = []
     remarks: list[str] = []
+    left_out: dict[str, str] = {}
     with ledger.together():
         for number, item in enumerate(found):
             entry = ledger.entry(item.case)
-            remark = _bring_up_to_date(item, entry, ledger, folder, check)
+            if entry is not None and (reason := _conflict(item, entry)):
+                left_out[item.case] = reason
+                remark = f"{reason}. Choose another --output"
+            else:
+                remark = _bring_up_to_date(item, entry, ledger, folder, check, is_whole)
             if remark:
                 remarks.append(f"{item.case}: {remark}")
             entry = ledger.entry(item.case)
             progress(number + 1, len(found))
-            if entry is None or not isinstance(item, Task):
+            if entry is None or not isinstance(item, Task) or item.case in left_out:
                 continue
             if entry.state in retry or entry.state is State.RUNNING:
                 ledger.wait(item.case)
@@ -76,7 +94,7 @@ def plan_run(
             tasks.append((entry.attempts, item))
     # What was under way when a run was killed comes last, lest it kill the next one first.
     tasks.sort(key=lambda pair: pair[0])
-    return Plan(tuple(task for _, task in tasks), tuple(remarks))
+    return Plan(tuple(task for _, task in tasks), tuple(remarks), left_out)
 
 
 def sweep(folder: Path) -> None:
@@ -85,18 +103,30 @@ def sweep(folder: Path) -> None:
         atomic.sweep(place)
 
 
+def _conflict(item: Task | Unusable, entry: Entry) -> str:
+    """Why a case cannot have its name, where the output of another scan has it."""
+    same = entry.identity == item.identity or entry.place == item.place
+    if same or entry.state is not State.DONE:
+        return ""
+    return (
+        f"the folder already holds the output of another scan named {item.case} "
+        f"({entry.source}); this one is left out"
+    )
+
+
 def _bring_up_to_date(
-    item: Task | Unusable, entry: Entry | None, ledger: Ledger, folder: Path, check: Check
+    item: Task | Unusable,
+    entry: Entry | None,
+    ledger: Ledger,
+    folder: Path,
+    check: Check,
+    is_whole: Callable[[Path], bool],
 ) -> str:
     """Enter or correct one case; a remark where earlier work could not simply stand."""
     if entry is None:
         ledger.add(item)
         return ""
     if entry.identity != item.identity:
-        if entry.place != item.place and entry.state is State.DONE:
-            refusal = f"the folder already holds a mask of another scan named {item.case}"
-            remedy = "Segment it into another --output."
-            return f"{refusal} ({entry.source}); this one is left out. {remedy}"
         ledger.add(item)
         return "the input has changed since it was entered; it is done again"
     if (entry.place, entry.source) != (item.place, item.source):
@@ -106,16 +136,18 @@ def _bring_up_to_date(
             ledger.add(item)
         return ""
     if entry.state is State.DONE:
-        return _look_at_mask(entry, ledger, folder, check)
+        return _look_at_output(entry, ledger, folder, check, is_whole)
     return ""
 
 
-def _look_at_mask(entry: Entry, ledger: Ledger, folder: Path, check: Check) -> str:
+def _look_at_output(
+    entry: Entry, ledger: Ledger, folder: Path, check: Check, is_whole: Callable[[Path], bool]
+) -> str:
     written = entry.written
     path = folder / written.name if written else None
     if written is None or path is None or not path.is_file():
         ledger.wait(entry.case)
-        return "its mask is gone; it is done again"
+        return "its file is gone; it is done again"
     status = path.stat()
     same_stamp = (status.st_size, status.st_mtime_ns) == (written.size_bytes, written.modified_ns)
     if same_stamp and check is Check.QUICK and _has_header(path):
@@ -124,10 +156,10 @@ def _look_at_mask(entry: Entry, ledger: Ledger, folder: Path, check: Check) -> s
     if now.sha256 == written.sha256:
         ledger.touched(entry.case, now.modified_ns)
         return ""
-    if _is_whole(path):
-        return "its mask was edited after it was written; it is left as it is"
+    if is_whole(path):
+        return "its file was edited after it was written; it is left as it is"
     ledger.wait(entry.case)
-    return "its mask is damaged; it is done again"
+    return "its file is damaged; it is done again"
 
 
 def _has_header(path: Path) -> bool:
@@ -135,11 +167,3 @@ def _has_header(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(2)
     return len(head) == 2 and (head == b"\x1f\x8b" or not path.name.endswith(".gz"))
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        read_labels(path)
-    except MedsegError:
-        return False
-    return True

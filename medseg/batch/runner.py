@@ -1,4 +1,4 @@
-"""How does a batch run from its first case to its last, losing none?"""
+"""A batch runs from its first case to its last, losing none."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Listener:
         notice: a line worth reading.
         tables: asked now and then to write cases.csv and the like.
         begun: the model is loaded; told the seconds that the cases will take, if known.
+        trouble: the same for a case that was refused or failed; a notice where not given.
         foreseen: a case is going to take more memory than any before it.
     """
 
@@ -48,6 +49,7 @@ class Listener:
     tables: Callable[[], object] = lambda: None
     begun: Callable[[float | None], object] = lambda seconds: None
     foreseen: Callable[[Forecast], object] = lambda forecast: None
+    trouble: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,17 @@ class _Run:
 
     def go(self, waiting: deque[Task]) -> None:
         while self._under_way or (waiting and not self.interrupted):
-            while waiting and not self.interrupted and self._has_room():
-                self._begin(waiting.popleft())
-            for event in self._executor.collect(seconds=1.0):
+            self._begin(waiting)
+            events = self._executor.collect(seconds=1.0)
+            self._settle([event for event in events if isinstance(event, Outcome)])
+            for event in events:
                 match event:
                     case Notice(text):
                         self._listener.notice(text)
                     case Forecast():
                         self._foresee(event)
                     case Outcome():
-                        self._settle(event)
+                        self._hear(event)
             self._refresh_tables()
 
     def give_back(self) -> None:
@@ -139,33 +142,47 @@ class _Run:
         seconds = time.monotonic() - self._started
         return Summary(self._finished, self.interrupted, seconds, self._segment_seconds)
 
-    def _has_room(self) -> bool:
-        return len(self._under_way) < self._executor.capacity
-
-    def _begin(self, task: Task) -> None:
-        self._ledger.start(task.case)
-        self._under_way.add(task.case)
-        self._executor.submit(task)
+    def _begin(self, waiting: deque[Task]) -> None:
+        """Start as many cases as there is room for, entered in the ledger with one flush."""
+        room = 0 if self.interrupted else self._executor.capacity - len(self._under_way)
+        tasks = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+        if not tasks:
+            return
+        with self._ledger.together():
+            for task in tasks:
+                self._ledger.start(task.case)
+        self._under_way.update(task.case for task in tasks)
+        for task in tasks:
+            self._executor.submit(task)
 
     def _foresee(self, forecast: Forecast) -> None:
         if forecast.host_bytes > HIGHER * self._foreseen_bytes:
             self._foreseen_bytes = forecast.host_bytes
             self._listener.foreseen(forecast)
 
-    def _settle(self, outcome: Outcome) -> None:
-        if outcome.output_lost:
-            raise BadOutput(
-                "the output folder was lost; no case is to blame",
-                found=outcome.reason,
-                remedy="Make room or bring the folder back, then run the same command again.",
-            )
-        self._ledger.finish(outcome)
-        self._under_way.discard(outcome.case)
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Enter how cases ended, with one flush."""
+        settled = [outcome for outcome in outcomes if not outcome.output_lost]
+        if settled:
+            with self._ledger.together():
+                for outcome in settled:
+                    self._ledger.finish(outcome)
+        self._under_way.difference_update(outcome.case for outcome in settled)
+        for outcome in outcomes:
+            if outcome.output_lost:
+                raise BadOutput(
+                    "the output folder was lost; no case is to blame",
+                    found=outcome.reason,
+                    remedy="Make room or bring the folder back, then run the same command again.",
+                )
+
+    def _hear(self, outcome: Outcome) -> None:
         self._finished += 1
         self._segment_seconds += outcome.stage_seconds.get("segment", 0.0)
         if outcome.state in (State.REFUSED, State.FAILED):
             self._bad += 1
-            self._listener.notice(f"{outcome.case}: {outcome.state}: {outcome.reason}")
+            tell = self._listener.trouble or self._listener.notice
+            tell(f"{outcome.case}: {outcome.state}: {outcome.reason}")
         rate = self._finished / max(time.monotonic() - self._started, 1e-9) * 60
         facts = {"cases_per_minute": round(rate, 1)} | ({"bad": self._bad} if self._bad else {})
         self._listener.progress(self._finished, self._total, **facts)

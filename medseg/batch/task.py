@@ -147,8 +147,9 @@ class Outcome:
         flags: reasons to look at the mask.
         volumes_ml: by label name.
         confidence: by label name, 0-1, where the network tells.
+        facts: what else goes into a table, by column.
         stage_seconds: wall time by stage: read, wait, segment, write.
-        written: the mask.
+        written: the mask or volume.
         output_lost: the disk is full, read-only or gone: the batch cannot go on.
     """
 
@@ -159,6 +160,7 @@ class Outcome:
     flags: tuple[Flag, ...] = ()
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     written: Written | None = None
     output_lost: bool = False

@@ -1,4 +1,4 @@
-"""What does a worker process do?  Loads the model once and runs the cases it is sent."""
+"""A worker process: loads its work (a model, say) once and runs the cases it is sent."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from medseg.batch.case import Job
 from medseg.batch.engine import Engine
 from medseg.batch.task import Forecast, Outcome, Stage, Task
+from medseg.batch.work import Work
 from medseg.errors import MedsegError
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded; `window_seconds` as its :class:`Engine` timed it."""
+    """The work is loaded; `window_seconds` as its :class:`Engine` timed it."""
 
     window_seconds: float | None
 
 
 @dataclass(frozen=True)
 class Unable:
-    """The model cannot be loaded: no case can be."""
+    """The work cannot be loaded: no case can be done."""
 
     error: MedsegError
 
@@ -33,9 +33,10 @@ class Unable:
 Message = Ready | Unable | Stage | Forecast | Outcome
 
 
-def serve(connection: Connection, job: Job) -> None:
+def serve(connection: Connection, work: Work) -> None:
     """Run in the worker process: tasks come in, messages go out, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     sending = threading.Lock()
 
@@ -47,7 +48,7 @@ def serve(connection: Connection, job: Job) -> None:
             os._exit(1)  # the parent is gone, and this batch with it
 
     try:
-        engine = Engine(job, send, send)
+        engine = Engine(work, send, send)
     except MedsegError as error:
         send(Unable(error))
         return

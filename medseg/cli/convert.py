@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -18,20 +19,17 @@ from medseg.cli.console import (
     Quiet,
     open_console,
 )
-from medseg.errors import BadConfig, BadOutput, MedsegError
+from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from medseg.readers.values import NonFinite
-    from medseg.scans import FoundScan, Selection
+    from medseg.scans import ListedScan, Selection
 
-#: Volumes in memory at a time: one is written while the next is read.
-_AT_A_TIME = 2
 #: Refusals named on standard error; the table has all.
 _MOST_TOLD = 20
 
-_Row = dict[str, str]
+_Row: TypeAlias = dict[str, str]
+_Search: TypeAlias = "Callable[[ProgressCallback], list[ListedScan]]"
 
 
 def convert(
@@ -85,7 +83,10 @@ def convert(
 
     Nothing is resampled and nothing is guessed: a damaged or ambiguous series is refused with
     the reason. Voxels that are NaN or infinite stay so, and their number is told; a network never
-    sees them. Exit code 1 tells that something was refused, or nothing was usable.
+    sees them. Exit code 1 says that something was refused, or nothing was usable.
+
+    Scans are read by worker processes: one that crashes, hangs or takes all memory is lost alone.
+    Run the same command again to go on after an interruption; ledger.sqlite knows what is done.
 
     \b
     Example:
@@ -98,18 +99,19 @@ def convert(
 
     kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, _volume(volume))
+    search = partial(_find, scans, selection, root, output)
     with open_console(quiet=quiet, json=json) as console:
-        found = _find(scans, selection, root, output, console.progress("looking"))
-        rows: list[_Row] = []
-        try:
-            for row in _converted(found, output, dry_run, kept, console.progress("converting")):
-                rows.append(row)
-        except KeyboardInterrupt:
-            _write_table(rows, found, output, with_identifiers)
+        if dry_run:
+            rows = _look(search, output, with_identifiers, console)
+            interrupted = False
+        else:
+            rows, interrupted = _convert(search, output, kept, with_identifiers, console)
+        if interrupted:
+            done = sum(row["status"] == "converted" for row in rows)
             raise Interrupted(
-                f"{len(rows)} of {len(found)} scans are in {output / 'scans.csv'}."
-            ) from None
-        _write_table(rows, found, output, with_identifiers)
+                f"{done} scans are converted; {output / 'scans.csv'} lists all {len(rows)}. "
+                "Run the same command again to go on."
+            )
         _tell(rows, output, console)
     raise typer.Exit(_exit_code(rows))
 
@@ -128,8 +130,8 @@ def _find(
     root: Path | None,
     output: Path,
     progress: ProgressCallback,
-) -> list[tuple[FoundScan, str]]:
-    """Every scan under every argument, with the argument; cases are unique over all."""
+) -> list[ListedScan]:
+    """Every scan under every argument; cases are unique over all."""
     from dataclasses import replace
 
     from medseg.scans import scans_of
@@ -138,74 +140,51 @@ def _find(
     listed = scans_of(arguments, root=root, selection=selection, progress=progress, without=output)
     cases = unique_cases([one.scan.case for one in listed])
     return [
-        (replace(one.scan, case=case), str(one.place))
+        replace(one, scan=replace(one.scan, case=case))
         for one, case in zip(listed, cases, strict=True)
     ]
 
 
-def _converted(
-    found: list[tuple[FoundScan, str]],
-    output: Path,
-    dry_run: bool,
-    nonfinite: NonFinite,
-    progress: ProgressCallback,
-) -> Iterator[_Row]:
-    """A row for every scan, converted or not, in the order found."""
-    from concurrent.futures import ThreadPoolExecutor
+def _look(search: _Search, output: Path, with_identifiers: bool, console: Console) -> list[_Row]:
+    """Only the table."""
+    from medseg.batch.conversion import write_table
 
-    from medseg.scans.table import row
-
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        jobs: list[Future[_Row] | None] = [
-            pool.submit(_convert_one, scan, argument, output, nonfinite)
-            if scan.status == "usable" and not dry_run
-            else None
-            for scan, argument in found
-        ]
-        try:
-            for done, ((scan, argument), job) in enumerate(zip(found, jobs, strict=True), 1):
-                yield row(scan, argument) if job is None else job.result()
-                progress(done, len(found))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    rows = _rows(search(console.progress("looking")), with_identifiers)
+    write_table(rows, output)
+    return rows
 
 
-def _convert_one(scan: FoundScan, argument: str, output: Path, nonfinite: NonFinite) -> _Row:
-    """Read and write one scan; whatever is wrong with it stays its own."""
-    from dataclasses import replace
+def _convert(
+    search: _Search, output: Path, nonfinite: NonFinite, with_identifiers: bool, console: Console
+) -> tuple[list[_Row], bool]:
+    """Volumes and the table; and whether the user ended it before."""
+    from medseg.batch.conversion import convert_scans, held_folder
+    from medseg.batch.runner import Listener
 
-    from medseg.errors import NotAVolume
-    from medseg.readers.entry import Status
-    from medseg.scans.table import row
-    from medseg.writers import write_volume
-
-    try:
-        volume = scan.read(nonfinite=nonfinite)
-        write_volume(volume, output / f"{scan.case}.nii.gz")
-    except BadOutput:
-        raise
-    except NotAVolume as error:
-        return row(replace(scan, status=Status.SKIPPED, reason=str(error)), argument)
-    except MedsegError as error:
-        return row(replace(scan, status=Status.REFUSED, reason=str(error)), argument)
-    except Exception as error:  # noqa: BLE001 - one scan's fault must not stop the others
-        reason = f"unforeseen {type(error).__name__}; please report it"
-        return row(replace(scan, reason=reason), argument) | {"status": "failed"}
-    converted = replace(scan, geometry=volume.geometry, warnings=volume.origin.warnings)
-    return row(converted, argument) | {"status": "converted"}
+    with held_folder(output) as executor:
+        listed = search(console.progress("looking"))
+        listener = Listener(
+            progress=console.progress("converting"),
+            notice=console.warn,
+            trouble=lambda text: None,  # told with all others at the end
+        )
+        rows = _rows(listed, with_identifiers)
+        result = convert_scans(
+            listed, rows, output, executor, nonfinite=nonfinite, listener=listener
+        )
+    for remark in result.remarks:
+        console.warn(remark)
+    return list(result.rows), result.interrupted
 
 
-def _write_table(
-    rows: list[_Row], found: list[tuple[FoundScan, str]], output: Path, with_identifiers: bool
-) -> None:
-    from medseg.scans.table import identifiers, table_text
-    from medseg.writers.atomic import atomic_path
+def _rows(listed: list[ListedScan], with_identifiers: bool) -> list[_Row]:
+    """The table of what was found."""
+    from medseg.scans.table import identifiers, row
 
+    rows = [row(one.scan, str(one.place)) for one in listed]
     if with_identifiers:
-        rows = [row | identifiers(scan) for row, (scan, _) in zip(rows, found, strict=False)]
-    with atomic_path(output / "scans.csv") as path:
-        path.write_text(table_text(rows), encoding="utf-8")
+        rows = [row | identifiers(one.scan) for row, one in zip(rows, listed, strict=True)]
+    return rows
 
 
 def _tell(rows: list[_Row], output: Path, console: Console) -> None:

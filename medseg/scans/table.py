@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import BadConfig
+from medseg.geometry import Geometry
 from medseg.readers.entry import Status
 from medseg.scans.discover import Progress, discover
 from medseg.scans.found import FoundScan
@@ -40,23 +41,32 @@ def row(scan: FoundScan, argument: str) -> dict[str, str]:
         scan: what was found.
         argument: the place where it was found, as the user named it.
     """
-    shape, spacing = scan.shape, scan.spacing_mm
+    grid = grid_columns(scan.geometry) if scan.geometry else {}
     return {
         "case": scan.case,
         "status": scan.status,
-        "reason": _line(scan.reason),
-        "source": _line(scan.source),
-        "warnings": _line("; ".join(scan.warnings)),
-        "modality": _line(scan.modality),
-        "shape": "x".join(map(str, shape)) if shape else "",
-        "spacing_mm": "x".join(f"{mm:.5g}" for mm in spacing) if spacing else "",
-        "orientation": scan.geometry.orientation if scan.geometry else "",
+        "reason": line(scan.reason),
+        "source": line(scan.source),
+        "warnings": line("; ".join(scan.warnings)),
+        "modality": line(scan.modality),
+        "shape": grid.get("shape", ""),
+        "spacing_mm": grid.get("spacing_mm", ""),
+        "orientation": grid.get("orientation", ""),
         "files": str(scan.files),
         "volumes": str(scan.volumes),
         "volume": "" if scan.volume is None else str(scan.volume),
-        "group": _line(scan.group),
-        "channel": _line(scan.channel),
+        "group": line(scan.group),
+        "channel": line(scan.channel),
         "scan": argument,
+    }
+
+
+def grid_columns(geometry: Geometry) -> dict[str, str]:
+    """What the table says of a grid."""
+    return {
+        "shape": "x".join(map(str, geometry.shape)),
+        "spacing_mm": "x".join(f"{mm:.5g}" for mm in geometry.spacing_mm),
+        "orientation": geometry.orientation,
     }
 
 
@@ -65,7 +75,7 @@ def identifiers(scan: FoundScan) -> dict[str, str]:
     return dict(scan.content.identifiers())
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """Text on one line that any encoding takes."""
     told = "".join(c if c.isprintable() else " " for c in text)
     return told.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,236 @@
+"""An archive of scans becomes a folder of NIfTI volumes: isolated, resumable, with a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from medseg.batch.case import Clock, describe
+from medseg.batch.entry import Entry, Recipe
+from medseg.batch.gather import stamp_of
+from medseg.batch.isolation import guarded, relative
+from medseg.batch.ledger import open_ledger
+from medseg.batch.lock import FolderLock
+from medseg.batch.process import ProcessExecutor
+from medseg.batch.resume import Plan, plan_run
+from medseg.batch.runner import Listener, run_batch
+from medseg.batch.task import Outcome, State, Task
+from medseg.batch.work import Loaded, Tell
+from medseg.errors import BadOutput, MedsegError
+from medseg.readers.entry import Status
+from medseg.readers.values import NonFinite
+from medseg.scans import FoundScan, ListedScan, read
+from medseg.scans.table import grid_columns, line, table_text
+from medseg.volume import Volume
+from medseg.writers import write_volume
+from medseg.writers.atomic import atomic_path, sweep
+
+TABLE = "scans.csv"
+
+#: Worker processes, each with one volume in memory: one writes while the other reads.
+_AT_A_TIME = 2
+
+#: What the ledger calls the folder's contents.
+_RECIPE = Recipe((), {"contents": "volumes of medseg convert"})
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a found scan with the rule for voxels without a value."""
+
+    scan: FoundScan
+    nonfinite: NonFinite
+
+    def read(self) -> Volume:
+        return self.scan.read(nonfinite=self.nonfinite)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Writes each scan on its own grid; see :class:`~medseg.batch.work.Work`.
+
+    Attributes:
+        output: where the volumes go.
+        folder: where relative paths of scans start.
+    """
+
+    output: Path
+    folder: Path = field(default_factory=Path.cwd)
+
+    @property
+    def threads(self) -> int:
+        """One volume in memory, and one suspect where the process dies."""
+        return 1
+
+    def load(self) -> Loaded:
+        """Nothing but the folder."""
+        os.chdir(self.folder)
+        return Loaded(self._run)
+
+    def _run(self, task: Task, tell: Tell) -> Outcome:
+        clock = Clock(task.case, tell)
+
+        def road() -> Outcome:
+            clock.enter("read")
+            volume = task.scan.read()
+            clock.enter("write")
+            path = self.output / f"{task.case}.nii.gz"
+            write_volume(volume, path)
+            return Outcome(
+                task.case,
+                State.DONE,
+                warnings=tuple(relative(warning, task) for warning in volume.origin.warnings),
+                facts=grid_columns(volume.geometry),
+                written=describe(path),
+            )
+
+        outcome, _ = guarded(task, road)
+        clock.enter("end")
+        return replace(outcome, stage_seconds=clock.seconds)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a run came to.
+
+    Attributes:
+        rows: of the table, in the order in which the scans were found.
+        remarks: about what was there already.
+        interrupted: whether the user ended it before its last scan.
+    """
+
+    rows: Sequence[dict[str, str]]
+    remarks: Sequence[str] = ()
+    interrupted: bool = False
+
+
+@contextmanager
+def held_folder(output: Path) -> Iterator[ProcessExecutor]:
+    """The output folder, held for this process, and workers that wait for scans.
+
+    Enter it before anything is searched: an output that cannot be written is told at once, and
+    the workers start as copies of this process, which costs next to nothing.
+
+    Raises:
+        BadOutput: the folder cannot be written, or another run holds it.
+    """
+    new = not output.exists()
+    work = Conversion(output.absolute())
+    with ProcessExecutor(work, workers=_AT_A_TIME, forked=True) as executor:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadOutput(
+                "the output folder cannot be made",
+                path=output,
+                found=error.strerror,
+                remedy="Check the path and its permissions.",
+            ) from error
+        try:
+            with FolderLock(output):
+                sweep(output)
+                yield executor
+        finally:
+            if new:
+                with suppress(OSError):
+                    output.rmdir()  # only where nothing came of the run
+
+
+def convert_scans(
+    listed: Sequence[ListedScan],
+    found_rows: Sequence[dict[str, str]],
+    output: Path,
+    executor: ProcessExecutor,
+    *,
+    nonfinite: NonFinite = NonFinite.KEEP,
+    listener: Listener | None = None,
+) -> Converted:
+    """Write every usable scan that is not there yet, and the table of all.
+
+    Args:
+        listed: usable or not, with unique cases.
+        found_rows: of the table, one a scan, as it was found.
+        output: held by :func:`held_folder`.
+        executor: from the same.
+        nonfinite: what becomes of NaN and infinite voxels.
+        listener: of the run.
+
+    Raises:
+        BadConfig: the folder holds masks of ``medseg segment``.
+        BadOutput: the folder was lost on the way.
+    """
+    ledger = open_ledger(output)
+    try:
+        ledger.adopt(_RECIPE)
+        tasks = [_task(one, nonfinite) for one in listed if one.scan.status == Status.USABLE]
+        plan = plan_run(
+            tasks, ledger, output, retry=frozenset({State.FAILED}), is_whole=_is_whole_volume
+        )
+
+        def rows() -> list[dict[str, str]]:
+            entries = {entry.case: entry for entry in ledger.entries()}
+            return [
+                known | _change(one.scan, entries.get(one.scan.case), plan)
+                for one, known in zip(listed, found_rows, strict=True)
+            ]
+
+        def write() -> None:
+            write_table(rows(), output)
+
+        write()  # whatever happens from here on, there is a table
+        try:
+            summary = run_batch(
+                plan.tasks, executor, ledger, replace(listener or Listener(), tables=write)
+            )
+        except MedsegError:
+            with suppress(BadOutput):
+                write()
+            raise
+        write()
+        return Converted(rows(), plan.remarks, summary.interrupted)
+    finally:
+        ledger.close()
+
+
+def write_table(rows: Sequence[dict[str, str]], output: Path) -> None:
+    """Write ``scans.csv``."""
+    with atomic_path(output / TABLE) as path:
+        path.write_text(table_text(rows), encoding="utf-8")
+
+
+def _task(one: ListedScan, nonfinite: NonFinite) -> Task:
+    identity, size = stamp_of(one)
+    scan = one.scan
+    return Task(
+        scan.case,
+        scan.source,
+        str(one.location),
+        f"{identity}, not finite: {nonfinite.name.lower()}",
+        size,
+        _Reader(scan, nonfinite),
+    )
+
+
+def _change(scan: FoundScan, entry: Entry | None, plan: Plan) -> dict[str, str]:
+    """What of a scan's row is no longer as it was found."""
+    if scan.status != Status.USABLE or entry is None:
+        return {}
+    if scan.case in plan.left_out:
+        return {"status": Status.REFUSED, "reason": line(plan.left_out[scan.case])}
+    if entry.state is State.DONE:
+        warnings = {"warnings": line("; ".join(entry.warnings))}
+        return {"status": "converted"} | warnings | dict(entry.facts)
+    if entry.state in (State.PENDING, State.RUNNING):
+        return {}
+    return {"status": entry.state.value, "reason": line(entry.reason)}
+
+
+def _is_whole_volume(path: Path) -> bool:
+    try:
+        read(path)
+    except MedsegError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""What becomes of a case whose road ends in an error: an outcome, whatever was raised."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable
+
+from medseg.batch.task import Outcome, State, Task
+from medseg.errors import BadOutput, MedsegError, NotAVolume
+
+#: What the system says of one file: its name or its size is too much. The next may well fit.
+OWN_FAULTS = frozenset(
+    {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
+)
+
+
+def guarded(task: Task, road: Callable[[], Outcome]) -> tuple[Outcome, str]:
+    """The outcome of a case, and the traceback of a bug.
+
+    This is the one place where an unforeseen exception is caught.
+
+    Args:
+        task: the case.
+        road: reads, works and writes.
+    """
+    try:
+        return road(), ""
+    except NotAVolume as error:
+        return Outcome(task.case, State.SKIPPED, _reason(error, task)), ""
+    except BadOutput as error:
+        lost = _is_lost(error)
+        state = State.PENDING if lost else State.FAILED
+        return Outcome(task.case, state, _reason(error, task), output_lost=lost), ""
+    except MedsegError as error:
+        return Outcome(task.case, State.REFUSED, _reason(error, task)), ""
+    except Exception as error:  # noqa: BLE001 - a bug costs its case, not the batch
+        reason = f"{type(error).__name__}: {_reason(error, task)}"
+        return Outcome(task.case, State.FAILED, reason), traceback.format_exc()
+
+
+def relative(text: str, task: Task) -> str:
+    """Paths as the user may show them: relative to the argument that was passed."""
+    text = text.replace(task.place, task.source)
+    if task.place.endswith(task.source) and (root := task.place[: -len(task.source)]):
+        text = text.replace(root, "") if len(root) > 1 else text
+    return text
+
+
+def _is_lost(error: BadOutput) -> bool:
+    """Whether the output folder is to blame (full, read-only, gone), not this case's name."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno not in OWN_FAULTS
+
+
+def _reason(error: Exception, task: Task) -> str:
+    text = relative(" ".join(str(error).split()) or "no message", task)
+    return text.removeprefix(f"{task.source}: ")
