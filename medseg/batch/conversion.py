@@ -10,13 +10,15 @@ from pathlib import Path
 
 from medseg.batch.case import Clock, describe
 from medseg.batch.entry import Entry, Recipe
+from medseg.batch.executors import Patience
 from medseg.batch.gather import stamp_of
 from medseg.batch.isolation import guarded, relative
-from medseg.batch.ledger import open_ledger
+from medseg.batch.ledger import Ledger, open_ledger
 from medseg.batch.lock import FolderLock
 from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import Plan, plan_run
 from medseg.batch.runner import Listener, run_batch
+from medseg.batch.taken import taken
 from medseg.batch.task import Outcome, State, Task
 from medseg.batch.work import Loaded, Tell
 from medseg.errors import BadOutput, MedsegError
@@ -27,6 +29,8 @@ from medseg.scans.table import grid_columns, line, table_text
 from medseg.volume import Volume
 from medseg.writers import write_volume
 from medseg.writers.atomic import atomic_path, sweep
+from medseg.writers.guard import guard_outputs
+from medseg.writers.nifti import ENDING
 
 TABLE = "scans.csv"
 
@@ -77,7 +81,7 @@ class Conversion:
             clock.enter("read")
             volume = task.scan.read()
             clock.enter("write")
-            path = self.output / f"{task.case}.nii.gz"
+            path = self.output / f"{task.case}{ENDING}"
             write_volume(volume, path)
             return Outcome(
                 task.case,
@@ -108,35 +112,49 @@ class Converted:
 
 
 @contextmanager
-def held_folder(output: Path) -> Iterator[ProcessExecutor]:
-    """The output folder, held for this process, and workers that wait for scans.
+def guarded_folder(output: Path, arguments: Sequence[Path], *, overwrite: bool) -> Iterator[None]:
+    """The output folder, made where missing, with a guard over its table.
 
-    Enter it before anything is searched: an output that cannot be written is told at once, and
-    the workers start as copies of this process, which costs next to nothing.
+    A table that was edited, or that is an argument itself, is not replaced. A new folder is
+    removed again where nothing came of the run.
 
     Raises:
-        BadOutput: the folder cannot be written, or another run holds it.
+        BadOutput: the folder cannot be written, or a table stands there that must stay.
     """
     new = not output.exists()
+    try:
+        with guard_outputs(
+            output,
+            "convert",
+            claims=[TABLE],
+            patterns=[TABLE],
+            inputs=arguments,
+            overwrite=overwrite,
+        ):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):
+                output.rmdir()
+
+
+@contextmanager
+def held_folder(output: Path, patience: Patience | None = None) -> Iterator[ProcessExecutor]:
+    """The output folder, held for this process, and workers that wait for scans.
+
+    Enter it before anything is searched: the workers start as copies of this process, which
+    costs next to nothing as long as it has a single thread.
+
+    Raises:
+        BadOutput: another run holds the folder.
+    """
     work = Conversion(output.absolute())
-    with ProcessExecutor(work, workers=_AT_A_TIME, forked=True) as executor:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadOutput(
-                "the output folder cannot be made",
-                path=output,
-                found=error.strerror,
-                remedy="Check the path and its permissions.",
-            ) from error
-        try:
-            with FolderLock(output):
-                sweep(output)
-                yield executor
-        finally:
-            if new:
-                with suppress(OSError):
-                    output.rmdir()  # only where nothing came of the run
+    with (
+        ProcessExecutor(work, workers=_AT_A_TIME, patience=patience, forked=True) as executor,
+        FolderLock(output),
+    ):
+        sweep(output)
+        yield executor
 
 
 def convert_scans(
@@ -146,6 +164,7 @@ def convert_scans(
     executor: ProcessExecutor,
     *,
     nonfinite: NonFinite = NonFinite.KEEP,
+    overwrite: bool = False,
     listener: Listener | None = None,
 ) -> Converted:
     """Write every usable scan that is not there yet, and the table of all.
@@ -156,6 +175,7 @@ def convert_scans(
         output: held by :func:`held_folder`.
         executor: from the same.
         nonfinite: what becomes of NaN and infinite voxels.
+        overwrite: the user asked to replace files that another command wrote, or that were edited.
         listener: of the run.
 
     Raises:
@@ -166,9 +186,7 @@ def convert_scans(
     try:
         ledger.adopt(_RECIPE)
         tasks = [_task(one, nonfinite) for one in listed if one.scan.status == Status.USABLE]
-        plan = plan_run(
-            tasks, ledger, output, retry=frozenset({State.FAILED}), is_whole=_is_whole_volume
-        )
+        plan = _plan(tasks, ledger, output, overwrite, listed)
 
         def rows() -> list[dict[str, str]]:
             entries = {entry.case: entry for entry in ledger.entries()}
@@ -193,6 +211,32 @@ def convert_scans(
         return Converted(rows(), plan.remarks, summary.interrupted)
     finally:
         ledger.close()
+
+
+def _plan(
+    tasks: Sequence[Task],
+    ledger: Ledger,
+    output: Path,
+    overwrite: bool,
+    listed: Sequence[ListedScan],
+) -> Plan:
+    """What is to do; a scan whose place is taken is left out."""
+    before = {entry.case: entry for entry in ledger.entries()}
+    plan = plan_run(
+        tasks, ledger, output, retry=frozenset({State.FAILED}), is_whole=_is_whole_volume
+    )
+    inputs = (Path(source.path) for one in listed for source in one.scan.content.sources)
+    reasons = taken(
+        plan.tasks,
+        before,
+        output,
+        ending=ENDING,
+        is_whole=_is_whole_volume,
+        inputs=inputs,
+        overwrite=overwrite,
+    )
+    free = tuple(task for task in plan.tasks if task.case not in reasons)
+    return replace(plan, tasks=free, left_out={**plan.left_out, **reasons})
 
 
 def write_table(rows: Sequence[dict[str, str]], output: Path) -> None:

@@ -64,7 +64,7 @@ class Ledger:
         Raises:
             BadConfig: the folder holds masks made another way.
         """
-        known = self._fact("recipe")
+        known = self._known_recipe(recipe)
         if known is None or (known != recipe.to_text() and not self.count()[State.DONE]):
             self._remember("recipe", recipe.to_text())
         elif known != recipe.to_text():
@@ -77,8 +77,12 @@ class Ledger:
             )
 
     def rebind(self, recipe: Recipe) -> None:
-        """Bind the folder to a recipe; cases done with another one are pending again."""
-        if self._fact("recipe") not in (None, recipe.to_text()):
+        """Bind the folder to a recipe; cases done with another one are pending again.
+
+        Raises:
+            BadConfig: the folder holds the results of another command.
+        """
+        if self._known_recipe(recipe) not in (None, recipe.to_text()):
             self._write(
                 "UPDATE cases SET state = ?, reason = '' WHERE state = ?",
                 (State.PENDING, State.DONE),
@@ -86,16 +90,23 @@ class Ledger:
         self._remember("recipe", recipe.to_text())
 
     def add(self, task: Task | Unusable) -> None:
-        """Enter a case, or enter it again after its input changed: pending, nothing known."""
+        """Enter a case, or enter it again after its input changed: pending.
+
+        Of an earlier output only the file is still known, by its checksum.
+        """
         state = task.state if isinstance(task, Unusable) else State.PENDING
         reason = task.reason if isinstance(task, Unusable) else ""
         size = 0 if isinstance(task, Unusable) else task.size_bytes
         self._write(
-            'INSERT OR REPLACE INTO cases ("case", position, source, place, identity, size_bytes,'
+            'INSERT INTO cases ("case", position, source, place, identity, size_bytes,'
             " state, reason) VALUES (?,"
-            ' COALESCE((SELECT position FROM cases WHERE "case" = ?),'
-            " (SELECT COALESCE(MAX(position), 0) + 1 FROM cases)), ?, ?, ?, ?, ?, ?)",
-            (task.case, task.case, task.source, task.place, task.identity, size, state, reason),
+            " (SELECT COALESCE(MAX(position), 0) + 1 FROM cases), ?, ?, ?, ?, ?, ?)"
+            ' ON CONFLICT ("case") DO UPDATE SET source = excluded.source,'
+            " place = excluded.place, identity = excluded.identity,"
+            " size_bytes = excluded.size_bytes, state = excluded.state, reason = excluded.reason,"
+            " attempts = 0, warnings = '[]', flags = '[]', volumes_ml = '{}', confidence = '{}',"
+            " facts = '{}', seconds = 0, segment_seconds = 0, started = NULL, finished = NULL",
+            (task.case, task.source, task.place, task.identity, size, state, reason),
         )
 
     def moved(self, task: Task | Unusable) -> None:
@@ -186,6 +197,22 @@ class Ledger:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+    def _known_recipe(self, recipe: Recipe) -> str | None:
+        """What the folder is bound to.
+
+        Raises:
+            BadConfig: to another command: masks and volumes share no folder.
+        """
+        known = self._fact("recipe")
+        if known is not None and bool(json.loads(known)["models"]) != bool(recipe.models):
+            raise BadConfig(
+                "the folder holds the results of another command",
+                path=self._path.parent,
+                found="volumes of medseg convert" if recipe.models else "masks of medseg segment",
+                remedy="Choose another --output.",
+            )
+        return known
 
     def _fact(self, key: str) -> str | None:
         rows = self._read("SELECT value FROM facts WHERE key = ?", (key,))

@@ -76,6 +76,14 @@ def convert(
             help="Add patient and study names, ids, dates and descriptions to scans.csv.",
         ),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace files that medseg did not write or that were edited since; "
+            "never an input.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -94,18 +102,23 @@ def convert(
         medseg convert archive --dry-run --output look      (edit look/scans.csv)
         medseg convert look/scans.csv --output volumes
     """
+    from medseg.batch.conversion import guarded_folder
     from medseg.readers.values import NonFinite
     from medseg.scans.selection import Selection
 
     kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, _volume(volume))
     search = partial(_find, scans, selection, root, output)
-    with open_console(quiet=quiet, json=json) as console:
+    with (
+        guarded_folder(output, scans, overwrite=overwrite),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         if dry_run:
             rows = _look(search, output, with_identifiers, console)
             interrupted = False
         else:
-            rows, interrupted = _convert(search, output, kept, with_identifiers, console)
+            run = partial(_convert, nonfinite=kept, overwrite=overwrite)
+            rows, interrupted = run(search, output, with_identifiers, console)
         if interrupted:
             done = sum(row["status"] == "converted" for row in rows)
             raise Interrupted(
@@ -155,7 +168,13 @@ def _look(search: _Search, output: Path, with_identifiers: bool, console: Consol
 
 
 def _convert(
-    search: _Search, output: Path, nonfinite: NonFinite, with_identifiers: bool, console: Console
+    search: _Search,
+    output: Path,
+    with_identifiers: bool,
+    console: Console,
+    *,
+    nonfinite: NonFinite,
+    overwrite: bool,
 ) -> tuple[list[_Row], bool]:
     """Volumes and the table; and whether the user ended it before."""
     from medseg.batch.conversion import convert_scans, held_folder
@@ -170,7 +189,13 @@ def _convert(
         )
         rows = _rows(listed, with_identifiers)
         result = convert_scans(
-            listed, rows, output, executor, nonfinite=nonfinite, listener=listener
+            listed,
+            rows,
+            output,
+            executor,
+            nonfinite=nonfinite,
+            overwrite=overwrite,
+            listener=listener,
         )
     for remark in result.remarks:
         console.warn(remark)

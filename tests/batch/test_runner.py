@@ -91,7 +91,9 @@ def test_memory_is_told_where_it_is_more_than_before(archive, out):
     with Slow(Job(stub.Threshold(), out)) as executor:
         run_batch(plan.tasks, executor, ledger, Listener(foreseen=foreseen.append))
     ledger.close()
-    assert [told.case for told in foreseen] == ["a", "d"]
+    cases = [told.case for told in foreseen]
+    assert cases[-1] == "d"
+    assert len({"a", "c"} & set(cases)) == 1  # of one size: whichever comes first
     assert foreseen[1].host_bytes == 2 * 16**3
 
 

@@ -1,0 +1,76 @@
+"""Cases whose output has no place, for a file stands there that is not the ledger's to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from medseg.batch.entry import Entry
+from medseg.batch.task import State, Task
+from medseg.errors import BadOutput
+from medseg.writers.guard import OutputGuard, sha256_of
+
+
+def taken(
+    tasks: Sequence[Task],
+    before: Mapping[str, Entry],
+    output: Path,
+    *,
+    ending: str,
+    is_whole: Callable[[Path], bool],
+    inputs: Iterable[Path],
+    overwrite: bool,
+) -> dict[str, str]:
+    """Case to reason, of those that must not be written.
+
+    Args:
+        tasks: about to run.
+        before: entries of the ledger as the run before left them.
+        output: the folder.
+        ending: of the files.
+        is_whole: whether a file can be read to its end.
+        inputs: files that nothing replaces.
+        overwrite: the user asked to replace foreign and edited files.
+    """
+    doubtful = [task for task in tasks if (output / f"{task.case}{ending}").exists()]
+    if not doubtful:
+        return {}
+    record = _Written(before, output, ending, is_whole)
+    guard = OutputGuard(output, record, inputs=inputs, overwrite=overwrite)
+    reasons = {}
+    for task in doubtful:
+        try:
+            guard.clear(output / f"{task.case}{ending}")
+        except BadOutput as error:
+            reasons[task.case] = " ".join(
+                filter(None, [error.problem, f"({task.case}{ending}).", error.remedy])
+            )
+    return reasons
+
+
+class _Written:
+    """What the ledger has of files that stand in the folder."""
+
+    def __init__(
+        self,
+        before: Mapping[str, Entry],
+        output: Path,
+        ending: str,
+        is_whole: Callable[[Path], bool],
+    ) -> None:
+        self._before, self._output, self._ending = before, output, ending
+        self._is_whole = is_whole
+
+    def checksums(self, name: str) -> Collection[str]:
+        """Of the file as it was written; as it is, where a run was killed or it is damaged."""
+        entry = self._before.get(name.removesuffix(self._ending))
+        if entry is None:
+            return ()
+        path = self._output / name
+        killed = entry.state in (State.RUNNING, State.PENDING) and entry.attempts > 0
+        if killed or (entry.state is State.DONE and not self._is_whole(path)):
+            return (sha256_of(path),)
+        return () if entry.written is None else (entry.written.sha256,)
+
+    def add(self, name: str, sha256: str) -> None:
+        """The ledger hears of it when the case is done."""
