@@ -18,12 +18,14 @@ NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); na
 	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all bench lint types lock clean
+.PHONY: help install demo test test-all bench docs dist lint types lock clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      install, then walk the whole road on phantoms; results in demo/"
-	@echo "make test      install, then lint, types and the fast tests"
+	@echo "make demo      install, then train, segment and evaluate phantoms; results in demo/"
+	@echo "make test      install, then lint, types, the fast tests (layers among them) and docs"
+	@echo "make docs      build the documentation into site/"
+	@echo "make dist      build and check wheel and sdist in dist/"
 	@echo "make test-all  the slow and the GPU tests too"
 	@echo "make bench     install other people's tools beside it (.venv-bench), then measure"
 	@echo "make install   only make $(VENV) (PYTHON=python3.12 picks another Python)"
@@ -71,6 +73,16 @@ types: install
 test: lint types
 	@echo "pytest"
 	@$(PYTEST) -q -n 2
+	@$(MAKE) --no-print-directory docs
+
+docs: install
+	@echo "mkdocs build --strict"
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+
+dist: install
+	@rm -rf dist
+	@$(PY) -m build --no-isolation --outdir dist .
+	@$(PY) -m twine check --strict dist/*
 
 test-all: lint types
 	@$(PYTEST) -q -n 2 -m "not bench"
@@ -78,8 +90,8 @@ test-all: lint types
 # In an environment of its own: other people's tools bring decoders that would change ours.
 bench:
 	@$(MAKE) --no-print-directory install VENV=.venv-bench EXTRAS=dev,bench
-	@set -e; for script in benchmarks/*.py; do \
-		test -f "$$script" || { echo "no benchmarks in benchmarks"; break; }; \
+	@set -e; for script in benchmarks/bench_*.py; do \
+		test -f "$$script" || { echo "no benchmarks"; break; }; \
 		echo "$$script"; .venv-bench/bin/python "$$script"; \
 	done
 
@@ -101,5 +113,5 @@ lock:
 	@echo "constraints.txt holds $$(grep -c == constraints.txt) pins"
 
 clean:
-	rm -rf $(VENV) .venv-lock .venv-bench demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
+	rm -rf $(VENV) .venv-lock .venv-bench demo dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

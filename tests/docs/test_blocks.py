@@ -1,0 +1,134 @@
+"""The shell blocks of the guide run as they stand, one after the other, on phantoms.
+
+Only the length of training is the test's: ``medseg train`` gets two steps of a small network.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medseg.cli import run
+from medseg.manifests import Case, load_cohort
+from medseg.phantoms import Population, write_phantom_archive, write_phantom_cohort
+from tests.docs.test_commands import ROOT, blocks
+
+pytestmark = pytest.mark.slow
+
+#: Pages whose blocks are walked, in the order of the guide. What a page takes for granted, such as
+#: a trained model, is there.
+GUIDE = ("getting-started", "data", "scans", "inference", "evaluation", "dicom")
+
+SHORT = [
+    "training.minutes=null",
+    "training.steps=2",
+    "training.warmup=1",
+    "training.validations=0",
+    "patch=[24,24,24]",
+    "network.name=unet",
+    "network.options={features: [4, 8]}",
+]
+
+#: What needs another machine, or is told apart in its own test.
+ELSEWHERE = ("--install-completion", "tcp://", "doctor")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the pages name."""
+    home = tmp_path_factory.mktemp("guide")
+    population = Population(grids=("axial",), spacing_mm=12.0, structures=("liver",))
+    card = write_phantom_cohort(home / "phantoms", population, cases=10)
+    cases = load_cohort(card).cases
+    lay_out_folders(home / "data", cases)
+    lay_out_task(home / "Task04_Hippocampus", cases)
+    lay_out_nnunet(home / "Dataset001_Liver", cases)
+    lay_out_bids(home / "study", cases)
+    write_phantom_archive(home / "archive", population, cases=2)
+    shutil.copy(cases[0].sources[0], home / "scan.nii.gz")
+    return home
+
+
+def lay_out_folders(home: Path, cases: tuple[Case, ...]) -> None:
+    for case in cases:
+        copy(case.sources[0], home / "images" / f"{case.case}.nii.gz")
+        copy(case.label, home / "labels" / f"{case.case}.nii.gz")
+
+
+def lay_out_task(home: Path, cases: tuple[Case, ...]) -> None:
+    names = [f"{case.case}.nii.gz" for case in cases]
+    for case, name in zip(cases, names, strict=True):
+        copy(case.sources[0], home / "imagesTr" / name)
+        copy(case.label, home / "labelsTr" / name)
+    pairs = [{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names]
+    content = {"name": "x", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}}
+    (home / "dataset.json").write_text(json.dumps(content | {"training": pairs, "test": []}))
+
+
+def lay_out_nnunet(home: Path, cases: tuple[Case, ...]) -> None:
+    for case in cases:
+        copy(case.sources[0], home / "imagesTr" / f"{case.case}_0000.nii.gz")
+        copy(case.label, home / "labelsTr" / f"{case.case}.nii.gz")
+    content = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1},
+        "numTraining": len(cases),
+        "file_ending": ".nii.gz",
+    }
+    (home / "dataset.json").write_text(json.dumps(content))
+
+
+def lay_out_bids(home: Path, cases: tuple[Case, ...]) -> None:
+    rows = [["participant_id", "sex"]]
+    for number, case in enumerate(cases):
+        name = f"sub-{number:02}"
+        for suffix in ("T1w", "FLAIR"):
+            copy(case.sources[0], home / name / "anat" / f"{name}_{suffix}.nii.gz")
+        mask = home / "derivatives" / "manual" / name / "anat" / f"{name}_dseg.nii.gz"
+        copy(case.label, mask)
+        rows.append([name, "F"])
+    with (home / "participants.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows(rows)
+    (home / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+
+
+def copy(source: Path | None, target: Path) -> None:
+    assert source is not None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def test_the_guide_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("MEDSEG_NO_REEXEC", "1")
+    faults = []
+    for page in GUIDE:
+        for block in blocks(ROOT / "docs" / f"{page}.md"):
+            for line in block.splitlines():
+                faults += [f"{page}: {line}: {code}" for code in [walked(line)] if code]
+        prepare_names(place)
+    assert not faults, "\n".join(faults)
+
+
+def walked(line: str) -> int:
+    """The exit code of one line; 0 for lines that are not medseg's."""
+    if not line.startswith("medseg ") or any(word in line for word in ELSEWHERE):
+        return 0
+    words = shlex.split(line, comments=True)[1:]
+    if words[0] == "train":
+        folds = [word for word in words if word.startswith("folds=")]
+        words = [*words, *SHORT, *(["folds=2"] if folds else [])]
+    if words[0] in ("plan", "train", "segment", "convert", "evaluate", "cohort", "compare"):
+        words.append("--overwrite")
+    return run([*words, "--quiet"])
+
+
+def prepare_names(place: Path) -> None:
+    """Folders that later pages name: masks, truths and a second method."""
+    if (place / "masks").is_dir() and not (place / "truths").exists():
+        shutil.copytree(place / "masks", place / "truths")
