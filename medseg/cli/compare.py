@@ -1,4 +1,4 @@
-"""``medseg compare``: which method is better on the same cases, and how sure is that?"""
+"""``medseg compare``: paired statistics between methods on the same cases."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ def compare(
             help="Two or more outputs of `medseg evaluate`; name=FOLDER gives a method its name."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="Folder for tables and report.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for tables, figures and report.")
+    ],
     *,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="What to compare; may be repeated. All tests are corrected together."),
     ] = None,
     interval: Annotated[
-        Literal["studentised", "bca"], typer.Option(help="Bootstrap interval over patients.")
-    ] = "studentised",
+        Literal["auto", "studentised", "bca"],
+        typer.Option(help="How intervals over patients are made."),
+    ] = "auto",
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
@@ -38,28 +41,34 @@ def compare(
     """
     from medseg import evaluation
     from medseg.config import EvaluateConfig
-    from medseg.evaluation.comparing import COMPARED
+    from medseg.evaluation.comparing import COMPARED, power_line
     from medseg.evaluation.tables import p_text
-    from medseg.reports.comparison import left_out_lines, write_comparison
+    from medseg.reports.comparison import warning_lines, write_comparison
 
     config = EvaluateConfig(interval=interval, seed=seed)
     with open_console(quiet=quiet, json=json) as console:
         scores = {
             name: evaluation.read_scores(folder) for name, folder in _named(evaluations).items()
         }
-        found = evaluation.compare(scores, config=config, metrics=metric or COMPARED)
-        write_comparison(output, found)
-        for line in left_out_lines(found):
+        comparison = evaluation.compare(scores, config=config, metrics=metric or COMPARED)
+        write_comparison(output, comparison)
+        for line in warning_lines(comparison):
             console.warn(line)
-        for row in found.table.to_dict("records"):
+        for row in comparison.table.to_dict("records"):
             console.say(
                 f"{row['metric']} {row['label']}: {row['second']} − {row['first']} = "
-                f"{row['difference']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}], "
+                f"{row['difference']:+.4f} {_interval(row['ci_low'], row['ci_high'])}, "
                 f"p (Holm) {p_text(row['p_holm'])}",
                 **{str(k): v for k, v in row.items()},
             )
+        console.say(power_line(comparison), p_least=comparison.p_least)
         console.say(f"report: {output / 'report.html'}", report=str(output / "report.html"))
     raise typer.Exit(DONE)
+
+
+def _interval(low: float, high: float) -> str:
+    """The ends, or that there are too few patients for them."""
+    return f"[{low:+.4f}, {high:+.4f}]" if low == low else "(too few patients for an interval)"
 
 
 def _named(arguments: list[Path]) -> dict[str, Path]:

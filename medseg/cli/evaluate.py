@@ -43,8 +43,12 @@ def evaluate(
         ),
     ] = None,
     interval: Annotated[
-        Literal["studentised", "bca"], typer.Option(help="Bootstrap interval over patients.")
-    ] = "studentised",
+        Literal["auto", "studentised", "bca"],
+        typer.Option(
+            help="How intervals are made: auto allows for failures not seen where patients are "
+            "few; studentised and bca are bootstraps over patients."
+        ),
+    ] = "auto",
     curves: Annotated[Path | None, typer.Option(help="CSV of the training, for the page.")] = None,
     resample_nearest: Annotated[
         bool,
@@ -81,6 +85,7 @@ def evaluate(
     """
     from medseg import evaluation
     from medseg.evaluation.journal import NAME as JOURNAL
+    from medseg.evaluation.tables import interval_notes, with_interval
     from medseg.reports.evaluation_folder import write_evaluation
 
     config = _config(
@@ -106,14 +111,15 @@ def evaluate(
             console.warn(line)
         tasks = evaluation.plan_tasks(predictions, cohort, split=split, labels=table, config=config)
         summary = write_evaluation(output, scores, tasks, curves=curves)
-        rows = summary[summary["metric"] == "dice"]
-        for row in rows.itertuples():
+        for _, row in summary[summary["metric"] == "dice"].iterrows():
             console.say(
-                f"Dice {row.label}: {row.mean:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}], "
-                f"n {row.n}",
-                label=row.label,
-                dice=row.mean,
+                f"Dice {row['label']}: {with_interval(row, 'dice')}, {row['n']} cases, "
+                f"{row['patients']} patients",
+                label=row["label"],
+                dice=row["mean"],
             )
+        for note in interval_notes(summary[summary["metric"] == "dice"]):
+            console.say(note)
         console.say(f"report: {output / 'report.html'}", report=str(output / "report.html"))
     usable = bool((scores.cases["status"] == "scored").all())
     raise typer.Exit(DONE if usable else SOME_FAILED)

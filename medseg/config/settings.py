@@ -271,8 +271,11 @@ class EvaluateConfig(Options):
         tolerance_mm: surfaces this near agree (NSD).
         tolerances_mm: the same for single labels, by name.
         confidence: level of intervals.
-        interval: studentised or BCa bootstrap over patients.
-        resamples: bootstrap samples, and permutations where not all can be tried.
+        interval: how intervals of means are made. ``auto`` takes, for metrics with a least and a
+            greatest value, the bounded interval up to 39 patients, which allows for failures that
+            nobody has seen; else the studentised bootstrap over patients.
+        resamples: bootstrap samples; sign flips where not all can be counted, or more where many
+            tests are corrected together.
         seed: of the resampling.
         other_grid: what to do with a prediction that is not on the truth's grid.
         leakage: what to do when the model was trained on what it is scored on.
@@ -281,7 +284,7 @@ class EvaluateConfig(Options):
     tolerance_mm: float = Field(default=1.0, ge=0)
     tolerances_mm: dict[str, float] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    interval: Literal["studentised", "bca"] = "studentised"
+    interval: Literal["auto", "studentised", "bca"] = "auto"
     resamples: int = Field(default=5000, ge=100)
     seed: int = 0
     other_grid: Literal["refuse", "nearest"] = "refuse"

@@ -1,8 +1,8 @@
-"""Do measured volumes agree with the truth?  Bland & Altman's bias and limits of agreement.
+"""Bland & Altman's bias and limits of agreement of measured with true volumes.
 
 Difference is prediction - truth. Limits are bias +- 1.96 SD; their intervals follow Bland &
 Altman 1999 (doi:10.1177/096228029900800204) with the number of patients as sample size, which is
-cautious where a patient has several scans.
+cautious where a patient has several scans. With fewer than `FEW_PATIENTS` there are no intervals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medseg.config import EvaluateConfig
-from medseg.evaluation.intervals import mean_interval
+from medseg.evaluation.intervals import FEW_PATIENTS, mean_interval
 from medseg.evaluation.scores import SCORED, Scores
 
 #: Standard deviations within which 95 % of a normal distribution lie.
@@ -43,8 +43,8 @@ def agreement(scores: Scores) -> pd.DataFrame:
         pairs = volumes(scores, label)
         truth = pairs["truth_ml"].to_numpy(dtype=np.float64)
         prediction = pairs["prediction_ml"].to_numpy(dtype=np.float64)
-        told = bland_altman(truth, prediction, list(pairs["patient"]), scores.config)
-        rows.append({"label": label, **told})
+        row = bland_altman(truth, prediction, list(pairs["patient"]), scores.config)
+        rows.append({"label": label, **row})
     return pd.DataFrame(rows)
 
 
@@ -57,7 +57,7 @@ def bland_altman(
     """Bias with a clustered interval, limits with theirs, slope of difference on mean."""
     differences = prediction - truth
     bias = mean_interval(differences, patients, config)
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "n": len(differences),
         "patients": bias.patients,
         "bias": bias.mean,
@@ -65,15 +65,16 @@ def bland_altman(
         "bias_high": bias.high,
     }
     if bias.patients < 3:
-        return told | dict.fromkeys(_REST, nan)
+        return row | dict.fromkeys(_REST, nan)
     sd = float(differences.std(ddof=1))
     z = LIMITS_SD
     error = sd * sqrt(1 / bias.patients + z**2 / (2 * (bias.patients - 1)))
     half = float(stats.t.ppf(0.5 + config.confidence / 2, bias.patients - 1)) * error
+    half = nan if bias.patients < FEW_PATIENTS else half
     lower, upper = bias.mean - z * sd, bias.mean + z * sd
     means = (truth + prediction) / 2
     slope = stats.linregress(means, differences) if np.ptp(means) > 0 else None
-    return told | {
+    return row | {
         "sd": sd,
         "lower": lower,
         "lower_low": lower - half,

@@ -1,4 +1,4 @@
-"""Which method is better, and how sure is that?  Paired statistics on the same cases."""
+"""Paired statistics between methods on the same cases."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Comparison:
         left_out: by method, the cases that not all methods were scored on.
         config: of the intervals and tests.
         methods: names in the order given.
+        family: different tests that are corrected together.
     """
 
     table: pd.DataFrame
@@ -39,6 +40,22 @@ class Comparison:
     left_out: Mapping[str, tuple[str, ...]]
     config: EvaluateConfig
     methods: tuple[str, ...]
+    family: int
+
+    @property
+    def level(self) -> float:
+        """The p value up to which a difference is called significant."""
+        return 1 - self.config.confidence
+
+    @property
+    def p_least(self) -> float:
+        """The smallest corrected p that the best of the tests could have reached; NaN: no test."""
+        return float(self.table["p_smallest"].min()) * self.family if len(self.table) else nan
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no data whatever could have made any difference of the page significant."""
+        return not self.p_least <= self.level
 
 
 def compare(
@@ -66,19 +83,21 @@ def compare(
         raise BadConfig("no such metric", found=unknown, expected=", ".join(METRICS))
     common = _common_cases(evaluations)
     _refuse_other_truth(evaluations, common)
-    rows = [
-        row
+    pairings = [
+        pairing
         for one, other in itertools.combinations(evaluations, 2)
         for metric in metrics
-        for row in _rows(one, other, evaluations, metric, common, chosen)
+        for pairing in _pairings(one, other, evaluations, metric, common)
     ]
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(list(table["p_permutation"]))
+    tests = [pairing.fingerprint for pairing in pairings]
+    family = len({test for test in tests if test is not None})
+    table = pd.DataFrame([_row(pairing, chosen, family) for pairing in pairings])
+    table["p_holm"] = _corrected(tests, list(table["p_permutation"]))
     left_out = {
         name: tuple(c for c in scores.cases["case"] if c not in set(common))
         for name, scores in evaluations.items()
     }
-    return Comparison(table, common, left_out, chosen, tuple(evaluations))
+    return Comparison(table, common, left_out, chosen, tuple(evaluations), family)
 
 
 def _common_cases(evaluations: Mapping[str, Scores]) -> tuple[str, ...]:
@@ -102,28 +121,67 @@ def _refuse_other_truth(evaluations: Mapping[str, Scores], common: Sequence[str]
             continue
         sums = scores.cases.set_index("case")["truth_sha256"]
         for case in common:
-            told = str(sums[case])
-            before = seen.setdefault(case, (name, told))
-            if told and before[1] and told != before[1]:
+            digest = str(sums[case])
+            before = seen.setdefault(case, (name, digest))
+            if digest and before[1] and digest != before[1]:
                 raise BadOutput(
                     f"case {case!r} was scored against another truth",
-                    found=f"{name}: {told[:12]}",
+                    found=f"{name}: {digest[:12]}",
                     expected=f"{before[0]}: {before[1][:12]}",
                     remedy="Evaluate all methods against one cohort.",
                 )
 
 
-def _rows(
-    one: str,
-    other: str,
-    evaluations: Mapping[str, Scores],
-    metric: str,
-    common: Sequence[str],
-    config: EvaluateConfig,
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class _Pairing:
+    """Two methods' values of one label and metric, case by case.
+
+    Attributes:
+        first, second: names of the methods.
+        label: of the structure.
+        metric: its name.
+        unit: as both evaluations give it.
+        defined: case, patient, value_1 and value_2 of the cases in which both are defined.
+        undefined: how many cases are left out for that.
+    """
+
+    first: str
+    second: str
+    label: str
+    metric: str
+    unit: str
+    defined: pd.DataFrame
+    undefined: int
+
+    @property
+    def patients(self) -> list[str]:
+        return list(self.defined["patient_1"])
+
+    @property
+    def fingerprint(self) -> tuple[str, ...] | None:
+        """Equal for the same test under another label, such as the mean of one label.
+
+        ``None`` where there are too few patients for a test.
+        """
+        if self.defined["patient_1"].nunique() < 2:
+            return None
+        columns = (self.defined[name].to_numpy() for name in ("case", "value_1", "value_2"))
+        return self.first, self.second, self.metric, *(repr(column.tolist()) for column in columns)
+
+
+def _corrected(tests: Sequence[tuple[str, ...] | None], p_values: Sequence[float]) -> list[float]:
+    """Holm's correction over the different tests; a test under two labels counts once."""
+    by_test = {test: p for test, p in zip(tests, p_values, strict=True) if test is not None}
+    corrected = dict(zip(by_test, holm(list(by_test.values())), strict=True))
+    return [nan if test is None else float(corrected[test]) for test in tests]
+
+
+def _pairings(
+    one: str, other: str, evaluations: Mapping[str, Scores], metric: str, common: Sequence[str]
+) -> list[_Pairing]:
     tables = [_of_metric(evaluations[name], metric, common) for name in (one, other)]
     paired = tables[0].merge(tables[1], on=["case", "label"], suffixes=("_1", "_2"))
-    rows = []
+    pairings = []
     for label, group in paired.groupby("label", sort=False):
         units = set(group["unit_1"]) | set(group["unit_2"])
         if len(units) > 1:
@@ -132,17 +190,10 @@ def _rows(
                 found=sorted(units),
                 remedy="Evaluate all methods with the same tolerance.",
             )
-        rows.append(
-            {
-                "first": one,
-                "second": other,
-                "label": str(label),
-                "metric": metric,
-                "unit": units.pop(),
-                **_difference(group, metric, config),
-            }
-        )
-    return rows
+        defined = group[group["value_1"].notna() & group["value_2"].notna()]
+        undefined = len(group) - len(defined)
+        pairings.append(_Pairing(one, other, str(label), metric, units.pop(), defined, undefined))
+    return pairings
 
 
 def _of_metric(scores: Scores, metric: str, common: Sequence[str]) -> pd.DataFrame:
@@ -150,30 +201,44 @@ def _of_metric(scores: Scores, metric: str, common: Sequence[str]) -> pd.DataFra
     return rows[["case", "patient", "label", "value", "unit"]]
 
 
-def _difference(group: pd.DataFrame, metric: str, config: EvaluateConfig) -> dict[str, Any]:
-    """Second minus first, over the pairs in which both are defined."""
-    defined = group[group["value_1"].notna() & group["value_2"].notna()]
-    differences = (defined["value_2"] - defined["value_1"]).to_numpy(dtype=np.float64)
-    patients = list(defined["patient_1"])
-    known = METRICS[metric]
-    span = known.high - known.low
-    interval = mean_interval(differences, patients, config, bounds=(-span, span))
-    test = paired_test(differences, patients, config)
+def _row(pairing: _Pairing, config: EvaluateConfig, family: int) -> dict[str, Any]:
+    """Second minus first, over the cases in which both are defined."""
+    first, second = (
+        pairing.defined[name].to_numpy(dtype=np.float64) for name in ("value_1", "value_2")
+    )
+    metric = METRICS[pairing.metric]
+    span = metric.high - metric.low
+    unit = metric.precision * max(np.abs(first).max(initial=0), np.abs(second).max(initial=0))
+    differences = np.where(np.abs(second - first) <= unit, 0.0, second - first)
+    bootstrap = config if config.interval != "auto" else _studentised(config)
+    interval = mean_interval(differences, pairing.patients, bootstrap, bounds=(-span, span))
+    test = paired_test(differences, pairing.patients, config, family=family, unit=unit)
     return {
-        "n": len(defined),
+        "first": pairing.first,
+        "second": pairing.second,
+        "label": pairing.label,
+        "metric": pairing.metric,
+        "unit": pairing.unit,
+        "n": len(pairing.defined),
         "patients": interval.patients,
-        "mean_first": float(defined["value_1"].mean()) if len(defined) else nan,
-        "mean_second": float(defined["value_2"].mean()) if len(defined) else nan,
+        "mean_first": float(first.mean()) if len(first) else nan,
+        "mean_second": float(second.mean()) if len(second) else nan,
         "difference": interval.mean,
         "ci_low": interval.low,
         "ci_high": interval.high,
         "p_permutation": test.p_permutation,
+        "p_smallest": test.p_smallest,
         "p_wilcoxon": test.p_wilcoxon,
         "cohen_dz": test.cohen_dz,
         "rank_biserial": test.rank_biserial,
         "second_higher": test.positive,
-        "undefined": len(group) - len(defined),
+        "undefined": pairing.undefined,
     }
+
+
+def _studentised(config: EvaluateConfig) -> EvaluateConfig:
+    """Differences have no worst value that anybody expects: only the bootstrap is left."""
+    return config.model_copy(update={"interval": "studentised"})
 
 
 def favoured(row: Mapping[str, Any], level: float) -> str:
@@ -184,3 +249,22 @@ def favoured(row: Mapping[str, Any], level: float) -> str:
         return ""
     second = (difference > 0) == (better is Better.HIGHER)
     return str(row["second"] if second else row["first"])
+
+
+def power_line(comparison: Comparison) -> str:
+    """What the number of patients allows, in words."""
+    patients, family = int(comparison.table["patients"].max()), comparison.family
+    if family == 0:
+        return f"Too few patients for any test: {patients} with values of both methods."
+    tests = "1 test" if family == 1 else f"{family} different tests, corrected together"
+    least = f"The smallest p (Holm) that {patients} patients could have reached in {tests}"
+    if not comparison.hopeless:
+        return f"{least}, is {comparison.p_least:.2g}."
+    needed = patients
+    while 2 / 2**needed * family > comparison.level:
+        needed += 1
+    return (
+        f"Too few patients: {least[0].lower()}{least[1:]}, is {min(comparison.p_least, 1):.2g}, so "
+        f"no data could have shown a difference at {comparison.level:.2g}. At least {needed} "
+        "patients are needed, or fewer labels, metrics and methods."
+    )

@@ -1,4 +1,4 @@
-"""For whom does it work?  Scores by any covariate, with a warning where patients are few."""
+"""Scores by any covariate, with a warning where patients are few."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 
 from medseg.errors import BadConfig
+from medseg.evaluation.intervals import FEW_PATIENTS, LEAST_PATIENTS
 from medseg.evaluation.scores import MEAN, Scores
 from medseg.evaluation.summary import describe
-
-#: Below this number of patients, an interval is a rough guess and the table says so.
-FEW_PATIENTS = 10
 
 #: A covariate of numbers with more different values than this is cut into three parts.
 MOST_LEVELS = 6
@@ -70,18 +68,16 @@ def subgroups(
         table = scores.table[wanted]
         table = table.assign(group=table["case"].map(group_of))
         for (group, label, metric), part in table.groupby(["group", "label", "metric"]):
-            told = describe(part, str(metric), scores.config)
-            patients = part.loc[part["value"].notna(), "patient"].nunique()
+            statistics = describe(part, str(metric), scores.config)
             rows.append(
                 {
                     "covariate": name,
                     "group": str(group),
                     "label": str(label),
                     "metric": str(metric),
-                    "patients": patients,
-                    **told,
+                    **statistics,
                     "undefined": int(part["value"].isna().sum()),
-                    "note": _small(patients),
+                    "note": few_note(int(statistics["patients"])),
                 }
             )
     return pd.DataFrame(rows)
@@ -105,7 +101,12 @@ def groups_of(values: pd.Series[str]) -> pd.Series[str]:
     return part.reindex(texts.index).fillna("not given")
 
 
-def _small(patients: int) -> str:
-    if patients < 2:
-        return "one patient: no interval" if patients else "no defined value"
+def few_note(patients: int) -> str:
+    """What must be said of so few patients; empty for enough.
+
+    >>> few_note(4), few_note(12)
+    ('4 patients: too few for an interval', '')
+    """
+    if patients < LEAST_PATIENTS:
+        return f"{patients} patients: too few for an interval" if patients else "no defined value"
     return f"fewer than {FEW_PATIENTS} patients" if patients < FEW_PATIENTS else ""

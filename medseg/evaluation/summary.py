@@ -1,4 +1,4 @@
-"""What does a paper's table say?  One row for each label and metric, with its interval."""
+"""Summary statistics: one row for each label and metric, with its interval."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ SUMMARY_COLUMNS = (
     "ci_high",
     "missing",
     "undefined",
+    "patients",
+    "interval",
 )
 
 
@@ -33,7 +35,8 @@ def summarise(scores: Scores) -> pd.DataFrame:
 
     ``n`` counts the defined values that enter the mean, ``undefined`` those that do not;
     ``missing`` the cases without a usable prediction (which enter overlap metrics as 0 and
-    are undefined for distances).
+    are undefined for distances). ``interval`` says how the interval was made; it is empty where
+    there are too few patients for one.
     """
     absent = set(scores.with_status(MISSING)) | set(scores.with_status(REFUSED))
     rows = []
@@ -69,4 +72,6 @@ def describe(group: pd.DataFrame, metric: str, config: EvaluateConfig) -> dict[s
         "q75": quartiles[0.75],
         "ci_low": interval.low,
         "ci_high": interval.high,
+        "patients": interval.patients,
+        "interval": interval.method,
     }

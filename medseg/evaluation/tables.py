@@ -1,18 +1,30 @@
-"""What does the paper's table look like?  Mean and interval of each label, for print."""
+"""The paper's table: mean and interval of each label, for print."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
 import pandas as pd
 
+from medseg.evaluation.intervals import FEW_PATIENTS, LEAST_PATIENTS, MANY_PATIENTS
 from medseg.evaluation.scores import MEAN
 from medseg.metrics import METRICS, Better
 
 #: The columns of a paper's table, where they were measured.
 PAPER_METRICS = ("dice", "nsd", "hd95", "assd", "volume_error_ml")
+
+#: Marks of an interval of few patients, and of a mean that has none.
+FEW, NO_INTERVAL = "†", "‡"
+
+_METHODS = {
+    "bounded": f"Bounded intervals (fewer than {MANY_PATIENTS} patients; random weights of "
+    "patients and of one more at the worst and the best possible value) allow for failures that "
+    "so few patients need not have shown.",
+    "studentised": "Studentised bootstrap over patients, clipped to the metric's range.",
+    "bca": "BCa bootstrap over patients, clipped to the metric's range.",
+}
 
 _ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.ZERO: "→ 0", Better.NEITHER: ""}
 _LATEX_ARROWS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→ 0": r"$\rightarrow 0$"}
@@ -28,6 +40,7 @@ _LATEX_SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
 }
+_LATEX_LETTERS = {"–": "--", "−": "$-$", "\n": " ", FEW: r"\dag{}", NO_INTERVAL: r"\ddag{}"}
 _MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in r"\`*_{}[]<>|#"} | {"\n": " "})
 
 
@@ -47,13 +60,36 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def with_interval(row: pd.Series[Any], metric: str) -> str:
-    """``0.874 [0.861, 0.885]``."""
-    mean = figure(float(row["mean"]), metric)
+def with_interval(row: Mapping[str, Any] | pd.Series[Any], metric: str) -> str:
+    """``0.874 [0.861, 0.885]``, with a mark where patients are few.
+
+    >>> with_interval({"mean": 0.9, "ci_low": 0.6, "ci_high": 1.0, "patients": 6}, "dice")
+    '0.900 [0.600, 1.000]†'
+    """
+    mean, patients = float(row["mean"]), int(row["patients"])
     low, high = float(row["ci_low"]), float(row["ci_high"])
+    text = figure(mean, metric)
+    if isnan(mean):
+        return text
     if isnan(low) or isnan(high):
-        return mean
-    return f"{mean} [{figure(low, metric)}, {figure(high, metric)}]"
+        return text + NO_INTERVAL
+    mark = FEW if patients < FEW_PATIENTS else ""
+    return f"{text} [{figure(low, metric)}, {figure(high, metric)}]{mark}"
+
+
+def interval_notes(summary: pd.DataFrame) -> list[str]:
+    """How the intervals of a summary were made, and what the marks in its tables mean."""
+    rows = summary[summary["mean"].notna()]
+    notes = [text for method, text in _METHODS.items() if (rows["interval"] == method).any()]
+    absent = rows["ci_low"].isna()
+    if (~absent & (rows["patients"] < FEW_PATIENTS)).any():
+        notes.append(f"{FEW} Fewer than {FEW_PATIENTS} patients: read with care.")
+    if absent.any():
+        notes.append(
+            f"{NO_INTERVAL} Too few patients for an interval: fewer than {LEAST_PATIENTS}, or "
+            f"than {FEW_PATIENTS} where figures have no worst value."
+        )
+    return notes
 
 
 def heading(metric: str, tolerance_mm: float) -> str:
@@ -125,4 +161,12 @@ def latex_text(text: str) -> str:
         if arrow in text:
             return command.join(latex_text(part) for part in text.split(arrow))
     escaped = "".join(_LATEX_SPECIAL.get(letter, letter) for letter in text)
-    return escaped.replace("–", "--").replace("−", "$-$").replace("\n", " ")
+    for letter, command in {
+        "–": "--",
+        "−": "$-$",
+        "\n": " ",
+        FEW: r"\dag{}",
+        NO_INTERVAL: r"\ddag{}",
+    }.items():
+        escaped = escaped.replace(letter, command)
+    return escaped

@@ -1,14 +1,18 @@
-"""What does a reviewer want to see of two methods?  Their paired differences, and how sure."""
+"""The comparison page: paired differences between methods, with intervals and tests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from medseg import __version__
 from medseg.evaluation import Comparison, write_table
-from medseg.evaluation.comparing import favoured
+from medseg.evaluation.comparing import favoured, power_line
+from medseg.evaluation.intervals import FEW_PATIENTS
+from medseg.evaluation.paired_tests import EXACT_PATIENTS
 from medseg.evaluation.tables import p_text, to_latex, to_markdown
 from medseg.metrics import METRICS
 from medseg.reports import charts
@@ -23,7 +27,8 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     printed = _printed(comparison)
     caption = (
         f"Paired differences (second − first) over {len(comparison.cases)} cases, "
-        f"{comparison.config.confidence:.0%} intervals, p values after Holm."
+        f"{comparison.config.confidence:.0%} intervals, p values after Holm. "
+        f"{power_line(comparison)}"
     )
     frame = pd.DataFrame(
         [[cell.text for cell in row] for row in printed.rows], columns=list(printed.columns)
@@ -41,13 +46,26 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
             "title": "Comparison of " + " and ".join(comparison.methods),
             "version": __version__,
             "lead": f"{len(comparison.cases)} cases that all methods were scored on.",
-            "warnings": left_out_lines(comparison),
+            "warnings": warning_lines(comparison),
             "table": printed,
             "note": _note(comparison),
             "charts": _charts(comparison),
             "rules": _rules(comparison),
         },
     )
+
+
+def warning_lines(comparison: Comparison) -> list[str]:
+    """What a reader must hear first: cases left out, and too few patients for any test."""
+    hopeless = [power_line(comparison)] if comparison.hopeless else []
+    return hopeless + left_out_lines(comparison)
+
+
+def verdict(row: Mapping[str, Any], comparison: Comparison) -> str:
+    """The favoured method, ``too few patients``, or a dash."""
+    name = favoured(row, comparison.level)
+    within_reach = float(row["p_smallest"]) * comparison.family <= comparison.level
+    return name or ("–" if within_reach else "too few patients")
 
 
 def left_out_lines(comparison: Comparison) -> list[str]:
@@ -90,12 +108,7 @@ def _printed(comparison: Comparison) -> Table:
             for name in ("p_holm", "p_wilcoxon")
         ]
         cells += [number(float(row[name]), "") for name in ("cohen_dz", "rank_biserial")]
-        cells.append(
-            Cell(
-                favoured({str(k): v for k, v in row.items()}, 1 - comparison.config.confidence)
-                or "–"
-            )
-        )
+        cells.append(Cell(verdict({str(k): v for k, v in row.items()}, comparison)))
         rows.append(tuple(cells))
     return Table(columns, tuple(rows), (0, 1, 2, 11))
 
@@ -123,17 +136,18 @@ def _note(comparison: Comparison) -> str:
     return (
         f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
         "the pairs in which both are defined. Favours: the method that is better at "
-        f"p (Holm) ≤ {1 - comparison.config.confidence:.2g}."
+        f"p (Holm) ≤ {comparison.level:.2g}. {power_line(comparison)}"
     )
 
 
 def _rules(comparison: Comparison) -> list[str]:
-    tests = int(comparison.table["p_permutation"].notna().sum())
     return [
-        "Patients are the units. Intervals: bootstrap over patients of the paired differences. p "
-        "(Holm): sign-flip permutation test of patients' summed differences, two-sided, all "
-        f"{tests} tests of this page corrected together by Holm's method. p (Wilcoxon): signed "
-        "ranks of patients' mean differences, uncorrected, for readers who expect it.",
+        "Patients are the units. Intervals: bootstrap over patients of the paired differences, "
+        f"from {FEW_PATIENTS} patients on. p (Holm): sign-flip test of patients' summed "
+        f"differences, two-sided, every choice of signs counted up to {EXACT_PATIENTS} patients; "
+        f"the {comparison.family} different tests of this page are corrected together by Holm's "
+        "method (the mean of a single label is the same test and counts once). p (Wilcoxon): "
+        "signed ranks of patients' mean differences, uncorrected, for readers who expect it.",
         "d_z: mean over standard deviation of patients' mean differences. Rank-biserial: from −1 "
         "(second always lower) to 1 (second always higher).",
         "Where a distance is undefined for one method (nothing predicted), the pair is left out "

@@ -1,4 +1,4 @@
-"""What does a reviewer want to see of an evaluation?  One page that can go into a supplement."""
+"""The evaluation page: one file that can go into a supplement."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from medseg.evaluation.tables import (
     PAPER_METRICS,
     figure,
     heading,
+    interval_notes,
     p_text,
     paper_table,
     with_interval,
@@ -89,7 +90,7 @@ def write_evaluation_report(
             "tiles": _tiles(summary, tolerance),
             "warnings": problems(scores),
             "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
-            "table_note": _table_note(scores),
+            "table_note": _table_note(scores, summary),
             "distributions": drawn.distributions(scores, summary),
             "volume_charts": drawn.volume_charts(scores, tables.agreement),
             "agreement_table": _agreement_table(tables.agreement),
@@ -100,7 +101,7 @@ def write_evaluation_report(
             "case_table": _case_table(scores),
             "summary_table": _summary_table(summary),
             "short_summary": len(scores.labels) <= 3,
-            "rules": _rules(scores),
+            "rules": _rules(scores, summary),
             "metrics": [_metric_row(name, tolerance) for name in scores.metrics],
             "facts": _facts(about),
         },
@@ -143,11 +144,15 @@ def _tiles(summary: pd.DataFrame, tolerance: float) -> list[dict[str, str]]:
     ]
 
 
-def _table_note(scores: Scores) -> str:
+def _table_note(scores: Scores, summary: pd.DataFrame) -> str:
     config = scores.config
-    return (
-        f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
-        "values. ↑ higher is better, ↓ lower is better. A dash is undefined."
+    notes = interval_notes(summary[summary["metric"].isin(PAPER_METRICS)])
+    return " ".join(
+        [
+            f"Mean [{config.confidence:.0%} interval] over cases; n is the number of defined Dice "
+            "values. ↑ higher is better, ↓ lower is better. A dash is undefined.",
+            *notes,
+        ]
     )
 
 
@@ -189,9 +194,10 @@ def _summary_table(summary: pd.DataFrame) -> Table:
             number(float(row[c]), metric)
             for c in ("mean", "sd", "median", "q25", "q75", "ci_low", "ci_high")
         ]
-        cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined")]
-        rows.append(tuple(cells))
-    return Table(tuple(str(name) for name in summary.columns), tuple(rows), (0, 1))
+        cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined", "patients")]
+        rows.append((*cells, Cell(str(row["interval"]) or "none")))
+    columns = tuple(str(name) for name in summary.columns)
+    return Table(columns, tuple(rows), (0, 1, len(columns) - 1))
 
 
 def _subgroup_table(subgroups: pd.DataFrame) -> Table:
@@ -240,22 +246,22 @@ def _agreement_table(agreement: pd.DataFrame) -> Table:
     return Table(columns, tuple(rows), (0,))
 
 
-def _rules(scores: Scores) -> list[str]:
+def _rules(scores: Scores, summary: pd.DataFrame) -> list[str]:
     config = scores.config
-    method = "studentised" if config.interval == "studentised" else "BCa"
     return [
         "A case's mean is taken over the labels that are defined in it; the table's mean over "
         "labels is taken over these. Undefined values are counted and never enter a mean. A case "
         "whose prediction is missing or refused scores 0 for overlap where the truth holds the "
         "label; its distances and volume errors are undefined.",
-        f"Intervals: {method} bootstrap of {config.resamples} samples over patients, clipped to "
-        f"the metric's range, {config.confidence:.0%}.",
+        f"Intervals ({config.confidence:.0%}) draw patients, not scans, {config.resamples} times. "
+        + " ".join(interval_notes(summary)),
         "Surfaces consist of marching-cubes patches between voxel centres, weighted with their "
-        "area (doi:10.2196/26151), exact on anisotropic and sheared grids; a mask that touches "
-        "the border of the scan has a surface there. HD95 is the larger of the two directed "
-        "percentiles.",
-        "Lesions are components that touch over faces, edges or corners, matched one to one in "
-        f"order of falling IoU from {DETECTED_IOU:g} on; panoptic quality counts matches above "
+        "area (doi:10.2196/26151), on anisotropic and sheared grids too; distances run between "
+        "centres of cubes of eight voxels, which makes small ones up to half a voxel too short; a "
+        "mask that touches the border of the scan has a surface there; surfaces beside ignored "
+        "voxels do not count. HD95 is the larger of the two directed percentiles.",
+        "Lesions are components that touch over faces, edges or corners, matched one to one for "
+        f"the largest sum of IoU, from {DETECTED_IOU:g} on; panoptic quality counts matches above "
         f"{PANOPTIC_IOU:g}. Volumes come from the determinant of the affine.",
     ]
 

@@ -1,4 +1,4 @@
-"""Which charts does the evaluation page show?  Each made from scores, with a caption."""
+"""The charts of the evaluation page, each made from scores, with a caption."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def subgroup_chart(
         alt="Dice by subgroup",
         caption=(
             f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all "
-            "cases. Open circles with dotted lines: fewer than 10 patients, a rough guess at best. "
+            "cases. Open circles with dotted lines: fewer than 10 patients. "
             "These are descriptions, not tests."
         ),
     )

@@ -13,12 +13,13 @@ from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation import Scores, compare, subgroups, summarise
 from medseg.evaluation.agreement import bland_altman
-from medseg.evaluation.comparing import favoured
+from medseg.evaluation.comparing import favoured, power_line
 from medseg.evaluation.intervals import draws, mean_interval, patient_sums
-from medseg.evaluation.paired_tests import holm, paired_test
+from medseg.evaluation.paired_tests import holm, paired_test, sign_flip_p
 from medseg.evaluation.subgroups import covariates_of, groups_of
 
 MANY = EvaluateConfig(resamples=20_000, seed=1)
+STUDENTISED = EvaluateConfig(resamples=20_000, seed=1, interval="studentised")
 BCA = EvaluateConfig(resamples=20_000, seed=1, interval="bca")
 
 
@@ -65,20 +66,57 @@ def test_copies_of_a_scan_make_nothing_surer():
 
 def test_intervals_stay_within_the_range_of_the_metric():
     values = np.r_[np.ones(11), 0.4]
-    found = mean_interval(values, range(12), MANY, bounds=(0, 1))
+    found = mean_interval(values, range(12), STUDENTISED, bounds=(0, 1))
     assert 0 <= found.low < found.high <= 1
 
 
-@pytest.mark.parametrize(("values", "low"), [([], np.nan), ([0.7], np.nan), ([0.7] * 5, 0.7)])
+@pytest.mark.parametrize(("values", "low"), [([], np.nan), ([0.7], np.nan), ([0.7] * 12, 0.7)])
 def test_none_one_and_equal_values(values, low):
     found = mean_interval(np.array(values), range(len(values)), MANY)
     assert found.low == pytest.approx(low, nan_ok=True)
     assert found.mean == pytest.approx(np.mean(values) if values else np.nan, nan_ok=True)
 
 
-def test_two_patients_give_a_wide_interval_not_an_error():
-    found = mean_interval(np.array([0.5, 0.9]), ["a", "b"], MANY, bounds=(0, 1))
-    assert (found.low, found.high) == (0, 1)
+@pytest.mark.parametrize("config", [MANY, STUDENTISED, BCA])
+def test_two_patients_give_no_interval(config):
+    found = mean_interval(np.array([0.5, 0.9]), ["a", "b"], config, bounds=(0, 1))
+    assert np.isnan(found.low)
+    assert (found.mean, found.method) == (0.7, "")
+
+
+def test_five_volume_errors_give_no_interval():
+    """Errors of 24 to 81 ml once had an interval that reached below zero."""
+    found = mean_interval(np.array([24.0, 65, 74, 81, 76]), range(5), MANY)
+    assert found.mean == 64
+    assert np.isnan(found.low)
+
+
+def test_a_few_good_dice_values_do_not_exclude_failures():
+    """Eight of eight fine: a failure rate of 1 - 0.025^(1/8) = 37 % cannot be excluded."""
+    found = mean_interval(np.ones(8), range(8), MANY, bounds=(0, 1))
+    assert found.low == pytest.approx(0.025 ** (1 / 8), abs=0.01)
+    assert found.high == 1
+
+
+def test_bounded_intervals_of_several_scans_weigh_patients():
+    values, patients = losses(24), np.repeat(np.arange(8), 3)
+    alone = mean_interval(values, range(24), MANY, bounds=(0, 1))
+    together = mean_interval(values, patients, MANY, bounds=(0, 1))
+    assert together.method == alone.method == "bounded"
+    assert together.high - together.low > alone.high - alone.low
+
+
+@pytest.mark.parametrize("patients", [5, 8, 10, 20, 39, 40])
+def test_intervals_hold_where_one_in_ten_fails(patients):
+    """300 trials of Dice with 10 % zeros: 95 % have a standard error of 1.3 %."""
+    random = np.random.default_rng(patients)
+    config = EvaluateConfig(resamples=500)
+    held = 0
+    for _ in range(300):
+        values = random.beta(8, 1.2, size=patients) * (random.random(patients) >= 0.1)
+        found = mean_interval(values, range(patients), config, bounds=(0, 1))
+        held += found.low <= 0.9 * 8 / 9.2 <= found.high
+    assert held / 300 >= 0.915
 
 
 def test_the_seed_makes_an_interval_repeatable():
@@ -131,6 +169,64 @@ def test_the_permutation_test_is_exact_for_few_patients():
     means = (flips * differences).mean(axis=1)
     expected = np.mean(np.abs(means) >= abs(differences.mean()) - 1e-12)
     assert paired_test(differences, range(8), MANY).p_permutation == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("patients", [2, 3, 7, 12, 16])
+def test_counting_halves_equals_counting_all_signs(patients):
+    random = np.random.default_rng(patients)
+    for _ in range(5):
+        sums = np.round(random.normal(0.3, 1, patients), 1)  # ties among them
+        flips = np.array(list(itertools.product([-1, 1], repeat=patients)))
+        expected = np.mean(np.abs(flips @ sums) >= abs(sums.sum()) - 1e-9)
+        assert sign_flip_p(sums, 0) == pytest.approx(expected)
+
+
+def test_drawn_signs_agree_with_counted_ones():
+    sums = np.random.default_rng(1).normal(0.35, 1, 30)
+    assert sign_flip_p(sums, 200_000, seed=2) == pytest.approx(sign_flip_p(sums, 0), abs=0.003)
+
+
+def test_rounding_is_no_difference():
+    """Two methods with equal masks on an oblique grid: distances differ in the eighth digit."""
+    base = np.linspace(2, 8, 20)
+    noise = base * (1 + 1e-7)
+    found = compare(
+        {"a": scores_of(losses(20), hd95=base), "b": scores_of(losses(20), hd95=noise)},
+        metrics=["hd95"],
+    )
+    row = found.table.iloc[0]
+    assert (row["difference"], row["p_permutation"], row["second_higher"]) == (0, 1, 0.5)
+
+
+def test_many_labels_leave_room_for_a_difference():
+    """45 labels, 40 patients, every one better: signs are drawn as often as Holm needs."""
+    table = []
+    for method in (0.0, 0.05):
+        scores = scores_of(losses(40) - method)
+        rows = [
+            scores.table[scores.table["label"] == "liver"].assign(
+                label=f"part {k}", value=lambda t, k=k: t["value"] + k * 1e-3
+            )
+            for k in range(45)
+        ]
+        table.append(Scores(pd.concat(rows), scores.cases, scores.config))
+    found = compare({"b": table[1], "a": table[0]}, metrics=["dice"])
+    assert found.family == 45
+    assert found.table["p_holm"].max() < 0.05
+    assert not found.hopeless
+
+
+def test_too_few_patients_are_called_that():
+    base = losses(4)
+    found = compare({"old": scores_of(base - 0.1), "new": scores_of(base)}, metrics=["dice"])
+    assert found.hopeless
+    assert found.p_least == 2 / 2**4
+    assert "Too few patients" in power_line(found)
+    assert "At least 6 patients" in power_line(found)
+    more = losses(6)
+    found = compare({"old": scores_of(more - 0.1), "new": scores_of(more)}, metrics=["dice"])
+    assert not found.hopeless
+    assert found.table["p_holm"].max() < 0.05
 
 
 def test_wilcoxon_and_effect_sizes_equal_scipy_and_paper():
@@ -262,8 +358,9 @@ def test_three_methods_make_three_pairs_and_one_family():
         ("b", "c"),
     ]
     smallest = found.table["p_permutation"].idxmin()
+    assert found.family == 3  # the mean of one label is no other test
     assert found.table["p_holm"][smallest] == pytest.approx(
-        min(1, 6 * found.table["p_permutation"][smallest])
+        min(1, 3 * found.table["p_permutation"][smallest])
     )
 
 
@@ -285,7 +382,7 @@ def test_subgroups_have_means_intervals_and_small_n_warnings():
     table = subgroups(scores_of(dice, covariates={"sex": sex}), ["sex"]).set_index("group")
     assert table.loc["F", "mean"] == pytest.approx(dice[:25].mean())
     assert table.loc["F", "note"] == ""
-    assert table.loc["M", "note"] == "fewer than 10 patients"
+    assert table.loc["M", "note"] == "4 patients: too few for an interval"
     assert table.loc["not given", "patients"] == 1
     assert np.isnan(table.loc["not given", "ci_low"])
 
@@ -312,8 +409,11 @@ def test_bland_altman_equals_paper():
     sd = np.std([1, -1, 2, 0, 3, 1], ddof=1)
     assert told["bias"] == 1.0
     assert (told["lower"], told["upper"]) == pytest.approx((1 - 1.96 * sd, 1 + 1.96 * sd))
-    half = stats.t.ppf(0.975, 5) * sd * np.sqrt(1 / 6 + 1.96**2 / 10)
-    assert told["upper_high"] - told["upper"] == pytest.approx(half)
+    assert np.isnan(told["upper_high"])  # six patients
+    again = bland_altman(np.tile(truth, 2), np.tile(prediction, 2), list("abcdefghijkl"), MANY)
+    sd = np.std(np.tile(prediction - truth, 2), ddof=1)
+    half = stats.t.ppf(0.975, 11) * sd * np.sqrt(1 / 12 + 1.96**2 / 22)
+    assert again["upper_high"] - again["upper"] == pytest.approx(half)
     fit = stats.linregress((truth + prediction) / 2, prediction - truth)
     assert (told["slope"], told["slope_p"]) == pytest.approx((fit.slope, fit.pvalue))
 
