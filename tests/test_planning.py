@@ -179,7 +179,12 @@ def test_channels_of_a_kind_share_a_rule_and_others_have_their_own():
 
 @pytest.mark.parametrize(
     ("labels", "minutes", "axes"),
-    [(KIDNEYS, 600, (0,)), (HIPPOCAMPUS, 600, (0,)), (LEFT_ONLY, 600, ()), (KIDNEYS, 10, ())],
+    [
+        (KIDNEYS, 600, ("left-right",)),
+        (HIPPOCAMPUS, 600, ("left-right",)),
+        (LEFT_ONLY, 600, ()),
+        (KIDNEYS, 10, ()),
+    ],
 )
 def test_left_and_right_are_mirrored_only_where_that_is_safe_and_there_is_time(
     labels, minutes, axes
@@ -196,11 +201,11 @@ def test_rare_structures_are_shown_more_often():
 
 
 def test_slices_are_planned_across_the_coarsest_axis():
-    plan = plan_of(looks_of(shape=(30, 200, 220), spacing=(4.0, 0.8, 0.8)), GPU, dims=2)
+    plan = plan_of(looks_of(shape=(200, 220, 30), spacing=(0.8, 0.8, 4.0)), GPU, dims=2)
     assert plan.config.dims == 2
-    assert plan.config.slice_axis == 0
+    assert plan.config.slice_axis == 2
     assert len(plan.config.patch) == 2
-    assert plan.config.prepare.spacing_mm == (None, 0.8, 0.8)
+    assert plan.config.prepare.spacing_mm == (0.8, 0.8, None)
     assert plan.config.training.batch > 2
 
 

@@ -158,6 +158,8 @@ def expectations(models: list[Model]) -> Expectations:
         spacing_mm=card.fingerprint.spacing_mm,
         intensity=card.fingerprint.intensity,
         volume_ranges_ml=card.volume_ranges_ml,
+        frames=card.fingerprint.frames,
+        frame=card.prepare.frame,
     )
 
 

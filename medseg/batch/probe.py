@@ -12,7 +12,7 @@ from medseg.batch.preflight import voxels_of
 from medseg.batch.task import Task
 from medseg.batch.trial import Trial, trial_of
 from medseg.errors import MedsegError
-from medseg.geometry import Geometry, working_grid
+from medseg.geometry import Geometry
 from medseg.model import Model
 
 
@@ -59,12 +59,11 @@ def windows_of(tasks: Sequence[Task], model: Model) -> int:
 
 def _windows(task: Task, model: Model, window: Sequence[int]) -> int:
     """Windows over a scan; a cube of its voxels where its shape is unknown before it is read."""
+    from medseg.transforms.prepare import grid_for  # loads torch
+
     geometry: Geometry | None = getattr(task.scan, "geometry", None)
     if geometry is not None:
-        prepare = model.prepare
-        shape: Sequence[int] = working_grid(
-            geometry, prepare.spacing_mm, alignment=prepare.alignment
-        ).shape
+        shape: Sequence[int] = grid_for(geometry, model.prepare).shape
     else:
         shape = [max(1, round(voxels_of(task) ** (1 / 3)))] * 3
     share = 1 - model.infer.overlap

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from medseg.batch.case import Segmented
 from medseg.batch.task import Flag
-from medseg.geometry import canonical_grid
+from medseg.geometry import Frame, degrees_apart, role_grid
 from medseg.labels import LabelTable
 from medseg.volume import Volume, intensity_percentiles
 
@@ -29,6 +29,8 @@ PIECE_SHARE = 0.2
 VOLUME_MARGIN = (0.8, 1.25)
 #: Spacing may leave the training range by this factor, either way.
 SPACING_FACTOR = 1.3
+#: A scan's planes may be turned this far from the nearest training scan's.
+ORIENTATION_DEGREES = 30.0
 #: A scan is blank when its range of values is below this share of the training scans'.
 BLANK_SHARE = 0.02
 #: Percentiles of intensity may differ by this share of the training scans' range. Units are
@@ -41,6 +43,8 @@ OUTLYING_SD, ENOUGH_CASES = 4.0, 20
 #: Components are counted on every second voxel beyond this size, to bound memory.
 MANY_VOXELS = 30_000_000
 
+_ROLES = ("along the first in-plane axis", "along the second in-plane axis", "through plane")
+
 
 @dataclass(frozen=True)
 class Expectations:
@@ -49,7 +53,10 @@ class Expectations:
     Attributes:
         labels: of the model.
         modality: of the training scans, or empty.
-        spacing_mm: smallest and largest, along R, A, S; empty where unknown.
+        spacing_mm: smallest and largest, in plane, in plane and through plane; empty where
+            unknown.
+        frames: RAS directions of these axes in the training scans; empty where unknown.
+        frame: to which the model turns scans; ``None`` for R, A, S.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         volume_ranges_ml: smallest and largest of each label.
     """
@@ -59,6 +66,8 @@ class Expectations:
     spacing_mm: tuple[tuple[float, float], ...] = ()
     intensity: tuple[tuple[float, float, float], ...] = ()
     volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    frames: tuple[Frame, ...] = ()
+    frame: Frame | None = None
 
     def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
         """Every reason to look at a scan's mask before believing it, told once it is there."""
@@ -76,14 +85,22 @@ class Expectations:
         wanted = self.modality.upper()
         if found and wanted and found[:2] != wanted[:2]:
             yield Flag("modality", "", f"modality {found}, the model was trained on {wanted}")
-        spacing = canonical_grid(volume.geometry).spacing_mm
-        for name, mm, (low, high) in zip("RAS", spacing, self.spacing_mm, strict=False):
+        grid = role_grid(volume.geometry, self.frame)
+        for role, mm, (low, high) in zip(_ROLES, grid.spacing_mm, self.spacing_mm, strict=False):
             if not low / SPACING_FACTOR <= mm <= high * SPACING_FACTOR:
                 yield Flag(
                     "spacing",
                     "",
-                    f"spacing along {name} is {mm:.3g} mm, in training {low:.3g} to {high:.3g} mm",
+                    f"spacing {role} is {mm:.3g} mm, in training {low:.3g} to {high:.3g} mm",
                 )
+        apart = min((degrees_apart(grid.frame, frame) for frame in self.frames), default=0.0)
+        if apart > ORIENTATION_DEGREES:
+            yield Flag(
+                "orientation",
+                "",
+                f"its planes ({grid.orientation}) are {apart:.0f} degrees from the nearest seen"
+                " in training",
+            )
         measured = intensity_percentiles(volume)
         for three, expected in zip(measured, self.intensity, strict=False):
             reason = self._unlike(three, expected)

@@ -42,6 +42,6 @@ def trial_of(model: Model) -> Trial | None:
         sizes.insert(model.slice_axis, 1)
     if len(sizes) != 3:
         return None
-    right, anterior, superior = (mm or 1.0 for mm in model.prepare.spacing_mm)
+    first, second, through = (mm or 1.0 for mm in model.prepare.spacing_mm)
     channels = len(model.card.channels)
-    return Trial((channels, sizes[0], sizes[1], sizes[2]), (right, anterior, superior))
+    return Trial((channels, sizes[0], sizes[1], sizes[2]), (first, second, through))

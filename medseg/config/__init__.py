@@ -6,10 +6,12 @@ from medseg.config.checking import Choice, Options, load_yaml, override, validat
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
 from medseg.config.rules import LearntRule
 from medseg.config.settings import (
+    THROUGH_PLANE,
     AugmentConfig,
     EvaluateConfig,
     InferConfig,
     LoopConfig,
+    MirrorAxis,
     Normalise,
     NormalisePercentiles,
     NormaliseWindow,
@@ -20,6 +22,7 @@ from medseg.config.settings import (
 )
 
 __all__ = [
+    "THROUGH_PLANE",
     "AugmentConfig",
     "Choice",
     "EvaluateConfig",
@@ -29,6 +32,7 @@ __all__ = [
     "LocateModel",
     "LocateThreshold",
     "LoopConfig",
+    "MirrorAxis",
     "Normalise",
     "NormalisePercentiles",
     "NormaliseWindow",

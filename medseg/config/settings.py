@@ -1,14 +1,15 @@
-"""What can be told to a pipeline?  Every option of preparing, training, segmenting and scoring."""
+"""Every option of preparing, training, segmenting and scoring, with its default."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from medseg.config.checking import Choice, Options
 from medseg.config.locating import Locate
-from medseg.geometry import Alignment
+from medseg.geometry import Alignment, Frame
 
 
 class NormaliseZScore(Options):
@@ -57,8 +58,14 @@ Normalise = Annotated[
     NormaliseZScore | NormaliseWindow | NormalisePercentiles, Field(discriminator="kind")
 ]
 
-#: 0 = right-left, 1 = anterior-posterior, 2 = superior-inferior.
+#: A working axis by its role: 0 and 1 lie in plane, 2 through plane.
 WorkingAxis = Annotated[int, Field(ge=0, le=2)]
+
+#: The last of them, along which 2D networks slice unless told otherwise.
+THROUGH_PLANE: Literal[2] = 2
+
+#: An axis to mirror: a working axis, or whichever of a scan's runs most nearly left to right.
+MirrorAxis = WorkingAxis | Literal["left-right"]
 
 #: Voxels, mm or a factor: more than nothing.
 Size = Annotated[int, Field(ge=1)]
@@ -69,7 +76,10 @@ class PrepareConfig(Options):
     """How a scan becomes a working tensor; travels in the model folder.
 
     Attributes:
-        spacing_mm: working spacing along R, A, S; ``None`` keeps the scan's.
+        spacing_mm: working spacing in plane, in plane and through plane; ``None`` keeps the
+            scan's.
+        frame: RAS directions of the three working axes of a typical scan, to which others are
+            turned; ``None`` turns each as near to R, A, S as its role allows.
         alignment: how the working grid sits on the scan's.
         normalise: one rule a channel, or one for all.
         resampling: kernel for intensities.
@@ -78,21 +88,29 @@ class PrepareConfig(Options):
     """
 
     spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = (None, None, None)
+    frame: Frame | None = None
     alignment: Alignment = Alignment.COVER
     normalise: tuple[Normalise, ...] = Field(default=(NormaliseZScore(),), min_length=1)
     resampling: Literal["linear", "cubic"] = "linear"
     bias_field: Literal["keep", "n4"] = "keep"
+
+    @model_validator(mode="after")
+    def _check_frame(self) -> PrepareConfig:
+        products = np.array(self.frame or np.eye(3)) @ np.array(self.frame or np.eye(3)).T
+        if np.abs(products - np.eye(3)).max() > 0.1:
+            raise ValueError("frame needs three directions of length 1 at right angles")
+        return self
 
 
 class InferConfig(Options):
     """How windows are laid and joined; travels in the model folder.
 
     Attributes:
-        window: voxels along the working axes; empty means the training patch.
+        window: voxels in plane, in plane and through plane; empty means the training patch.
         overlap: share of a window that overlaps its neighbour.
         weighting: importance of a window's voxels.
         batch: windows at a time.
-        mirror_axes: working axes averaged over mirrors (0 = left-right).
+        mirror_axes: working axes averaged over mirrors, by role, or ``left-right``.
         skip_below: windows whose every voxel is below this real-world value in every
             channel are background without asking the network; ``None`` asks always.
         locate: finds the region that windows are laid over; the rest is background.
@@ -102,7 +120,7 @@ class InferConfig(Options):
     overlap: float = Field(default=0.5, ge=0, lt=1)
     weighting: Literal["constant", "gaussian"] = "gaussian"
     batch: int = Field(default=2, ge=1)
-    mirror_axes: tuple[WorkingAxis, ...] = ()
+    mirror_axes: tuple[MirrorAxis, ...] = ()
     skip_below: float | None = None
     locate: Locate | None = None
 
@@ -139,8 +157,10 @@ class AugmentConfig(Options):
             in working voxels; 0 switches it off.
         elastic_every: voxels between control points.
         spatial: probability of rotation, zoom and elastic deformation together.
-        mirror_axes: working axes mirrored at random (0 = left-right; labels with a side are
-            swapped with their partner, or axis 0 is left out).
+        mirror_axes: working axes mirrored at random, by role, or ``left-right`` for whichever
+            of a scan's runs that way. Where the axis is the scan's left-right one, labels with
+            a side are swapped with their partner; a scan is not mirrored along it where a label
+            has none.
         brightness, contrast, gamma, noise, blur, low_resolution, bias: probability of each.
     """
 
@@ -149,7 +169,7 @@ class AugmentConfig(Options):
     elastic_voxels: float = Field(default=1.5, ge=0)
     elastic_every: int = Field(default=12, ge=4)
     spatial: float = Field(default=0.8, ge=0, le=1)
-    mirror_axes: tuple[WorkingAxis, ...] = ()
+    mirror_axes: tuple[MirrorAxis, ...] = ()
     brightness: float = Field(default=0.3, ge=0, le=1)
     contrast: float = Field(default=0.3, ge=0, le=1)
     gamma: float = Field(default=0.3, ge=0, le=1)
@@ -233,9 +253,9 @@ class TrainConfig(Options):
     Attributes:
         cohort: card with the labelled cases; relative to this file.
         dims: 2 trains on slices, 3 on volumes.
-        slice_axis: working axis (0 = R, 1 = A, 2 = S) along which 2D networks slice; ``None``
-            takes the coarsest of the cohort.
-        patch: voxels along the working axes (2D: of the two axes within a slice).
+        slice_axis: working axis along which 2D networks slice, by role; ``None`` is 2, through
+            plane.
+        patch: voxels in plane, in plane and through plane (2D: of the two axes within a slice).
         folds: cross-validate: train one network a fold and leave their ensemble.
     """
 
@@ -251,6 +271,13 @@ class TrainConfig(Options):
     infer: InferConfig = InferConfig()
     postprocess: tuple[PostprocessRule, ...] = ()
     folds: int | None = Field(default=None, ge=2)
+
+    @property
+    def sliced(self) -> int | None:
+        """The working axis along which the network slices; ``None`` in 3D."""
+        if self.dims == 3:
+            return None
+        return THROUGH_PLANE if self.slice_axis is None else self.slice_axis
 
     @model_validator(mode="after")
     def _check_patch(self) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Which mirrored copies of a window are averaged, and how are their logits turned back?"""
+"""Mirrored copies of a window that are averaged, and the way their logits are turned back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medseg.config import MirrorAxis
 from medseg.errors import BadModel
 from medseg.labels import LabelTable
 
@@ -23,30 +24,46 @@ class Mirror:
     channels: tuple[int, ...] | None = None
 
 
-def mirrors(labels: LabelTable, axes: Sequence[int], slice_axis: int | None) -> list[Mirror]:
-    """Every combination of mirrors along the given working axes, the plain window first.
+def mirrors(
+    labels: LabelTable,
+    wanted: Sequence[MirrorAxis],
+    slice_axis: int | None,
+    left_right: int,
+) -> list[Mirror]:
+    """Every combination of mirrors of one scan's windows, the plain window first.
+
+    Along the scan's left-right axis channels of twins swap; where a label has a side and no
+    twin, the scan is not mirrored along it.
+
+    Args:
+        labels: what the channels mean.
+        wanted: working axes by role, or ``left-right``, as the model says.
+        slice_axis: along which a 2D network slices.
+        left_right: the working axis of this scan that runs most nearly left to right.
 
     Raises:
-        BadModel: axis 0 (left to right) cannot be mirrored with these labels, or a 2D network
-            does not see an axis.
+        BadModel: a 2D network does not see an axis that is named by its role, or ``left-right``
+            is asked of labels that cannot be swapped.
     """
-    unseen = sorted(axis for axis in axes if axis == slice_axis or axis not in (0, 1, 2))
+    unseen = sorted(axis for axis in wanted if axis != "left-right" and axis == slice_axis)
     if unseen:
         raise BadModel("infer.mirror_axes holds axes that the network does not see", found=unseen)
-    swapped = None
-    if 0 in axes:
-        pairs = labels.mirror_pairing()
-        if pairs is None:
-            raise BadModel(
-                "a label's side has no partner, so left and right must not be averaged",
-                found=", ".join(labels.names), expected="mirror_axes without 0",
-                remedy="Name pairs under mirror_pairs in the card.",
-            )  # fmt: skip
-        swapped = _swapped_channels(labels, pairs)
+    pairs = labels.mirror_pairing()
+    if pairs is None and "left-right" in wanted:
+        raise BadModel(
+            "a label's side has no partner, so left and right must not be averaged",
+            found=", ".join(labels.names),
+            expected="mirror_axes without left-right",
+            remedy="Name pairs under mirror_pairs in the card.",
+        )
+    axes = {left_right if axis == "left-right" else axis for axis in wanted} - {slice_axis}
+    if pairs is None:
+        axes.discard(left_right)
+    swapped = None if pairs is None else _swapped_channels(labels, pairs)
     subsets = itertools.chain.from_iterable(
-        itertools.combinations(sorted(set(axes)), n) for n in range(len(set(axes)) + 1)
+        itertools.combinations(sorted(axes), n) for n in range(len(axes) + 1)
     )
-    return [Mirror(subset, swapped if 0 in subset else None) for subset in subsets]
+    return [Mirror(subset, swapped if left_right in subset else None) for subset in subsets]
 
 
 def _swapped_channels(

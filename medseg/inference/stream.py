@@ -1,4 +1,4 @@
-"""How does a working image become a mask on the scan's grid, windows in, blocks of logits out?"""
+"""Stream a working image through the networks into a mask: windows in, blocks of logits out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from medseg.config import InferConfig
 from medseg.errors import BadModel
-from medseg.geometry import Geometry
+from medseg.geometry import Geometry, left_right_axis
 from medseg.inference.budget import UNLIMITED, Allowance, Budget, Demand, plan_budget
 from medseg.inference.confidence import BoundaryConfidence
 from medseg.inference.forward import Forward, is_out_of_memory
@@ -140,7 +140,8 @@ def stream(
         progress: told of windows done.
         tell: told of the budget before the first window.
     """
-    turns = mirrors(road.labels, road.infer.mirror_axes, road.slice_axis)
+    left_right = left_right_axis(road.working)
+    turns = mirrors(road.labels, road.infer.mirror_axes, road.slice_axis, left_right)
     padded = road.plan.pad(road.image).to(machine.image_dtype)
     budget = _budget(road, padded, ensemble, machine)
     if not budget.fits:

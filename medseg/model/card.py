@@ -1,4 +1,4 @@
-"""What does ``model.yaml`` say?  Labels, network, preparing, and where the model comes from."""
+"""The content of ``model.yaml``: labels, network, preparing, and where the model comes from."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from medseg.config import (
     PostprocessRule,
     PrepareConfig,
 )
+from medseg.geometry import Frame
 
 
 class Fingerprint(Options):
     """What the training scans looked like, to notice an input that is unlike them.
 
     Attributes:
-        spacing_mm: smallest and largest spacing along R, A, S.
+        spacing_mm: smallest and largest spacing in plane, in plane and through plane.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
-        shape: smallest and largest number of voxels along R, A, S.
+        shape: smallest and largest number of voxels along the same axes.
+        frames: RAS directions of these axes in the training scans, no two of them alike.
     """
 
     spacing_mm: tuple[tuple[float, float], ...] = ()
     intensity: tuple[tuple[float, float, float], ...] = ()
     shape: tuple[tuple[int, int], ...] = ()
+    frames: tuple[Frame, ...] = ()
 
 
 class Validation(Options):

@@ -200,7 +200,7 @@ def _check_mirrors(card: ModelCard) -> None:
     if untrained:
         raise BadModel(
             "infer.mirror_axes holds axes that the network was not trained to see mirrored",
-            found=sorted(untrained),
+            found=sorted(untrained, key=str),
             expected=f"axes among {list(trained or ())}",
         )
 

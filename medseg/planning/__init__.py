@@ -1,4 +1,4 @@
-"""Which config suits a cohort, a machine and the time there is?  Chosen by rules, with reasons."""
+"""A config that suits a cohort, a machine and the time there is, chosen by rules with reasons."""
 
 from __future__ import annotations
 

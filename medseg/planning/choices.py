@@ -1,4 +1,4 @@
-"""Which settings suit a cohort and a budget?  Each chosen by a rule, with the reason why."""
+"""Rules that choose a setting from a cohort and a budget, each with its reason."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import Cohort
 from medseg.planning.cost import LEAST_STEPS, Levels, Machine, affordable_voxels, levels_for
 from medseg.planning.fingerprint import CohortLooks, median_shape
+
+#: What the working axes are to a scan.
+ROLES = ("in plane", "in plane", "through plane")
 
 #: Spacing along one axis this many times the others' makes a scan anisotropic.
 ANISOTROPIC = 3.0
@@ -109,7 +112,7 @@ def working_spacing(looks: CohortLooks) -> tuple[tuple[float, float, float], str
         finer = float(np.percentile(looks.spacings_mm[:, axis], 10))
         spacing[axis] = _neat(max(finer, float(np.median(median))))
         why += (
-            f"; along {'RAS'[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
+            f"; {ROLES[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
             " percentile, so that thinner ones are not thrown away"
         )
     return (spacing[0], spacing[1], spacing[2]), why
@@ -200,16 +203,17 @@ def empty_below(cohort: Cohort, looks: CohortLooks) -> tuple[float | None, str]:
     return AIR_HU, f"windows of nothing but air, all below {AIR_HU:g} HU, are background"
 
 
-def mirrors(cohort: Cohort, dims: int, minutes: float) -> tuple[list[int], str]:
+def mirrors(cohort: Cohort, minutes: float) -> tuple[list[str], str]:
     """Left-right mirrors where that is safe and there is time for them."""
-    del dims
     pairing = cohort.labels.mirror_pairing()
     if pairing is None:
         return [], "none: a label has a side and no partner to swap with; left stays left"
     if minutes < MIRROR_MINUTES:
         return [], "none: a short training has no time to learn mirrored anatomy"
     swapped = "pairs of labels swap sides with it" if pairing else "no label has a side"
-    return [0], f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
+    return [
+        "left-right"
+    ], f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
 
 
 def batch_for(voxels: float, patch: Sequence[int], preset: Preset, dims: int) -> int:

@@ -1,4 +1,4 @@
-"""What does a training step cost?  Multiplications and memory, and what a budget buys."""
+"""The cost of a training step in multiplications and memory, and what a budget buys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the scans of a cohort look like?  Spacings, shapes, intensities, sizes of structures."""
+"""Look at the scans of a cohort once: spacings, shapes, intensities, sizes of structures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadCohort, MedsegError
-from medseg.geometry import canonical_grid
+from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.memory import usable_cores
 from medseg.volume import LabelMap, Volume
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the meaning of what is kept changes.
-_VERSION = 1
+_VERSION = 2
 
 #: Voxels inside the labels that are kept of each channel of a scan.
 _SAMPLE = 2000
@@ -37,12 +37,13 @@ class CaseLooks:
     """What a plan needs to know of one scan; nothing that tells whose it is.
 
     Attributes:
-        spacing_mm: along R, A, S.
-        shape: voxels along R, A, S.
+        spacing_mm: in plane, in plane and through plane.
+        shape: voxels along the same axes.
         volumes_ml: of each label that the truth was drawn for.
         labelled_share: of voxels that carry a label.
         zero_share: of voxels that are exactly zero in the first channel.
         sample: real-world values inside the labels, a row a channel; empty without labels.
+        directions: RAS unit vectors of those axes.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -51,6 +52,23 @@ class CaseLooks:
     labelled_share: float
     zero_share: float
     sample: tuple[tuple[float, ...], ...]
+    directions: Frame = RAS
+
+    def turned(self, frame: Frame | None) -> CaseLooks:
+        """The same scan with its axes as a frame orders them."""
+        directions = np.array(self.directions)
+        order, backwards = role_order(self.shape, self.spacing_mm, directions.T, frame)
+        signs = [-1 if back else 1 for back in backwards]
+        x, y, z = order
+        rows = [
+            tuple((directions[a] * sign).tolist()) for a, sign in zip(order, signs, strict=True)
+        ]
+        return replace(
+            self,
+            spacing_mm=(self.spacing_mm[x], self.spacing_mm[y], self.spacing_mm[z]),
+            shape=(self.shape[x], self.shape[y], self.shape[z]),
+            directions=(rows[0], rows[1], rows[2]),
+        )
 
 
 @dataclass(frozen=True)
@@ -67,13 +85,17 @@ class CohortLooks:
 
     @property
     def spacings_mm(self) -> NDArray[np.float64]:
-        """(cases, 3) along R, A, S."""
+        """(cases, 3) in plane, in plane and through plane."""
         return np.array([case.spacing_mm for case in self.cases])
 
     @property
     def extents_mm(self) -> NDArray[np.float64]:
-        """(cases, 3) along R, A, S."""
+        """(cases, 3) in plane, in plane and through plane."""
         return np.asarray(self.spacings_mm * np.array([case.shape for case in self.cases]))
+
+    def turned(self, frame: Frame | None) -> CohortLooks:
+        """The same scans with their axes as a frame orders them."""
+        return replace(self, cases=tuple(case.turned(frame) for case in self.cases))
 
     def foreground(self, channel: int) -> NDArray[np.float64]:
         """Values inside the labels over all cases; each case gives at most so many."""
@@ -132,7 +154,7 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
         truth = read_truth(cohort, case, grid=volume.geometry)
     except MedsegError as error:
         return error
-    grid = canonical_grid(volume.geometry)
+    grid = role_grid(volume.geometry)
     labelled = np.isin(truth.data, list(cohort.labels.values))
     return CaseLooks(
         spacing_mm=grid.spacing_mm,
@@ -141,6 +163,7 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
         labelled_share=float(labelled.mean()),
         zero_share=float((volume.data[0] * volume.slope + volume.intercept == 0).mean()),
         sample=_sample(volume, labelled),
+        directions=grid.frame,
     )
 
 

@@ -1,4 +1,4 @@
-"""How is a plan written for people?  YAML on short lines, each choice under the reason for it."""
+"""Write a plan for people: YAML on short lines, each choice under the reason for it."""
 
 from __future__ import annotations
 

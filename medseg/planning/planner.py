@@ -1,4 +1,4 @@
-"""How does a cohort become a config?  Looked at once, then every setting chosen for its budget."""
+"""Turn what a cohort looks like into a config: every setting chosen for the budget."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Literal
 
 import numpy as np
 
-from medseg.config import AugmentConfig, TrainConfig, validate
+from medseg.config import THROUGH_PLANE, AugmentConfig, TrainConfig, validate
 from medseg.errors import BadConfig
 from medseg.manifests import Cohort
 from medseg.planning import choices as rules
 from medseg.planning.choices import PRESETS, Choices, Preset
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
+from medseg.planning.frames import typical_frame
+
+_WHY_FRAME = (
+    "directions (R, A, S) of the working axes of a typical scan: its slices lie between two body"
+    " planes, and the nearest one would not be the same for all"
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,14 @@ def make_plan(
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
     typical = rules.check_cohort_fits(cohort, looks)
+    frame = typical_frame(looks)
+    looks = looks.turned(frame)
     made = Choices()
     made.choose("cohort", card)
     patch, levels, batch = _geometry(made, cohort, looks, machine, PRESETS[preset], dims)
     _network(made, levels, PRESETS[preset])
+    if frame is not None:
+        made.choose("prepare.frame", [list(row) for row in frame], _WHY_FRAME)
     _intensities(made, cohort, looks)
     _augmentation(made, cohort, machine)
     voxels = batch * math.prod(patch)
@@ -99,10 +109,10 @@ def _geometry(
     """Spacing, dimensions, patch and batch, which depend on each other."""
     spacing, why_spacing = rules.working_spacing(looks)
     shape = median_shape(looks, spacing)
-    flat = min(shape) < 8
+    flat = shape[THROUGH_PLANE] < 8
     chosen = dims or (2 if flat else 3)
     made.choose("dims", chosen, _why_dims(chosen, shape))
-    sliced = max(range(3), key=lambda axis: (spacing[axis], axis)) if chosen == 2 else None
+    sliced = THROUGH_PLANE if chosen == 2 else None
     axes = [axis for axis in range(3) if axis != sliced]
     channels = len(cohort.channels)
     rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
@@ -112,7 +122,7 @@ def _geometry(
         why_spacing = why_coarser or why_spacing
         shape = median_shape(looks, spacing)
     else:
-        made.choose("slice_axis", sliced, "slices across the coarsest axis")
+        made.choose("slice_axis", sliced, "2 is through plane, found for each scan by itself")
     here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
     allowed = voxels / (preset.batch if chosen == 3 else 2)
     patch, levels = rules.fit_patch(here, near, allowed, preset)
@@ -122,7 +132,7 @@ def _geometry(
     if sliced is not None:
         whole[sliced] = None
         why_spacing += "; across the slices each scan keeps its own"
-    made.choose("prepare.spacing_mm", whole, f"along R, A, S: {why_spacing}")
+    made.choose("prepare.spacing_mm", whole, f"in plane, in plane, through plane: {why_spacing}")
     return patch, levels, batch
 
 
@@ -179,7 +189,7 @@ def _intensities(made: Choices, cohort: Cohort, looks: CohortLooks) -> None:
 
 def _augmentation(made: Choices, cohort: Cohort, machine: Machine) -> None:
     plain = AugmentConfig().model_dump(mode="json")
-    axes, why = rules.mirrors(cohort, made.values["dims"], machine.minutes)
+    axes, why = rules.mirrors(cohort, machine.minutes)
     for name, value in plain.items():
         made.choose(f"augment.{name}", axes if name == "mirror_axes" else value)
     spacing = [mm for mm in made.values["prepare"]["spacing_mm"] if mm is not None]
@@ -226,7 +236,8 @@ def _summary(
     lines = [
         f"Cohort {cohort.name}: {len(looks.cases)} labelled train scans, {cohort.modality}"
         f" ({', '.join(cohort.channels)}).",
-        f"Spacing along R, A, S: {spacing} mm. Typical volumes in ml: {sizes}{more}.",
+        f"Spacing in plane, in plane, through plane: {spacing} mm. Typical volumes in ml:"
+        f" {sizes}{more}.",
         f"Planned for {machine.minutes:g} minutes on {machine.name}; training takes about"
         f" {memory / 1e9:.1f} GB.",
     ]

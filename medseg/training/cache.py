@@ -17,14 +17,14 @@ from safetensors import safe_open
 
 from medseg.config import PrepareConfig
 from medseg.errors import BadCohort
-from medseg.geometry import canonical_grid
+from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
 from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
 from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 4
+_VERSION = 5
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -38,8 +38,10 @@ class CaseFacts:
         case: case id.
         shape: voxels along the working axes.
         spacing_mm: of the working grid.
-        native_spacing_mm: of the scan along R, A, S.
-        native_shape: voxels of the scan along R, A, S.
+        native_spacing_mm: of the scan along the working axes.
+        native_shape: voxels of the scan along the working axes.
+        directions: RAS unit vectors of the working axes.
+        left_right: the working axis that runs most nearly left to right.
         volumes_ml: of each label that the truth was drawn for, measured on the native grid.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
@@ -53,6 +55,8 @@ class CaseFacts:
     spacing_mm: tuple[float, float, float]
     native_spacing_mm: tuple[float, float, float]
     native_shape: tuple[int, int, int]
+    directions: Frame
+    left_right: int
     volumes_ml: Mapping[str, float]
     intensity: tuple[tuple[float, float, float], ...]
     pixels: str
@@ -112,7 +116,7 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
         prepared = prepare_files(case.sources, config, frames=cohort.frames)
         truth = read_truth(cohort, case, grid=prepared.native)
         classes = prepare_truth(truth, cohort.labels, prepared.working)
-        facts = _facts(cohort, case, prepared, truth, classes)
+        facts = _facts(cohort, case, prepared, truth, classes, config.frame)
         _write(path, prepared, classes, facts)
     return CachedCase(path, facts)
 
@@ -150,9 +154,14 @@ def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
 
 
 def _facts(
-    cohort: Cohort, case: Case, prepared: Prepared, truth: LabelMap, classes: NDArray[np.int16]
+    cohort: Cohort,
+    case: Case,
+    prepared: Prepared,
+    truth: LabelMap,
+    classes: NDArray[np.int16],
+    frame: Frame | None,
 ) -> CaseFacts:
-    canonical = canonical_grid(prepared.native)
+    ordered = role_grid(prepared.native, frame)
     counts = {
         name: int((truth.data == cohort.labels.value_of(name)).sum())
         for name in cohort.labels.names
@@ -162,8 +171,10 @@ def _facts(
         case=case.case,
         shape=prepared.working.shape,
         spacing_mm=prepared.working.spacing_mm,
-        native_spacing_mm=canonical.spacing_mm,
-        native_shape=canonical.shape,
+        native_spacing_mm=ordered.spacing_mm,
+        native_shape=ordered.shape,
+        directions=ordered.frame,
+        left_right=left_right_axis(ordered),
         volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
         intensity=prepared.intensity,
         pixels=prepared.pixels,

@@ -14,7 +14,6 @@ from medseg.model import Model
 from medseg.training.origin import read_origin
 from medseg.training.run import Run
 from medseg.training.setup import Setup, network_of
-from medseg.transforms.augment import allowed_mirrors
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
             found="training.validations=0",
             expected="at least 1",
         )
-    trained = allowed_mirrors(config.augment, cohort.labels)
-    untrained = sorted(set(config.infer.mirror_axes) - set(trained))
+    trained = config.augment.mirror_axes
+    untrained = sorted(set(config.infer.mirror_axes) - set(trained), key=str)
     if untrained:
         raise BadConfig(
             "infer.mirror_axes asks for mirrors that training does not show the network",
@@ -66,10 +65,10 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
             expected=f"axes among {list(trained)}",
             remedy="Train them with augment.mirror_axes, or leave them out of infer.mirror_axes.",
         )
-    if 0 in config.augment.mirror_axes and 0 not in trained:
+    if trained and cohort.labels.mirror_pairing() is None:
         _log.warning(
-            "left and right are not mirrored although augment.mirror_axes says so: a label has a"
-            " side and no partner to swap with"
+            "no scan is mirrored from left to right, whatever augment.mirror_axes says: a label"
+            " has a side and no partner to swap with"
         )
 
 

@@ -23,7 +23,7 @@ class PatchPlan:
     Attributes:
         patch: voxels of the patch itself, kept inside the scan where the scan is larger.
         source_shape: voxels to cut around it along the same axes.
-        axes: working axis (0 = R, 1 = A, 2 = S) behind each of them; two for slices.
+        axes: working axis behind each of them, by role; two for slices.
         foreground: share of patches centred on a labelled voxel, classes in turn.
         batch: patches a step, over all processes.
         seed: of the whole run.
@@ -84,12 +84,19 @@ class PatchStream(IterableDataset[Patches]):
             torch.from_numpy(np.stack(spacings)),
             torch.arange(first, first + per_rank),
             self._known(numbers) if self.partly else None,
+            self._left_right(numbers),
         )
 
     def _known(self, numbers: Iterable[int]) -> Tensor:
         """(B, classes) which classes each patch's truth was drawn for."""
         rows = [case_of(self.cases, self.plan, index).facts.known for index in numbers]
         return torch.tensor(rows)
+
+    def _left_right(self, numbers: Iterable[int]) -> Tensor:
+        """(B,) the spatial axis that runs most nearly left to right, -1 where none does."""
+        axes = self.plan.axes
+        sideways = [case_of(self.cases, self.plan, index).facts.left_right for index in numbers]
+        return torch.tensor([axes.index(axis) if axis in axes else -1 for axis in sideways])
 
 
 def draw_patch(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medseg.geometry import Frame, distinct_frames, rounded
 from medseg.manifests import Cohort
 from medseg.model import (
     Fingerprint,
@@ -28,6 +29,9 @@ from medseg.training.checkpoints import best_weights
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import read_origin
 from medseg.training.setup import Setup
+
+#: Orientations of training scans nearer to each other than this are kept once.
+ALIKE_DEGREES = 15.0
 
 
 @dataclass(frozen=True)
@@ -127,4 +131,11 @@ def _fingerprint(cases: Sequence[CachedCase]) -> Fingerprint:
         spacing_mm=tuple((float(a), float(b)) for a, b in ends),
         intensity=tuple((float(a), float(b), float(c)) for a, b, c in intensity),
         shape=tuple((int(a), int(b)) for a, b in sizes),
+        frames=_frames(cases),
     )
+
+
+def _frames(cases: Sequence[CachedCase]) -> tuple[Frame, ...]:
+    """RAS directions of the working axes of the scans, none twice."""
+    frames = distinct_frames((case.facts.directions for case in cases), ALIKE_DEGREES)
+    return tuple(rounded(frame) for frame in frames)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
 from medseg.config import InferConfig, TrainConfig
 from medseg.manifests import Cohort
 from medseg.networks import build_network
-from medseg.training.cache import CachedCase
 from medseg.training.data import TrainingData
 from medseg.training.patches import PatchPlan
 from medseg.training.run import Run
@@ -51,7 +49,7 @@ class Setup:
 
 def resolve(config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run) -> Setup:
     """Decide once what depends on config and prepared cases together."""
-    sliced = _slice_axis(config, data.train)
+    sliced = config.sliced
     plan = _patch_plan(config, sliced)
     infer = config.infer.model_copy(update={"window": config.infer.window or plan.patch})
     return Setup(config, cohort, data, run, sliced, plan, infer)
@@ -70,16 +68,6 @@ def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
         out_channels=cohort.labels.channels,
         options=config.network.options,
     )
-
-
-def _slice_axis(config: TrainConfig, cases: tuple[CachedCase, ...]) -> int | None:
-    """The axis in the config, else the coarsest of the cohort; among equals the last."""
-    if config.dims == 3:
-        return None
-    if config.slice_axis is not None:
-        return config.slice_axis
-    typical = np.median([case.facts.spacing_mm for case in cases], axis=0)
-    return int(max(range(3), key=lambda axis: (round(float(typical[axis]), 3), axis)))
 
 
 def _patch_plan(config: TrainConfig, sliced: int | None) -> PatchPlan:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.config import AugmentConfig
+from medseg.config import AugmentConfig, MirrorAxis
 from medseg.labels import LabelTable
 
 #: Channels resampled at once; more would need memory in classes x voxels.
@@ -31,6 +31,8 @@ class Patches:
         classes: (B, *spatial) int64 class indices, -1 where not scored.
         spacing_mm: (B, dims) float32 distance between voxels.
         index: (B,) int64 number of each patch in the whole run; seeds its random numbers.
+        left_right: (B,) int64 spatial axis of each patch that runs most nearly left to right, -1
+            where none of them does; ``None`` where that is working axis 0 of every patch.
         known: (B, classes) whether a patch's truth was drawn for that class (background
             always); ``None`` where all were. What was not drawn hides in the background.
     """
@@ -40,12 +42,14 @@ class Patches:
     spacing_mm: Tensor
     index: Tensor
     known: Tensor | None = None
+    left_right: Tensor | None = None
 
     def to(self, device: torch.device) -> Patches:
         """The same batch on a device; the index stays where Python reads it."""
         image, classes = (t.to(device, non_blocking=True) for t in (self.image, self.classes))
         known = None if self.known is None else self.known.to(device, non_blocking=True)
-        return Patches(image, classes, self.spacing_mm.to(device), self.index, known)
+        spacing = self.spacing_mm.to(device)
+        return Patches(image, classes, spacing, self.index, known, self.left_right)
 
 
 def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]:
@@ -65,12 +69,25 @@ def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]
     return tuple(size + extra for size, extra in zip(patch, surplus, strict=True))
 
 
-def allowed_mirrors(config: AugmentConfig, labels: LabelTable) -> tuple[int, ...]:
-    """Working axes that may be mirrored: left-right only where sides can be swapped with it."""
-    pairing = labels.mirror_pairing()
-    return tuple(
-        axis for axis in sorted(set(config.mirror_axes)) if axis != 0 or pairing is not None
-    )
+def mirrored_axes(
+    wanted: Sequence[MirrorAxis], axes: Sequence[int], left_right: int | None, labels: LabelTable
+) -> tuple[int, ...]:
+    """The spatial axes of one scan's patches that may be mirrored.
+
+    The scan's left-right axis is one of them only where labels with a side can swap with it.
+
+    Args:
+        wanted: as the config says.
+        axes: working axis behind each spatial axis.
+        left_right: the spatial axis that runs most nearly left to right, if one does.
+        labels: of the patches.
+    """
+    named = {axes.index(axis) for axis in wanted if axis in axes}
+    if "left-right" in wanted and left_right is not None:
+        named.add(left_right)
+    if labels.mirror_pairing() is None:
+        named.discard(-1 if left_right is None else left_right)
+    return tuple(sorted(named))
 
 
 class Augment:
@@ -79,7 +96,7 @@ class Augment:
     Args:
         config: what to do and how often.
         patch: spatial shape of the result.
-        axes: working axis (0 = R, 1 = A, 2 = S) behind each spatial axis.
+        axes: working axis behind each spatial axis, by role.
         labels: tells which classes swap when left and right are mirrored.
         seed: of the whole run.
     """
@@ -95,17 +112,18 @@ class Augment:
         self.config = config
         self.patch = tuple(patch)
         self.seed = seed
-        allowed = allowed_mirrors(config, labels)
-        self.mirrors = tuple(i for i, axis in enumerate(axes) if axis in allowed)
-        self.left_right = axes.index(0) if 0 in axes and 0 in allowed else None
+        self.axes = tuple(axes)
+        self.labels = labels
         self.swap = _class_swap(labels)
 
     def __call__(self, patches: Patches) -> Patches:
         """Deform, crop and change intensities of a batch."""
         device = patches.image.device
         generators = [_generator(self.seed, int(i), device) for i in patches.index]
+        sideways = self._left_right(patches)
         draws = [
-            _Draws.take(self, np.random.default_rng([self.seed, int(i), 1])) for i in patches.index
+            _Draws.take(self, np.random.default_rng([self.seed, int(i), 1]), left_right)
+            for i, left_right in zip(patches.index, sideways, strict=True)
         ]
         grid = torch.stack(
             [
@@ -119,13 +137,21 @@ class Augment:
         classes = _sample_classes(patches.classes, grid)
         known = None if patches.known is None else patches.known.clone()
         for b, draw in enumerate(draws):
-            if self.left_right is not None and draw.flips[self.left_right] < 0:
+            left_right = sideways[b]
+            if left_right is not None and draw.flips[left_right] < 0:
                 swap = self.swap.to(device)
                 classes[b] = swap[classes[b] + 1] - 1
                 if known is not None:
                     known[b] = known[b][swap[1:] - 1]
             image[b] = _change_intensity(image[b], draw, generators[b])
-        return Patches(image, classes, patches.spacing_mm, patches.index, known)
+        spacing = patches.spacing_mm
+        return Patches(image, classes, spacing, patches.index, known, patches.left_right)
+
+    def _left_right(self, patches: Patches) -> list[int | None]:
+        """The spatial axis of each patch that runs most nearly left to right, if one does."""
+        if patches.left_right is None:
+            return [self.axes.index(0) if 0 in self.axes else None] * len(patches.index)
+        return [None if axis < 0 else axis for axis in patches.left_right.tolist()]
 
     def _sampling_grid(
         self, draw: _Draws, generator: torch.Generator, spacing_mm: Tensor, source: Sequence[int]
@@ -161,14 +187,15 @@ class _Draws:
     amounts: dict[str, float]
 
     @classmethod
-    def take(cls, augment: Augment, rng: np.random.Generator) -> _Draws:
+    def take(cls, augment: Augment, rng: np.random.Generator, left_right: int | None) -> _Draws:
         config, dims = augment.config, len(augment.patch)
+        mirrors = mirrored_axes(config.mirror_axes, augment.axes, left_right, augment.labels)
         deforms = bool(rng.random() < config.spatial)
         angles = np.radians(rng.uniform(-config.rotate_degrees, config.rotate_degrees, 3))
         low, high = np.log(config.scale)
         zoom = np.exp(rng.uniform(low, high, dims))
         coins = rng.random(dims)
-        flips = tuple(-1 if i in augment.mirrors and coins[i] < 0.5 else 1 for i in range(dims))
+        flips = tuple(-1 if i in mirrors and coins[i] < 0.5 else 1 for i in range(dims))
         matrix = np.diag(np.array(flips, dtype=float))
         if deforms:
             matrix = matrix @ _rotation(angles, dims) @ np.diag(1 / zoom)

@@ -1,4 +1,4 @@
-"""Which native voxels lie between which working voxels, axis by axis, and with what weights?"""
+"""Native voxels between working voxels, axis by axis, with the weights of either side."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class _Cells:
 
 
 def _axis_cells(axis: AxisMap) -> _Cells:
-    position = np.sort(axis.source_index()).clip(0, axis.source_size - 1)
+    position = axis.ascending().source_index().clip(0, axis.source_size - 1)
     whole = np.rint(position)
     position = np.where(np.abs(position - whole) < ON_A_VOXEL, whole, position)
     cell = np.floor(position).astype(np.int64).clip(0, max(0, axis.source_size - 2))

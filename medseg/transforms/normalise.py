@@ -1,4 +1,4 @@
-"""Intensities as networks like them: one rule a channel, done by MONAI's transforms."""
+"""Normalise intensities by one rule a channel, through MONAI's transforms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from monai.transforms import (
 
 from medseg.config import Normalise, NormalisePercentiles, NormaliseWindow, NormaliseZScore
 from medseg.errors import BadConfig
+
+#: A channel whose values differ by less than this share is constant: resampling rounds.
+ROUNDING = 1e-5
 
 
 class NormaliseChannels(Transform):
@@ -46,7 +49,8 @@ class NormaliseChannels(Transform):
 
 
 def _normalised(channel: torch.Tensor, rule: Normalise) -> torch.Tensor:
-    if not isinstance(rule, NormaliseWindow) and channel.min() == channel.max():
+    low, high = float(channel.min()), float(channel.max())
+    if not isinstance(rule, NormaliseWindow) and high - low <= ROUNDING * max(-low, high):
         return torch.zeros_like(channel)
     # a copy, for some of MONAI's transforms write into what they are given
     return torch.as_tensor(_monai_rule(rule)(channel.clone())).float()

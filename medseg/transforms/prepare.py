@@ -1,4 +1,4 @@
-"""From a scan to the working tensor a network sees, deterministically, as one MONAI Compose."""
+"""Turn a scan into the working tensor that a network sees, deterministically, as one Compose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Prepared:
 
     Attributes:
         image: (C, X, Y, Z) float32, normalised.
-        working: the grid it lies on (axes nearest to R, A, S).
+        working: the grid it lies on: axes in plane, in plane, through plane.
         native: the scan's own grid, to which masks go home.
         warnings: what the reader accepted but the user should know.
         pixels: the scan's pixel hash; empty when the scan was read before preparing.
@@ -58,16 +58,21 @@ class ToWorkingGrid(Transform):
         self.config = config
 
     def __call__(self, scan: MetaTensor | Volume) -> MetaTensor:
-        """The scan on :func:`medseg.geometry.working_grid` of its own grid."""
+        """The scan on its working grid."""
         if isinstance(scan, Volume):
             native, meta, measure = scan.geometry, meta_of(scan), scan.measuring()
             array: torch.Tensor | NDArray[Any] = scan.data
         else:
             native, meta, measure = geometry_of(scan), scan.meta, None
             array = scan.as_tensor()
-        target = working_grid(native, self.config.spacing_mm, alignment=self.config.alignment)
+        target = grid_for(native, self.config)
         data = resample(array, native, target, kernel=self.config.resampling, measure=measure)
         return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
+
+
+def grid_for(native: Geometry, config: PrepareConfig) -> Geometry:
+    """The working grid of a scan under a config."""
+    return working_grid(native, config.spacing_mm, alignment=config.alignment, frame=config.frame)
 
 
 def prepare_steps(config: PrepareConfig) -> Compose:

@@ -1,4 +1,4 @@
-"""How does an array of one grid look on another grid along the same axes?
+"""Resample an array of one grid onto another grid along the same axes.
 
 Both grids share their axes up to order, direction, spacing and offset, so that a resampling is
 one small matrix an axis. Outside the source its border goes on. Where an axis shrinks, the
@@ -114,7 +114,7 @@ def resample(
         GridMismatch: the axes of the two grids are not parallel.
     """
     axes = grid_map(source, target)
-    plans = [axis_weights(axis, kernel, antialias=antialias) for axis in axes]
+    plans = [axis_weights(axis.forwards(), kernel, antialias=antialias) for axis in axes]
     turned = _turn(array, axes)
     channels, longest = turned.shape[0], int(np.argmax(turned.shape[1:]))
     double = "float64" in str(turned.dtype) and measure is None
@@ -148,8 +148,8 @@ def resample_labels(
         GridMismatch: the axes of the two grids are not parallel.
     """
     axes = grid_map(source, target)
-    plans = [axis_weights(axis, "linear") for axis in axes]
-    turned = labels.transpose([axis.source_axis for axis in axes])
+    plans = [axis_weights(axis.forwards(), "linear") for axis in axes]
+    turned = np.asarray(_turn(labels[None], axes))[0]
     if all(plan.is_copy for plan in plans):
         copied = turned[np.ix_(*(plan.index[:, 0] for plan in plans))]
         return np.where(np.isin(copied, list(values)), copied, 0).astype(labels.dtype)
@@ -193,9 +193,13 @@ def _keys_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _turn(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:
-    """A view with the source axes in the order of the target's."""
+    """The source with its axes in the order and direction of the target's; a view of an array."""
     order = [0, *(1 + axis.source_axis for axis in axes)]
-    return array.permute(order) if isinstance(array, torch.Tensor) else array.transpose(order)
+    backwards = [1 + axis for axis, way in enumerate(axes) if way.step < 0]
+    if isinstance(array, torch.Tensor):
+        turned = array.permute(order)
+        return turned.flip(backwards) if backwards else turned
+    return np.asarray(np.flip(array.transpose(order), tuple(backwards)))
 
 
 def _parts(plans: Sequence[AxisWeights], shape: Sequence[int], axis: int) -> list[slice]:

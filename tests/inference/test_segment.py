@@ -178,11 +178,13 @@ def test_progress_ends_at_all_windows_and_the_budget_is_told():
 ONE_KIDNEY = LabelTable.from_card({"labels": {"left kidney": 1, "liver": 2}})
 
 
+LEFT_RIGHT = InferConfig(window=(8, 8, 8), mirror_axes=("left-right",))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (TinyModel(labels=ONE_KIDNEY, infer=InferConfig(window=(8, 8, 8), mirror_axes=(0,))),
-         "no partner"),
+        (TinyModel(labels=ONE_KIDNEY, infer=LEFT_RIGHT), "no partner"),
         (TinyModel(dims=2, infer=InferConfig(window=(8, 8))), "which axis it slices"),
         (TinyModel(infer=InferConfig()), "how large its windows are"),
         (TinyModel(dims=2, slice_axis=2, infer=InferConfig(window=(8, 8), mirror_axes=(2,))),

@@ -6,17 +6,18 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
+from medseg.geometry import left_right_axis
 from medseg.inference.windows import importance, plan_windows
 from medseg.transforms.prepare import prepare_volume
 from medseg.transforms.resample import resample
 from tests.inference.models import LABELS
 
 
-def averaged(model, dtype):
+def averaged(model, dtype, left_right):
     """One predictor that averages networks and mirrors as logits, left and right swapped."""
     networks = [network.to(dtype) for network in model.networks()]
     swap = list(range(model.labels.channels))
-    if 0 in model.infer.mirror_axes and model.labels is LABELS:
+    if model.labels is LABELS:
         swap = [0, 1, 3, 2]  # the kidneys
     axes = model.infer.mirror_axes
     subsets = [s for n in range(len(axes) + 1) for s in itertools.combinations(axes, n)]
@@ -32,7 +33,7 @@ def averaged(model, dtype):
             else:
                 logits = network(image)
             logits = logits.flip(flips)
-            answers.append(logits[:, swap] if 0 in subset else logits)
+            answers.append(logits[:, swap] if left_right in subset else logits)
         return torch.stack(answers).mean(0)
 
     return predict
@@ -46,7 +47,8 @@ def whole_volume(model, volume, dtype):
         window.insert(model.slice_axis, 1)
     with torch.inference_mode():
         logits = sliding_window_inference(
-            prepared.image.to(dtype)[None], window, 1, averaged(model, dtype),
+            prepared.image.to(dtype)[None], window, 1,
+            averaged(model, dtype, left_right_axis(prepared.working)),
             overlap=model.infer.overlap, mode=model.infer.weighting, padding_mode="replicate",
             roi_weight_map=importance(window, model.infer.weighting).to(dtype),
         )[0]  # fmt: skip

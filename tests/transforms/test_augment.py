@@ -8,7 +8,7 @@ import torch
 
 from medseg.config import AugmentConfig
 from medseg.labels import LabelTable
-from medseg.transforms.augment import Augment, Patches, allowed_mirrors, source_shape
+from medseg.transforms.augment import Augment, Patches, mirrored_axes, source_shape
 
 KIDNEYS = LabelTable.from_card({"labels": {"left kidney": 1, "right kidney": 2, "liver": 5}})
 ONE_SIDED = LabelTable.from_card({"labels": {"left kidney": 1, "liver": 2}})
@@ -117,9 +117,10 @@ def test_a_mirror_front_to_back_swaps_no_side():
 
 
 def test_a_side_without_partner_is_never_mirrored_left_to_right():
-    config = AugmentConfig(mirror_axes=(0, 1, 2))
-    assert allowed_mirrors(config, ONE_SIDED) == (1, 2)
-    assert allowed_mirrors(config, KIDNEYS) == (0, 1, 2)
+    assert mirrored_axes((0, 1, 2), (0, 1, 2), 0, ONE_SIDED) == (1, 2)
+    assert mirrored_axes((0, 1, 2), (0, 1, 2), 2, ONE_SIDED) == (0, 1)
+    assert mirrored_axes((0, 1, 2), (0, 1, 2), 0, KIDNEYS) == (0, 1, 2)
+    assert mirrored_axes(("left-right",), (0, 1, 2), 2, ONE_SIDED) == ()
     classes = np.zeros((8, 6, 4), int)
     classes[0:2] = 1
     augment = Augment(
@@ -133,15 +134,20 @@ def test_a_side_without_partner_is_never_mirrored_left_to_right():
 def test_a_coronal_slice_knows_which_of_its_axes_is_left_to_right():
     classes = np.zeros((8, 6), int)
     classes[0:2], classes[6:8] = 1, 2
-    for axes, where in (((0, 2), 0), ((1, 2), None)):
-        augment = Augment(AugmentConfig(**{**OFF, "mirror_axes": (0,)}), (8, 6), axes, KIDNEYS, 0)
-        results = [
-            augment(patches(classes, classes, index=index)).classes[0].numpy()
+    config = AugmentConfig(**{**OFF, "mirror_axes": ("left-right",)})
+    for where in (0, 1, -1):
+        augment = Augment(config, (8, 6), (0, 1), KIDNEYS, 0)
+        given = [
+            replace(patches(classes, classes, index=index), left_right=torch.tensor([where]))
             for index in range(12)
         ]
-        # sides swap with the picture: the map of labels looks as before, either way
-        assert all((result == classes).all() for result in results)
-        assert augment.left_right == where
+        results = [augment(batch).classes[0].numpy() for batch in given]
+        flipped = np.flip(classes, where)
+        swapped = np.select([flipped == 1, flipped == 2], [2, 1], flipped)
+        assert all((r == classes).all() or (r == swapped).all() for r in results)
+        assert any((r != classes).any() for r in results) == (where == 1)
+        images = [augment(batch).image[0, 0].numpy() for batch in given]
+        assert any((abs(image - classes) > 0.5).any() for image in images) == (where == 0)
 
 
 def test_what_a_truth_was_drawn_for_swaps_with_the_sides():

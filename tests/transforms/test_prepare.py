@@ -8,7 +8,7 @@ import torch
 
 from medseg.config import NormaliseWindow, NormaliseZScore, PrepareConfig
 from medseg.errors import BadConfig, BadScan, MedsegError
-from medseg.geometry import Alignment, Geometry, canonical_grid, working_grid
+from medseg.geometry import Alignment, Geometry, role_grid, working_grid
 from medseg.labels import LabelTable
 from medseg.scans import read, read_channels
 from medseg.transforms import resample as resample_module
@@ -64,21 +64,21 @@ def test_a_ball_is_where_it_was_on_every_grid(native):
     bright = np.argwhere(prepared.image[0].numpy() > 0)
     weight = prepared.image[0].numpy()[prepared.image[0].numpy() > 0]
     found = prepared.working.to_world(np.average(bright, axis=0, weights=weight))
-    canonical = canonical_grid(native)
-    apart = np.abs(canonical.to_index(found) - canonical.to_index(middle))
-    resolved = [size > 1 for size in canonical.shape]
+    ordered = role_grid(native)
+    apart = np.abs(ordered.to_index(found) - ordered.to_index(middle))
+    resolved = [size > 1 for size in ordered.shape]
     # the ball is made of whole voxels, so its own centre is only known to a third of one
     assert (apart[resolved] < 0.35).all()
 
 
-def test_the_working_tensor_lies_on_the_working_grid_in_ras_order():
+def test_the_working_tensor_lies_on_the_working_grid_in_the_order_of_roles():
     native = NATIVE["sagittal first"]
     config = PrepareConfig(spacing_mm=(2.0, 1.0, None))
     prepared = prepare_volume(ball_scan(native)[0], config)
     expected = working_grid(native, (2.0, 1.0, None))
     assert prepared.image.shape == (1, *expected.shape)
     assert prepared.working.same_grid(expected)
-    assert prepared.working.orientation == "RAS"
+    assert prepared.working.orientation == "RSA", "its slices lie across A"
     assert prepared.native.same_grid(native)
     assert prepared.image.is_contiguous()
     assert prepared.image.dtype == torch.float32

@@ -1,0 +1,43 @@
+"""Where voxels lie in the world, which role each axis plays, and how grids map onto each other."""
+
+from medseg.geometry.grid import ORTHOGONAL_COSINE, SAME_GRID_VOXELS, Geometry
+from medseg.geometry.maps import AxisMap, GridMap, grid_map
+from medseg.geometry.roles import (
+    RAS,
+    Frame,
+    degrees_apart,
+    distinct_frames,
+    role_order,
+    rounded,
+    through_plane,
+)
+from medseg.geometry.working import (
+    SAME_SPACING,
+    Alignment,
+    canonical_grid,
+    left_right_axis,
+    role_grid,
+    working_grid,
+)
+
+__all__ = [
+    "ORTHOGONAL_COSINE",
+    "RAS",
+    "SAME_GRID_VOXELS",
+    "SAME_SPACING",
+    "Alignment",
+    "AxisMap",
+    "Frame",
+    "Geometry",
+    "GridMap",
+    "canonical_grid",
+    "degrees_apart",
+    "distinct_frames",
+    "grid_map",
+    "left_right_axis",
+    "role_grid",
+    "role_order",
+    "rounded",
+    "through_plane",
+    "working_grid",
+]

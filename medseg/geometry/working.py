@@ -1,0 +1,104 @@
+"""The grid on which a network sees a scan: axes in the order of their role, at a given spacing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from medseg.geometry.grid import Geometry
+from medseg.geometry.roles import Frame, Order, role_order
+
+#: A working axis whose spacing differs by less than this from the scan's keeps the scan's.
+SAME_SPACING = 1e-3
+
+
+class Alignment(StrEnum):
+    """How a working grid sits on the scan's."""
+
+    #: First and last voxel centre enclose the scan's voxel centres, as many as needed.
+    COVER = "cover"
+    #: Both grids end at the same voxel edges; the spacing gives way (as nnU-Net does it).
+    EDGES = "edges"
+
+
+def canonical_grid(native: Geometry) -> Geometry:
+    """The same voxels with axes in the order nearest to R, A, S, all growing that way."""
+    return _ordered(native, native.canonical_axes)
+
+
+def role_grid(native: Geometry, frame: Frame | None = None) -> Geometry:
+    """The same voxels with axes in the order of their role: in plane, in plane, through plane.
+
+    Args:
+        native: the scan's own grid.
+        frame: of a plan, where it fixes one; see :mod:`medseg.geometry.roles`.
+    """
+    order = role_order(native.shape, native.spacing_mm, native.directions, frame)
+    return _ordered(native, order)
+
+
+def left_right_axis(grid: Geometry) -> int:
+    """The array axis of a grid that runs most nearly from left to right."""
+    return grid.canonical_axes[0][0]
+
+
+def working_grid(
+    native: Geometry,
+    spacing_mm: Sequence[float | None] | None = None,
+    *,
+    alignment: Alignment = Alignment.COVER,
+    frame: Frame | None = None,
+) -> Geometry:
+    """The grid on which a network sees a scan: axes by role, at a given spacing.
+
+    The grid is centred on the scan, so that it does not depend on the storage order.
+
+    Args:
+        native: the scan's own grid.
+        spacing_mm: target spacing in plane, in plane and through plane; ``None`` keeps the
+            scan's, for one axis or for all.
+        alignment: see :class:`Alignment`.
+        frame: of a plan, where it fixes one; see :mod:`medseg.geometry.roles`.
+
+    >>> sagittal = Geometry((20, 256, 256), np.diag([6.0, 0.9, 0.9, 1.0]))
+    >>> working_grid(sagittal, (1.8, 1.8, None)).shape
+    (129, 129, 20)
+    """
+    grid = role_grid(native, frame)
+    targets = spacing_mm if spacing_mm is not None else (None, None, None)
+    shape, affine = list(grid.shape), grid.affine.copy()
+    for axis, (target, spacing, size) in enumerate(
+        zip(targets, grid.spacing_mm, grid.shape, strict=True)
+    ):
+        if target is None or abs(target / spacing - 1) < SAME_SPACING:
+            continue
+        new_size, step = _fit_axis(size, target / spacing, alignment)
+        start = (size - 1) / 2 - step * (new_size - 1) / 2
+        shape[axis] = new_size
+        affine[:3, 3] += grid.affine[:3, axis] * start
+        affine[:3, axis] = grid.affine[:3, axis] * step
+    return Geometry((shape[0], shape[1], shape[2]), affine)
+
+
+def _fit_axis(size: int, step: float, alignment: Alignment) -> tuple[int, float]:
+    """Working voxels along an axis, and scan voxels per working voxel."""
+    if alignment is Alignment.EDGES:
+        new_size = max(1, round(size / step))
+        return new_size, size / new_size
+    return math.ceil((size - 1) / step - 1e-4) + 1, step
+
+
+def _ordered(native: Geometry, order: Order) -> Geometry:
+    """The same voxels with axes in another order, some of them turned round."""
+    axes, backwards = order
+    affine = np.eye(4)
+    first = np.zeros(3)
+    for new, (axis, back) in enumerate(zip(axes, backwards, strict=True)):
+        affine[:3, new] = native.affine[:3, axis] * (-1 if back else 1)
+        first[axis] = native.shape[axis] - 1 if back else 0
+    affine[:3, 3] = native.to_world(first)
+    shape = native.shape[axes[0]], native.shape[axes[1]], native.shape[axes[2]]
+    return Geometry(shape, affine)
