@@ -218,8 +218,8 @@ def test_short_axis_hearts_about_one_direction_are_turned_alike_by_a_frame(seed,
     native = Geometry((200, 220, 10), affine)
     ordered = role_grid(stored(native, *storage), FRAME)
     np.testing.assert_allclose(ordered.directions, directions, atol=1e-9)
-    across = Geometry((200, 10, 220), np.diag([1.4, 8.0, 1.4, 1.0]))
-    assert role_grid(across, FRAME).orientation == "RSA", "slices elsewhere follow their own plane"
+    across = Geometry((200, 220, 10), np.diag([1.4, 1.4, 8.0, 1.0]))
+    assert role_grid(across, FRAME).orientation == "RAS", "slices elsewhere follow their own plane"
 
 
 def test_the_rounding_of_float32_headers_is_the_same_grid_and_a_real_shift_is_not():
