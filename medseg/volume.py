@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,16 @@ class NiftiForms:
     nifti_version: int = 1
 
 
+class SourceFiles(Protocol):
+    """The files that a volume was read from, in slice order, on disk or in an archive."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
+        """The number of each file in slice order, and its bytes until the next is asked for."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a volume came from, as far as later steps need it; nothing that names a patient.
@@ -53,8 +63,8 @@ class Origin:
         forms: the NIfTI header's geometric fields, for NIfTI sources.
         warnings: what the reader accepted but the user should know.
         case: a name for the output file derived from the source.
-        instances: paths of the source DICOM files in slice order (for an enhanced object the one
-            file), for writers that must refer to them; empty for other formats.
+        instances: the source DICOM files (for an enhanced object the one file), for writers that
+            must refer to them; ``None`` for other formats.
         frame: the space in which the affine counts, as far as the header tells: a hash of the
             frame of reference's UID, or one of `NAMED_SPACES`; else empty.
         moves: of channels that were registered: name, and the 16 numbers of the (4, 4) matrix
@@ -67,7 +77,7 @@ class Origin:
     forms: NiftiForms | None = None
     warnings: tuple[str, ...] = ()
     case: str = ""
-    instances: tuple[str, ...] = ()
+    instances: SourceFiles | None = None
     frame: str = ""
     moves: tuple[tuple[str, tuple[float, ...]], ...] = ()
 

@@ -17,7 +17,7 @@ from medseg.batch.trial import Trial
 from medseg.batch.work import Loaded, Tell
 from medseg.names import safe_name
 from medseg.volume import LabelMap, Origin, Volume
-from medseg.writers import ending, write_labels
+from medseg.writers import check_source, ending, write_labels
 from medseg.writers.atomic import atomic_path
 
 #: Cases side by side: one reading, one in the network, one writing.
@@ -153,7 +153,10 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
 
     def road() -> Outcome:
         clock.enter("read")
-        scan = _Scan(task.scan.read(), job)
+        volume = task.scan.read()
+        check_source(volume.geometry, volume.origin, format=job.format)
+        scan = _Scan(volume, job)
+        del volume
         clock.enter("wait")
         with device:
             clock.enter("segment")
@@ -209,14 +212,14 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         finally:
             kept.close()
     _write_moves(task, job, scan)
-    write_labels(result.labelmap, path, format=job.format)
+    remarks = write_labels(result.labelmap, path, format=job.format)
     written = describe(path)
     flags = scan.inspect(result)
     if scan.depict:
         picture = scan.depict(result.labelmap)
         with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
             temporary.write_bytes(picture)
-    warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings))
+    warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings, *remarks))
     return Outcome(
         task.case,
         State.DONE,

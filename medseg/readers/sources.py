@@ -49,6 +49,32 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSequence:
+    """Several files in an order that matters, such as the slices of a series.
+
+    Attributes:
+        sources: the files, each once.
+    """
+
+    sources: tuple[Source, ...]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
+        """The place of each file in the order, and its stream until the next is asked for.
+
+        Files of one archive come in the archive's order.
+
+        Raises:
+            BadScan: a file or archive cannot be read any more.
+        """
+        places = {source: place for place, source in enumerate(self.sources)}
+        for source, stream in open_each(self.sources):
+            yield places[source], stream
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A file or folder that the system does not let us see."""
 

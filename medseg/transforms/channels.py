@@ -58,7 +58,7 @@ def onto_grid(scan: Volume, grid: Geometry) -> Volume:
         data = np.asarray(resample(values, scan.geometry, grid).numpy())
     except GridMismatch:
         data = np.stack([_rotated(channel, scan.geometry, grid) for channel in values])
-    origin = replace(scan.origin, padding_value=None, forms=None, instances=())
+    origin = replace(scan.origin, padding_value=None, forms=None, instances=None)
     moved = Volume(data, grid, channels=scan.channels, origin=origin)
     if unseen <= _UNSEEN_TOLERANCE:
         return moved

@@ -73,7 +73,7 @@ def registered(scan: Volume, fixed: Volume) -> Volume:
     origin = replace(
         scan.origin,
         forms=None,
-        instances=(),
+        instances=None,
         moves=(*scan.origin.moves, (name, tuple(map(float, move.matrix.ravel())))),
     )
     moved = replace(scan, geometry=move.applied_to(scan.geometry), origin=origin)

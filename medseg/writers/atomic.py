@@ -177,6 +177,21 @@ def _refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
+def require_ending(path: Path, *endings: str) -> None:
+    """Refuse a file name that does not end as its format asks.
+
+    Raises:
+        BadOutput: the name ends otherwise.
+    """
+    if not path.name.lower().endswith(endings):
+        raise BadOutput(
+            "the file's name does not fit its format",
+            path=path,
+            found=path.suffix or "no ending",
+            expected=" or ".join(endings),
+        )
+
+
 def _ending(path: Path) -> str:
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
 

@@ -1,10 +1,11 @@
-"""How a mask becomes a DICOM SEG that names its source, its structures and their codes."""
+"""Masks as DICOM Segmentations (BINARY or LABELMAP) beside their source series in a PACS."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.valuerep import DSfloat
 
 from medseg.errors import BadLabels, BadOutput
+from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable, Side
-from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_file
-from medseg.writers.dicom_source import SourceFrame, match_slices, read_frames, read_source
+from medseg.volume import LabelMap, Origin
+from medseg.writers.atomic import atomic_file, require_ending
+from medseg.writers.dicom_identity import UTF8, long_string
+from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, read_source
 
 ENDING = ".dcm"
 
@@ -29,93 +33,135 @@ _TISSUE = Code("85756007", "SCT", "Tissue")
 _SIDES = {Side.LEFT: Code("7771000", "SCT", "Left"), Side.RIGHT: Code("24028007", "SCT", "Right")}
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 
-#: DICOM's longest segment label.
-_MOST_LETTERS = 64
-
 _SERIES_NUMBER = 9001
 
+#: Longest segment description (VR ST).
+_MOST_DESCRIPTION = 1024
 
-def write(labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None = None) -> None:
-    """Write a mask as a binary DICOM Segmentation beside its source series in a PACS.
+
+class Kind(StrEnum):
+    """How the voxels of a Segmentation are stored."""
+
+    #: One bit a voxel and a run of frames for each segment: what every viewer reads.
+    BINARY = "BINARY"
+    #: One number a voxel (Supplement 243, 2024): smaller, read by few programs so far.
+    LABELMAP = "LABELMAP"
+
+
+def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
+    """Refuse a scan or a table that no DICOM Segmentation can be made for.
+
+    Raises:
+        BadLabels: a code in the table does not fit into DICOM.
+        BadOutput: there is no DICOM source, or the grid is sheared.
+    """
+    if not origin.instances:
+        raise no_source(None)
+    _check_grid(geometry, None)
+    if labels is not None:
+        _describe_all(labels, None)
+
+
+def write(
+    labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None = None
+) -> tuple[str, ...]:
+    """Write a mask as a binary DICOM Segmentation.
 
     Segment 1 is the table's first label, and so on, whether a case shows it or not; frames
     without a voxel are left out. Patient and study are the source's, for that is where the
-    object belongs; UIDs follow from source and mask, so that writing twice makes one object.
+    object belongs; all text is in UTF-8. UIDs follow from source and mask, so that writing twice
+    makes one object.
 
     Args:
         labelmap: a named mask on the grid of a DICOM series.
         path: the file, ending in ``.dcm``.
-        source: the series' files, where ``labelmap.origin.instances`` does not tell them.
+        source: the series' files, where ``labelmap.origin.instances`` does not know them.
+
+    Returns:
+        What could not be kept of the source or the labels.
 
     Raises:
-        BadLabels: the mask has no label table.
+        BadLabels: the mask has no label table, or a code that DICOM does not allow.
         BadOutput: there is no DICOM source, the mask is not on its grid, the grid is sheared,
             or the file cannot be written.
     """
-    if path.suffix.lower() != ENDING:
-        raise BadOutput(
-            "not a DICOM file name", path=path, found=path.suffix or "no ending", expected=ENDING
-        )
+    return write_kind(labelmap, path, source, kind=Kind.BINARY)
+
+
+def write_kind(
+    labelmap: LabelMap, path: Path, source: Sequence[str | Path] | None, *, kind: Kind
+) -> tuple[str, ...]:
+    """Write either kind of Segmentation; see :func:`write`.
+
+    In a label map, segment numbers are the table's values.
+    """
+    require_ending(path, ENDING)
     if labelmap.labels is None:
         raise BadLabels("a DICOM SEG needs names for its labels", path=path)
-    if not labelmap.geometry.is_orthogonal:
+    table = labelmap.labels
+    _check_grid(labelmap.geometry, path)
+    descriptions = _describe_all(table, path)
+    series = read_source(labelmap, source, path)
+    if kind is Kind.LABELMAP:
+        for label, description in zip(table.labels, descriptions, strict=True):
+            description.SegmentNumber = label.value
+    segmentation = _segmentation(labelmap, table, descriptions, series, kind, path)
+    with atomic_file(path) as file:
+        segmentation.save_as(file, enforce_file_format=True)
+    cut = [label.name for label in table.labels if long_string(label.name) != label.name]
+    names = (f"names shortened or cleaned in the DICOM SEG: {', '.join(cut)}",) if cut else ()
+    return (*series.warnings, *names)
+
+
+def _check_grid(geometry: Geometry, path: Path | None) -> None:
+    if not geometry.is_orthogonal:
         raise BadOutput(
             "the grid is sheared (gantry tilt); viewers would misplace a DICOM SEG on it",
             path=path,
             remedy="Choose --format nifti or nrrd, which keep the shear.",
         )
-    with warnings.catch_warnings():
-        # pydicom and highdicom quote odd values, a patient's name among them.
-        warnings.simplefilter("ignore")
-        datasets = read_source(source or labelmap.origin.instances, path)
-        frames = match_slices(labelmap.geometry, read_frames(datasets, path), path)
-        segmentation = _segmentation(labelmap, labelmap.labels, datasets, frames, path)
-        with atomic_file(path) as file:
-            segmentation.save_as(file)
+
+
+def _describe_all(table: LabelTable, path: Path | None) -> list[Any]:
+    return [_describe(label, number, path) for number, label in enumerate(table.labels, start=1)]
 
 
 def _segmentation(
     labelmap: LabelMap,
     table: LabelTable,
-    datasets: list[Dataset],
-    frames: list[SourceFrame],
+    descriptions: list[Any],
+    series: DicomSource,
+    kind: Kind,
     path: Path,
 ) -> Any:
     import highdicom
 
-    images = [datasets[frame.dataset] for frame in frames]
-    pixels = _segment_numbers(labelmap.data, table)
-    options: dict[str, Any] = {}
-    if frames[0].number is not None:
-        images = [datasets[frames[0].dataset]]
-        options["plane_positions"] = [
-            highdicom.PlanePositionSequence("PATIENT", frame.position_lps_mm) for frame in frames
-        ]
-    for image in images:
-        if "SliceThickness" not in image:  # highdicom asks, though we tell it the measures
-            image.SliceThickness = labelmap.geometry.spacing_mm[2]
-    uid = _uids(images, pixels)
+    pixels = _segment_numbers(labelmap.data, table, kind)
+    images = [_stand_in(frame, series, labelmap.geometry) for frame in series.frames]
+    uid = _uids(series, pixels, kind)
+    syntax = RLELossless if kind is Kind.LABELMAP else ExplicitVRLittleEndian
     try:
-        segmentation = highdicom.seg.Segmentation(
-            source_images=images,
-            pixel_array=pixels,
-            segmentation_type="BINARY",
-            segment_descriptions=[
-                _describe(label, number) for number, label in enumerate(table.labels, start=1)
-            ],
-            series_instance_uid=uid("series"),
-            series_number=_SERIES_NUMBER,
-            sop_instance_uid=uid("instance"),
-            instance_number=1,
-            manufacturer="medseg",
-            manufacturer_model_name="medseg",
-            software_versions=_version(),
-            device_serial_number="0",
-            content_label="SEGMENTATION",
-            series_description="Segmentation",
-            pixel_measures=_measures(labelmap, frames[0]),
-            **options,
-        )
+        with warnings.catch_warnings():
+            # Told by `series.warnings`: what pydicom quotes may be a patient's name.
+            warnings.simplefilter("ignore")
+            segmentation = highdicom.seg.Segmentation(
+                source_images=images,
+                pixel_array=pixels,
+                segmentation_type=kind.value,
+                segment_descriptions=descriptions,
+                series_instance_uid=uid("series"),
+                series_number=_SERIES_NUMBER,
+                sop_instance_uid=uid("instance"),
+                instance_number=1,
+                manufacturer="medseg",
+                manufacturer_model_name="medseg",
+                software_versions=_version(),
+                device_serial_number="0",
+                content_label="SEGMENTATION",
+                series_description="Segmentation",
+                specific_character_set=UTF8,
+                transfer_syntax_uid=syntax,
+            )
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise BadOutput(
             "the source's headers do not allow a DICOM SEG",
@@ -124,34 +170,100 @@ def _segmentation(
             remedy="Choose --format nifti.",
         ) from error
     segmentation.ContentCreatorName = ""
+    _refer(
+        segmentation,
+        {
+            str(image.SOPInstanceUID): frame
+            for image, frame in zip(images, series.frames, strict=True)
+        },
+    )
     return segmentation
 
 
-def _segment_numbers(data: NDArray[Any], table: LabelTable) -> NDArray[Any]:
-    """(frames, rows, columns) with labels counted from 1; ignored voxels are background."""
-    largest = max(int(data.max()), *table.values)
-    numbers = np.zeros(largest + 1, dtype=np.min_scalar_type(len(table.values)))
-    numbers[list(table.values)] = np.arange(1, len(table.values) + 1)
+def _stand_in(frame: SourceFrame, series: DicomSource, geometry: Geometry) -> Dataset:
+    """One source frame as the plain image that highdicom asks for: valid values and no others.
+
+    Its class and UID are made up, for frames of a multi-frame object have none of their own;
+    `_refer` puts the source's back.
+    """
+    image = Dataset()
+    image.update(series.patient)
+    image.update(series.lossy)
+    image.SOPClassUID = CTImageStorage
+    image.SOPInstanceUID = generate_uid(entropy_srcs=[frame.instance, str(frame.number)])
+    image.StudyInstanceUID, image.SeriesInstanceUID = series.study, series.series
+    image.FrameOfReferenceUID = series.frame_of_reference
+    image.PositionReferenceIndicator = ""
+    image.Modality = series.modality
+    image.Columns, image.Rows = frame.shape
+    image.ImagePositionPatient = list(map(_decimal, frame.position_lps_mm))
+    image.ImageOrientationPatient = list(map(_decimal, series.frames[0].orientation))
+    image.PixelSpacing = list(map(_decimal, series.frames[0].pixel_spacing_mm))
+    # The true distance of the slices, whatever the source's tags say of it.
+    image.SliceThickness = image.SpacingBetweenSlices = _decimal(geometry.spacing_mm[2])
+    return image
+
+
+def _decimal(number: float) -> DSfloat:
+    return DSfloat(float(number), auto_format=True)
+
+
+def _refer(segmentation: Dataset, frames: dict[str, SourceFrame]) -> None:
+    """Put the source's own classes, UIDs and frame numbers where those of stand-ins are."""
+    for groups in segmentation.get("PerFrameFunctionalGroupsSequence", []):
+        for derivation in groups.get("DerivationImageSequence", []):
+            for item in derivation.SourceImageSequence:
+                _refer_item(item, frames, numbered=True)
+    for series in segmentation.get("ReferencedSeriesSequence", []):
+        series.ReferencedInstanceSequence = _once(series.ReferencedInstanceSequence, frames)
+    if "SourceImageSequence" in segmentation:
+        segmentation.SourceImageSequence = _once(segmentation.SourceImageSequence, frames)
+
+
+def _refer_item(item: Dataset, frames: dict[str, SourceFrame], *, numbered: bool) -> str:
+    """Let one item name the source; items that several frames share are met again, right."""
+    frame = frames.get(str(item.ReferencedSOPInstanceUID))
+    if frame is not None:
+        item.ReferencedSOPClassUID = frame.sop_class
+        item.ReferencedSOPInstanceUID = frame.instance
+        if numbered and frame.number is not None:
+            item.ReferencedFrameNumber = frame.number
+    return str(item.ReferencedSOPInstanceUID)
+
+
+def _once(items: Sequence[Dataset], frames: dict[str, SourceFrame]) -> list[Dataset]:
+    """One item for each source object."""
+    return list({_refer_item(item, frames, numbered=False): item for item in items}.values())
+
+
+def _segment_numbers(data: NDArray[Any], table: LabelTable, kind: Kind) -> NDArray[Any]:
+    """(frames, rows, columns) segment numbers; ignored voxels are background."""
+    values = np.array(table.values)
+    own = values if kind is Kind.LABELMAP else np.arange(1, len(values) + 1)
+    numbers = np.zeros(max(int(data.max()), int(values.max())) + 1, np.min_scalar_type(own.max()))
+    numbers[values] = own
     return np.ascontiguousarray(numbers[data].transpose(2, 1, 0))
 
 
-def _describe(label: Label, number: int) -> Any:
+def _describe(label: Label, number: int, path: Path | None) -> Any:
     """One segment: name, code, side and recommended colour."""
     import highdicom
 
-    kind = _TISSUE if label.code is None else Code(label.code[1], label.code[0], label.code[2])
     red, green, blue = (int(label.colour[start : start + 2], 16) for start in (1, 3, 5))
+    name = long_string(label.name)
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=label.name[:_MOST_LETTERS],
+        segment_label=name,
         segmented_property_category=_TISSUE if label.code is None else _ANATOMY,
-        segmented_property_type=kind,
+        segmented_property_type=_TISSUE if label.code is None else _code(label, path),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=_version()
         ),
         display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
     )
+    if name != label.name:
+        description.SegmentDescription = long_string(label.name, _MOST_DESCRIPTION)
     if label.code is not None and label.side in _SIDES:
         side = highdicom.sr.CodedConcept.from_code(_SIDES[label.side])
         coded = description.SegmentedPropertyTypeCodeSequence[0]
@@ -159,22 +271,27 @@ def _describe(label: Label, number: int) -> Any:
     return description
 
 
-def _measures(labelmap: LabelMap, frame: SourceFrame) -> Any:
-    """The source's pixel spacing and the true distance of the slices, whatever its tags say."""
+def _code(label: Label, path: Path | None) -> Any:
     import highdicom
 
-    step = labelmap.geometry.spacing_mm[2]
-    return highdicom.PixelMeasuresSequence(
-        pixel_spacing=frame.pixel_spacing_mm, slice_thickness=step, spacing_between_slices=step
-    )
+    scheme, value, meaning = label.code or ("", "", "")
+    if len(scheme) > 16 or max(len(value), len(meaning)) > 64 or "\\" in value + meaning:
+        raise BadLabels(
+            f"the code of {label.name!r} does not fit into DICOM",
+            path=path,
+            found=f"[{scheme}, {value}, {meaning}]",
+            expected="a scheme of at most 16, a value and a meaning of at most 64 characters",
+            remedy="Correct the code in the card.",
+        )
+    return highdicom.sr.CodedConcept(value, scheme, meaning)
 
 
-def _uids(images: list[Dataset], pixels: NDArray[Any]) -> Any:
+def _uids(series: DicomSource, pixels: NDArray[Any], kind: Kind) -> Callable[[str], str]:
     """UIDs that follow from source and mask, so that equal masks are one object."""
     content = hashlib.sha256(np.ascontiguousarray(pixels).data)
-    for image in images:
-        content.update(str(image.SOPInstanceUID).encode())
-    return lambda what: generate_uid(entropy_srcs=["medseg", content.hexdigest(), what])
+    for frame in series.frames:
+        content.update(f"{frame.instance} {frame.number or ''}".encode())
+    return lambda what: generate_uid(entropy_srcs=["medseg", kind, content.hexdigest(), what])
 
 
 def _version() -> str:

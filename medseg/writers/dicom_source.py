@@ -1,10 +1,14 @@
-"""Which source frame lies where a slice of a mask lies."""
+"""The DICOM series that a mask belongs to: where each of its frames lies, and whose it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pydicom
@@ -13,8 +17,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import generate_uid
 
-from medseg.errors import BadOutput
+from medseg.errors import BadOutput, BadScan
 from medseg.geometry import Geometry
+from medseg.volume import LabelMap, SourceFiles
+from medseg.writers.dicom_identity import identity
 
 #: A slice is a frame's when their first pixels lie closer than this share of the slices' step:
 #: what readers accept as evenly spaced.
@@ -23,24 +29,11 @@ _MATCH_STEPS = 0.1
 #: Least cosine between the mask's axes and the source's rows and columns (0.8 degrees).
 _SAME_DIRECTION = 0.9999
 
-#: Attributes that a SEG must repeat, though empty where the source lacks them.
-_MAY_BE_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-
 _MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 _INSTEAD = "Choose --format nifti."
 
-_GEOMETRY = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +41,17 @@ class SourceFrame:
     """One slice of the source.
 
     Attributes:
-        dataset: which of the datasets it is in.
-        number: its number within a multi-frame dataset, from 1; ``None`` for a single-frame one.
+        sop_class: UID of the kind of object that it is in.
+        instance: UID of that object.
+        number: its number within a multi-frame object, from 1; ``None`` for a single-frame one.
         position_lps_mm: centre of its first pixel.
         orientation: cosines of the row and the column direction.
         pixel_spacing_mm: between rows, between columns.
         shape: columns and rows.
     """
 
-    dataset: int
+    sop_class: str
+    instance: str
     number: int | None
     position_lps_mm: tuple[float, ...]
     orientation: NDArray[np.float64]
@@ -64,74 +59,187 @@ class SourceFrame:
     shape: tuple[int, int]
 
 
-def read_source(paths: Sequence[str | Path], target: Path) -> list[Dataset]:
-    """Headers of the source series, with the empty values that a SEG must repeat.
+@dataclass(frozen=True, eq=False)
+class DicomSource:
+    """What an object derived from a series says of it.
+
+    Attributes:
+        frames: of each slice along the mask's third axis, in that order.
+        patient: patient and study in valid form, in UTF-8.
+        study: UID.
+        series: UID.
+        frame_of_reference: UID; one of our own where the source has none.
+        modality: of the source.
+        lossy: ``LossyImageCompression`` and what belongs to it, where the source says so.
+        warnings: what could not be kept; nothing that names a patient.
+    """
+
+    frames: tuple[SourceFrame, ...]
+    patient: Dataset
+    study: str
+    series: str
+    frame_of_reference: str
+    modality: str
+    lossy: Dataset
+    warnings: tuple[str, ...]
+
+
+def read_source(
+    labelmap: LabelMap, paths: Sequence[str | Path] | None, target: Path
+) -> DicomSource:
+    """The series behind a mask, frame by frame in the mask's order.
+
+    Args:
+        labelmap: the mask.
+        paths: the files of the series, where the mask's origin does not know them.
+        target: the file to be written, for messages.
 
     Raises:
-        BadOutput: there are none, or one cannot be read.
+        BadOutput: there is no series, a file cannot be read, or the mask is not on its grid.
     """
-    if not paths:
+    files = FilesOnDisk(tuple(map(Path, paths))) if paths else labelmap.origin.instances
+    if not files:
+        raise no_source(target)
+    with warnings.catch_warnings():
+        # pydicom quotes odd values, a patient's name among them; what matters is in `warnings`.
+        warnings.simplefilter("ignore")
+        datasets = _headers(files, target)
+        frames = _frames(datasets, target)
+        patient, lost = identity(datasets[0])
+    first = datasets[0]
+    remarks = [f"{keyword} of the source is no valid value: left empty" for keyword in lost]
+    reference = str(first.get("FrameOfReferenceUID") or "").strip()
+    if not reference:
+        reference = generate_uid(
+            entropy_srcs=["medseg", str(first.SeriesInstanceUID), "frame of reference"]
+        )
+    return DicomSource(
+        tuple(_match_slices(labelmap.geometry, frames, target)),
+        patient,
+        str(first.StudyInstanceUID),
+        str(first.SeriesInstanceUID),
+        reference,
+        str(first.get("Modality") or "OT")[:16],
+        _lossy(first),
+        tuple(remarks),
+    )
+
+
+def no_source(target: Path | None) -> BadOutput:
+    """The refusal of a mask that does not come from DICOM."""
+    return BadOutput(
+        "a DICOM object refers to its source, and this mask's source is no DICOM series",
+        path=target,
+        remedy=_INSTEAD,
+    )
+
+
+@dataclass(frozen=True)
+class FilesOnDisk:
+    """Source files that a caller names by their paths."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
+        """Each file's number and stream."""
+        for place, path in enumerate(self.paths):
+            with path.open("rb") as stream:
+                yield place, stream
+
+
+class _Rewindable(io.RawIOBase):
+    """A stream that can go back, for one that cannot: it remembers what was read so far."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._stream, self._seen, self._place = stream, bytearray(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if whence == 2:
+            self._fill(None)
+            place += len(self._seen)
+        self._place = place + (self._place if whence == 1 else 0)
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        self._fill(None if size < 0 else self._place + size)
+        end = len(self._seen) if size < 0 else self._place + size
+        content = bytes(self._seen[self._place : end])
+        self._place += len(content)
+        return content
+
+    def _fill(self, end: int | None) -> None:
+        while end is None or len(self._seen) < end:
+            wanted = 1 << 20 if end is None else end - len(self._seen)
+            part = self._stream.read(wanted)
+            if not part:
+                return
+            self._seen += part
+
+
+def _headers(files: SourceFiles, target: Path) -> list[Dataset]:
+    """The data sets without their pixels, in slice order."""
+    datasets: dict[int, Dataset] = {}
+    try:
+        for place, stream in files.streams():
+            datasets[place] = _header(stream, target)
+    except (OSError, InvalidDicomError, EOFError, AttributeError, BadScan) as error:
         raise BadOutput(
-            "a DICOM SEG refers to its source, and this mask's source is no DICOM "
-            "series in a folder",
+            "a file of the source series cannot be read any more",
             path=target,
+            found=error.problem if isinstance(error, BadScan) else type(error).__name__,
+        ) from None
+    return [datasets[place] for place in sorted(datasets)]
+
+
+def _header(stream: IO[bytes], target: Path) -> Dataset:
+    dataset = pydicom.dcmread(_Rewindable(stream), stop_before_pixels=True, force=True)
+    if not dataset.get("SOPClassUID"):
+        dataset.SOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
+    if not all(dataset.get(name) for name in _MUST_BE_THERE):
+        raise BadOutput(
+            "a DICOM object refers to its source by UIDs, and the source lacks one of them",
+            path=target,
+            expected=", ".join(_MUST_BE_THERE),
             remedy=_INSTEAD,
         )
-    datasets: list[Dataset] = []
-    for path in paths:
-        try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            if not dataset.get("SOPClassUID"):
-                dataset.SOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
-            if not all(dataset.get(name) for name in _MUST_BE_THERE):
-                raise BadOutput(
-                    "a DICOM SEG refers to its source by UIDs, and the source lacks one of them",
-                    path=target,
-                    expected=", ".join(_MUST_BE_THERE),
-                    remedy=_INSTEAD,
-                )
-        except (OSError, InvalidDicomError, EOFError, AttributeError) as error:
-            raise BadOutput(
-                "a file of the source series cannot be read any more",
-                path=target,
-                found=type(error).__name__,
-            ) from None
-        datasets.append(_completed(dataset))
-    return datasets
-
-
-def _completed(dataset: Dataset) -> Dataset:
-    """The header with what a SEG must repeat; in memory only.
-
-    A source without a frame of reference gets one of its own, which says no more than that its
-    frames belong together.
-    """
-    for name in _MAY_BE_EMPTY:
-        if name not in dataset:
-            setattr(dataset, name, "")
-    if not dataset.get("SpecificCharacterSet", "kept"):
-        del dataset.SpecificCharacterSet
-    if not dataset.get("FrameOfReferenceUID"):
-        dataset.FrameOfReferenceUID = generate_uid(
-            entropy_srcs=["medseg", str(dataset.SeriesInstanceUID), "frame of reference"]
-        )
-        dataset.PositionReferenceIndicator = ""
     return dataset
 
 
-def read_frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
-    """Every frame of the datasets with its place in space.
+def _lossy(dataset: Dataset) -> Dataset:
+    """How pixels were compressed with loss once, which a derived object must go on saying."""
+    lossy = Dataset()
+    if str(dataset.get("LossyImageCompression") or "") != "01":
+        return lossy
+    lossy.LossyImageCompression = "01"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        with suppress(ValueError, TypeError):
+            if dataset.get(keyword):
+                setattr(lossy, keyword, dataset.get(keyword))
+    return lossy
 
-    Raises:
-        BadOutput: a dataset does not say where its frames lie.
-    """
-    frames = []
+
+def _frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
+    """Every frame of the datasets with its place in space."""
+    frames: list[SourceFrame] = []
     try:
-        for index, dataset in enumerate(datasets):
+        for dataset in datasets:
             if "PerFrameFunctionalGroupsSequence" in dataset:
-                frames += _enhanced(dataset, index)
+                frames += _enhanced(dataset)
             else:
-                frames.append(_frame(dataset, dataset, dataset, dataset, index, None))
+                frames.append(_frame(dataset, dataset, dataset, dataset, None))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise BadOutput(
             "the source does not say where its frames lie", path=target, remedy=_INSTEAD
@@ -139,52 +247,15 @@ def read_frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
     return frames
 
 
-def match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) -> list[SourceFrame]:
-    """The source frame of every slice along the third axis, in that order.
-
-    Raises:
-        BadOutput: the grid is not that of the frames.
-    """
-    flip = np.array([-1.0, -1.0, 1.0])
-    slices = geometry.to_world([(0, 0, k) for k in range(geometry.shape[2])]) * flip
-    positions = np.array([frame.position_lps_mm for frame in frames])
-    found = []
-    for position in slices:
-        apart = np.linalg.norm(positions - position, axis=1)
-        nearest = int(apart.argmin())
-        if apart[nearest] > _MATCH_STEPS * geometry.spacing_mm[2]:
-            raise _elsewhere(target, f"a slice {apart[nearest]:.3g} mm from the nearest frame")
-        found.append(frames[nearest])
-    columns, rows = geometry.shape[:2]
-    axes = (geometry.directions[:, :2].T * flip).ravel()
-    for frame in found:
-        cosines = (axes * frame.orientation).reshape(2, 3).sum(1)
-        if frame.shape != (columns, rows) or cosines.min() < _SAME_DIRECTION:
-            raise _elsewhere(target, "frames of another size or direction")
-    return found
-
-
-def _elsewhere(target: Path, found: str) -> BadOutput:
-    return BadOutput(
-        "the slices of the mask are not the frames of its source",
-        path=target,
-        found=found,
-        remedy=_INSTEAD,
-    )
-
-
-def _enhanced(dataset: Dataset, index: int) -> list[SourceFrame]:
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    first = dataset.PerFrameFunctionalGroupsSequence[0]
+def _enhanced(dataset: Dataset) -> list[SourceFrame]:
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    names = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
     frames = []
     for number, own in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
         position, orientation, measures = (
-            (own if name in own else shared)[name].value[0] for name in _GEOMETRY
+            (own if name in own else shared)[name].value[0] for name in names
         )
-        frames.append(_frame(dataset, position, orientation, measures, index, number))
-    for name in _GEOMETRY[1:]:
-        if name not in shared:  # where highdicom looks for them
-            shared[name] = first[name]
+        frames.append(_frame(dataset, position, orientation, measures, number))
     return frames
 
 
@@ -193,14 +264,47 @@ def _frame(
     position: Dataset,
     orientation: Dataset,
     measures: Dataset,
-    index: int,
     number: int | None,
 ) -> SourceFrame:
     return SourceFrame(
-        index,
+        str(dataset.SOPClassUID),
+        str(dataset.SOPInstanceUID),
         number,
-        tuple(float(mm) for mm in position.ImagePositionPatient),
-        np.array([float(cosine) for cosine in orientation.ImageOrientationPatient]),
-        tuple(float(mm) for mm in measures.PixelSpacing),
+        _floats(position.ImagePositionPatient),
+        np.array(_floats(orientation.ImageOrientationPatient)),
+        _floats(measures.PixelSpacing),
         (int(dataset.Columns), int(dataset.Rows)),
+    )
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) -> list[SourceFrame]:
+    """The source frame of every slice along the third axis, in that order."""
+    slices = geometry.to_world([(0, 0, k) for k in range(geometry.shape[2])]) * _FLIP
+    positions = np.array([frame.position_lps_mm for frame in frames])
+    matches = []
+    for position in slices:
+        apart = np.linalg.norm(positions - position, axis=1)
+        nearest = int(apart.argmin())
+        if apart[nearest] > _MATCH_STEPS * geometry.spacing_mm[2]:
+            raise _elsewhere(target, f"a slice {apart[nearest]:.3g} mm from the nearest frame")
+        matches.append(frames[nearest])
+    columns, rows = geometry.shape[:2]
+    axes = (geometry.directions[:, :2].T * _FLIP).ravel()
+    for frame in matches:
+        cosines = (axes * frame.orientation).reshape(2, 3).sum(1)
+        if frame.shape != (columns, rows) or cosines.min() < _SAME_DIRECTION:
+            raise _elsewhere(target, "frames of another size or direction")
+    return matches
+
+
+def _elsewhere(target: Path, found: str) -> BadOutput:
+    return BadOutput(
+        "the slices of the mask are not the frames of its source",
+        path=target,
+        found=found,
+        remedy=_INSTEAD,
     )

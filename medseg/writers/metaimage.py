@@ -1,4 +1,4 @@
-"""How a mask becomes a MetaImage file (``.mha``): its grid and its voxels, nothing else."""
+"""Masks as MetaImage files (``.mha``): their grid and their voxels, nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 from isal import isal_zlib
 
 from medseg.errors import BadOutput
-from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_file
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+from medseg.volume import LabelMap, Origin
+from medseg.writers.atomic import atomic_file, require_ending
 from medseg.writers.nifti import mask_dtype
 
 ENDING = ".mha"
@@ -25,32 +27,36 @@ _TYPES = {
 _FLIP = np.array([-1.0, -1.0, 1.0])
 
 
-def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
+def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
+    """Refuse a sheared grid.
+
+    Raises:
+        BadOutput: the grid is sheared, which the programs that read this format refuse.
+    """
+    if not geometry.is_orthogonal:
+        raise BadOutput(
+            "a sheared grid does not fit into MetaImage",
+            path=origin.path or None,
+            remedy="Choose --format nifti or nrrd.",
+        )
+
+
+def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, ...]:
     """Write a mask on its scan's grid; equal masks give equal bytes.
 
     Raises:
         BadLabels: a voxel is negative.
         BadOutput: the file cannot be written, its name does not end in ``.mha``, or the grid is
-            sheared, which the programs that read this format refuse.
+            sheared.
     """
-    if path.suffix.lower() != ENDING:
-        raise BadOutput(
-            "not a MetaImage file name",
-            path=path,
-            found=path.suffix or "no ending",
-            expected=ENDING,
-        )
-    if not labelmap.geometry.is_orthogonal:
-        raise BadOutput(
-            "a sheared grid does not fit into MetaImage",
-            path=path,
-            remedy="Choose --format nifti or nrrd.",
-        )
+    require_ending(path, ENDING)
+    check(labelmap.geometry, labelmap.origin, labelmap.labels)
     dtype = mask_dtype(labelmap).newbyteorder("<")
     packed = isal_zlib.compress(labelmap.data.astype(dtype).tobytes(order="F"), 2)
     with atomic_file(path) as file:
         file.write(_header(labelmap, _TYPES[dtype.name], len(packed)).encode("ascii"))
         file.write(packed)
+    return ()
 
 
 def _header(labelmap: LabelMap, kind: str, packed_bytes: int) -> str:

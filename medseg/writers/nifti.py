@@ -1,4 +1,4 @@
-"""How a mask or a scan becomes a NIfTI file: the twin of the scan it belongs to."""
+"""Masks and scans as NIfTI files: the twin of the scan they belong to."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medseg.errors import BadLabels, BadOutput
+from medseg.errors import BadLabels
 from medseg.geometry import Geometry
+from medseg.labels import LabelTable
 from medseg.volume import LabelMap, NiftiForms, Origin, Volume
-from medseg.writers.atomic import atomic_file
+from medseg.writers.atomic import atomic_file, require_ending
 
 ENDING = ".nii.gz"
 
@@ -35,7 +36,11 @@ _SLAB = 16
 _MOST_NIFTI1 = 32767
 
 
-def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
+def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
+    """Any scan's mask fits into NIfTI."""
+
+
+def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, ...]:
     """Write a mask as the twin of its scan.
 
     Shape, affine, pixdim, sform, qform, their codes and units are the scan's to the bit where
@@ -50,6 +55,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
     dtype = mask_dtype(labelmap)
     header = _header(labelmap.geometry, labelmap.origin, dtype, channels=1)
     _write(header, path, (slab.astype(dtype) for slab in _slabs(labelmap.data)))
+    return ()
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -165,7 +171,7 @@ def _header(geometry: Geometry, origin: Origin, dtype: np.dtype[Any], *, channel
 
 
 def _repeat(header: Any, forms: NiftiForms, geometry: Geometry) -> bool:
-    """Set the scan's own fields; tell whether they do describe the grid at hand."""
+    """Set the scan's own fields; return whether they describe the grid at hand."""
     header["pixdim"] = forms.pixdim
     header["sform_code"], header["qform_code"] = forms.sform_code, forms.qform_code
     header["xyzt_units"] = forms.xyzt_units
@@ -185,7 +191,7 @@ def _repeat(header: Any, forms: NiftiForms, geometry: Geometry) -> bool:
 
 
 def _place(header: Any, geometry: Geometry) -> None:
-    """Say the grid anew: an sform, and a qform where that can say the same."""
+    """Set an sform, and a qform where that can say the same."""
     header["pixdim"] = 1
     header["pixdim"][1:4] = geometry.spacing_mm
     header["xyzt_units"] = _MM
@@ -199,16 +205,9 @@ def _place(header: Any, geometry: Geometry) -> None:
 
 
 def _write(header: Any, path: Path, slabs: Iterable[NDArray[Any]]) -> None:
-    name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        raise BadOutput(
-            "not a NIfTI file name",
-            path=path,
-            found=path.suffix or "no ending",
-            expected=".nii.gz or .nii",
-        )
+    require_ending(path, ".nii.gz", ".nii")
     with atomic_file(path) as file:
-        if name.endswith(".gz"):
+        if path.name.lower().endswith(".gz"):
             with igzip.IGzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
                 _write_content(header, cast("BinaryIO", packed), slabs)
         else:

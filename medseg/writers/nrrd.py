@@ -1,4 +1,4 @@
-"""How a mask becomes an NRRD file: its grid (sheared too) and its voxels, nothing else."""
+"""Masks as NRRD files: their grid (sheared too) and their voxels, nothing else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from isal import igzip
 
-from medseg.errors import BadOutput
-from medseg.volume import LabelMap
-from medseg.writers.atomic import atomic_file
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+from medseg.volume import LabelMap, Origin
+from medseg.writers.atomic import atomic_file, require_ending
 from medseg.writers.nifti import mask_dtype
 
 ENDING = ".nrrd"
@@ -18,22 +19,24 @@ ENDING = ".nrrd"
 _FLIP = np.array([-1.0, -1.0, 1.0])
 
 
-def write(labelmap: LabelMap, path: Path, source: object = None) -> None:
+def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
+    """Any scan's mask fits into NRRD."""
+
+
+def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, ...]:
     """Write a mask on its scan's grid; equal masks give equal bytes.
 
     Raises:
         BadLabels: a voxel is negative.
         BadOutput: the file cannot be written or its name does not end in ``.nrrd``.
     """
-    if path.suffix.lower() != ENDING:
-        raise BadOutput(
-            "not an NRRD file name", path=path, found=path.suffix or "no ending", expected=ENDING
-        )
+    require_ending(path, ENDING)
     dtype = mask_dtype(labelmap).newbyteorder("<")
     voxels = labelmap.data.astype(dtype).tobytes(order="F")
     with atomic_file(path) as file:
         file.write(_header(labelmap, dtype.name).encode("ascii"))
         file.write(igzip.compress(voxels, 2, mtime=0))
+    return ()
 
 
 def _header(labelmap: LabelMap, kind: str) -> str:

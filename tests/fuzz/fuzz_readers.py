@@ -31,6 +31,7 @@ import numpy as np
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry
 from medseg.scans import FoundScan, discover
+from medseg.volume import Volume
 from tests.fuzz import reference
 from tests.fuzz.mutate import mutate
 from tests.fuzz.seeds import Seed, make_seeds
@@ -103,7 +104,7 @@ def _judge(seed: Seed, folder: Path) -> tuple[str, str]:
         packed = seed.members and sum(one.files for one in found) >= seed.members
         if (told or packed) and _within(grid, seed):
             continue  # an end slice is lost, and the user is told or its own row tells
-        other = _reference(scan, volume.origin.instances, folder)
+        other = _reference(scan, _paths(volume), folder)
         if other is None or other[0] != grid.shape or not _near(grid.affine, other[1], grid.shape):
             return "wrong", f"{grid.describe()} {grid.affine.tolist()}, reference {other}"
     return ("same" if same and len(accepted) == 1 else "changed"), ""
@@ -120,6 +121,12 @@ def _within(grid: Geometry, seed: Seed) -> bool:
         and corners.min() > -0.5
         and (corners.max(0) < np.array(intact.shape) - 0.5).all()
     )
+
+
+def _paths(volume: Volume) -> tuple[str, ...]:
+    """The DICOM files on disk that a volume came from."""
+    sources = getattr(volume.origin.instances, "sources", ())
+    return tuple(source.path for source in sources if not source.member)
 
 
 def _reference(

@@ -1,4 +1,4 @@
-"""Does a DICOM SEG put every voxel where the NIfTI mask has it, as other programs read it?"""
+"""A DICOM SEG puts every voxel where the NIfTI mask has it, as other programs read it."""
 
 import shutil
 import subprocess
@@ -186,7 +186,10 @@ def test_dcmqi_reads_the_same_voxels(written):
 def test_every_frame_names_its_source(written):
     folder, labelmap = written
     segmentation = pydicom.dcmread(folder / "m.dcm")
-    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in labelmap.origin.instances]
+    sources = [
+        pydicom.dcmread(source.path, stop_before_pixels=True)
+        for source in labelmap.origin.instances.sources
+    ]
     known = {source.SOPInstanceUID: source for source in sources}
     frames = segmentation.PerFrameFunctionalGroupsSequence
     assert len(frames) > 0
@@ -285,9 +288,9 @@ def test_mask_of_no_dicom_source_is_refused(tmp_path):
     labelmap = LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4)), FEW)
     with pytest.raises(BadOutput, match="no DICOM series"):
         write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg")
-    gone = LabelMap(labelmap.data, labelmap.geometry, FEW, Origin(instances=("gone.dcm",)))
+    gone = LabelMap(labelmap.data, labelmap.geometry, FEW, Origin())
     with pytest.raises(BadOutput, match="cannot be read any more"):
-        write_labels(gone, tmp_path / "m.dcm", format="dicom-seg")
+        write_labels(gone, tmp_path / "m.dcm", format="dicom-seg", source=["gone.dcm"])
 
 
 def test_source_without_its_uids_is_refused(tmp_path):
@@ -296,8 +299,10 @@ def test_source_without_its_uids_is_refused(tmp_path):
     dataset = pydicom.dcmread(files[1])
     dataset.SOPInstanceUID = ""
     dataset.save_as(files[1], enforce_file_format=False)
-    with pytest.raises(BadOutput, match="lacks one of them"):
+    with pytest.raises(BadOutput, match="has changed since"):
         write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg")
+    with pytest.raises(BadOutput, match="lacks one of them"):
+        write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg", source=files)
 
 
 def test_mask_without_names_is_refused(tmp_path):

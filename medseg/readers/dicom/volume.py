@@ -15,7 +15,7 @@ from medseg.readers.dicom.pixels import read_voxels
 from medseg.readers.dicom.series import Finding, findings
 from medseg.readers.dicom.stacks import Candidate
 from medseg.readers.entry import Endings, Glimpse, Status
-from medseg.readers.sources import file_source
+from medseg.readers.sources import SourceSequence, file_source
 from medseg.readers.values import NonFinite, finite_values
 from medseg.volume import Origin, Volume
 
@@ -133,12 +133,9 @@ def read_candidate(
     return Volume(data[None], candidate.geometry, voxels.slope, voxels.intercept, origin=origin)
 
 
-def _instances(candidate: Candidate) -> tuple[str, ...]:
-    """The files on disk that the volume came from, in slice order; none for archives."""
-    sources = [plane.file.source for plane in candidate.planes]
-    if any(source.member for source in sources):
-        return ()
-    return tuple(dict.fromkeys(source.path for source in sources))
+def _instances(candidate: Candidate) -> SourceSequence:
+    """The files that the volume came from, in slice order."""
+    return SourceSequence(tuple(dict.fromkeys(plane.file.source for plane in candidate.planes)))
 
 
 def notes(files: tuple[FileHeader, ...]) -> tuple[str, ...]:
