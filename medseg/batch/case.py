@@ -153,10 +153,7 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
 
     def road() -> Outcome:
         clock.enter("read")
-        volume = task.scan.read()
-        check_source(volume.geometry, volume.origin, format=job.format)
-        scan = _Scan(volume, job)
-        del volume
+        scan = _Scan(task.scan.read(), job)
         clock.enter("wait")
         with device:
             clock.enter("segment")
@@ -194,6 +191,7 @@ class _Scan:
     """A scan that is let go when it is segmented, and what is remembered of it."""
 
     def __init__(self, volume: Volume, job: Job) -> None:
+        check_source(volume.geometry, volume.origin, format=job.format)
         self.origin = volume.origin
         self.inspect = job.inspect(volume) if job.inspect else lambda result: ()
         self.depict = job.depict(volume) if job.depict else None

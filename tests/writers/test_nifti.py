@@ -222,7 +222,7 @@ def test_voxels_stay_in_place_whatever_the_memory_order(tmp_path, order):
 
 @pytest.mark.parametrize("name", ["m.gz", "m", "m.nrrd", "m.nii.bz2"])
 def test_other_endings_are_refused(tmp_path, name):
-    with pytest.raises(BadOutput, match="not a NIfTI file name"):
+    with pytest.raises(BadOutput, match="does not fit its format"):
         write_labels(
             LabelMap(np.ones(SHAPE, np.uint8), Geometry(SHAPE, np.eye(4))), tmp_path / name
         )
