@@ -16,7 +16,6 @@ from medseg.batch.case import Job
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Executor, Patience, Placement
 from medseg.batch.ledger import Ledger, open_ledger
-from medseg.batch.lock import FolderLock
 from medseg.batch.models import (
     Limits,
     ModelSegmenter,
@@ -39,6 +38,7 @@ from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
+from medseg.writers.lock import FolderLock
 
 #: From so many cases on, a window is timed before the first of them.
 _MANY = 20
@@ -68,6 +68,7 @@ class Settings:
         check: how closely masks that are already there are looked at.
         retry: settled states to try again.
         other_recipe: what to do with masks made another way.
+        break_lock: take the folder over from a process of another host.
     """
 
     models: tuple[Path, ...]
@@ -82,6 +83,7 @@ class Settings:
     check: Check = Check.QUICK
     retry: frozenset[State] = frozenset()
     other_recipe: OtherRecipe = OtherRecipe.REFUSE
+    break_lock: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def open_batch(
     """
     models = load_models(settings.models)
     _make_folder(settings.output)
-    with FolderLock(settings.output):
+    with FolderLock(settings.output, break_lock=settings.break_lock):
         ledger = open_ledger(settings.output)
         try:
             recipe = _recipe(settings, models)

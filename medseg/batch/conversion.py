@@ -14,7 +14,6 @@ from medseg.batch.executors import Patience
 from medseg.batch.gather import stamp_of
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.ledger import Ledger, open_ledger
-from medseg.batch.lock import FolderLock
 from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import Plan, plan_run
 from medseg.batch.runner import Listener, run_batch
@@ -30,6 +29,7 @@ from medseg.volume import Volume
 from medseg.writers import write_volume
 from medseg.writers.atomic import atomic_path, sweep
 from medseg.writers.guard import guard_outputs
+from medseg.writers.lock import FolderLock
 from medseg.writers.nifti import ENDING
 
 TABLE = "scans.csv"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.batch.ledger import Ledger
-from medseg.batch.lock import holder
 from medseg.batch.task import State
+from medseg.writers.lock import holder
 
 #: The rate is that of this many cases settled last.
 _RECENT = 50

@@ -39,6 +39,10 @@ Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Where chance plays: the same again.")]
+BreakLock = Annotated[
+    bool,
+    typer.Option("--break-lock", help="Take the folder over from a run of another host."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]
 

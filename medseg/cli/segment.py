@@ -12,6 +12,7 @@ from medseg.cli.arguments import require_choice, size_bytes, told_apart
 from medseg.cli.console import (
     DONE,
     SOME_FAILED,
+    BreakLock,
     Console,
     Device,
     Interrupted,
@@ -110,6 +111,7 @@ def segment(
     redo: Annotated[
         bool, typer.Option("--redo", help="Replace masks that another model or options made.")
     ] = False,
+    break_lock: BreakLock = False,
     executor: Annotated[
         str, typer.Option(help="process (isolated, with time-outs) or inline (this process).")
     ] = "process",
@@ -169,6 +171,7 @@ def segment(
         check=Check.CHECKSUM if verify else Check.QUICK,
         retry=frozenset({State.FAILED, State.REFUSED} if retry_failed else ()),
         other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
+        break_lock=break_lock,
     )
     with open_console(quiet=quiet, json=json) as console:
         frames = "register" if register else "trust" if trust_frames else None

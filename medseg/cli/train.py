@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.console import (
+    BreakLock,
     Console,
     Device,
-    Interrupted,
     Json,
     Quiet,
     duration,
     open_console,
     pick_device,
 )
-from medseg.cli.environment import STARTED, command_started
+from medseg.cli.environment import command_started
+from medseg.cli.local_processes import train_together
 
 if TYPE_CHECKING:
     from medseg.model import Model
@@ -32,18 +30,21 @@ _MUCH_WAITING = 0.05
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Config to train.")],
     assignments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value …]", help="Changes to it, such as training.minutes=30."),
+        typer.Argument(metavar="[key=value …]", help="Changes to it, e.g. training.minutes=30."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
         "run"
     ),
-    root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder where the cohort's files lie.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
-    init: Annotated[Path | None, typer.Option(help="Model to start from.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases to share.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this model's weights.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of prepared cases, shared between runs.")
+    ] = None,
+    break_lock: BreakLock = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -62,7 +63,14 @@ def train(
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
     from medseg.reports.training import draw_curves
-    from medseg.training import Run, begin_run, join_processes, leave_processes, train_folds
+    from medseg.training import (
+        Run,
+        begin_run,
+        hold_run,
+        join_processes,
+        leave_processes,
+        train_folds,
+    )
     from medseg.training import train as train_one
 
     settings = validate(
@@ -76,49 +84,40 @@ def train(
             words += [name, str(value)] if value is not None else []
         flags = {"--resume": resume, "--quiet": quiet, "--json": json}
         words += [name for name, wanted in flags.items() if wanted]
-        raise typer.Exit(_train_together(settings.training.processes, words, started))
+        with hold_run(output, break_lock=break_lock) as lock:
+            count = settings.training.processes
+            raise typer.Exit(train_together(count, words, started=started, lock=lock.descriptor))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
-    if world.first:
-        begin_run(output, settings, resume=resume)
-    else:
+    if not world.first:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
-    world.wait()
-    with open_console(quiet=quiet or not world.first, json=json and world.first) as console:
+    holds = world.first and not world.is_held
+    with (
+        hold_run(output, break_lock=break_lock) if holds else nullcontext(),
+        open_console(quiet=quiet or not world.first, json=json and world.first) as console,
+    ):
+        if world.first:
+            begin_run(output, settings, resume=resume)
+        world.wait()
         run_training = train_folds if settings.folds else train_one
         model = run_training(
             settings,
             cohort,
-            Run(output, world.device(chosen), started, cache, init, world, draw_curves),
+            Run(
+                output,
+                world.device(chosen),
+                started,
+                cache,
+                init,
+                world,
+                draw_curves,
+                break_lock,
+            ),
             prepared=console.progress("preparing"),
             report=console.progress("training"),
         )
         if world.first:
             _say_how_it_went(console, model)
     leave_processes()
-
-
-def _train_together(processes: int, words: list[str], started: float) -> int:
-    """Run the same command in several processes of this machine, which find each other.
-
-    Raises:
-        Interrupted: Ctrl-C, which reaches the processes too: they keep their state and end.
-    """
-    from medseg.memory import usable_cores
-
-    threads = max(1, usable_cores() // processes)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    environment[STARTED] = repr(started)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node", str(processes), "-m", "medseg", "train", *words]
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    try:
-        code = subprocess.Popen(command, env=environment).wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise Interrupted("Go on with --resume.")
-    return code
 
 
 def _say_how_it_went(console: Console, model: Model) -> None:
@@ -129,6 +128,8 @@ def _say_how_it_went(console: Console, model: Model) -> None:
         facts += [f"{source.pace.seconds_a_step:.3g} s a step"]
         facts += [f"{source.pace.data_wait:.1%} of it waiting for patches"]
     facts += [f"{source.non_finite_steps} steps skipped for a gradient that was not finite"]
+    if source.float32_steps:
+        facts += [f"{source.float32_steps} computed again in float32"]
     seen = source.validation
     if seen is not None:
         (last, last_dice), (best, best_dice) = seen.last, seen.best
@@ -140,6 +141,7 @@ def _say_how_it_went(console: Console, model: Model) -> None:
         steps=source.steps,
         seconds=source.seconds,
         non_finite_steps=source.non_finite_steps,
+        float32_steps=source.float32_steps,
         **({} if source.pace is None else source.pace.model_dump()),
         **({} if seen is None else {"validation": seen.model_dump()}),
     )

@@ -90,6 +90,8 @@ class Provenance(Options):
         seed, steps, seconds, config: of the run.
         versions: of Python and the packages that shape the numbers.
         non_finite_steps: steps skipped because a gradient was not finite.
+        float32_steps: steps computed once more in float32 because a gradient was not finite
+            in bfloat16.
         pace: how quickly it went.
         validation: of the weights, where a fold was held out.
         init: the model it started from, if any.
@@ -104,6 +106,7 @@ class Provenance(Options):
     steps: int = 0
     seconds: float = 0.0
     non_finite_steps: int = 0
+    float32_steps: int = 0
     pace: Pace | None = None
     validation: Validation | None = None
     init: Origin | None = None

@@ -6,12 +6,13 @@ from medseg.training.curves import read_curves
 from medseg.training.folds import train_folds
 from medseg.training.loop import train
 from medseg.training.processes import World, join_processes, leave_processes
-from medseg.training.run import Run, begin_run
+from medseg.training.run import Run, begin_run, hold_run
 
 __all__ = [
     "Run",
     "World",
     "begin_run",
+    "hold_run",
     "join_processes",
     "leave_processes",
     "read_curves",

@@ -1,4 +1,4 @@
-"""How is the state of a run kept?  Whole files: its last state, and the best weights so far."""
+"""Keeps the state of a run in whole files: its last state, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251 - only to catch it
 from typing import Any
 
 import lightning as L
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from medseg.errors import BadOutput
 from medseg.writers.atomic import atomic_path
 
 
@@ -34,6 +36,29 @@ class WholeCheckpoints(TorchCheckpointIO):
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read tensors and plain values; a file that would run code is refused.
+
+        Raises:
+            BadOutput: the file holds anything else, or is damaged.
+        """
+        del weights_only
+        try:
+            state: dict[str, Any] = torch.load(  # noqa: TID251 - tensors and plain values alone
+                path, map_location=map_location, weights_only=True
+            )
+        except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
+            raise BadOutput(
+                "the state of the run cannot be read",
+                path=Path(path),
+                found=str(error).splitlines()[0][:200],
+                expected="a checkpoint that medseg train wrote",
+                remedy="Remove it to start again, or choose another --output.",
+            ) from None
+        return state
+
 
 def checkpoint_callback(path: Path, minutes: float) -> ModelCheckpoint:
     """Keeps the last state at `path`, this many minutes apart."""
@@ -48,21 +73,24 @@ def checkpoint_callback(path: Path, minutes: float) -> ModelCheckpoint:
 
 
 class Interruption(L.Callback):
-    """Ctrl-C ends the run after the step it is at, with its state kept, so that nothing is lost.
+    """Ctrl-C and SIGTERM end the run after the step it is at, with its state kept.
 
-    A second Ctrl-C does not wait.
+    SIGTERM is what Slurm and containers send before they kill. A second Ctrl-C does not wait.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.asked = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen, where signals can be heard."""
         del trainer, pl_module
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._hear)
+            self._before = {
+                number: signal.signal(number, self._hear)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
@@ -76,13 +104,13 @@ class Interruption(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Listen no more."""
         del trainer, pl_module, stage
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
-    def _hear(self, *signal_and_frame: object) -> None:
-        del signal_and_frame
-        if self.asked:
+    def _hear(self, number: int, frame: object) -> None:
+        del frame
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
 

@@ -1,4 +1,4 @@
-"""How did the run go so far?  ``curves.csv``, ``curves.png`` and, where there is one, TensorBoard.
+"""Shows how a run goes: ``curves.csv``, ``curves.png`` and, where it is installed, TensorBoard.
 
 A resumed run first drops what lies after its checkpoint, so that no step is there twice.
 """
@@ -114,14 +114,23 @@ class Curves(L.Callback):
     ) -> None:
         """Write the mean loss of the last steps."""
         del args
-        self._losses.append(outputs["loss"].detach())
+        loss = outputs["loss"].detach().float()
+        self._losses.append(loss)
         if trainer.global_step % self.every == 0:
-            mean = float(torch.stack(self._losses).mean())
+            mean = float(torch.stack([each.to(loss.device) for each in self._losses]).mean())
             self._losses.clear()
             rate = float(trainer.optimizers[0].param_groups[0]["lr"])
             self.add(trainer.global_step, loss=mean, learning_rate=rate, data_wait=self.data_wait())
             if task_of(pl_module).total_steps is not None and self._has_spare_time():
                 self.redraw()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the losses since the last row."""
+        return {"losses": [float(loss) for loss in self._losses]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the row that was begun."""
+        self._losses = [torch.tensor(loss) for loss in state_dict["losses"]]
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The picture of the whole run."""

@@ -1,9 +1,10 @@
-"""How is a cohort cross-validated?  A run a fold, masks by the one that never saw the scan."""
+"""Cross-validation: a run a fold, and masks by the network that never saw the scan."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from medseg.training.loop import prepare_together, train
 from medseg.training.origin import keep_origin
 from medseg.training.out_of_fold import OUT_OF_FOLD, gather_predictions, masks_made
 from medseg.training.rules import learn_for
-from medseg.training.run import Run, begin_run, check_same_config
+from medseg.training.run import Run, begin_run, check_same_config, hold_run
 
 #: What may differ between a fold and the run it belongs to: its share of the time, and rules,
 #: which are learnt on all folds together.
@@ -145,10 +146,11 @@ def _train_fold(config: TrainConfig, cohort: Cohort, run: Run, report: Report) -
     home = _home(run, config.training.fold)
     cache = run.cache or run.folder / "cache"
     inner = replace(run, folder=home, started=time.monotonic(), cache=cache)
-    if run.world.first:
-        begin_run(home, config, resume=True, free=_FREE)
-    run.world.wait()
-    return train(config, cohort, inner, prepared=lambda *_: None, report=report)
+    with hold_run(home, break_lock=run.break_lock) if run.world.first else nullcontext():
+        if run.world.first:
+            begin_run(home, config, resume=True, free=_FREE)
+        run.world.wait()
+        return train(config, cohort, inner, prepared=lambda *_: None, report=report)
 
 
 def _remember_origin(run: Run, done: Collection[Model | None]) -> None:
@@ -174,6 +176,7 @@ def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
             "steps": sum(card.provenance.steps for card in cards),
             "seconds": round(sum(card.provenance.seconds for card in cards), 1),
             "non_finite_steps": sum(card.provenance.non_finite_steps for card in cards),
+            "float32_steps": sum(card.provenance.float32_steps for card in cards),
             "validation": None,  # out_of_fold/ says how good each was
         }
     )

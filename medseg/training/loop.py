@@ -20,6 +20,7 @@ from medseg.model import CARD, Model, load_model
 from medseg.training.callbacks import Report
 from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_held_out, check_share
+from medseg.training.converged import check_converged
 from medseg.training.data import PatchData, TrainingData, prepare_cohort
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import keep_origin, start_from
@@ -53,7 +54,8 @@ def train(
     Raises:
         BadConfig: the config asks for something that does not exist or must not be done.
         BadCohort: no case can be used, or one is refused and ``on_error`` says so.
-        KeyboardInterrupt: Ctrl-C, after the step it came in; its state is kept.
+        TrainingFailed: the weights are of no use, so no model is left.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step it came in; its state is kept.
     """
     check_config(config, cohort)
     check_share(config, run)
@@ -75,7 +77,9 @@ def train(
     watch = watch_run(setup, report)
     _fit(setup, task, watch)
     if run.world.first:
-        save_run(setup, task, watch.outcome(setup, task))
+        outcome = watch.outcome(setup, task)
+        check_converged(setup, task, outcome)
+        save_run(setup, task, outcome)
         learn_on_fold(config, cohort, run)
     run.world.wait()
     return load_model(run.model)
@@ -128,15 +132,15 @@ def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
         limit_val_batches=0,
         default_root_dir=run.folder,
     )
-    with warnings.catch_warnings(), _interrupts_told(trainer):
+    with warnings.catch_warnings(), _interrupts_raised(trainer):
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
         trainer.fit(
             task,
             datamodule=PatchData(setup.data.train, setup.plan, loop.workers),
             ckpt_path=resume,
-            weights_only=None if resume is None else False,
         )
     watch.averaged.settle(task)
     task.steps_done = trainer.global_step
@@ -170,8 +174,8 @@ def _tell_parts(run: Run, batch: int, step: int, parts: int) -> None:
 
 
 @contextmanager
-def _interrupts_told(trainer: L.Trainer) -> Iterator[None]:
-    """Ctrl-C as Python tells it; Lightning would end the process with its own exit code."""
+def _interrupts_raised(trainer: L.Trainer) -> Iterator[None]:
+    """Ctrl-C as Python raises it; Lightning would end the process with its own exit code."""
     try:
         yield
     except SystemExit as end:

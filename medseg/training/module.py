@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
@@ -24,6 +25,9 @@ from medseg.transforms.augment import Augment, Patches
 
 _log = logging.getLogger(__name__)
 
+#: So many steps in a row without a finite gradient end a run.
+_HOPELESS = 50
+
 
 class SegmentationTask(L.LightningModule):
     """Network + loss + optimiser.
@@ -40,6 +44,7 @@ class SegmentationTask(L.LightningModule):
         length: of the run, with corrections where a time budget made them.
         steps_done: set when the run is over.
         skipped: steps that changed nothing because a gradient was not finite.
+        repeated: steps whose gradient was finite only when computed once more in float32.
         parts: a batch goes through in so many parts, one after the other; doubled where
             memory runs out.
         tell_parts: called with (step, parts) when that happens.
@@ -67,9 +72,13 @@ class SegmentationTask(L.LightningModule):
         self.deep_strides = getattr(network, "deep_strides", None)
         self._run_network: Any = None
         self._gradients_are_ready = False
+        self._in_float32 = False
+        self._skipped_in_a_row = 0
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
+        self.register_buffer("repeated", torch.zeros((), dtype=torch.long))
 
     skipped: Tensor
+    repeated: Tensor
 
     @property
     def total_steps(self) -> int | None:
@@ -107,7 +116,8 @@ class SegmentationTask(L.LightningModule):
             # a method: a network of that name would be a part of the task a second time
             run: Any = self.network.forward_deep
             self._run_network = torch.compile(run) if self.loop.compile else run
-        logits: Sequence[Tensor] = self._run_network(patches.image)
+        with self._precision(batch.image.device):
+            logits: Sequence[Tensor] = self._run_network(patches.image)
         return deep_loss(
             self.loss, logits, patches.classes, patches.known, strides=self.deep_strides
         )
@@ -122,21 +132,35 @@ class SegmentationTask(L.LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """One step; where memory runs out, once more with the batch in more parts.
+        """One step; again in more parts where memory runs out, again in float32 for a gradient.
+
+        bfloat16 gives a gradient that is not finite once in a while although the loss is (on
+        CPUs: the weights of 3D convolutions over very few voxels). Such a step is computed
+        once more in float32 from the same patches, so that none is lost.
 
         Raises:
             TrainingFailed: one patch alone does not fit; or one of several processes ran out
-                of memory, and all must begin again.
+                of memory, and all must begin again; or step after step is not finite.
         """
+        self._in_float32 = False
         while True:
             self._gradients_are_ready = False
             try:
                 super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
                 return
+            except _NotFinite:
+                self._in_float32 = True
+                continue
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self._gradients_are_ready:
                     raise
             self._halve()
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """Full precision where a step is repeated; else the trainer's."""
+        if self._in_float32:
+            return torch.autocast(device.type, enabled=False)
+        return nullcontext()
 
     def _halve(self) -> None:
         """Twice as many parts a batch from here on."""
@@ -193,9 +217,32 @@ class SegmentationTask(L.LightningModule):
         del gradient_clip_val, gradient_clip_algorithm
         self._gradients_are_ready = True
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.loop.clip)
-        if not torch.isfinite(norm):
-            optimizer.zero_grad(set_to_none=True)
-            self.skipped += 1
+        if torch.isfinite(norm):
+            self._skipped_in_a_row = 0
+            self.repeated += self._in_float32
+            return
+        if self.trainer.precision == "bf16-mixed" and not self._in_float32:
+            raise _NotFinite
+        optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= _HOPELESS:
+            raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
+
+
+class _NotFinite(Exception):
+    """A gradient in 16 bits is not finite; in 32 bits it may be."""
+
+
+def diverged(found: str) -> TrainingFailed:
+    """What a run is refused with that came to nothing."""
+    return TrainingFailed(
+        "the training diverged: no model is left",
+        found=found,
+        expected="finite gradients and weights",
+        remedy="Lower training.learning_rate, or set training.precision=float32, and check the"
+        " scans for extreme values; then start again in another folder.",
+    )
 
 
 #: How the learning rate falls after the warm-up: share of the way (0-1) to share of the peak.

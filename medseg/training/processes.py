@@ -1,13 +1,16 @@
-"""Which of several processes is this?  One a GPU (or a share of the CPU), on one machine or many.
+"""Several processes train as one: one a GPU (or a share of the CPU), on one machine or many.
 
-The processes are started by ``torchrun`` or by Slurm's ``srun``, which say in the environment
-who is who. Every process trains on its part of each batch; the first alone writes files,
-prepares the cases and validates, while the others wait for it.
+The processes are started by ``medseg train`` itself, by ``torchrun`` or by Slurm's ``srun``, which
+say in the environment who is who. Every process trains on its part of each batch; the first
+alone writes files, prepares the cases and validates, while the others wait for it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,6 +27,9 @@ from medseg.errors import BadConfig
 #: The others wait for the first one's preparing and validating, which may take hours.
 _PATIENCE = timedelta(hours=24)
 
+#: Seconds between looks at the parent, and until an orphan that does not end is ended.
+_LOOK_SECONDS, _GRACE_SECONDS = 0.5, 60.0
+
 
 @dataclass(frozen=True)
 class World:
@@ -34,12 +40,14 @@ class World:
         size: how many there are.
         local_rank: number of this process on its machine.
         nodes: machines.
+        is_held: whether the parent of these processes holds the lock of the run's folder.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     nodes: int = 1
+    is_held: bool = False
 
     @property
     def first(self) -> bool:
@@ -67,17 +75,48 @@ def join_processes(device: torch.device) -> World:
     launcher = _launcher()
     if launcher is None or launcher.world_size() == 1:
         return World()
+    meeting = os.environ.get("MEDSEG_MEETING")
     world = World(
-        launcher.global_rank(), launcher.world_size(), launcher.local_rank(), _nodes(launcher)
+        launcher.global_rank(),
+        launcher.world_size(),
+        launcher.local_rank(),
+        _nodes(launcher),
+        is_held=meeting is not None,
     )
+    if meeting is not None:
+        end_with_parent(int(os.environ["MEDSEG_PARENT"]))
     if not dist.is_initialized():
-        os.environ["MASTER_ADDR"] = launcher.main_address
-        os.environ["MASTER_PORT"] = str(launcher.main_port)
         if device.type == "cuda":
             torch.cuda.set_device(world.device(device))
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_PATIENCE)
+        if meeting is None:
+            os.environ["MASTER_ADDR"] = launcher.main_address
+            os.environ["MASTER_PORT"] = str(launcher.main_port)
+        dist.init_process_group(
+            backend,
+            init_method=None if meeting is None else f"file://{meeting}",
+            rank=world.rank,
+            world_size=world.size,
+            timeout=_PATIENCE,
+        )
     return world
+
+
+def end_with_parent(parent: int) -> None:
+    """Watch from a thread whether the parent lives; once it does not, end as SIGTERM would.
+
+    Args:
+        parent: process id.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)  # the state is kept after the step
+        time.sleep(_GRACE_SECONDS)
+        os._exit(1)  # it waits for a process that is gone
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 def leave_processes() -> None:

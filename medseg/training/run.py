@@ -1,4 +1,4 @@
-"""Where does a run keep its things?  Its folder, its config, and what must not change under it."""
+"""The folder of a run: its lock, its config, and what must not change while it goes on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from medseg.errors import BadCohort, BadConfig, BadOutput
 from medseg.training.length import Length
 from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
+from medseg.writers.lock import RUN_LOCK, FolderLock
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Run:
         init: model whose weights to start from.
         world: which of several processes this is.
         draw: makes the picture of the curves; ``None`` for none.
+        break_lock: whether locks that another host left in folders of folds are taken over.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Run:
     init: Path | None = None
     world: World = _ALONE
     draw: Draw | None = None
+    break_lock: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -72,6 +75,28 @@ class Run:
     def model(self) -> Path:
         """The model folder, there when the run is over."""
         return self.folder / "model"
+
+
+def hold_run(folder: Path, *, break_lock: bool = False) -> FolderLock:
+    """Make the run's folder and hold it for this process; a context manager.
+
+    Args:
+        folder: of the run.
+        break_lock: take over the lock of another host.
+
+    Raises:
+        BadOutput: the folder cannot be made, or (on entering) another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOutput(
+            "the folder of the run cannot be made",
+            path=folder,
+            found=error.strerror,
+            remedy="Check the path and its permissions, or choose another --output.",
+        ) from error
+    return FolderLock(folder, RUN_LOCK, break_lock=break_lock)
 
 
 def begin_run(folder: Path, config: TrainConfig, *, resume: bool, free: Sequence[str] = ()) -> None:

@@ -76,6 +76,7 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
             steps=task.steps_done,
             seconds=round(time.monotonic() - run.started, 1),
             non_finite_steps=int(task.skipped),
+            float32_steps=int(task.repeated),
             pace=outcome.pace,
             validation=outcome.validation,
             init=origin,
@@ -84,11 +85,15 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
         ),
     )
     fold = config.training.fold
-    state: dict[str, torch.Tensor] = task.network.state_dict()
-    if outcome.validation is not None and outcome.validation.kept == "best":
-        state = best_weights(run.best)
     stem = "all" if fold is None else f"fold_{fold}"
-    return save_model(run.model, card, cohort.labels, {stem: state})
+    return save_model(run.model, card, cohort.labels, {stem: weights_kept(setup, task, outcome)})
+
+
+def weights_kept(setup: Setup, task: SegmentationTask, outcome: Outcome) -> dict[str, torch.Tensor]:
+    """The weights that make the model: the averaged ones of the last step, or the best."""
+    if outcome.validation is not None and outcome.validation.kept == "best":
+        return best_weights(setup.run.best)
+    return dict(task.network.state_dict())
 
 
 def _network_facts(setup: Setup) -> NetworkFacts:

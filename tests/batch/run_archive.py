@@ -10,12 +10,12 @@ from pathlib import Path
 
 from medseg.batch import Job, Ledger, Listener, open_ledger, run_batch
 from medseg.batch.gather import gather
-from medseg.batch.lock import FolderLock
 from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import plan_run, sweep
 from medseg.batch.tables import write_cases
 from medseg.batch.task import Task, Unusable
 from medseg.batch.thumbnail import thumbnail
+from medseg.writers.lock import FolderLock
 from tests.batch import stub
 
 

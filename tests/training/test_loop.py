@@ -142,6 +142,8 @@ def test_a_run_killed_twice_does_too_and_its_curve_has_no_step_twice(fit, undist
     assert model.card.weights == undisturbed
     steps = [row["step"] for row in read_curves(tmp_path / "run" / "curves.csv")]
     assert steps == ["10"]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "run.lock" not in names
 
 
 def test_a_finished_run_is_not_run_again(fit, undisturbed):
@@ -216,6 +218,48 @@ def test_ctrl_c_ends_after_the_step_and_loses_nothing(fit, undisturbed, tmp_path
     assert state["global_step"] == 6
     resumed = fit("run", "training.checkpoint_minutes=60", resume=True)
     assert resumed.card.weights == undisturbed
+
+
+def test_sigterm_keeps_the_state_as_ctrl_c_does_and_may_come_twice(fit, undisturbed, tmp_path):
+    """Slurm sends it to every process of a job, and a parent passes it on."""
+
+    def end(done, total, **facts):
+        if done == 6:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        fit("run", "training.checkpoint_minutes=60", report=end)
+    assert signal.getsignal(signal.SIGTERM) == before
+    resumed = fit("run", "training.checkpoint_minutes=60", resume=True)
+    assert resumed.card.weights == undisturbed
+
+
+def test_the_first_loss_after_a_resume_is_the_mean_of_all_its_steps(fit, tmp_path):
+    fit("whole")
+    with pytest.raises(Killed):
+        fit("cut", report=kill_after(7))
+    fit("cut", resume=True)
+    whole, cut = (read_curves(tmp_path / name / "curves.csv") for name in ("whole", "cut"))
+    assert [row["loss"] for row in cut] == [row["loss"] for row in whole]
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(fit, tmp_path):
+    with pytest.raises(Killed):
+        fit(report=kill_after(3))
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    bomb = Bomb()
+    bomb.folder = str(tmp_path / "was here")
+    torch.save(torch.load(path, weights_only=True) | {"extra": bomb}, path)
+    with pytest.raises(BadOutput, match=r"state of the run cannot be read.*medseg train wrote"):
+        fit(resume=True)
+    assert not (tmp_path / "was here").exists()
 
 
 def test_a_checkpoint_is_never_half_written(fit, undisturbed, monkeypatch, tmp_path):

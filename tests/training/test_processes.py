@@ -1,9 +1,11 @@
-"""Do several processes train as one?  Two on this machine, over gloo, as torchrun starts them."""
+"""Several processes train as one: two on this machine, over gloo; and die as one."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,3 +167,90 @@ def test_a_refusal_in_the_first_process_ends_all(folder, plan, repository):
     )  # fmt: skip
     assert done.returncode != 0
     assert "cannot be shared evenly" in done.stderr
+
+
+def children_of(process):
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def listening_addresses(pid):
+    """Local addresses at which a process listens, in the kernel's hexadecimal."""
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    inodes = {str(link.readlink()) for link in links if link.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in inodes:
+                found.add(cells[1].split(":")[0])
+    return found
+
+
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def wait_until(holds, seconds=150):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.2)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_processes_end_with_their_parent_and_nobody_starts_beside_them(folder, plan, repository):
+    """The parent is killed; its processes keep their state, and only then may --resume begin."""
+    words = [
+        "train", str(plan), "training.processes=2", "training.steps=4000", "--device", "cpu",
+        "training.validations=0", "--output", str(folder / "orphans"),
+        "--cache", str(folder / "cache"),
+    ]  # fmt: skip
+    places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "MEDSEG_NO_REEXEC": "1"}
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "medseg", *words], env=os.environ | places,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until((folder / "orphans" / "curves.csv").is_file)
+    children = children_of(parent)
+    assert len(children) == 2
+    for pid in (parent.pid, *children):
+        assert listening_addresses(pid) <= LOOPBACK
+    refused = call(repository, "medseg", *words, "--resume")
+    assert refused.returncode == 1
+    assert "another run is writing to this folder" in refused.stderr
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    wait_until(lambda: not any(map(alive, children)))
+    state = torch.load(folder / "orphans" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] >= 10
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_parent_keeps_the_state_of_both(folder, plan, repository):
+    words = [
+        "train", str(plan), "training.processes=2", "training.steps=4000", "--device", "cpu",
+        "training.validations=0", "training.checkpoint_minutes=60",
+        "--output", str(folder / "term"), "--cache", str(folder / "cache"),
+    ]  # fmt: skip
+    places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "MEDSEG_NO_REEXEC": "1"}
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "medseg", *words], env=os.environ | places,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until((folder / "term" / "curves.csv").is_file)
+    parent.send_signal(signal.SIGTERM)
+    _, errors = parent.communicate(timeout=120)
+    assert parent.returncode == 130, errors
+    assert "Go on with --resume" in errors
+    assert "Traceback" not in errors
+    assert not (folder / "term" / "run.lock").exists()
+    path = folder / "term" / "checkpoints" / "last.ckpt"
+    assert torch.load(path, weights_only=True)["global_step"] >= 10

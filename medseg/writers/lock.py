@@ -1,4 +1,4 @@
-"""Who may write to an output folder?  One process at a time, named by host and process id."""
+"""One process at a time writes to an output folder; a lock names its host and process id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Self
 
 from medseg.errors import BadOutput
 
-NAME = "ledger.lock"
+#: The lock of a batch of masks, and that of a training run.
+LEDGER_LOCK = "ledger.lock"
+RUN_LOCK = "run.lock"
 
 
 class FolderLock:
@@ -19,16 +21,30 @@ class FolderLock:
 
     The file names host and process id for people and for other machines; on one machine the
     kernel's own lock on it decides, which ends with its process however that dies. A lock left
-    by a dead process of this host is taken over; one of another host is refused, for whether
+    by a dead process of this host is taken over; one of another host is refused, since whether
     that process lives cannot be known from here.
+
+    Args:
+        folder: exists.
+        name: of the lock file.
+        break_lock: take over the lock of another host. One that a living process of this host
+            holds is refused all the same.
 
     Raises:
         BadOutput: another process holds the folder, or it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = LEDGER_LOCK, *, break_lock: bool = False) -> None:
+        self._path = folder / name
+        self._break_lock = break_lock
         self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """File descriptor of the lock; a process that inherits it holds the folder, too."""
+        if self._descriptor is None:
+            raise RuntimeError("the lock is not held")
+        return self._descriptor
 
     def __enter__(self) -> Self:
         while self._descriptor is None:
@@ -67,10 +83,12 @@ class FolderLock:
                 os.close(descriptor)
                 return None
             host = _owner(descriptor)[0]
-            if host not in ("", socket.gethostname()):
-                raise self._refusal(descriptor, "Wait for it; if it is no longer running, delete")
+            if host not in ("", socket.gethostname()) and not self._break_lock:
+                raise self._refusal(
+                    descriptor, "Wait for it; if it is no longer running, add --break-lock."
+                )
         except BlockingIOError:
-            refusal = self._refusal(descriptor, "Wait for it, or end it; it then removes")
+            refusal = self._refusal(descriptor, "Wait for it, or end it.")
             os.close(descriptor)
             raise refusal from None
         except BadOutput:
@@ -85,13 +103,13 @@ class FolderLock:
             path=self._path.parent,
             found=f"process {process or '?'} on {host or 'this host'}",
             expected="one run at a time",
-            remedy=f"{remedy} {NAME}.",
+            remedy=remedy,
         )
 
 
-def holder(folder: Path) -> str | None:
-    """``process 12 on host`` where a live run holds the folder, as far as can be told."""
-    path = folder / NAME
+def holder(folder: Path, name: str = LEDGER_LOCK) -> str | None:
+    """``process 12 on host`` where a live run holds the folder, as far as can be known."""
+    path = folder / name
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
