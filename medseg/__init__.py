@@ -6,6 +6,7 @@ The stable API for notebooks::
     model = medseg.load_model("runs/liver/model")
     result = medseg.segment(model, scan)
     scores = medseg.evaluate("masks", "cohort.yaml")
+    table = medseg.score(truth, prediction, spacing_mm=(0.8, 0.8, 2.5), labels={"liver": 1})
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medseg.evaluation import evaluate
+    from medseg.evaluation import evaluate, score
     from medseg.inference.segment import segment
     from medseg.manifests import load_cohort
     from medseg.model import load_model
     from medseg.scans.read import read
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "load_cohort", "load_model", "read", "segment"]
+__all__ = ["__version__", "evaluate", "load_cohort", "load_model", "read", "score", "segment"]
 
 _HOMES = {
     "read": "medseg.scans",
     "segment": "medseg.inference",
     "evaluate": "medseg.evaluation",
+    "score": "medseg.evaluation",
     "load_model": "medseg.model",
     "load_cohort": "medseg.manifests",
 }

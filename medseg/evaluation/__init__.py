@@ -1,9 +1,10 @@
-"""How good are predictions, and how sure is that?  Cohort + predictions -> Scores -> statistics."""
+"""Evaluation: cohort and predictions to scores, and scores to statistics."""
 
 from __future__ import annotations
 
 from medseg.evaluation.about import problems
 from medseg.evaluation.agreement import agreement
+from medseg.evaluation.arrays import score
 from medseg.evaluation.comparing import Comparison, compare
 from medseg.evaluation.evaluating import FOLDS, evaluate, plan_tasks
 from medseg.evaluation.scores import Scores, read_scores, write_scores, write_table
@@ -20,6 +21,7 @@ __all__ = [
     "plan_tasks",
     "problems",
     "read_scores",
+    "score",
     "subgroups",
     "summarise",
     "write_scores",

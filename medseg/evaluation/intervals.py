@@ -3,9 +3,9 @@
 Scans of one patient resemble each other, so patients are drawn, each with all of their scans,
 and the mean is the ratio of two sums (Davison & Hinkley 1997, doi:10.1017/CBO9780511802843).
 
-The bounded interval (Gaffke 2005, doi:10.1007/s00184-005-0408-9) weighs patients at random, and
-with them one more at the worst possible value for the lower end, at the best one for the upper:
-it allows for failures that a few patients have not shown, and holds from few patients on. The
+The bounded interval (after Gaffke; Learned-Miller & Thomas 2019, doi:10.48550/arXiv.1905.06208)
+weighs patients at random, and with them one more at the worst possible value for the lower end,
+at the best one for the upper: it allows for failures that a few patients have not shown. The
 studentised interval turns the bootstrap distribution of (mean* - mean) / se* around, with the
 linearised standard error of a ratio; BCa corrects bias and skew by a jackknife over patients
 (Efron 1987, doi:10.1080/01621459.1987.10478410). These two are clipped to the metric's range.

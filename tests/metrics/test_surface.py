@@ -150,3 +150,16 @@ def test_the_border_of_the_array_is_a_surface():
     assert areas == pytest.approx(
         2 * (3 * 4 + 3 * 5 + 4 * 5) + np.sqrt(0.5) * 4 * 12 + np.sqrt(3)
     )  # faces, 12 edges, 8 corners
+
+
+@pytest.mark.parametrize(
+    ("shift", "assd", "nsd"), [(1, 0.27, 1.0), (3, 1.19, 0.527), (5, 2.10, 0.318)]
+)
+def test_the_stated_bias_of_a_shifted_ball_is_so(shift, assd, nsd):
+    """docs/metrics.md: the true ASSD is half the shift, the true share within 1 mm 1 / shift."""
+    truth = ball((66, 50, 50), (25, 25, 25), 20)
+    moved = np.roll(truth, shift, axis=0)
+    measured = METRICS["assd"].compute(truth, moved, (1, 1, 1))
+    assert measured == pytest.approx(assd, abs=0.005)
+    assert 0.2 < shift / 2 - measured < 0.5
+    assert METRICS["nsd"].compute(truth, moved, (1, 1, 1)) == pytest.approx(nsd, abs=0.002)
