@@ -1,7 +1,7 @@
-"""How are zip and tar archives read without unpacking them, whatever they hold?
+"""Zip and tar archives, read member by member without unpacking them to disk.
 
-Nothing is written to disk, so a member's name leads nowhere; what is read of a member is bounded
-by what the caller asks for, and an archive that claims to swell beyond reason is refused.
+A member's name leads nowhere. What is read of a member is bounded by what the caller asks for,
+and an archive that swells beyond `HARMLESS_BYTES` and `MOST_SWELLING` times its size is refused.
 """
 
 from __future__ import annotations
@@ -14,20 +14,31 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from medseg.errors import BadScan
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-#: Deflate cannot pack tighter than 1032 : 1; no archive of scans comes near half of it.
-_MOST_SWELLING = 500
-_HARMLESS_BYTES = 1 << 30
-#: Why a member is not read whose name leads elsewhere.
-OUTSIDE = "an unsafe path that leads outside the archive"
+#: An archive may hold this many times its own size; deflate packs no tighter than 1032 : 1, and
+#: no archive of scans comes near half of it.
+MOST_SWELLING = 500
+#: ... or this much whatever its size.
+HARMLESS_BYTES = 1 << 28
 #: No member of an archive is read beyond this.
 MOST_MEMBER_BYTES = 1 << 32
+#: A tar header that holds a long name or other words about a member is no longer.
+_MOST_NAME_BYTES = 1 << 16
+#: Unpacking xz may take this much memory; its strongest preset takes 65 MiB.
+_XZ_BYTES = 1 << 27
+#: Ways of packing that are unpacked no further than asked for.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: Types of tar entries that describe the next one.
+_TAR_WORDS = b"xgLKX"
+
+#: Endings of single files packed by themselves.
+_PACKED = frozenset(("gz", "bz2", "xz", "zst", "lz4", "z"))
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -47,8 +58,12 @@ _DAMAGED = (
 
 
 class Member(NamedTuple):
-    """One file inside an archive: its name, its size, and its stream while it is at hand."""
+    """One file inside an archive: which, its name, its size, and its stream while it is at hand.
 
+    Several members can have one name; only the number tells which one is meant.
+    """
+
+    number: int
     name: str
     size: int
     stream: Guarded
@@ -66,9 +81,19 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith((".zip", *_TAR_ENDINGS))
 
 
-def is_packed(name: str) -> bool:
-    """Whether a file is packed in a way that we do not open, by its name."""
-    return name.lower().endswith((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".z"))
+def is_foreign_archive(name: str) -> bool:
+    """Whether a file is an archive of a kind that we do not open, by its name."""
+    return name.lower().endswith((".7z", ".rar"))
+
+
+def packed_name(name: str) -> str:
+    """The name of what a file packs by itself; empty where it is not packed.
+
+    >>> packed_name("IM1.dcm.gz"), packed_name("sub-01_physio.tsv.gz"), packed_name("IM1.dcm")
+    ('IM1.dcm', 'sub-01_physio.tsv', '')
+    """
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and ending.lower() in _PACKED else ""
 
 
 def is_zip(path: Path) -> bool:
@@ -100,17 +125,17 @@ def members(path: Path) -> Iterator[Member | Unsafe]:
         ) from None
 
 
-def open_members(path: Path, names: set[str]) -> Iterator[tuple[str, Guarded]]:
-    """The members of these names with their streams, in the archive's order.
+def open_members(path: Path, members_wanted: Mapping[int, str]) -> Iterator[Member]:
+    """Members by number and name with their streams, in the archive's order.
 
     Raises:
-        BadScan: the archive is damaged, or a name is missing.
+        BadScan: the archive is damaged, or a member is missing.
     """
-    missing = set(names)
+    missing = dict(members_wanted)
     for member in members(path):
-        if isinstance(member, Member) and member.name in missing:
-            missing.discard(member.name)
-            yield member.name, member.stream
+        if isinstance(member, Member) and missing.get(member.number) == member.name:
+            del missing[member.number]
+            yield member
             if not missing:
                 return
     raise BadScan(
@@ -126,17 +151,22 @@ def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
         entries = packed.infolist()
         if len(entries) % 65536 != _promised_entries(path):
             raise zipfile.BadZipFile("its directory lists another number of files than it promises")
-        entries = [entry for entry in entries if not entry.is_dir()]
-        _refuse_bomb(path, sum(entry.file_size for entry in entries))
-        for entry in entries:
-            reason = _unsafe(entry.filename, entry.file_size)
+        most = _most_bytes(path)
+        _refuse_bomb(path, sum(entry.file_size for entry in entries), most)
+        for number, entry in enumerate(entries):
+            if entry.is_dir():
+                continue
+            name = _inside(entry.filename)
+            reason = _unsafe(name, entry.file_size)
             if entry.flag_bits & 1:
                 reason = "locked with a password"
+            elif entry.compress_type not in _ZIP_METHODS:
+                reason = "packed by a method that is not opened (only deflate is): unpack it"
             if reason:
-                yield Unsafe(entry.filename, reason)
+                yield Unsafe(name, reason)
                 continue
             with packed.open(entry) as stream:
-                yield Member(entry.filename, entry.file_size, Guarded(stream, entry.filename))
+                yield Member(number, name, entry.file_size, Guarded(stream, name))
 
 
 def _promised_entries(path: Path) -> int:
@@ -155,22 +185,21 @@ def _promised_entries(path: Path) -> int:
 
 def _tar_members(path: Path) -> Iterator[Member | Unsafe]:
     with _unpacked(path) as stream:
-        seen = _Forward(stream)
-        with tarfile.open(fileobj=seen, mode="r:") as packed:
-            total = 0
-            for entry in packed:
+        forward = _Forward(stream, path)
+        with tarfile.open(fileobj=forward, mode="r:") as packed:
+            for number, entry in enumerate(packed):
+                forward.promise(entry.size)
+                packed.members.clear()  # type: ignore[attr-defined]
                 if not entry.isreg():
                     continue
-                total += entry.size
-                _refuse_bomb(path, total)
-                reason = _unsafe(entry.name, entry.size)
+                name = _inside(entry.name)
+                reason = _unsafe(name, entry.size)
                 member = None if reason else packed.extractfile(entry)
                 if member is None:
-                    yield Unsafe(entry.name, reason or "not a plain file")
+                    yield Unsafe(name, reason or "not a plain file")
                 else:
-                    yield Member(entry.name, entry.size, Guarded(member, entry.name))
-                packed.members.clear()  # type: ignore[attr-defined]
-            seen.check_end()
+                    yield Member(number, name, entry.size, Guarded(member, name))
+            forward.check_end()
 
 
 def _unpacked(path: Path) -> IO[bytes]:
@@ -182,19 +211,55 @@ def _unpacked(path: Path) -> IO[bytes]:
     if head[:3] == b"BZh":
         return cast(IO[bytes], bz2.open(path))
     if head == b"\xfd7zXZ\0":
-        return cast(IO[bytes], lzma.open(path))
+        return cast(IO[bytes], _Xz(path.open("rb")))
     return path.open("rb")
 
 
-class _Forward(io.RawIOBase):
-    """A stream that goes forward only, and remembers the block that ended a tar archive.
+class _Xz(io.RawIOBase):
+    """Unpacks xz with a limit on its memory, which the library's own file object does not have."""
 
-    tarfile takes a damaged block in the middle for the archive's end, so we look ourselves.
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file, self._unpack = file, lzma.LZMADecompressor(memlimit=_XZ_BYTES)
+
+    def read(self, size: int = -1) -> bytes:
+        content = b""
+        while not content:
+            packed = b""
+            if self._unpack.eof:  # another stream may follow, or padding
+                packed = self._unpack.unused_data.lstrip(b"\0") or self._file.read(1 << 16)
+                if not packed.strip(b"\0"):
+                    return b""
+                self._unpack = lzma.LZMADecompressor(memlimit=_XZ_BYTES)
+            elif self._unpack.needs_input and not (packed := self._file.read(1 << 16)):
+                raise EOFError("the compressed file ends before its end mark")
+            content = self._unpack.decompress(packed, size)
+        return content
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Forward(io.RawIOBase):
+    """A stream that goes forward only, counts what it unpacks, and knows how a tar archive ended.
+
+    tarfile takes a damaged block in the middle for the archive's end, so we look ourselves. It
+    also takes whatever size the header of a long name claims.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
         super().__init__()
         self._stream, self._place, self._last = stream, 0, b""
+        self._path, self._most = path, _most_bytes(path)
+
+    def promise(self, size: int) -> None:
+        """Refuse a member whose header claims too much, before any of it is unpacked.
+
+        Raises:
+            BadScan: the archive would swell beyond reason.
+        """
+        _refuse_bomb(self._path, self._place + size, self._most)
 
     def tell(self) -> int:
         return self._place
@@ -208,21 +273,31 @@ class _Forward(io.RawIOBase):
         return self._place
 
     def read(self, size: int = -1) -> bytes:
-        content = self._stream.read(size)
+        if size > _MOST_NAME_BYTES and self._is_about_the_next():
+            raise tarfile.ReadError(f"a name of {size} bytes (most: {_MOST_NAME_BYTES})")
+        parts = [self._stream.read(size)]  # xz and bzip2 give what they have at hand
+        while parts[-1] and (left := size - sum(map(len, parts))) > 0:
+            parts.append(self._stream.read(left))
+        content = b"".join(parts)
         self._place += len(content)
         self._last = content
+        _refuse_bomb(self._path, self._place, self._most)
         return content
+
+    def _is_about_the_next(self) -> bool:
+        """Whether the last block was the header of words about the next member."""
+        return len(self._last) == tarfile.BLOCKSIZE and self._last[156:157] in _TAR_WORDS
 
     def check_end(self) -> None:
         """Raise where the archive does not end as tar archives do; read all that follows."""
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
             raise tarfile.ReadError("a damaged block, or no end of the archive")
-        while self._stream.read(1 << 20):
+        while self.read(1 << 20):
             pass
 
 
 class Guarded(io.RawIOBase):
-    """A member's stream, forward only, whose damage is told as a refusal."""
+    """A member's stream, forward only, whose damage is a refusal."""
 
     def __init__(self, stream: IO[bytes], name: str) -> None:
         super().__init__()
@@ -263,18 +338,35 @@ def _damaged(error: Exception) -> str:
     return f"damaged inside the archive ({(str(error) or type(error).__name__)[:80]})"
 
 
+def _inside(name: str) -> str:
+    r"""A member's name below the archive: without drive and root, which nothing is unpacked to.
+
+    >>> _inside("/data/study/IM1"), _inside("C:\\scans\\IM1"), _inside("./IM1")
+    ('data/study/IM1', 'scans/IM1', 'IM1')
+    """
+    name = name.replace("\\", "/")
+    parts = (name[2:] if name[1:2] == ":" and name[:1].isalpha() else name).split("/")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
 def _unsafe(name: str, size: int) -> str:
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or name[1:2] == ":":
-        return OUTSIDE
-    return "larger than any scan" if size > MOST_MEMBER_BYTES else ""
+    if ".." in name.split("/"):
+        return "an unsafe path that leads outside the archive"
+    if size > MOST_MEMBER_BYTES:
+        return f"larger than any scan ({size} bytes; most: {MOST_MEMBER_BYTES})"
+    return ""
 
 
-def _refuse_bomb(path: Path, total: int) -> None:
-    packed = path.stat().st_size
-    if total > max(_HARMLESS_BYTES, _MOST_SWELLING * packed):
+def _most_bytes(path: Path) -> int:
+    return max(HARMLESS_BYTES, MOST_SWELLING * path.stat().st_size)
+
+
+def _refuse_bomb(path: Path, total: int, most: int) -> None:
+    if total > most:
         raise BadScan(
             "the archive swells beyond reason (a decompression bomb?)",
             path=path.name,
-            found=f"{total} bytes in an archive of {packed}",
+            found=f"{total} bytes or more",
+            expected=f"at most {most}: {MOST_SWELLING} times its size, or {HARMLESS_BYTES}",
+            remedy="Unpack it yourself if you trust it.",
         )

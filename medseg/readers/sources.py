@@ -1,4 +1,4 @@
-"""Where do a file's bytes come from: a folder, or an archive that stays packed?
+"""Where a file's bytes come from: a folder, or an archive that stays packed.
 
 Archives are never unpacked to disk, so no name inside one can lead anywhere.
 """
@@ -32,6 +32,7 @@ class Source:
         name: what to call it in messages: relative to what the user named.
         inode: of the file or its archive.
         status_ns: when the file system last touched its entry, which no program can set back.
+        number: of the member among those of its archive, where several can have one name.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Source:
     name: str = ""
     inode: int = 0
     status_ns: int = 0
+    number: int = 0
 
     @property
     def folder(self) -> str:
@@ -82,6 +84,43 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dropping:
+    """A hidden file or folder, or one that other programs leave behind: no scan of the user's."""
+
+    name: str
+
+
+#: What archivers, network disks and operating systems leave beside people's files.
+_DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"))
+
+
+def is_dropping(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or another program's.
+
+    >>> is_dropping("._scan.nii.gz"), is_dropping(".git"), is_dropping("scan.nii.gz")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _DROPPINGS
+
+
+def printable(name: str) -> str:
+    r"""A file's name as text that any table and terminal takes, other names staying different.
+
+    Bytes that are no UTF-8 become escapes; so do characters that break lines.
+
+    >>> printable("caf\udce9.nii.gz")
+    'caf\\xe9.nii.gz'
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def file_source(path: Path, name: str | None = None) -> Source:
     """One file on disk.
 
@@ -90,25 +129,47 @@ def file_source(path: Path, name: str | None = None) -> Source:
     """
     try:
         status = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
         raise BadScan(
-            "cannot be read", path=path, found=error.strerror, remedy="Check the path."
+            "no such file or folder" if missing else UNREADABLE,
+            path=printable(str(path)),
+            found=None if missing else getattr(error, "strerror", str(error)),
+            remedy="Check the path.",
         ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadScan(
+            "not a file: a pipe, a socket or a device cannot be read as a scan",
+            path=printable(str(path)),
+            remedy="Save its content as a file first.",
+        )
     return _on_disk(str(path), status, name or path.name)
 
 
 def _on_disk(path: str, status: os.stat_result, name: str) -> Source:
     return Source(
-        path, "", status.st_size, status.st_mtime_ns, name, status.st_ino, status.st_ctime_ns
+        path,
+        "",
+        status.st_size,
+        status.st_mtime_ns,
+        printable(name),
+        status.st_ino,
+        status.st_ctime_ns,
     )
 
 
-def files_under(root: Path, without: Path | None = None) -> Iterator[Source | Unreadable]:
+def files_under(
+    root: Path, without: Path | None = None
+) -> Iterator[Source | Unreadable | Dropping]:
     """Every regular file under a folder, or the file itself, in the order of their names.
 
     Links are followed, each folder once; the folder `without` is left out unless it is `root`.
+    Hidden folders are named and not entered.
+
+    Raises:
+        BadScan: there is no such place, or it is neither a file nor a folder.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         yield file_source(root)
         return
     seen = _identities(without) - _identities(root)
@@ -123,27 +184,38 @@ def files_under(root: Path, without: Path | None = None) -> Iterator[Source | Un
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            yield Unreadable(name or ".", f"the folder cannot be read: {error.strerror}")
+            yield Unreadable(printable(name) or ".", f"{UNREADABLE}: {error.strerror} (a folder)")
             continue
         folders = []
         for entry in entries:
             below = f"{name}/{entry.name}" if name else entry.name
+            if is_dropping(entry.name):
+                yield Dropping(printable(below))
+                continue
             try:
                 if entry.is_dir():
                     folders.append((entry.path, below))
                     continue
                 status = entry.stat()
             except OSError as error:
-                yield Unreadable(below, f"{UNREADABLE}: {error.strerror}")
+                yield Unreadable(printable(below), f"{UNREADABLE}: {error.strerror}")
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield _on_disk(entry.path, status, below)
         waiting.extend(reversed(folders))
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; no where the system does not let us know."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _identities(folder: Path | None) -> set[tuple[int, int]]:
     """How the system knows a folder; empty where there is none."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not is_folder(folder):
         return set()
     status = folder.stat()
     return {(status.st_dev, status.st_ino)}
@@ -171,19 +243,20 @@ def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:
     Raises:
         BadScan: a file or archive cannot be read.
     """
-    packed: dict[str, dict[str, Source]] = {}
+    packed: dict[str, dict[int, Source]] = {}
     for source in sources:
         if source.member:
-            packed.setdefault(source.path, {})[source.member] = source
+            packed.setdefault(source.path, {})[source.number] = source
         else:
             with _opened(source) as stream:
                 yield source, stream
     for path, members in packed.items():
         first = next(iter(members.values()))
         _refuse_if_changed(first)
-        for name, member in archive.open_members(Path(path), set(members)):
-            yield members[name], cast(IO[bytes], member)
-            member.finish()
+        names = {number: source.member for number, source in members.items()}
+        for member in archive.open_members(Path(path), names):
+            yield members[member.number], cast(IO[bytes], member.stream)
+            member.stream.finish()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +12,21 @@ from medseg import readers
 from medseg.errors import BadScan
 from medseg.readers import Glimpse, archive
 from medseg.readers.dicom.classes import is_enhanced
-from medseg.readers.dicom.file import FileHeader
+from medseg.readers.dicom.file import FileHeader, hashed
 from medseg.readers.dicom.header import look_at, look_into
 from medseg.readers.dicom.series import Finding, findings
 from medseg.readers.dicom.volume import case_of, notes
 from medseg.readers.entry import Status
-from medseg.readers.sources import Source, Unreadable, common_folder, files_under
+from medseg.readers.sources import (
+    Dropping,
+    Source,
+    Unreadable,
+    common_folder,
+    files_under,
+    is_dropping,
+    is_folder,
+    printable,
+)
 from medseg.scans import packed
 from medseg.scans.content import ImageFile, PackedFile, Series
 from medseg.scans.found import FoundScan
@@ -62,16 +71,14 @@ def discover(
         BadScan: there is no such place.
     """
     root = Path(root)
-    if not root.exists():
-        raise BadScan("no such file or folder", path=root, remedy="Check the path.")
-    if root.name.upper() == "DICOMDIR" and root.is_file():
+    if root.name.upper() == "DICOMDIR" and not is_folder(root):
         root = root.parent  # the index of a medium stands for the medium
     entries = files_under(root, without)
     seen = _look(entries, HeaderIndex(index or index_path()), progress or _silent)
     found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.inside, *seen.refused]
     found = _tell_damaged(found, seen.foreign)
-    if seen.foreign:
-        found.append(_foreign(seen.foreign, root))
+    if seen.foreign or seen.hidden:
+        found.append(_foreign([*seen.foreign, *seen.hidden], root))
     wanted = selection or Selection()
     return name_cases([chosen for scan in found for chosen in wanted.apply(scan)])
 
@@ -87,14 +94,19 @@ class _Seen:
     headers: list[FileHeader] = field(default_factory=list)
     others: list[Source] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     refused: list[FoundScan] = field(default_factory=list)
     inside: list[FoundScan] = field(default_factory=list)
 
 
-def _look(entries: Iterable[Source | Unreadable], index: HeaderIndex, progress: Progress) -> _Seen:
+def _look(
+    entries: Iterable[Source | Unreadable | Dropping], index: HeaderIndex, progress: Progress
+) -> _Seen:
     seen, plain = _Seen(), []
     for entry in entries:
-        if isinstance(entry, Unreadable):
+        if isinstance(entry, Dropping):
+            seen.hidden.append(entry.name)
+        elif isinstance(entry, Unreadable):
             seen.refused.append(FoundScan("", entry.name, Status.REFUSED, entry.reason))
         elif archive.is_archive(entry.name) or (
             "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))
@@ -121,17 +133,9 @@ def _look(entries: Iterable[Source | Unreadable], index: HeaderIndex, progress: 
 def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
     if header is not None:
         seen.headers.append(header)
-    elif (archive.is_packed(source.name) and not readers.claims(source.name)) or (
-        source.member and archive.is_archive(source.name)
-    ):
-        seen.refused.append(
-            FoundScan(
-                "",
-                source.name,
-                Status.REFUSED,
-                ("unsupported: an archive of a kind, or in a place, that is not opened. Unpack it"),
-            )
-        )
+    elif _is_packed(source):
+        reason = "unsupported: packed in a way, or in a place, that is not opened. Unpack it"
+        seen.refused.append(FoundScan("", source.name, Status.REFUSED, reason))
     elif source.member:
         seen.foreign.append(source.name)
     elif readers.is_other_image(Path(source.path)):
@@ -140,15 +144,32 @@ def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
         seen.foreign.append(source.name)
 
 
+def _is_packed(source: Source) -> bool:
+    """Whether scans may be packed in a file that is not opened."""
+    if archive.is_foreign_archive(source.name):
+        return True
+    if archive.is_archive(source.name):
+        return bool(source.member)
+    inner = archive.packed_name(source.name)
+    return not readers.claims(source.name) and (
+        readers.claims(inner) or readers.promises_dicom(inner) or archive.is_archive(inner)
+    )
+
+
 def _look_inside(box: Source, seen: _Seen) -> None:
     """The files of an archive, one after the other; they stay inside."""
     try:
         for member in archive.members(Path(box.path)):
-            name = f"{box.name}/{member.name.removeprefix('./')}"
-            if isinstance(member, archive.Unsafe):
-                seen.refused.append(_unsafe(box, member))
+            name = f"{box.name}/{printable(member.name)}"
+            if any(map(is_dropping, member.name.split("/"))):
+                seen.hidden.append(name)
                 continue
-            source = Source(box.path, member.name, member.size, box.changed_ns, name)
+            if isinstance(member, archive.Unsafe):
+                seen.refused.append(FoundScan("", name, Status.REFUSED, member.reason))
+                continue
+            source = Source(
+                box.path, member.name, member.size, box.changed_ns, name, number=member.number
+            )
             stream = cast(IO[bytes], member.stream)
             if readers.claims(name):
                 seen.inside.append(_image_file(source, packed.look(stream, source)))
@@ -158,15 +179,6 @@ def _look_inside(box: Source, seen: _Seen) -> None:
         seen.headers[:] = [h for h in seen.headers if h.source.path != box.path]
         seen.inside[:] = [scan for scan in seen.inside if scan.path != Path(box.path)]
         seen.refused.append(FoundScan("", box.name, Status.REFUSED, str(error)))
-
-
-def _unsafe(box: Source, member: archive.Unsafe) -> FoundScan:
-    """A member that was not read; a name that leads outside is not repeated."""
-    if member.reason == archive.OUTSIDE:
-        return FoundScan(
-            "", f"{box.name}/…", Status.SKIPPED, f"{member.reason}: refused to read it"
-        )
-    return FoundScan("", f"{box.name}/{member.name}", Status.REFUSED, member.reason)
 
 
 def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
@@ -181,20 +193,33 @@ def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
             uid = f"in {header.source.folder if header.frames else header.source.name}"
         key = header.study, uid, is_enhanced(header.sop_class)
         series.setdefault(key, []).append(header)
-    found = []
-    for files in series.values():
-        files.sort(key=lambda header: header.source.name)
-        name = common_folder([file.source for file in files])
-        for finding in findings(files, name):
+    return [scan for files in series.values() for scan in _series_scans(files, root)]
+
+
+def _series_scans(files: Sequence[FileHeader], root: Path) -> Iterator[FoundScan]:
+    """The scans of one series, of which each patient under its UID has their own."""
+    patients: dict[str, list[FileHeader]] = {}
+    for file in sorted(files, key=lambda header: header.source.name):
+        patients.setdefault(file.patient, []).append(file)
+    if len(patients) == 2 and "" in patients:  # a missing id is no other patient
+        patients = {"": sorted(files, key=lambda header: header.source.name)}
+    for patient, own in patients.items():
+        if len(patients) > 1:  # nor are they one examination
+            own = [replace(file, study=hashed(f"{file.study} {patient}")) for file in own]
+        name = common_folder([file.source for file in own])
+        for finding in findings(own, name):
             where = common_folder([file.source for file in finding.files])
-            found.append(_found(finding, where, root))
-    return found
+            yield _found(finding, where, root, patients=len(patients))
 
 
-def _found(finding: Finding, name: str, root: Path) -> FoundScan:
+def _found(finding: Finding, name: str, root: Path, *, patients: int) -> FoundScan:
     first = finding.files[0]
     single = finding.candidates[0] if len(finding.candidates) == 1 else None
     warnings = notes(finding.files)
+    if patients > 1:
+        warnings += (
+            f"{patients} patients share this SeriesInstanceUID; each is a scan of its own",
+        )
     if not first.series and first.frames and len(finding.files) > 1:
         warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
     return FoundScan(

@@ -1,4 +1,4 @@
-"""What was learned of a file the last time: a small index that makes a second look cheap.
+"""What was learned of files the last time: a small index that makes a second look cheap.
 
 It lies in the user's cache folder, not beside the scans. A file counts as unchanged while its
 size, its time of change, its inode and the time its entry was last touched are the same: of two
@@ -26,7 +26,7 @@ from medseg.readers.sources import UNREADABLE, Source
 
 #: To be raised by whoever changes what is learned of a file: an index of another version is not
 #: read. The test of this module knows the code that each version stands for.
-VERSION = 2
+VERSION = 3
 
 #: An index that another version wrote goes when nobody wrote to it for so long.
 _MOST_IDLE_S = 30 * 86400

@@ -20,7 +20,10 @@ from medseg.scans import index
 from tests.readers.dicom_files import enhanced_of, save, write_series
 
 #: The code that decides what is learned of a file.
-LEARNING = ("header", "dataset", "elements", "frames", "enhanced", "mosaic", "classes", "file")
+LEARNING = (
+    *("header", "dataset", "elements", "frames", "enhanced", "mapping", "nuclear", "mosaic"),
+    *("classes", "file"),
+)
 DICOM = Path(dicom_header.__file__).parent
 
 

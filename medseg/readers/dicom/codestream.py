@@ -1,4 +1,4 @@
-"""Are compressed pixels whole, and of the size that the header says, before a decoder sees them?
+"""Compressed pixels, proven whole and of the header's size before a decoder sees them.
 
 Decoders trust what they are given: one fills missing ends with grey, one makes room for whatever
 size a damaged image claims, one ends the process when runs are longer than the image.
@@ -7,6 +7,7 @@ size a damaged image claims, one ends the process when runs are longer than the 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from medseg.readers.dicom.file import Pixels
 
@@ -17,8 +18,8 @@ _RLE_HEADER = 64
 _FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 
 
-def check_fragments(value: bytes, pixels: Pixels) -> None:
-    """Check encapsulated pixel data from its first item on.
+def whole_frames(value: bytes, pixels: Pixels) -> bytes:
+    """Encapsulated pixel data from its first item on, checked, run lengths with one item a frame.
 
     Raises:
         ValueError: it is cut short, or claims another size than the header.
@@ -33,14 +34,60 @@ def check_fragments(value: bytes, pixels: Pixels) -> None:
     ends_itself = value[:place].rstrip(b"\0")[-2:] == b"\xff\xd9"
     if value[place : place + 4] != _DELIMITER and not ends_itself:
         raise ValueError("truncated: the end of the pixel data is missing")
-    for start, stop in fragments[1:]:  # the first holds offsets
-        _check_fragment(value[start:stop], pixels)
+    contents = [value[start:stop] for start, stop in fragments[1:]]  # the first holds offsets
+    if pixels.syntax == _RLE:
+        frames = _rle_frames(contents, pixels)
+        return value if len(frames) == len(contents) else _encapsulated(frames)
+    for content in contents:
+        _check_fragment(content, pixels)
+    return value
+
+
+def starts_with_items(content: bytes, length: int | None) -> bool:
+    """Whether bytes that should be pixels are the heads of fragments.
+
+    Args:
+        content: of the first frame.
+        length: of the whole value.
+    """
+    if content[:4] != _ITEM:
+        return False
+    end = 8 + int.from_bytes(content[4:8], "little")
+    return content[end : end + 4] in (_ITEM, _DELIMITER) or length in (end, end + 8)
+
+
+def _rle_frames(contents: Sequence[bytes], pixels: Pixels) -> list[bytes]:
+    """Every frame's run lengths whole, also where a writer cut a frame into several fragments."""
+    if len(contents) == pixels.frames or pixels.frames == 1:
+        frames = list(contents) if len(contents) == pixels.frames else [b"".join(contents)]
+        for frame in frames:
+            _check_rle(frame, pixels)
+        return frames
+    frames, frame = [], b""
+    for content in contents:
+        frame += content
+        try:
+            _check_rle(frame, pixels)
+        except ValueError:
+            continue
+        frames.append(frame)
+        frame = b""
+    if frame or len(frames) != pixels.frames:
+        raise ValueError(
+            f"corrupt: {len(contents)} fragments of run lengths do not make {pixels.frames} frames"
+        )
+    return frames
+
+
+def _encapsulated(frames: Sequence[bytes]) -> bytes:
+    """One item a frame behind an empty table of offsets."""
+    heads = (_ITEM + len(frame).to_bytes(4, "little") for frame in frames)
+    items = [head + frame for head, frame in zip(heads, frames, strict=True)]
+    return b"".join((_ITEM + bytes(4), *items, _DELIMITER + bytes(4)))
 
 
 def _check_fragment(fragment: bytes, pixels: Pixels) -> None:
-    if pixels.syntax == _RLE:
-        _check_rle(fragment, pixels)
-    elif fragment[:4] == b"\xff\x4f\xff\x51":
+    if fragment[:4] == b"\xff\x4f\xff\x51":
         right, bottom, left, top = struct.unpack_from(">4I", fragment, 8)
         _refuse_other_size(bottom - top, right - left, pixels)
     elif fragment[:2] == b"\xff\xd8":
@@ -76,10 +123,10 @@ def _check_rle(fragment: bytes, pixels: Pixels) -> None:
     for start, stop in zip(offsets, ends, strict=False):
         if not _RLE_HEADER <= start <= stop <= len(fragment):
             raise ValueError("corrupt: a segment of run lengths lies outside its image")
-        found = _unpacked_length(fragment[start:stop], pixels.rows * pixels.columns)
-        if found != pixels.rows * pixels.columns:
+        length = _unpacked_length(fragment[start:stop], pixels.rows * pixels.columns)
+        if length != pixels.rows * pixels.columns:
             raise ValueError(
-                f"corrupt or truncated: run lengths for {found} pixels, expected "
+                f"corrupt or truncated: run lengths for {length} pixels, expected "
                 f"{pixels.rows * pixels.columns}"
             )
 

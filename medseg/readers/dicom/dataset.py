@@ -1,16 +1,17 @@
-"""What does one DICOM data set say, as far as a volume can be built from it?"""
+"""What one DICOM data set says, as far as a volume can be built from it."""
 
 from __future__ import annotations
 
 import re
 
-from medseg.readers.dicom import enhanced, mosaic
+from medseg.readers.dicom import enhanced, mosaic, nuclear
 from medseg.readers.dicom.classes import Syntax, must_have_geometry, not_a_volume
 from medseg.readers.dicom.elements import (
     PIXEL_TAGS,
     Cut,
     Element,
     Elements,
+    NotANumber,
     NotDicom,
     numbers,
     text,
@@ -29,13 +30,16 @@ _INSTANCE = 0x00080018
 _IMAGE_TYPE = 0x00080008
 MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
+_PATIENT_NAME = 0x00100010
+_PATIENT_ID = 0x00100020
 _PROTOCOL = 0x00181030
 STUDY = 0x0020000D
 SERIES = 0x0020000E
 _INSTANCE_NUMBER = 0x00200013
 _FRAME_OF_REFERENCE = 0x00200052
-_SAMPLES = 0x00280002
 _PHOTOMETRIC = 0x00280004
+_LUT = 0x00283000
+_SAMPLES = 0x00280002
 _FRAMES = 0x00280008
 _ROWS = 0x00280010
 _COLUMNS = 0x00280011
@@ -44,17 +48,28 @@ _STORED = 0x00280101
 _HIGH_BIT = 0x00280102
 _SIGNED = 0x00280103
 _PADDING = 0x00280120
-_LUT = 0x00283000
 
+#: Numbers that say how the pixels are stored, by the name that messages give them.
+_COUNTS = {
+    _SAMPLES: "SamplesPerPixel",
+    _FRAMES: "NumberOfFrames",
+    _ROWS: "Rows",
+    _COLUMNS: "Columns",
+    _ALLOCATED: "BitsAllocated",
+    _STORED: "BitsStored",
+    _HIGH_BIT: "HighBit",
+    _SIGNED: "PixelRepresentation",
+    _PADDING: "PixelPaddingValue",
+}
 #: Every top-level element that is looked at.
-# fmt: off
-WANTED = frozenset((
-    SOP_CLASS, _INSTANCE, _IMAGE_TYPE, MODALITY, _DESCRIPTION, _PROTOCOL, STUDY, SERIES,
-    _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS,
-    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _LUT, *GEOMETRY_TAGS, *CLASSIC_MARKS,
-    *enhanced.TAGS, *mosaic.TAGS,
-))
-# fmt: on
+WANTED = frozenset(
+    (SOP_CLASS, _INSTANCE, _IMAGE_TYPE, MODALITY, _DESCRIPTION, _PROTOCOL, STUDY, SERIES)
+).union(
+    (_PATIENT_NAME, _PATIENT_ID, _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _PHOTOMETRIC, _LUT),
+    (*_COUNTS, *GEOMETRY_TAGS, *CLASSIC_MARKS, *enhanced.TAGS, *mosaic.TAGS, *nuclear.TAGS),
+)
+#: Letters of the hash that tells the patients of one series apart: too few to find anybody by.
+_PATIENT_CHARACTERS = 4
 
 
 class DatasetParser:
@@ -69,61 +84,102 @@ class DatasetParser:
 
     def header(self) -> FileHeader:
         """Everything that the file says."""
-        pixels = self._pixels()
         skip = not_a_volume(self.sop_class, self.modality)
-        if pixels is None and not skip and not self._should_have_pixels():
+        problem, pixels = "", None
+        try:
+            pixels = self._pixels()
+        except NotANumber as error:
+            problem = "" if skip else f"corrupt: {error}"
+        if pixels is None and not skip and not problem and not self._should_have_pixels():
             skip = "no pixel data: not an image"
-        problem = "" if skip else self._problem(pixels)
+        if not skip and not problem:
+            problem = self._problem(pixels)
         frames: tuple[Frame, ...] = ()
         if not skip and not problem and pixels is not None:
-            if pixels.samples > 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE")):
-                skip = f"a colour image (photometric interpretation {pixels.photometric[:16]})"
-            else:
+            skip = self._other_picture(pixels)
+            if not skip:
                 frames, problem = self._frames(pixels)
-        number = self._number(_INSTANCE_NUMBER, b"IS")
         return FileHeader(
             self.source,
             hashed(self._text(STUDY)),
             hashed(self._text(SERIES)),
             hashed(self._text(_INSTANCE)),
             hashed(self._text(_FRAME_OF_REFERENCE)),
+            self._patient(),
             self.modality,
             self.sop_class,
-            self._is_localizer(),
-            None if number is None else int(number),
+            self._localizer(),
+            self._instance_number(),
             pixels,
             frames,
             skip,
             problem,
-            _notes(frames),
+            self._notes(pixels, frames),
+        )
+
+    def _patient(self) -> str:
+        """What tells the patient from others of one series; useless beyond it."""
+        patient = self._text(_PATIENT_ID) or self._text(_PATIENT_NAME)
+        series = self._text(SERIES)
+        return hashed(f"{series}\0{patient}")[:_PATIENT_CHARACTERS] if patient else ""
+
+    def _other_picture(self, pixels: Pixels) -> str:
+        """What the pixels are where they are no slices of a volume; else empty."""
+        if pixels.samples > 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE")):
+            return f"a colour image (photometric interpretation {pixels.photometric[:16]})"
+        nuclear_kind = nuclear.not_a_volume(self.data, self.found, self.sop_class)
+        if nuclear_kind:
+            return nuclear_kind
+        if (
+            pixels.frames > 1
+            and not self._places_frames()
+            and not must_have_geometry(self.sop_class, self.modality)
+        ):
+            return f"a cine: {pixels.frames} frames in one file without a place in the patient"
+        return ""
+
+    def _places_frames(self) -> bool:
+        return enhanced.applies(self.found) or nuclear.applies(
+            self.data, self.found, self.sop_class
         )
 
     def _should_have_pixels(self) -> bool:
         """Whether an object of this kind, or one that tells a matrix, is an image."""
         return _ROWS in self.found or must_have_geometry(self.sop_class, self.modality)
 
-    def _is_localizer(self) -> bool:
+    def _localizer(self) -> str:
+        """What calls this a scout view: its image type, or a description; else empty."""
         if "LOCALIZER" in self._text(_IMAGE_TYPE).upper().split("\\"):
-            return True
+            return "image type"
         described = self._text(_DESCRIPTION) or self._text(_PROTOCOL)
-        return _LOCALIZER_WORDS.search(described.lower()) is not None
+        return "description" if _LOCALIZER_WORDS.search(described.lower()) else ""
+
+    def _instance_number(self) -> int | None:
+        try:
+            values = numbers(self.data, self.found.get(_INSTANCE_NUMBER), b"IS")
+        except NotANumber:
+            return None
+        return None if values is None else int(values[0])
 
     def _frames(self, pixels: Pixels) -> tuple[tuple[Frame, ...], str]:
+        data, found = self.data, self.found
         try:
-            if enhanced.applies(self.found):
-                return enhanced.frames(self.data, self.found, count=pixels.frames)
-            if mosaic.applies(self.data, self.found):
-                return mosaic.frames(
-                    self.data, self.found, rows=pixels.rows, columns=pixels.columns
-                )
+            if enhanced.applies(found):
+                return enhanced.frames(data, found, count=pixels.frames, sop_class=self.sop_class)
+            if nuclear.applies(data, found, self.sop_class):
+                return nuclear.frames(data, found, count=pixels.frames)
+            if mosaic.applies(data, found):
+                return mosaic.frames(data, found, rows=pixels.rows, columns=pixels.columns)
+            if pixels.frames == 1:
+                return (frame_of(data, [found], marks_of(data, found)),), ""
         except (Cut, NotDicom):
             return (), "corrupt: a sequence in the header cannot be read"
-        if pixels.frames > 1:
-            return (), (
-                f"{pixels.frames} frames in one file without a position for each: "
-                "no geometry (ImagePositionPatient)"
-            )
-        return (frame_of(self.data, [self.found], marks_of(self.data, self.found)),), ""
+        except NotANumber as error:
+            return (), f"corrupt: {error}"
+        return (), (
+            f"{pixels.frames} frames in one file without a position for each: "
+            "no geometry (ImagePositionPatient)"
+        )
 
     def _problem(self, pixels: Pixels | None) -> str:
         if pixels is None:
@@ -150,20 +206,28 @@ class DatasetParser:
         return self._cut_short(pixels)
 
     def _cut_short(self, pixels: Pixels) -> str:
+        """Why the pixel data is not what the header promises; empty where it is."""
         expected = pixels.frame_bytes * pixels.frames
-        if self.syntax.deflated or pixels.samples > 1:
+        if pixels.samples > 1:
             return ""
-        if pixels.length is None or self.syntax.compressed:
+        if pixels.length is None:
+            if not self.syntax.compressed:
+                return "corrupt: pixel data in fragments under an uncompressed transfer syntax"
+            missing = pixels.offset >= self.source.size
+            return "truncated: the pixel data is missing" if missing else ""
+        there = pixels.length
+        if not self.syntax.deflated:
+            there = min(there, self.source.size - pixels.offset)
+        described = (
+            f"({pixels.rows} rows x {pixels.columns} columns x {pixels.frames} frames of "
+            f"{pixels.allocated} bits)"
+        )
+        if there < expected and not self.syntax.compressed:
+            return f"truncated: {there} bytes of pixel data, expected {expected} {described}"
+        if there >= expected + pixels.frame_bytes:
             return (
-                "truncated: the pixel data is missing"
-                if (pixels.offset >= self.source.size)
-                else ""
-            )
-        there = min(pixels.length, self.source.size - pixels.offset)
-        if there < expected:
-            return (
-                f"truncated: {there} bytes of pixel data, expected {expected} "
-                f"({pixels.rows} rows x {pixels.columns} columns x {pixels.frames} frames)"
+                f"ambiguous: {there} bytes of pixel data, at least a frame more than the "
+                f"{expected} that the header promises {described}"
             )
         return ""
 
@@ -172,29 +236,30 @@ class DatasetParser:
         if tag is None:
             return None
         element: Element = self.found[tag]
-        allocated = self._integer(_ALLOCATED, 0)
-        stored = self._integer(_STORED, allocated)
-        signed = self._integer(_SIGNED, 0) == 1
+        allocated = self._count(_ALLOCATED, 0)
+        stored = self._count(_STORED, allocated)
+        signed = self._count(_SIGNED, 0)
+        if signed not in (0, 1):
+            raise NotANumber(f"PixelRepresentation is {signed}, neither 0 nor 1")
         form = PIXEL_TAGS[tag]
         if form != "integer":
             allocated = stored = 32 if form == "float32" else 64
-        padding = self._number(_PADDING, b"SS" if signed else b"US")
         return Pixels(
-            rows=self._integer(_ROWS, 0),
-            columns=self._integer(_COLUMNS, 0),
-            frames=self._integer(_FRAMES, 1, b"IS"),
-            samples=self._integer(_SAMPLES, 1),
+            rows=self._count(_ROWS, 0),
+            columns=self._count(_COLUMNS, 0),
+            frames=self._count(_FRAMES, 1, b"IS"),
+            samples=self._count(_SAMPLES, 1),
             photometric=self._text(_PHOTOMETRIC).upper(),
             form=form,
             allocated=allocated,
             stored=stored,
-            high_bit=self._integer(_HIGH_BIT, stored - 1),
-            signed=signed,
+            high_bit=self._count(_HIGH_BIT, stored - 1),
+            signed=signed == 1,
             syntax=self.syntax.uid,
             big=element.encoding.big,
             offset=element.start,
             length=element.length,
-            padding=_wrap(padding, signed),
+            padding=_wrap(self._number(_PADDING, b"SS" if signed else b"US"), signed == 1),
             lut=_LUT in self.found,
         )
 
@@ -202,18 +267,36 @@ class DatasetParser:
         return text(self.data, self.found.get(tag))
 
     def _number(self, tag: int, vr: bytes) -> float | None:
-        values = numbers(self.data, self.found.get(tag), vr)
+        try:
+            values = numbers(self.data, self.found.get(tag), vr)
+        except NotANumber as error:
+            raise NotANumber(f"{_COUNTS[tag]} cannot be read: {error}") from None
         return None if values is None else values[0]
 
-    def _integer(self, tag: int, absent: int, vr: bytes = b"US") -> int:
+    def _count(self, tag: int, absent: int, vr: bytes = b"US") -> int:
         value = self._number(tag, vr)
+        if value is not None and not value.is_integer():
+            raise NotANumber(f"{_COUNTS[tag]} is {value:g}, no whole number")
         return absent if value is None else int(value)
 
-
-def _notes(frames: tuple[Frame, ...]) -> tuple[str, ...]:
-    if frames and frames[0].tile is not None:
-        return (f"a mosaic was unpacked into {len(frames)} slices",)
-    return ()
+    def _notes(self, pixels: Pixels | None, frames: tuple[Frame, ...]) -> tuple[str, ...]:
+        """What is accepted but should be said."""
+        notes = []
+        if frames and frames[0].tile is not None:
+            notes.append(f"a mosaic was unpacked into {len(frames)} slices")
+        if frames and pixels is not None and pixels.length is not None:
+            surplus = pixels.length - pixels.frame_bytes * pixels.frames
+            if surplus > 1:
+                notes.append(f"the pixel data is {surplus} bytes longer than the header promises")
+            if self.syntax.compressed:
+                notes.append("the pixels are not compressed, whatever the transfer syntax says")
+        unscaled = frames and not any(frame.rescaled for frame in frames)
+        if unscaled and self.modality == "CT" and not (pixels and pixels.lut):
+            notes.append(
+                "a CT without RescaleSlope and RescaleIntercept: the stored numbers are taken as "
+                "they are, which may not be HU"
+            )
+        return tuple(notes)
 
 
 def _wrap(padding: float | None, signed: bool) -> int | None:

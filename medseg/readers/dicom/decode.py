@@ -1,4 +1,4 @@
-"""How does one frame of one DICOM file become an array?
+"""One frame of one DICOM file becomes an array.
 
 Uncompressed frames are read from their place in the file; pydicom's plug-ins decode the others.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadScan
 from medseg.readers.dicom.classes import syntax_of
-from medseg.readers.dicom.codestream import check_fragments
+from medseg.readers.dicom.codestream import starts_with_items, whole_frames
 from medseg.readers.dicom.file import Pixels
 from medseg.readers.dicom.header import data_set_start
 from medseg.readers.sources import UNREADABLE, Source
@@ -79,9 +79,18 @@ class FrameReader:
         syntax, pixels = syntax_of(self._pixels.syntax), self._pixels
         if pixels.lut or (pixels.big and pixels.allocated == 8):
             return self._by_pydicom(index)
-        if syntax.compressed:
+        if syntax.compressed and not self._is_raw():
             return self._compressed(index)
         return self._native(index, deflated=syntax.deflated)
+
+    def _is_raw(self) -> bool:
+        """Whether pixels are plain, whatever the transfer syntax says; only a length tells."""
+        pixels = self._pixels
+        if pixels.length is None:
+            return False
+        if pixels.length < pixels.frame_bytes * pixels.frames:
+            raise self._undecodable("neither fragments nor as many bytes as the header promises")
+        return True
 
     def _native(self, index: int, *, deflated: bool) -> NDArray[Any]:
         pixels, size = self._pixels, self._pixels.frame_bytes
@@ -98,6 +107,8 @@ class FrameReader:
                 found=f"{len(content)} bytes",
                 expected=size,
             )
+        if index == 0 and starts_with_items(content, pixels.length):
+            raise self._undecodable("fragments under an uncompressed transfer syntax")
         code = {"integer": "i" if pixels.signed else "u"}.get(pixels.form, "f")
         dtype = np.dtype(f"{'>' if pixels.big else '<'}{code}{pixels.allocated // 8}")
         frame = np.frombuffer(content, dtype).reshape(pixels.rows, pixels.columns)
@@ -138,8 +149,7 @@ class FrameReader:
         try:
             if self._decoded is None:
                 self._stream.seek(pixels.offset)
-                value = self._stream.read()
-                check_fragments(value, pixels)
+                value = whole_frames(self._stream.read(), pixels)
                 self._decoded = (
                     frame
                     for frame, _ in get_decoder(pixels.syntax).iter_array(
@@ -169,13 +179,19 @@ class FrameReader:
     def _by_pydicom(self, index: int) -> NDArray[Any]:
         """The rare kinds, by the general way."""
         from pydicom import dcmread
+        from pydicom.dataset import FileMetaDataset
         from pydicom.pixels import apply_modality_lut, pixel_array
+        from pydicom.uid import ExplicitVRLittleEndian
 
+        deflated = syntax_of(self._pixels.syntax).deflated
         if self._whole is None:
             self._stream.seek(0)
-            self._whole = self._stream.read()
+            self._whole = self._inflated() if deflated else self._stream.read()
         try:
             dataset = dcmread(io.BytesIO(self._whole), force=True)
+            if deflated:  # never inflated by pydicom, which knows no limit
+                dataset.file_meta = FileMetaDataset()
+                dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             frame = pixel_array(dataset, index=index)
             if self._pixels.lut:
                 frame = apply_modality_lut(frame, dataset)

@@ -1,15 +1,13 @@
-"""Where do the frames of an enhanced multi-frame file lie?
-
-PS3.3, C.7.6.16.
-"""
+"""Where the frames of an enhanced multi-frame file lie (PS3.3, C.7.6.16)."""
 
 from __future__ import annotations
 
-from medseg.readers.dicom.elements import Element, Elements, items, numbers, text
+from medseg.readers.dicom.elements import Element, Elements, NotANumber, items, numbers, text
 from medseg.readers.dicom.frames import GEOMETRY_TAGS, Frame, Marks, frame_of, mark
+from medseg.readers.dicom.mapping import MAPPING, PARAMETRIC_MAP, mapped
 
 _SHARED, _PER_FRAME, _DIMENSIONS = 0x52009229, 0x52009230, 0x00209222
-TAGS = (_SHARED, _PER_FRAME, _DIMENSIONS)
+TAGS = (_SHARED, _PER_FRAME, _DIMENSIONS, MAPPING)
 
 _CONTENT, _POINTER, _VALUES, _STACK = 0x00209111, 0x00209165, 0x00209157, 0x00209056
 #: Dimensions along which a volume extends; what remains counts volumes.
@@ -34,7 +32,7 @@ _TELLING = (
     (_CONTENT, 0x00209128, "time point", b"UL"),
     (_CONTENT, 0x00189151, "frame time", b"TM"),
 )
-_GROUPS = frozenset((*_PLACING, _CONTENT, *(group for group, *_ in _TELLING)))
+_GROUPS = frozenset((MAPPING, *_PLACING, _CONTENT, *(group for group, *_ in _TELLING)))
 _INNER = frozenset((*GEOMETRY_TAGS, _VALUES, _STACK, *(element for _, element, *_ in _TELLING)))
 
 
@@ -43,11 +41,16 @@ def applies(found: Elements) -> bool:
     return _PER_FRAME in found or _SHARED in found
 
 
-def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ...], str]:
+def frames(
+    data: bytes, found: Elements, *, count: int, sop_class: str
+) -> tuple[tuple[Frame, ...], str]:
     """The frames, and why they cannot be used where they cannot.
+
+    What a frame's own groups do not say, the shared ones do, and the top of the data set at last.
 
     Raises:
         Cut, NotDicom: a sequence is damaged.
+        NotANumber: a value that places or scales a frame cannot be read.
     """
     shared = items(data, found.get(_SHARED), wanted=_GROUPS)
     per_frame = items(data, found.get(_PER_FRAME), wanted=_GROUPS)
@@ -63,18 +66,20 @@ def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ..
     common = _opened(data, shared[0]) if shared else {}
     described = []
     for index, item in enumerate(per_frame or [{}]):
-        groups = common | _opened(data, item)
+        own = _opened(data, item)
+        groups = common | own
         content = groups.get(_CONTENT, {})
-        placing = [groups[group] for group in _PLACING if group in groups]
-        described.append(
-            frame_of(
-                data,
-                placing,
-                _marks(data, groups, dimensions),
-                index=index,
-                stack=text(data, content.get(_STACK)),
-            )
+        placing = [level[group] for level in (own, common) for group in _PLACING if group in level]
+        frame = frame_of(
+            data,
+            [*placing, found],
+            _marks(data, groups, dimensions),
+            index=index,
+            stack=text(data, content.get(_STACK)),
         )
+        if sop_class == PARAMETRIC_MAP:
+            frame = mapped(frame, data, (item, shared[0] if shared else {}, found))
+        described.append(frame)
     return tuple(described), ""
 
 
@@ -89,17 +94,20 @@ def _opened(data: bytes, item: Elements) -> dict[int, Elements]:
 
 
 def _marks(data: bytes, groups: dict[int, Elements], dimensions: list[int]) -> Marks:
-    found: dict[str, float | str] = {}
+    marks: dict[str, float | str] = {}
     for group, element, name, vr in _TELLING:
         value = mark(data, groups.get(group, {}).get(element), vr)
         if value is not None:
-            found.setdefault(name, value)
-    indices = numbers(data, groups.get(_CONTENT, {}).get(_VALUES), b"UL") or ()
+            marks.setdefault(name, value)
+    try:
+        indices = numbers(data, groups.get(_CONTENT, {}).get(_VALUES), b"UL") or ()
+    except NotANumber:
+        indices = ()
     if len(indices) == len(dimensions):
         for place, (pointer, value) in enumerate(zip(dimensions, indices, strict=True)):
             if pointer not in _WITHIN_VOLUME:
-                found[f"dimension {place + 1}"] = value
-    return tuple(found.items())
+                marks[f"dimension {place + 1}"] = value
+    return tuple(marks.items())
 
 
 def _pointer(data: bytes, element: Element | None) -> int:

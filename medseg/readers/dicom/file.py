@@ -1,4 +1,4 @@
-"""What does medseg remember of one DICOM file? Values alone, nothing that names a patient."""
+"""What medseg remembers of one DICOM file: values alone, nothing that names a patient."""
 
 from __future__ import annotations
 
@@ -66,15 +66,16 @@ class FileHeader:
         series: hash of the series' UID, or empty.
         instance: hash of the file's own UID, or empty.
         reference: hash of the frame of reference's UID, or empty.
+        patient: a short hash that tells the patients under one series' UID apart, or empty.
         modality: as written.
         sop_class: UID of the kind of object.
-        localizer: the image type or the description says that it is a scout view.
+        localizer: what says that it is a scout view: ``image type``, ``description`` or empty.
         instance_number: or ``None``.
         pixels: how the pixels are stored, or ``None``.
         frames: the planes that the file holds.
         skip: why this is no part of a volume, or empty.
         problem: why the series of this file cannot be used, or empty.
-        notes: what was accepted but should be told.
+        notes: what is accepted but should be said.
     """
 
     source: Source
@@ -82,9 +83,10 @@ class FileHeader:
     series: str = ""
     instance: str = ""
     reference: str = ""
+    patient: str = ""
     modality: str = ""
     sop_class: str = ""
-    localizer: bool = False
+    localizer: str = ""
     instance_number: int | None = None
     pixels: Pixels | None = None
     frames: tuple[Frame, ...] = ()

@@ -1,16 +1,25 @@
-"""Where does one plane of pixels lie, and what tells it from others at the same place?"""
+"""One plane of pixels: where it lies, and what tells it from others at the same place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medseg.readers.dicom.elements import Element, Elements, numbers, text
+from medseg.readers.dicom.elements import Element, Elements, NotANumber, numbers, text
 
 _THICKNESS, _BETWEEN = 0x00180050, 0x00180088
 _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
 _INTERCEPT, _SLOPE = 0x00281052, 0x00281053
-GEOMETRY_TAGS = (_THICKNESS, _BETWEEN, _POSITION, _ORIENTATION, _SPACING, _INTERCEPT, _SLOPE)
+#: Elements that place a frame or scale its values, by the name that messages give them.
+GEOMETRY_TAGS = {
+    _THICKNESS: "SliceThickness",
+    _BETWEEN: "SpacingBetweenSlices",
+    _POSITION: "ImagePositionPatient",
+    _ORIENTATION: "ImageOrientationPatient",
+    _SPACING: "PixelSpacing",
+    _INTERCEPT: "RescaleIntercept",
+    _SLOPE: "RescaleSlope",
+}
 
 Three = tuple[float, float, float]
 Six = tuple[float, float, float, float, float, float]
@@ -50,6 +59,7 @@ class Frame:
         between: mm between slices as the header claims, or ``None``.
         slope: of the modality LUT.
         intercept: of the modality LUT.
+        rescaled: the file gives both of them.
         stack: the stack it belongs to, where the file says.
         marks: what may tell it from other frames at the same place.
         tile: first row, first column, rows, columns within a mosaic, or ``None``.
@@ -63,6 +73,7 @@ class Frame:
     between: float | None = None
     slope: float = 1.0
     intercept: float = 0.0
+    rescaled: bool = True
     stack: str = ""
     marks: Marks = ()
     tile: tuple[int, int, int, int] | None = None
@@ -71,14 +82,23 @@ class Frame:
 def frame_of(
     data: bytes, places: Sequence[Elements], marks: Marks, *, index: int = 0, stack: str = ""
 ) -> Frame:
-    """A frame from the elements that describe it; the first place that knows one wins."""
+    """A frame from the elements that describe it; the first place that knows one wins.
+
+    Raises:
+        NotANumber: a value that places or scales the frame cannot be read.
+    """
 
     def several(tag: int, count: int) -> tuple[float, ...] | None:
-        values = numbers(data, _first(places, tag), b"DS")
-        return values if values is not None and len(values) == count else None
+        try:
+            values = numbers(data, _first(places, tag), b"DS")
+        except NotANumber as error:
+            raise NotANumber(f"{GEOMETRY_TAGS[tag]} cannot be read: {error}") from None
+        if values is not None and len(values) != count:
+            raise NotANumber(f"{GEOMETRY_TAGS[tag]} has {len(values)} numbers, not {count}")
+        return values
 
     def one(tag: int) -> float | None:
-        values = numbers(data, _first(places, tag), b"DS")
+        values = several(tag, 1)
         return None if values is None else values[0]
 
     position, orientation, spacing = (
@@ -87,18 +107,31 @@ def frame_of(
         several(_SPACING, 2),
     )
     slope, intercept = one(_SLOPE), one(_INTERCEPT)
+    thickness, between = _claims(data, places)
     return Frame(
         index=index,
         position=None if position is None else (position[0], position[1], position[2]),
         orientation=orientation,  # type: ignore[arg-type]
         spacing=None if spacing is None else (spacing[0], spacing[1]),
-        thickness=one(_THICKNESS),
-        between=one(_BETWEEN),
+        thickness=thickness,
+        between=between,
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
+        rescaled=slope is not None and intercept is not None,
         stack=stack,
         marks=marks,
     )
+
+
+def _claims(data: bytes, places: Sequence[Elements]) -> tuple[float | None, float | None]:
+    """Thickness and distance of slices, which a stack of several can do without."""
+    try:
+        thickness, between = (
+            numbers(data, _first(places, tag), b"DS") for tag in (_THICKNESS, _BETWEEN)
+        )
+    except NotANumber:
+        return None, None
+    return None if thickness is None else thickness[0], None if between is None else between[0]
 
 
 def _first(places: Sequence[Elements], tag: int) -> Element | None:
@@ -111,7 +144,10 @@ def mark(data: bytes, element: Element | None, vr: bytes) -> float | str | None:
         return None
     if vr in _TEXT_VRS:
         return text(data, element)[:128]
-    values = numbers(data, element, vr)
+    try:
+        values = numbers(data, element, vr)
+    except NotANumber:
+        return text(data, element)[:128]
     return None if values is None else values[0]
 
 

@@ -1,4 +1,4 @@
-"""How are several images at the same positions told apart: echoes, time points, image types?"""
+"""Tells several images at the same positions apart: echoes, time points, image types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FEW_CHANGES = 2
 Groups = list[tuple[str, list[Plane]]]
 Slots = Sequence[Sequence[Plane]]
 
-#: Marks whose values are times of day: told by their order alone.
+#: Marks whose values are times of day: known by their order alone.
 _UNTOLD = ("acquisition time", "content time", "frame time")
 
 
@@ -117,13 +117,21 @@ def _by_number(slots: list[list[Plane]], label: str) -> Groups:
 
 
 def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
-    """Whether slices of several contrasts alternate in what looks like one volume.
+    """Whether slices of several contrasts or scalings make what looks like one volume.
 
     Two volumes half a step apart fall together into a perfect grid of half the step.
 
     Returns:
-        Why the planes cannot be one volume, or empty; and what should be told.
+        Why the planes cannot be one volume, or empty; and what should be said.
     """
+    unscaled = [plane for plane in planes if not plane.frame.rescaled]
+    scalings = {(plane.frame.slope, plane.frame.intercept) for plane in planes}
+    if 0 < len(unscaled) < len(planes) and len(scalings) > 1:
+        return (
+            f"conflict: {len(unscaled)} of {len(planes)} slices lack RescaleSlope or "
+            f"RescaleIntercept (first: {unscaled[0].file.source.name}), the others have them",
+            (),
+        )
     warnings = []
     marks = [dict(plane.frame.marks) for plane in planes]
     for name in _CONTRAST:

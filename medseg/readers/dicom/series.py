@@ -1,15 +1,24 @@
-"""What is one DICOM series: a volume, several, none, or damaged?  From its headers alone."""
+"""What one DICOM series is, from its headers alone: a volume, several, none, or damaged."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.errors import BadScan
 from medseg.readers.dicom.classes import must_have_geometry
 from medseg.readers.dicom.file import FileHeader, Plane
 from medseg.readers.dicom.stacks import Candidate, stacks_of
 from medseg.readers.entry import Status
+
+#: So many parallel slices outvote a description that says "scout", and so many the image type,
+#: which the scanner sets.
+_LEAST_SLICES, _LEAST_SLICES_BY_TYPE = 4, 20
+#: So many images that make no volume are a damaged one, not a scout.
+_LEAST_DAMAGED = 10
+#: Slices that lie further apart, in their own thickness or in mm, are views and no volume.
+_MOST_STEP, _MOST_STEP_MM = 1.5, 10.0
+_OUTVOTED = "called a localizer, but its slices are parallel and make a volume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +45,14 @@ def findings(files: Sequence[FileHeader], name: str) -> list[Finding]:
         files: headers of one series.
         name: what to call the series in messages.
     """
-    found, images = _set_aside(files)
+    aside, images = _set_aside(files)
     broken = [file for file in images if file.problem]
     if broken:
-        found.insert(0, Finding(Status.REFUSED, tuple(images), _name_files(broken)))
-        return found
+        return [Finding(Status.REFUSED, tuple(images), _name_files(broken)), *aside]
     images, unplaced = _placed(images)
     if unplaced:
-        found.append(unplaced)
-    if images:
-        found.insert(0, _volumes(images, name))
-    return found
+        aside.append(unplaced)
+    return [_volumes(images, name), *aside] if images else aside
 
 
 def _set_aside(files: Sequence[FileHeader]) -> tuple[list[Finding], list[FileHeader]]:
@@ -60,23 +66,51 @@ def _set_aside(files: Sequence[FileHeader]) -> tuple[list[Finding], list[FileHea
             scouts.append(file)
         else:
             images.append(file)
-    found = [Finding(Status.SKIPPED, tuple(group), reason) for reason, group in aside.items()]
+    skipped = [Finding(Status.SKIPPED, tuple(group), reason) for reason, group in aside.items()]
     if scouts:
-        found.append(_localizer(scouts))
-    return found, images
+        skipped.append(_localizer(scouts))
+    return skipped, images
 
 
 def _localizer(files: Sequence[FileHeader]) -> Finding:
-    """Scout views, which a table's ``volume`` column can still ask for."""
+    """Scout views, which a table's ``volume`` column can still ask for; or a volume after all.
+
+    Words are outvoted by the geometry: no scout has many parallel slices at even steps.
+    """
     candidates: tuple[Candidate, ...] = ()
-    if not any(file.problem or _no_place(file) for file in files):
-        candidates = _volumes(files, "the localizer").candidates
+    broken = [file for file in files if file.problem]
+    if broken and len(files) >= _LEAST_DAMAGED:
+        return Finding(Status.REFUSED, tuple(files), _name_files(broken))
+    if not broken and not any(_no_place(file) for file in files):
+        finding = _volumes(files, "the localizer")
+        candidates = finding.candidates
+        if not candidates and len(files) >= _LEAST_DAMAGED:
+            return finding
+        words = all(file.localizer == "description" for file in files)
+        least = _LEAST_SLICES if words else _LEAST_SLICES_BY_TYPE
+        if candidates and all(_is_volume(candidate, least) for candidate in candidates):
+            return replace(
+                finding, candidates=tuple(_with_warning(one, _OUTVOTED) for one in candidates)
+            )
     return Finding(
         Status.SKIPPED,
         tuple(files),
         "a localizer (scout view by its image type or description), not a volume",
         candidates,
     )
+
+
+def _is_volume(candidate: Candidate, least: int) -> bool:
+    """Whether planes are slices that follow each other closely, and at least so many."""
+    if candidate.geometry is None or len(candidate.planes) < least:
+        return False
+    thickness_mm = candidate.planes[0].frame.thickness
+    step_mm = candidate.geometry.spacing_mm[2]
+    return step_mm <= min(_MOST_STEP_MM, _MOST_STEP * (thickness_mm or _MOST_STEP_MM))
+
+
+def _with_warning(candidate: Candidate, warning: str) -> Candidate:
+    return replace(candidate, warnings=(*candidate.warnings, warning))
 
 
 def _name_files(files: Sequence[FileHeader]) -> str:

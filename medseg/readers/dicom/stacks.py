@@ -1,4 +1,4 @@
-"""Which volumes do the planes of one series make?  Never a guess: all that could be are told.
+"""The volumes that the planes of one series make; never a guess: all that could be are listed.
 
 A series falls apart into stacks (one orientation, matrix and pixel spacing each), and a stack
 with several planes at every position into volumes (echoes, time points, image types).
@@ -7,7 +7,7 @@ with several planes at every position into volumes (echoes, time points, image t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,10 @@ _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 1e-4
 #: A series with more stacks is no set of volumes (a fly-through, a rotating view).
 _MOST_STACKS = 100
+_SLIP = (
+    "the FrameOfReferenceUID is not the same in all slices; they are taken together, since their "
+    "positions follow each other evenly"
+)
 #: Planes closer than this lie at one position, unless the stack is finer than ten times that.
 _SAME_POSITION_MM = 0.01
 
@@ -38,7 +42,7 @@ class Candidate:
         label: what tells it from the series' other volumes, or empty.
         geometry: the grid, or ``None`` where the planes make none.
         problem: why they make none, or empty.
-        warnings: what was accepted but should be told.
+        warnings: what is accepted but should be said.
     """
 
     planes: tuple[Plane, ...]
@@ -54,7 +58,7 @@ class Stacks:
     """What the planes of a series make.
 
     Attributes:
-        candidates: the volumes, in the order in which ``--volume`` counts them from 0.
+        candidates: the volumes, in the order in which ``--volume`` counts them, from 0.
         several: why there is more than one, or empty.
         localizer: the planes are views in several directions, no volume.
     """
@@ -75,6 +79,11 @@ def stacks_of(planes: Sequence[Plane], name: str) -> Stacks:
         BadScan: an orientation is impossible, or planes cannot be told apart.
     """
     stacks = _partition(planes)
+    if len(stacks) > 1 and _are_slips(stacks):
+        (together,) = _partition([_without_reference(plane) for stack in stacks for plane in stack])
+        candidates, several = _volumes(together, name)
+        if not several and not candidates[0].problem:
+            return Stacks((replace(candidates[0], warnings=(*candidates[0].warnings, _SLIP)),))
     if len(stacks) > 1:
         candidates = []
         for stack in stacks:
@@ -82,6 +91,22 @@ def stacks_of(planes: Sequence[Plane], name: str) -> Stacks:
         return Stacks(tuple(candidates), _why_several(stacks), _is_localizer(stacks))
     candidates, several = _volumes(stacks[0], name)
     return Stacks(tuple(candidates), several)
+
+
+def _are_slips(stacks: Sequence[Sequence[Plane]]) -> bool:
+    """Whether the stacks differ in their frames of reference alone, of which one at most holds.
+
+    A frame of reference for a single slice among others is an anonymiser's mistake: it is no
+    frame in which anything else lies.
+    """
+    planes = [_without_reference(stack[0]) for stack in stacks]
+    return all(len(stack) == 1 for stack in stacks[1:]) and all(
+        _together(planes[0], plane) for plane in planes[1:]
+    )
+
+
+def _without_reference(plane: Plane) -> Plane:
+    return replace(plane, file=replace(plane.file, reference=""))
 
 
 def _partition(planes: Sequence[Plane]) -> list[list[Plane]]:
@@ -242,7 +267,7 @@ def _candidate(
     if copies:
         warnings = (f"{len(copies)} duplicate images dropped (the same slice twice)",)
     try:
-        geometry, found = grid_of([plane.frame for plane in planes], rows, columns, name)
+        geometry, uneven = grid_of([plane.frame for plane in planes], rows, columns, name)
     except BadScan as error:
         return Candidate(tuple(planes), tuple(copies), label, None, str(error), warnings)
     problem, mixed = mixture(planes)
@@ -252,5 +277,5 @@ def _candidate(
         label,
         None if problem else geometry,
         problem,
-        warnings + found + mixed,
+        warnings + uneven + mixed,
     )
