@@ -16,6 +16,7 @@ from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
 from medseg.names import safe_name
 from medseg.readers.entry import Status
+from medseg.readers.sources import printable
 from medseg.scans import Frames, ListedScan, Progress, scans_of
 from medseg.scans.channels import Channels, ScanCase, into_cases
 from medseg.scans.names import unique_cases
@@ -115,7 +116,7 @@ def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
 def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
     files = [file_of(path) for path in case.sources]
     sources = ", ".join(relative(path, cohort.root) for path in case.sources)
-    place = ", ".join(str(path.absolute()) for path in case.sources)
+    place = ", ".join(printable(str(path.absolute())) for path in case.sources)
     identity, size = _stamp(files)
     if scan.channels not in ((), cohort.channels) or scan.frames not in (None, Frames.CHECK):
         identity = f"{identity} as {', '.join(scan.channels)}, frames {scan.frames}"
@@ -133,7 +134,7 @@ def _of_scans(case: ScanCase, frames: Frames) -> Found:
     """A task for scans that make a case; else why they do not."""
     stamps = [stamp_of(one) for one in case.scans]
     identity, size = ", ".join(stamp for stamp, _ in stamps), sum(size for _, size in stamps)
-    places = ", ".join(str(one.location) for one in case.scans)
+    places = ", ".join(printable(str(one.location)) for one in case.scans)
     first = case.scans[0].scan
     name = case.name or safe_name(first.source.replace("/", "_")) or "unnamed"
     if case.status != Status.USABLE:

@@ -14,6 +14,7 @@ from typing import cast
 
 from medseg.errors import BadScan, MedsegError, NotAVolume
 from medseg.readers.entry import Endings, Glimpse, Reader
+from medseg.readers.sources import file_source
 from medseg.readers.values import NonFinite
 from medseg.volume import Volume
 
@@ -61,6 +62,7 @@ def read(
         NotAVolume: it holds no volume.
     """
     path = Path(path)
+    file_source(path)  # neither missing nor a pipe, which would wait for ever
     reader = _reader_of(path, tuple(READERS))
     if reader is None:
         raise BadScan(

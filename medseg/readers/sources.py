@@ -101,7 +101,8 @@ def is_dropping(name: str) -> bool:
     >>> is_dropping("._scan.nii.gz"), is_dropping(".git"), is_dropping("scan.nii.gz")
     (True, True, False)
     """
-    return name.startswith(".") or name.lower() in _DROPPINGS
+    hidden = name.startswith(".") and name.strip(".") != ""
+    return hidden or name.lower() in _DROPPINGS
 
 
 def printable(name: str) -> str:

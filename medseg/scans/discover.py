@@ -165,7 +165,8 @@ def _look_inside(box: Source, seen: _Seen) -> None:
                 seen.hidden.append(name)
                 continue
             if isinstance(member, archive.Unsafe):
-                seen.refused.append(FoundScan("", name, Status.REFUSED, member.reason))
+                shown = f"{box.name}/…" if ".." in member.name else name
+                seen.refused.append(FoundScan("", shown, Status.REFUSED, member.reason))
                 continue
             source = Source(
                 box.path, member.name, member.size, box.changed_ns, name, number=member.number

@@ -9,6 +9,7 @@ from medseg import readers
 from medseg.errors import BadScan, MedsegError, NotAVolume
 from medseg.readers.archive import is_archive
 from medseg.readers.entry import Status
+from medseg.readers.sources import is_folder
 from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection
@@ -29,14 +30,14 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
         NotAVolume: the only thing there is no volume.
     """
     place, series = _split(path, series)
-    if place.is_file() and series is None and not is_archive(place.name):
+    if series is None and not is_folder(place) and not is_archive(place.name):
         return readers.read(place, volume=volume)
-    found = discover(place, selection=Selection(volume=volume))
+    scans = discover(place, selection=Selection(volume=volume))
     if series is not None:
-        found = [scan for scan in found if scan.is_series(series)]
-        if not found:
+        scans = [scan for scan in scans if scan.is_series(series)]
+        if not scans:
             raise BadScan("no such series there", path=place, found=repr(series)[:80])
-    usable = [scan for scan in found if scan.status == Status.USABLE]
+    usable = [scan for scan in scans if scan.status == Status.USABLE]
     if len(usable) == 1:
         return usable[0].read()
     if usable:
@@ -46,27 +47,34 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
             remedy="Choose one: "
             + "; ".join(f"{place.name}#{scan.case} ({scan.describe()})" for scan in usable[:8]),
         )
-    raise _refusal(place, found)
+    raise _refusal(place, scans)
 
 
 def _split(path: str | Path, series: str | None) -> tuple[Path, str | None]:
     text = str(path)
-    if series is None and "#" in text and not Path(text).exists():
+    if series is None and "#" in text and not _exists(Path(text)):
         text, _, series = text.rpartition("#")
     return Path(text), series
 
 
-def _refusal(place: Path, found: Sequence[FoundScan]) -> MedsegError:
-    for scan in found:
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _refusal(place: Path, scans: Sequence[FoundScan]) -> MedsegError:
+    for scan in scans:
         if scan.status == Status.REFUSED:
             return BadScan(scan.reason, path=place)
-    named = next((scan for scan in found if scan.content.described), None)
+    named = next((scan for scan in scans if scan.content.described), None)
     if named is not None:
         return NotAVolume(named.reason, path=place)
     return BadScan(
         "no DICOM series and no other readable image found",
         path=place,
-        found=found[0].reason if found else "nothing",
+        found=scans[0].reason if scans else "nothing",
     )
 
 

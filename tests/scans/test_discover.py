@@ -111,7 +111,7 @@ def test_members_that_lead_outside_are_not_read(tmp_path):
     )
     found = discover(tmp_path / "in" / "s.zip")
     assert [scan.shape for scan in found if scan.status == "usable"] == [(5, 6, 6)]
-    assert sum("outside the archive" in scan.reason for scan in found) == 2
+    assert [scan.status for scan in found if "outside the archive" in scan.reason] == ["refused"]
     assert not list(tmp_path.rglob("escape*"))
     assert not Path("/tmp/medseg_escape_test.dcm").exists()
 
@@ -362,3 +362,144 @@ def test_a_fault_of_ours_in_one_header_costs_that_file_alone(
     monkeypatch.setattr(nifti, "parse_header", fail)
     (tmp_path / "scan.nii").write_bytes(bytes(400))
     assert "ZeroDivisionError" in readers.glimpse(tmp_path / "scan.nii").problem
+
+
+# ---- droppings, odd names, pipes ----------------------------------------------------------
+
+MAC = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._brain.nii.gz",
+        ".brain.nii.gz.x7Gh2",
+        "._IM0001.dcm",
+        ".git/annex/objects/1/brain.nii.gz",
+        ".datalad/brain.nii.gz",
+        "@eaDir/brain.nii.gz",
+        "__MACOSX/brain.nii.gz",
+        "sub/.snapshot/old/brain.nii.gz",
+        "sub-01_physio.tsv.gz",
+        "readings.raw.gz",
+        "orphan.img.gz",
+        "table.csv.bz2",
+        "log.z",
+    ],
+)
+@pytest.mark.parametrize("box", ["folder", "zip", "tar"])
+def test_droppings_are_passed_over_and_take_nobodys_name(tmp_path, name, box):
+    whole = nifti(tmp_path / "brain.nii.gz").read_bytes()
+    root = tmp_path / "in"
+    entries = {"brain.nii.gz": whole, name: MAC if "._" in name else whole}
+    for path, content in entries.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    if box == "zip":
+        with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+            for path in entries:
+                packed.write(root / path, path)
+        root = tmp_path / "s.zip"
+    elif box == "tar":
+        with tarfile.open(tmp_path / "s.tar", "w") as packed:
+            packed.add(root, "in")
+        root = tmp_path / "s.tar"
+    found = by_status(discover(root))
+    assert [scan.case for scan in found["usable"]] == ["brain"]
+    assert not found["refused"]
+    assert found["usable"][0].warnings == ()
+    assert "1 foreign files ignored" in found["skipped"][0].reason
+
+
+@pytest.mark.parametrize("name", ["IM1.dcm.gz", "brain.nii.xz", "study.tar.zst", "s.7z", "s.rar"])
+def test_what_may_pack_a_scan_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"packed somehow")
+    (scan,) = discover(tmp_path)
+    assert (scan.status, "Unpack it" in scan.reason) == ("refused", True)
+
+
+def test_the_voxels_of_a_pair_are_no_archive(tmp_path):
+    import nibabel
+
+    nibabel.Nifti1Pair(np.zeros((3, 4, 5), np.int16), np.diag([2, 2, 2, 1])).to_filename(
+        str(tmp_path / "a.hdr.gz")
+    )
+    (scan,) = discover(tmp_path)
+    assert (scan.status, scan.case) == ("usable", "a")
+
+
+@pytest.mark.parametrize("name", ["/data/IM{}", "C:\\scans\\IM{}", "./IM{}", "//host/share/IM{}"])
+def test_absolute_names_in_archives_are_read_in_place(tmp_path, name):
+    folder = write_series(tmp_path / "s")
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        for k, path in enumerate(sorted(folder.iterdir())):
+            packed.writestr(zipfile.ZipInfo(name.format(k)), path.read_bytes())
+    assert np.array_equal(read(tmp_path / "s.zip").data, read(folder).data)
+
+
+@pytest.mark.parametrize("box", ["zip", "tar"])
+def test_members_are_entries_and_not_names(tmp_path, box):
+    folder = write_series(tmp_path / "s")
+    contents = [path.read_bytes() for path in sorted(folder.iterdir())]
+    whole = [nifti(tmp_path / f"{value}.nii", value).read_bytes() for value in (1, 2)]
+    entries = [("IM.dcm", c) for c in contents] + [("brain.nii", c) for c in whole]
+    if box == "zip":
+        with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed, pytest.warns(UserWarning):
+            for name, content in entries:
+                packed.writestr(name, content)
+    else:
+        with tarfile.open(tmp_path / "s.tar", "w") as packed:
+            for name, content in entries:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                packed.addfile(entry, io.BytesIO(content))
+    scans = {scan.case: scan for scan in discover(tmp_path / f"s.{box}")}
+    assert len(scans) == 3
+    series = next(scan for case, scan in scans.items() if "brain" not in case)
+    assert np.array_equal(series.read().data, read(folder).data)
+    images = [scan.read().data.max() for case, scan in scans.items() if "brain" in case]
+    assert images == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.nii", b"\xff\xfe.nii", b"a\nb.nii", "日本.nii".encode()]
+)
+def test_odd_names_are_shown_as_text_that_every_table_takes(tmp_path, name):
+    content = nifti(tmp_path / "x" / "s.nii").read_bytes()
+    with open(os.fsencode(tmp_path / "x") + b"/" + name, "wb") as file:  # noqa: PTH123
+        file.write(content)
+    scans = [scan for scan in discover(tmp_path / "x") if scan.source != "s.nii"]
+    assert scans[0].source.encode("utf-8").isascii() or scans[0].source == "日本.nii"
+    assert scans[0].source.isprintable()
+    assert scans[0].read().data.shape == (1, 4, 5, 6)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "nul\0byte", "a/" * 3000, "missing"])
+def test_names_that_no_file_can_have_are_refused_and_not_a_crash(tmp_path, name):
+    for reader in (discover, read):
+        with pytest.raises(BadScan):
+            reader(tmp_path / name)
+
+
+def test_pipes_and_devices_are_refused_and_do_not_hang(tmp_path):
+    from medseg import readers
+
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    for place in (tmp_path / "pipe", tmp_path / "pipe.nii.gz", Path("/dev/zero")):
+        for reader in (discover, read, readers.read):
+            with pytest.raises(BadScan, match="pipe, a socket or a device"):
+                reader(place)
+    assert discover(tmp_path) == []
+
+
+def test_broken_and_circular_links_cost_themselves_alone(tmp_path):
+    nifti(tmp_path / "in" / "brain.nii.gz")
+    (tmp_path / "in" / "gone.nii").symlink_to("nowhere.nii")
+    (tmp_path / "in" / "self").symlink_to("self")
+    (tmp_path / "in" / "up").symlink_to("..")
+    (tmp_path / "in" / "a").symlink_to("b")
+    (tmp_path / "in" / "b").symlink_to("a")
+    found = by_status(discover(tmp_path / "in"))
+    assert [scan.case for scan in found["usable"]] == ["brain"]
+    assert {scan.source for scan in found["refused"]} == {"gone.nii", "self", "a", "b"}

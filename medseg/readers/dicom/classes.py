@@ -1,4 +1,4 @@
-"""Which kinds of DICOM objects and encodings are there, and which hold a volume?"""
+"""Kinds of DICOM objects and encodings, and which of them hold a volume."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _OTHER_CLASSES = {
     _STORAGE + "78": "an ophthalmic measurement, not an image",
     _STORAGE + "79": "an ophthalmic report, not an image",
     _STORAGE + "80": "an ophthalmic report, not an image",
+    _STORAGE + "77.1.6": "a microscopy slide, not a volume",
+    "1.3.12.2.1107.5.9.1": "raw data of a vendor, not an image",
     "1.2.840.10008.5.1.4.34": "a procedure step, not an image",
     "1.2.840.10008.5.1.4.38": "a hanging protocol, not an image",
     "1.2.840.10008.5.1.4.39": "a colour palette, not an image",
