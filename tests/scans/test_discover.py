@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sqlite3
@@ -391,7 +392,8 @@ MAC = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
 def test_droppings_are_passed_over_and_take_nobodys_name(tmp_path, name, box):
     whole = nifti(tmp_path / "brain.nii.gz").read_bytes()
     root = tmp_path / "in"
-    entries = {"brain.nii.gz": whole, name: MAC if "._" in name else whole}
+    content = whole if name.endswith((".nii.gz", "Gh2")) else gzip.compress(b"1\t2")
+    entries = {"brain.nii.gz": whole, name: MAC if "._" in name else content}
     for path, content in entries.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
@@ -413,18 +415,20 @@ def test_droppings_are_passed_over_and_take_nobodys_name(tmp_path, name, box):
 
 @pytest.mark.parametrize("name", ["IM1.dcm.gz", "brain.nii.xz", "study.tar.zst", "s.7z", "s.rar"])
 def test_what_may_pack_a_scan_is_refused(tmp_path, name):
-    (tmp_path / name).write_bytes(b"packed somehow")
-    (scan,) = discover(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"packed somehow")
+    (scan,) = discover(tmp_path / "in")
     assert (scan.status, "Unpack it" in scan.reason) == ("refused", True)
 
 
 def test_the_voxels_of_a_pair_are_no_archive(tmp_path):
     import nibabel
 
+    (tmp_path / "in").mkdir()
     nibabel.Nifti1Pair(np.zeros((3, 4, 5), np.int16), np.diag([2, 2, 2, 1])).to_filename(
-        str(tmp_path / "a.hdr.gz")
+        str(tmp_path / "in" / "a.hdr.gz")
     )
-    (scan,) = discover(tmp_path)
+    (scan,) = discover(tmp_path / "in")
     assert (scan.status, scan.case) == ("usable", "a")
 
 
@@ -484,13 +488,15 @@ def test_names_that_no_file_can_have_are_refused_and_not_a_crash(tmp_path, name)
 def test_pipes_and_devices_are_refused_and_do_not_hang(tmp_path):
     from medseg import readers
 
-    os.mkfifo(tmp_path / "pipe")
-    os.mkfifo(tmp_path / "pipe.nii.gz")
-    for place in (tmp_path / "pipe", tmp_path / "pipe.nii.gz", Path("/dev/zero")):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.nii.gz")
+    for place in (folder / "pipe", folder / "pipe.nii.gz", Path("/dev/zero")):
         for reader in (discover, read, readers.read):
             with pytest.raises(BadScan, match="pipe, a socket or a device"):
                 reader(place)
-    assert discover(tmp_path) == []
+    assert discover(folder) == []
 
 
 def test_broken_and_circular_links_cost_themselves_alone(tmp_path):
