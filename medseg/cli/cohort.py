@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import SOME_FAILED, Console, Json, Quiet, Seed, open_console
+from medseg.cli.console import (
+    SOME_FAILED,
+    Console,
+    Json,
+    Overwrite,
+    Quiet,
+    Seed,
+    open_console,
+)
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -31,6 +41,7 @@ def import_(
     options: Annotated[list[str] | None, typer.Argument(metavar="[key=value …]")] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Card to write.")],
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -70,8 +81,7 @@ def import_(
     from medseg.config import override
     from medseg.manifests import findings, import_cohort, write_cohort
 
-    _must_be_yaml(output)
-    with open_console(quiet=quiet, json=json) as console:
+    with _guard(output, overwrite), open_console(quiet=quiet, json=json) as console:
         cohort = import_cohort(
             convention,
             path,
@@ -134,6 +144,7 @@ def split(
         list[str] | None, typer.Option(metavar="COLUMN", help="Alike in every part; repeatable.")
     ] = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -145,17 +156,18 @@ def split(
         medseg cohort split liver.yaml --test keep --folds 3 --output liver3.yaml
     """
     from medseg.manifests import load_cohort, split_cohort, write_cohort
-    from medseg.manifests.card import rewrite_table
+    from medseg.manifests.card import rewrite_table, table_of
 
     share = None if test == "keep" else _share(test)
     divided = split_cohort(
         load_cohort(card), test_share=share, folds=folds, stratify=stratify or (), seed=seed
     )
     if output is None:
-        written = rewrite_table(divided, card)
+        with _guard(card, overwrite, in_place=[table_of(card).name]):
+            written = rewrite_table(divided, card)
     else:
-        _must_be_yaml(output)
-        written = write_cohort(divided, output)
+        with _guard(output, overwrite, inputs=[card, table_of(card)]):
+            written = write_cohort(divided, output)
     with open_console(quiet=quiet, json=json) as console:
         console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
         _say_parts(console, divided)
@@ -239,6 +251,21 @@ def _share(text: str) -> float:
         ) from None
 
 
-def _must_be_yaml(card: Path) -> None:
+def _guard(
+    card: Path, overwrite: bool, *, inputs: Sequence[Path] = (), in_place: Sequence[str] = ()
+) -> AbstractContextManager[object]:
+    """Over a card and its table; with `in_place` over that table, which the user asked to edit."""
+    from medseg.writers.guard import guard_outputs
+
     if card.suffix not in (".yaml", ".yml"):
         raise BadConfig("a card is a YAML file", path=card, expected="a name ending in .yaml")
+    names = in_place or [card.name, card.with_suffix(".csv").name]
+    return guard_outputs(
+        card.parent,
+        "cohort",
+        claims=names,
+        patterns=names,
+        inputs=inputs,
+        in_place=in_place,
+        overwrite=overwrite,
+    )

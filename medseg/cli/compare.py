@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import DONE, Json, Quiet, Seed, open_console
+from medseg.cli.console import DONE, Json, Overwrite, Quiet, Seed, open_console
 
 
 def compare(
@@ -30,6 +30,7 @@ def compare(
         typer.Option(help="How intervals over patients are made."),
     ] = "auto",
     seed: Seed = 0,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -43,13 +44,22 @@ def compare(
     from medseg.config import EvaluateConfig
     from medseg.evaluation.comparing import COMPARED, power_line
     from medseg.evaluation.tables import p_text
-    from medseg.reports.comparison import warning_lines, write_comparison
+    from medseg.reports.comparison import FILES, warning_lines, write_comparison
+    from medseg.writers.guard import guard_outputs
 
     config = EvaluateConfig(interval=interval, seed=seed)
-    with open_console(quiet=quiet, json=json) as console:
-        scores = {
-            name: evaluation.read_scores(folder) for name, folder in _named(evaluations).items()
-        }
+    folders = _named(evaluations)
+    with (
+        guard_outputs(
+            output,
+            "compare",
+            claims=FILES,
+            inputs=[path for folder in folders.values() for path in folder.glob("*.csv")],
+            overwrite=overwrite,
+        ),
+        open_console(quiet=quiet, json=json) as console,
+    ):
+        scores = {name: evaluation.read_scores(folder) for name, folder in folders.items()}
         comparison = evaluation.compare(scores, config=config, metrics=metric or COMPARED)
         write_comparison(output, comparison)
         for line in warning_lines(comparison):

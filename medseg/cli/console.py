@@ -38,10 +38,19 @@ SECONDS_BETWEEN_LINES = 5.0
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Where chance plays: the same again.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Random seed; the same seed gives the same result.")
+]
 BreakLock = Annotated[
     bool,
     typer.Option("--break-lock", help="Take the folder over from a run of another host."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that medseg did not write or that were edited since; never an input.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]

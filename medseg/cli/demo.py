@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import Console, Device, Json, Quiet, duration, open_console
+from medseg.cli.console import Console, Device, Json, Overwrite, Quiet, duration, open_console
 from medseg.errors import BadOutput
 
 if TYPE_CHECKING:
@@ -25,12 +25,16 @@ STRUCTURES = ("liver", "spleen", "left kidney", "right kidney")
 #: Marks a folder the demo may write into again.
 _MARK = ".medseg-demo"
 
+#: What is trained, to be read and changed.
+_CONFIG = "phantoms.yaml"
+
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
         "demo"
     ),
     minutes: Annotated[float, typer.Option(min=0.1, help="Time to train.")] = 4.0,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -45,16 +49,21 @@ def demo(
         medseg demo --output demo
     """
     from medseg.cli import run
+    from medseg.writers.guard import guard_outputs
 
     started = time.monotonic()
     _open_folder(output)
-    plain = (*(["--quiet"] if quiet else []), *(["--json"] if json else []))
-    with open_console(quiet=quiet, json=json) as console:
+    flags = {"--quiet": quiet, "--json": json, "--overwrite": overwrite}
+    plain = [name for name, wanted in flags.items() if wanted]
+    config = guard_outputs(
+        output, "demo", claims=[_CONFIG], patterns=[_CONFIG], overwrite=overwrite
+    )
+    with config, open_console(quiet=quiet, json=json) as console:
         cohort = _write_phantoms(output, console)
     steps: list[tuple[object, ...]] = [
         (
             "train",
-            output / "phantoms.yaml",
+            output / _CONFIG,
             f"training.minutes={minutes}",
             "--output",
             output / "run",
@@ -118,6 +127,7 @@ def _write_phantoms(output: Path, console: Console) -> Path:
     """Cohort, held-out scans as a folder of NIfTI, and the same kind of patient as DICOM."""
     from medseg.manifests import load_cohort
     from medseg.phantoms import Population, write_phantom_archive, write_phantom_cohort
+    from medseg.writers.atomic import atomic_path
 
     card = output / "phantoms/cohort.yaml"
     if not card.exists():
@@ -128,7 +138,8 @@ def _write_phantoms(output: Path, console: Console) -> Path:
         write_phantom_cohort(
             card.parent, population, cases=CASES, progress=console.progress("drawing phantoms")
         )
-    shutil.copyfile(Path(__file__).with_suffix(".yaml"), output / "phantoms.yaml")
+    with atomic_path(output / _CONFIG) as temporary:
+        shutil.copyfile(Path(__file__).with_suffix(".yaml"), temporary)
     _copy_scans(load_cohort(card).select(split="test"), output / "scans")
     return card
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import DONE, SOME_FAILED, Json, Quiet, Seed, open_console
+from medseg.cli.console import DONE, SOME_FAILED, Json, Overwrite, Quiet, Seed, open_console
 
 
 def evaluate(
@@ -68,6 +68,7 @@ def evaluate(
         typer.Option(min=0, help="Processes, each with one case; 0 chooses by cores and cases."),
     ] = 0,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -86,7 +87,8 @@ def evaluate(
     from medseg import evaluation
     from medseg.evaluation.journal import NAME as JOURNAL
     from medseg.evaluation.tables import interval_notes, with_interval
-    from medseg.reports.evaluation_folder import write_evaluation
+    from medseg.reports.evaluation_folder import FILES, write_evaluation
+    from medseg.writers.guard import guard_outputs
 
     config = _config(
         tolerance or [],
@@ -96,7 +98,16 @@ def evaluate(
         leakage="tell" if allow_leakage else "refuse",
     )
     cohort, table = _truth(truths, root, labels)
-    with open_console(quiet=quiet, json=json) as console:
+    with (
+        guard_outputs(
+            output,
+            "evaluate",
+            claims=FILES,
+            inputs=_inputs((predictions, truths), output, curves),
+            overwrite=overwrite,
+        ),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         scores = evaluation.evaluate(
             predictions,
             cohort,
@@ -144,6 +155,15 @@ def _config(tolerances: list[str], **options: object):  # type: ignore[no-untype
         else:
             values["tolerance_mm"] = distance
     return validate(EvaluateConfig, {**values, "tolerances_mm": single})
+
+
+def _inputs(masks: tuple[Path, Path], output: Path, curves: Path | None) -> list[Path]:
+    """What is evaluated, and what lies beside it; not what an earlier evaluation left there."""
+    from medseg.writers.guard import FileRecord
+
+    own = FileRecord(output, "evaluate").names()
+    files = [path for place in masks for path in (place.glob("*") if place.is_dir() else [place])]
+    return [path for path in files if path.name not in own] + ([curves] if curves else [])
 
 
 def _truth(path: Path, root: Path | None, labels: str):  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ from medseg.cli.console import (
     SOME_FAILED,
     Device,
     Json,
+    Overwrite,
     Quiet,
     open_console,
     pick_device,
@@ -45,6 +46,7 @@ def plan(
         str, typer.Option(help="fast, residual, fcn8s, standard or accurate.")
     ] = "fast",
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -59,12 +61,23 @@ def plan(
     from medseg.errors import BadConfig
     from medseg.manifests import load_cohort
     from medseg.planning import PRESETS, look_at, make_plan, write_plan
+    from medseg.writers.guard import guard_outputs
 
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
     cohort = load_cohort(card, root=root)
     machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, memory)
-    with open_console(quiet=quiet, json=json) as console:
+    with (
+        guard_outputs(
+            output.parent,
+            "plan",
+            claims=[output.name],
+            patterns=[output.name],
+            inputs=[card],
+            overwrite=overwrite,
+        ),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         kept = output.with_name(f".{output.stem}.looks.json")
         looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
         for case, reason in looks.left_out.items():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import Json, Quiet, open_console
+from medseg.cli.console import Json, Overwrite, Quiet, open_console
 
 
 def preview(
@@ -21,6 +21,7 @@ def preview(
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases to share.")] = None,
     patches: Annotated[int, typer.Option(min=1, help="How many patches to draw.")] = 24,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -38,11 +39,20 @@ def preview(
     from medseg.reports.patches import contact_sheet
     from medseg.training.preview import drawn_patches
     from medseg.writers.atomic import atomic_path
+    from medseg.writers.guard import guard_outputs
 
     values = override(load_yaml(config), assignments or [])
     settings = validate(TrainConfig, values, path=str(config))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
     with (
+        guard_outputs(
+            output.parent,
+            "preview",
+            claims=[output.name],
+            patterns=[output.name],
+            inputs=[config],
+            overwrite=overwrite,
+        ),
         open_console(quiet=quiet, json=json) as console,
         tempfile.TemporaryDirectory(prefix="medseg-preview-") as temporary,
     ):

@@ -14,6 +14,7 @@ from medseg.cli.console import (
     Console,
     Device,
     Json,
+    Overwrite,
     Quiet,
     duration,
     open_console,
@@ -24,6 +25,18 @@ from medseg.cli.local_processes import train_together
 
 if TYPE_CHECKING:
     from medseg.model import Model
+
+#: What a run leaves where it and others look, and what it replaces as it goes.
+_FILES = (
+    "config.yaml",
+    "schedule.json",
+    "init.json",
+    "curves.csv",
+    "validation.csv",
+    "curves.png",
+    "model/model.yaml",
+)
+_MORE = ("model/*", "out_of_fold/*")
 
 #: Above this share of waiting for patches the user hears what to do.
 _MUCH_WAITING = 0.05
@@ -45,6 +58,7 @@ def train(
         Path | None, typer.Option(help="Folder of prepared cases, shared between runs.")
     ] = None,
     break_lock: BreakLock = False,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -72,6 +86,7 @@ def train(
         train_folds,
     )
     from medseg.training import train as train_one
+    from medseg.writers.guard import guard_outputs
 
     settings = validate(
         TrainConfig, override(load_yaml(config), assignments or []), path=str(config)
@@ -82,7 +97,12 @@ def train(
         words = [str(config), *(assignments or []), "--output", str(output), "--device", device]
         for name, value in (("--root", root), ("--init", init), ("--cache", cache)):
             words += [name, str(value)] if value is not None else []
-        flags = {"--resume": resume, "--quiet": quiet, "--json": json}
+        flags = {
+            "--resume": resume,
+            "--overwrite": overwrite,
+            "--quiet": quiet,
+            "--json": json,
+        }
         words += [name for name, wanted in flags.items() if wanted]
         with hold_run(output, break_lock=break_lock) as lock:
             count = settings.training.processes
@@ -91,8 +111,17 @@ def train(
     if not world.first:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
     holds = world.first and not world.is_held
+    guard = guard_outputs(
+        output,
+        "train",
+        claims=_FILES,
+        patterns=(*_FILES, *_MORE),
+        inputs=[config],
+        overwrite=overwrite,
+    )
     with (
         hold_run(output, break_lock=break_lock) if holds else nullcontext(),
+        guard if world.first else nullcontext(),
         open_console(quiet=quiet or not world.first, json=json and world.first) as console,
     ):
         if world.first:

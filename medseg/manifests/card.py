@@ -125,10 +125,18 @@ def rewrite_table(cohort: Cohort, card: str | Path) -> Path:
     Returns:
         The table's path.
     """
-    path = Path(card)
-    table = path.parent / _keys(path).table
+    table = table_of(Path(card))
     _write_table(cohort, table)
     return table
+
+
+def table_of(card: Path) -> Path:
+    """The table that a card names.
+
+    Raises:
+        BadCohort: the card cannot be understood.
+    """
+    return card.parent / _keys(card).table
 
 
 def _write_table(cohort: Cohort, table: Path) -> None:

@@ -20,6 +20,9 @@ from medseg.reports.evaluation import Cell, Table, number
 from medseg.reports.page import Picture, picture, write_page
 from medseg.writers.atomic import atomic_path
 
+#: What a comparison leaves.
+FILES = ("comparison.csv", "table.md", "table.tex", "report.html")
+
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write ``comparison.csv``, ``table.md``, ``table.tex`` and ``report.html``."""

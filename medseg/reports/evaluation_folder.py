@@ -21,6 +21,19 @@ from medseg.reports.evaluation import Statistics, write_evaluation_report
 from medseg.reports.gallery import best_median_worst
 from medseg.writers.atomic import atomic_path
 
+#: What an evaluation leaves; ``subgroups.csv`` where there are any.
+FILES = (
+    "scores.csv",
+    "cases.csv",
+    "evaluation.yaml",
+    "summary.csv",
+    "agreement.csv",
+    "subgroups.csv",
+    "table.md",
+    "table.tex",
+    "report.html",
+)
+
 
 def write_evaluation(
     folder: Path, scores: Scores, tasks: Sequence[Task] = (), *, curves: Path | None = None
