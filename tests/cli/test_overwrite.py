@@ -102,7 +102,7 @@ FOREIGN = {
     "a model": ("model/model.yaml", lambda data, out: ("train", data / "config.yaml", "-o", out)),
     "evaluate": ("summary.csv", lambda data, out: ("evaluate", data, data / "c.yaml", "-o", out)),
     "a page": ("report.html", lambda data, out: ("evaluate", data, data / "c.yaml", "-o", out)),
-    "compare": ("table.tex", lambda data, out: ("compare", data, data / ".", "-o", out)),
+    "compare": ("table.tex", lambda data, out: ("compare", f"a={data}", f"b={data}", "-o", out)),
 }
 
 
@@ -123,6 +123,6 @@ def test_a_place_that_is_a_file_is_refused_before_the_work(data, tmp_path, capfd
     imported(data)
     (tmp_path / "out").write_text("mine")
     for verb in ("evaluate", "compare"):
-        shown = [data, data / "c.yaml"] if verb == "evaluate" else [data, data / "."]
+        shown = [data, data / "c.yaml"] if verb == "evaluate" else [f"a={data}", f"b={data}"]
         assert run(verb, *shown, "--output", tmp_path / "out") in (1, 2)
     assert (tmp_path / "out").read_text() == "mine"
