@@ -214,13 +214,28 @@ class LabelMap:
             )
 
     def named(self, labels: LabelTable) -> LabelMap:
-        """The same voxels under a table that names every value.
+        """The same structures under a table that names every value.
+
+        Where the map has a table of its own, values are matched by name and may change.
 
         Raises:
-            BadLabels: a voxel holds a value that the table does not name.
+            BadLabels: a voxel holds a value that the table does not name, or a structure of a
+                name that it does not know.
         """
-        labels.check(self.data, path=self.origin.path or None)
-        return replace(self, labels=labels)
+        path = self.origin.path or None
+        data = self.data
+        if self.labels is not None and self.labels != labels:
+            present = np.unique(data)
+            try:
+                values = labels.values_of(self.labels, map(int, present))
+            except BadLabels as error:
+                raise error.about(path) from None
+            table = np.arange(int(present.max()) + 1, dtype=np.uint16)
+            for old, new in values.items():
+                table[old] = new
+            data = table[data].astype(np.min_scalar_type(int(table[present].max())))
+        labels.check(data, path=path)
+        return replace(self, data=data, labels=labels)
 
     def volume_ml(self, name: str) -> float:
         """Volume of a label, in ml, from the determinant of the affine.

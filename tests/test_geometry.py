@@ -277,3 +277,14 @@ def test_two_grids_of_one_shape_are_told_apart_by_their_distance() -> None:
     shifted[:3, 3] = 3, 4, 0
     assert "up to 5 mm away" in Geometry((4, 5, 6), shifted).describe_beside(grid)
     assert "away" not in Geometry((4, 5, 7), shifted).describe_beside(grid)
+
+
+@pytest.mark.parametrize(
+    ("shift_mm", "fits"), [(0.011, True), (0.04, True), (0.06, False), (0.5, False), (1.0, False)]
+)
+def test_a_mask_fits_its_image_but_for_rounding(shift_mm, fits):
+    image = Geometry((30, 30, 30), np.eye(4))
+    shifted = np.eye(4)
+    shifted[1, 3] = shift_mm
+    assert Geometry((30, 30, 30), shifted).fits(image) is fits
+    assert not Geometry((30, 30, 29), np.eye(4)).fits(image)

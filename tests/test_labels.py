@@ -177,3 +177,46 @@ def test_a_card_that_does_not_name_labels_is_refused_in_one_line(card, problem):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(BadLabels, match="expected liver, spleen"):
         table(liver=1, spleen=2).value_of("livr")
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["kidney", "lung", "hippocampus", "femur", "adrenal gland", "eye", "optic nerve", "parotid",
+     "breast", "cerebral white matter", "lateral ventricle", "temporal lobe", "femoral head"],
+)  # fmt: skip
+def test_paired_organs_swap(stem):
+    labels = table(**{f"left {stem}": 1, f"right {stem}": 2})
+    assert labels.mirror_pairing() == ((1, 2),)
+    assert labels.mirror_obstacle == ""
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["ventricle", "atrium", "heart ventricle", "lobe of liver", "liver lobe", "upper lung lobe",
+     "pulmonary artery", "coronary artery", "lateral segment", "colon", "thing"],
+)  # fmt: skip
+def test_sided_organs_that_are_no_mirror_images_forbid_the_mirror(stem):
+    labels = table(**{f"left {stem}": 1, f"right {stem}": 2})
+    assert labels.mirror_pairing() is None
+    assert "not known to be mirror images" in labels.mirror_obstacle
+    card = {"labels": {f"left {stem}": 1, f"right {stem}": 2}}
+    said = LabelTable.from_card(card | {"mirror_pairs": [[f"left {stem}", f"right {stem}"]]})
+    assert said.mirror_pairing() == ((1, 2),)
+
+
+def test_aliases_name_a_label_in_other_files():
+    card = {"labels": {"tumour": {"value": 3, "aliases": ["GTV*", "tumor"]}, "liver": 1}}
+    labels = LabelTable.from_card(card)
+    assert [labels.called(name).value for name in ("GTV_Mass", "Tumor", "TUMOUR", "Liver")] == [
+        3, 3, 3, 1,
+    ]  # fmt: skip
+    assert labels.called("spleen") is None
+    assert LabelTable.from_card(labels.to_card()) == labels
+
+
+def test_values_of_a_file_are_matched_by_name():
+    ours, theirs = table(liver=1, tumour=2), table(tumour=1, liver=2, Segment_7=7)
+    assert ours.values_of(theirs, [0, 1, 2, 7]) == {1: 2, 2: 1}
+    with pytest.raises(BadLabels, match="'spleen' = 1"):
+        ours.values_of(table(spleen=1), [0, 1])
+    assert ours.values_of(table(spleen=1, liver=2), [2]) == {2: 1}

@@ -162,7 +162,7 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
         raise MedsegError("the case has no truth", found="no label in the table")
     require(task.cohort, path)
     facts["truth_sha256"] = sha256_of(path) if is_file(path) else ""
-    return named_truth(task.cohort, task.case, read_labels(path))
+    return named_truth(task.cohort, task.case, read_labels(path, labels=task.cohort.labels))
 
 
 def _leaked(task: Task) -> bool:
@@ -183,9 +183,11 @@ def _read_prediction(
     if path is None:
         raise MedsegError("no prediction")
     facts["prediction_sha256"] = sha256_of(path)
-    mask = read_labels(path)
+    mask = read_labels(path, labels=task.labels)
+    if mask.labels is not None:
+        mask = mask.named(task.labels)
     values, note = mask.data, ""
-    if not mask.geometry.same_grid(truth.geometry):
+    if not mask.geometry.fits(truth.geometry):
         if task.config.other_grid == "refuse":
             raise GridMismatch(
                 "the prediction lies on another grid than the truth",

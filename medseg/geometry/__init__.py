@@ -1,6 +1,11 @@
 """Where voxels lie in the world, which role each axis plays, and how grids map onto each other."""
 
-from medseg.geometry.grid import ORTHOGONAL_COSINE, SAME_GRID_VOXELS, Geometry
+from medseg.geometry.grid import (
+    MASK_GRID_VOXELS,
+    ORTHOGONAL_COSINE,
+    SAME_GRID_VOXELS,
+    Geometry,
+)
 from medseg.geometry.maps import AxisMap, GridMap, grid_map
 from medseg.geometry.roles import (
     RAS,
@@ -21,6 +26,7 @@ from medseg.geometry.working import (
 )
 
 __all__ = [
+    "MASK_GRID_VOXELS",
     "ORTHOGONAL_COSINE",
     "RAS",
     "SAME_GRID_VOXELS",

@@ -16,6 +16,10 @@ from medseg.geometry.roles import RAS, Frame, nearest_order
 #: float32 affines, whose rounding over 1000 voxels stays below it.
 SAME_GRID_VOXELS = 0.01
 
+#: A mask belongs to an image where no corner of the two grids differs by more than this many
+#: voxels along any axis: positions printed with two decimals in mm, directions with four.
+MASK_GRID_VOXELS = 0.05
+
 #: |cosine| between two array axes below which a grid counts as orthogonal (0.06 degrees).
 ORTHOGONAL_COSINE = 1e-3
 
@@ -134,6 +138,23 @@ class Geometry:
             return False
         apart_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1).max()
         return bool(apart_mm <= SAME_GRID_VOXELS * min(self.spacing_mm))
+
+    def fits(self, image: Geometry) -> bool:
+        """Whether a mask on this grid is one of an image on that grid (`MASK_GRID_VOXELS`).
+
+        Looser than :meth:`same_grid`: masks come from programs that round positions and
+        directions to what they print.
+
+        >>> image = Geometry((9, 9, 9), np.eye(4))
+        >>> shifted = [Geometry((9, 9, 9), np.eye(4) + mm * np.eye(4, k=3)) for mm in (0.011, 0.5)]
+        >>> [mask.fits(image) for mask in shifted]
+        [True, False]
+        """
+        if self.shape != image.shape:
+            return False
+        corners = list(itertools.product(*((0, n - 1) for n in image.shape)))
+        apart = np.abs(image.to_index(self.corners_mm()) - np.array(corners)).max()
+        return bool(apart <= MASK_GRID_VOXELS)
 
     def describe_beside(self, other: Geometry) -> str:
         """The phrase of :meth:`describe`, and how far away from another grid of that shape."""

@@ -51,8 +51,8 @@ def mirrors(
     pairs = labels.mirror_pairing()
     if pairs is None and "left-right" in wanted:
         raise BadModel(
-            "a label's side has no partner, so left and right must not be averaged",
-            found=", ".join(labels.names),
+            "left and right must not be averaged",
+            found=labels.mirror_obstacle,
             expected="mirror_axes without left-right",
             remedy="Name pairs under mirror_pairs in the card.",
         )

@@ -1,4 +1,4 @@
-"""What is one named structure? Its value, colour, code and side, and how a card spells them."""
+"""One named structure: value, colour, code, side and other names, and how a card spells them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 
 from medseg.errors import BadLabels
@@ -33,6 +34,7 @@ class Label:
         colour: ``#rrggbb``.
         code: coding scheme, value and meaning, such as ``("SCT", "10200004", "Liver")``.
         side: left, right or none.
+        aliases: what else files call it; ``*`` and ``?`` stand for any letters, case is ignored.
     """
 
     name: str
@@ -40,6 +42,20 @@ class Label:
     colour: str
     code: tuple[str, str, str] | None = None
     side: Side = Side.NONE
+    aliases: tuple[str, ...] = ()
+
+    def is_called(self, name: str) -> bool:
+        """Whether a file's name for a structure means this label.
+
+        Case, blanks, ``_`` and ``-`` make no difference.
+
+        >>> Label("left kidney", 1, "#ff0000", aliases=("kidney*l",)).is_called("Kidney_L")
+        True
+        """
+        spelled = plain_name(name)
+        if spelled == plain_name(self.name):
+            return True
+        return any(fnmatchcase(spelled, plain_name(alias)) for alias in self.aliases)
 
 
 def label_from_card(name: str, entry: Any, position: int) -> Label:
@@ -50,7 +66,7 @@ def label_from_card(name: str, entry: Any, position: int) -> Label:
     """
     if not isinstance(entry, Mapping):
         entry = {"value": entry}
-    unknown = sorted(set(entry) - {"value", "colour", "code", "side"})
+    unknown = sorted(set(entry) - {"value", "colour", "code", "side", "aliases"})
     if unknown or "value" not in entry:
         raise BadLabels(
             f"label {name!r} is not described as expected",
@@ -70,12 +86,18 @@ def label_from_card(name: str, entry: Any, position: int) -> Label:
     side = entry.get("side")
     if side is not None and side not in list(Side):
         raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
+    aliases = entry.get("aliases") or ()
+    if isinstance(aliases, str):
+        aliases = (aliases,)
+    if not isinstance(aliases, list | tuple) or not all(map(str, aliases)):
+        raise BadLabels(f"label {name!r} has no readable aliases", found=aliases)
     return Label(
         name,
         integer(entry["value"], name),
         colour.lower(),
         None if code is None else (str(code[0]), str(code[1]), str(code[2])),
         Side(side) if side is not None else side_of(name),
+        tuple(map(str, aliases)),
     )
 
 
@@ -90,18 +112,32 @@ def integer(value: Any, name: object) -> int:
     return value
 
 
+def plain_name(name: str) -> str:
+    """A name for comparing: lower case, with single blanks between words."""
+    return " ".join(re.split(r"[\s_\-]+", name.casefold())).strip()
+
+
+def is_generic(name: str) -> bool:
+    """Whether a program gave a name by itself: ``Segment_1``, ``label 3``, ``2``.
+
+    >>> is_generic("Segment_1"), is_generic("lesion")
+    (True, False)
+    """
+    return re.fullmatch(r"((segment|label|roi|structure)\s*)?\d*", plain_name(name)) is not None
+
+
 def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
 
 
 def side_of(name: str) -> Side:
-    """The side a name tells: ``left kidney``, ``kidney_L``; none where it tells none or both."""
+    """The side a name says: ``left kidney``, ``kidney_L``; none where it says none or both."""
     sides = {_SIDE_WORDS[word] for word in _words(name) if word in _SIDE_WORDS}
     return Side(sides.pop()) if len(sides) == 1 else Side.NONE
 
 
 def without_side(name: str) -> tuple[str, ...]:
-    """The words of a name but those that tell a side."""
+    """The words of a name but those that say a side."""
     return tuple(word for word in _words(name) if word not in _SIDE_WORDS)
 
 

@@ -1,4 +1,4 @@
-"""What do the integers of a mask mean? The labels of a cohort or model, regions, mirror pairs."""
+"""The meaning of a mask's integers: labels of a cohort or model, regions, mirror pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels
-from medseg.labels.label import Label, Side, integer, label_from_card, without_side
+from medseg.labels.label import (
+    Label,
+    Side,
+    integer,
+    is_generic,
+    label_from_card,
+    plain_name,
+    without_side,
+)
+from medseg.labels.twins import are_twins
 
 
 @dataclass(frozen=True)
@@ -139,8 +148,22 @@ class LabelTable:
         """Pairs of values to swap in a left-right mirror; ``None`` where it must not be done.
 
         A label with a side (by name, or said in the card) needs a partner: one given in
-        ``mirror_pairs``, or the label of the same name with the other side.
+        ``mirror_pairs``, or the label of the same name with the other side where the two are
+        twins (:mod:`medseg.labels.twins`). `mirror_obstacle` says why there is none.
         """
+        pairs, obstacle = self._mirror()
+        return None if obstacle else pairs
+
+    @property
+    def mirror_obstacle(self) -> str:
+        """Why a scan must not be mirrored from left to right, for people; empty where it may.
+
+        >>> LabelTable.from_card({"labels": {"left kidney": 1}}).mirror_obstacle
+        "'left kidney' has a side and no partner to swap with"
+        """
+        return self._mirror()[1]
+
+    def _mirror(self) -> tuple[tuple[tuple[int, int], ...], str]:
         pairs = {tuple(sorted(map(self.value_of, pair))) for pair in self.mirror_pairs}
         paired = {value for pair in pairs for value in pair}
         for label in self.labels:
@@ -148,11 +171,17 @@ class LabelTable:
                 continue
             twin = self._twin(label)
             if twin is None:
-                return None
+                return (), f"{label.name!r} has a side and no partner to swap with"
+            if not are_twins(without_side(label.name)):
+                return (), (
+                    f"{label.name!r} and {twin.name!r} are not known to be mirror images of each "
+                    "other; where they are, name them under mirror_pairs in the card"
+                )
             pairs.add((min(label.value, twin.value), max(label.value, twin.value)))
-        if self.regions and any(self._splits(region, pairs) for region in self.regions):
-            return None
-        return tuple(sorted((a, b) for a, b in pairs))
+        for region in self.regions:
+            if self._splits(region, pairs):
+                return (), f"region {region.name!r} holds one side of a pair"
+        return tuple(sorted((a, b) for a, b in pairs)), ""
 
     def _twin(self, label: Label) -> Label | None:
         stem = without_side(label.name)
@@ -183,6 +212,52 @@ class LabelTable:
                 expected=sorted(known),
                 remedy="Name them under labels, or remap them in the card.",
             )
+
+    def called(self, name: str) -> Label | None:
+        """The label that a file's name for a structure means.
+
+        Raises:
+            BadLabels: it could mean several.
+        """
+        fitting = [label for label in self.labels if label.is_called(name)]
+        exact = [label for label in fitting if plain_name(label.name) == plain_name(name)]
+        fitting = exact or fitting
+        if len(fitting) > 1:
+            raise BadLabels(
+                f"a structure called {name!r} could mean several labels",
+                found=", ".join(label.name for label in fitting),
+                remedy="Make the aliases in the card narrower.",
+            )
+        return fitting[0] if fitting else None
+
+    def values_of(self, other: LabelTable, present: Iterable[int]) -> dict[int, int]:
+        """The value here of each value of another table, matched by name.
+
+        Names that programs give by themselves, such as ``Segment_1``, say nothing: their value
+        stays what it is.
+
+        Args:
+            other: what a file calls its values.
+            present: values that occur in its voxels; others need no match.
+
+        Raises:
+            BadLabels: a structure of the file has no label of its name here.
+        """
+        values = {}
+        for value in sorted(set(present) - {0, self.ignore}):
+            label = next((one for one in other.labels if one.value == value), None)
+            if label is None or is_generic(label.name):
+                continue
+            match = self.called(label.name)
+            if match is None:
+                raise BadLabels(
+                    "the file names a structure that no label is called",
+                    found=f"{label.name!r} = {value}",
+                    expected=", ".join(f"{one.name} = {one.value}" for one in self.labels),
+                    remedy=f"Add {label.name!r} to the aliases of its label in the card.",
+                )
+            values[value] = match.value
+        return values
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> LabelTable:
@@ -222,6 +297,8 @@ class LabelTable:
             if label.code:
                 entry["code"] = list(label.code)
             entry["side"] = label.side.value
+            if label.aliases:
+                entry["aliases"] = list(label.aliases)
             labels[label.name] = entry
         card: dict[str, Any] = {"labels": labels}
         if self.ignore is not None:

@@ -82,9 +82,9 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     if case.label is None:
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
     require(cohort, case.label)
-    mask = read_labels(case.label)
+    mask = read_labels(case.label, labels=cohort.labels)
     image = read_grid(cohort, case) if grid is None else grid
-    if not mask.geometry.same_grid(image):
+    if not mask.geometry.fits(image):
         raise GridMismatch(
             "the label lies on another grid than its image",
             path=case.label,
@@ -102,7 +102,9 @@ def named_truth(cohort: Cohort, case: Case, mask: LabelMap) -> LabelMap:
         BadLabels: it holds a value that the card does not name, or a label that the table says
             it was not drawn for.
     """
-    truth = replace(mask, data=remapped(mask.data, cohort.remap)).named(cohort.labels)
+    if cohort.remap:  # the card says what the values mean, whatever the file calls them
+        mask = replace(mask, data=remapped(mask.data, cohort.remap), labels=None)
+    truth = mask.named(cohort.labels)
     others = [label for label in cohort.labels.labels if not case.annotates(label.name)]
     held = [label.name for label in others if (truth.data == label.value).any()]
     if held:

@@ -207,7 +207,7 @@ def mirrors(cohort: Cohort, minutes: float) -> tuple[list[str], str]:
     """Left-right mirrors where that is safe and there is time for them."""
     pairing = cohort.labels.mirror_pairing()
     if pairing is None:
-        return [], "none: a label has a side and no partner to swap with; left stays left"
+        return [], f"none: {cohort.labels.mirror_obstacle}; left stays left"
     if minutes < MIRROR_MINUTES:
         return [], "none: a short training has no time to learn mirrored anatomy"
     swapped = "pairs of labels swap sides with it" if pairing else "no label has a side"

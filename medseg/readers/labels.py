@@ -1,4 +1,4 @@
-"""How a mask file becomes a LabelMap: whole numbers from 0 up, or refused."""
+"""A mask file becomes a LabelMap: whole numbers from 0 up, with names where the file has them."""
 
 from __future__ import annotations
 
@@ -8,38 +8,80 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import BadLabels
+from medseg.errors import BadLabels, BadScan
+from medseg.labels import LabelTable
+from medseg.readers.itk import segments as slicer
 from medseg.readers.itk import volume as itk
 from medseg.readers.nifti import volume as nifti
 from medseg.readers.nifti.forms import MissingForm
+from medseg.readers.segments import combine
 from medseg.readers.values import NonFinite
-from medseg.volume import LabelMap
+from medseg.volume import LabelMap, Origin, Volume
 
 #: The largest label a table can name.
 _MOST_LABEL = 65535
 
+#: How far from a whole number a label may be: several float32 roundings; a probability is not.
+_OFF = 1e-4
+#: The same for large labels, as a share of them.
+_FLOAT32 = 2.0**-22
+#: A 16-bit file scaled by a float32 slope misses its whole numbers by a little more.
+_SCALED_OFF = 0.01
 
-def read_labels(path: str | Path, *, volume: int | None = None) -> LabelMap:
+
+def read_labels(
+    path: str | Path, *, volume: int | None = None, labels: LabelTable | None = None
+) -> LabelMap:
     """Read a mask from NIfTI, NRRD or MetaImage, of any stored type.
 
-    Floating point files are fine as long as every voxel is a whole number. A mask without
-    sform and qform keeps its voxel sizes; whether it lies on its scan is checked where both
-    are at hand.
+    Floating point files are fine as long as every voxel is a whole number but for float32
+    rounding. A mask without sform and qform keeps its voxel sizes; whether it lies on its scan is
+    checked where both are at hand. The names in a 3D Slicer segmentation come with it; where its
+    segments lie in several layers, they become one, and overlaps are refused.
+
+    Args:
+        path: the file.
+        volume: which volume of a file that holds several.
+        labels: what is looked for, in files whose structures may overlap.
 
     Raises:
-        BadLabels: a voxel is negative, fractional, not finite or beyond 65535.
+        BadLabels: a voxel is negative, fractional, not finite or beyond 65535, or segments
+            overlap.
         BadScan: the file is damaged, ambiguous or of an unknown format.
         NotAVolume: the file holds no single number a voxel.
     """
     source = Path(path)
-    if itk.recognises(source):
-        scan = itk.read(source, volume=volume, nonfinite=NonFinite.KEEP)
-    else:
+    if not itk.recognises(source):
         scan = nifti.read(
             source, volume=volume, missing_form=MissingForm.SPACING, nonfinite=NonFinite.KEEP
         )
-    values = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=source)
-    return LabelMap(values, scan.geometry, origin=scan.origin)
+        return _labelmap(scan, source, None)
+    try:
+        named = slicer.segments(source)
+    except OSError as error:
+        raise BadScan("the file cannot be read", path=path, found=error.strerror) from None
+    if len({one.layer for one in named}) > 1:
+        segments, geometry = slicer.read_layers(source, named)
+        data, table, remarks = combine(segments, labels, path=source)
+        return LabelMap(data, geometry, table, Origin(path=str(path), warnings=remarks))
+    scan = itk.read(source, volume=volume, nonfinite=NonFinite.KEEP)
+    return _labelmap(scan, source, _table(named, source) if named else None)
+
+
+def _labelmap(scan: Volume, path: Path, table: LabelTable | None) -> LabelMap:
+    values = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=path)
+    return LabelMap(values, scan.geometry, table, origin=scan.origin)
+
+
+def _table(named: tuple[slicer.SlicerSegment, ...], path: Path) -> LabelTable:
+    """The names of one layer; a segment without voxels of its own may share a value."""
+    entries = {
+        one.name: {"value": one.value, "colour": one.colour} for one in named if one.value > 0
+    }
+    try:
+        return LabelTable.from_card({"labels": entries})
+    except BadLabels as error:
+        raise error.about(str(path)) from None
 
 
 def whole_numbers(
@@ -48,14 +90,16 @@ def whole_numbers(
     """The same voxels in the smallest unsigned type, whatever type and scaling stored them.
 
     Raises:
-        BadLabels: a value is no whole number from 0 to 65535; tells the values and how many.
+        BadLabels: a value is no whole number from 0 to 65535; says the values and how many.
     """
     scaled = (slope, intercept) != (1.0, 0.0)
     if data.dtype.kind == "f" or scaled:
         values = data.astype(np.float64) * slope + intercept
-        # A 16-bit file scaled by a float32 slope misses its whole numbers by a little.
         with np.errstate(invalid="ignore"):
-            whole = np.abs(values - np.rint(values)) <= (0.01 if scaled else 0)
+            apart = np.abs(values - np.rint(values))
+            whole = apart <= (
+                _SCALED_OFF if scaled else np.maximum(_OFF, _FLOAT32 * np.abs(values))
+            )
         _refuse(
             values,
             ~whole,

@@ -67,8 +67,8 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
         )
     if trained and cohort.labels.mirror_pairing() is None:
         _log.warning(
-            "no scan is mirrored from left to right, whatever augment.mirror_axes says: a label"
-            " has a side and no partner to swap with"
+            "no scan is mirrored from left to right, whatever augment.mirror_axes says: %s",
+            cohort.labels.mirror_obstacle,
         )
 
 

@@ -1,4 +1,4 @@
-"""Is a mask file read as whole numbers, or refused with the value?"""
+"""A mask file is read as whole numbers, or refused with the value."""
 
 import nibabel as nib
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.errors import BadLabels, BadScan
+from medseg.labels import LabelTable
 from medseg.readers.labels import read_labels
 
 VALUES = np.arange(24).reshape(2, 3, 4) % 4
@@ -84,3 +85,90 @@ def test_mask_without_forms_keeps_its_voxel_sizes(tmp_path):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(BadScan, match="No such file"):
         read_labels(tmp_path / "m.nii.gz")
+
+
+@pytest.mark.parametrize("factor", [0.9999999, 1.000001, 0.99999])
+def test_labels_that_float32_rounded_are_whole(tmp_path, factor):
+    data = (VALUES * np.float32(factor)).astype("f4")
+    assert np.array_equal(read_labels(save(tmp_path / "m.nii", data)).data, VALUES)
+
+
+def test_large_rounded_labels_are_whole(tmp_path):
+    data = (VALUES * np.float32(21845) / np.float32(3) * np.float32(3)).astype("f4")
+    assert np.array_equal(read_labels(save(tmp_path / "m.nii", data)).data, VALUES * 21845)
+
+
+@pytest.mark.parametrize("value", [0.5, 0.99, 0.999, 1.01, 2.4])
+def test_probabilities_are_no_labels(tmp_path, value):
+    data = VALUES.astype("f4")
+    data[0, 0, 0] = value
+    with pytest.raises(BadLabels, match="no whole numbers"):
+        read_labels(save(tmp_path / "m.nii", data))
+
+
+SEGMENTS = {"Tumour": (1, 0), "Liver": (2, 0)}
+
+
+def seg_nrrd(path, layers, segments):
+    """A 3D Slicer segmentation as its writer spells it; several layers are a first axis."""
+    several = len(layers) > 1
+    sizes = [*([len(layers)] if several else []), *layers[0].shape]
+    kinds = "list domain domain domain" if several else "domain domain domain"
+    head = (
+        "NRRD0004\n# Complete NRRD file format specification at:\n"
+        f"type: unsigned char\ndimension: {len(sizes)}\nspace: left-posterior-superior\n"
+        f"sizes: {' '.join(map(str, sizes))}\n"
+        f"space directions: {'none ' if several else ''}(-1,0,0) (0,-1,0) (0,0,1.5)\n"
+        f"kinds: {kinds}\nencoding: raw\nspace origin: (10,20,30)\n"
+    )
+    for n, (name, (value, layer)) in enumerate(segments.items()):
+        head += (
+            f"Segment{n}_ID:=Segment_{n + 1}\nSegment{n}_Name:={name}\n"
+            f"Segment{n}_LabelValue:={value}\nSegment{n}_Layer:={layer}\n"
+            f"Segment{n}_Color:=0.5 0.25 1\n"
+        )
+    voxels = np.stack(layers) if several else layers[0]
+    path.write_bytes((head + "\n").encode() + voxels.astype("u1").tobytes(order="F"))
+    return path
+
+
+def test_segment_names_come_with_the_mask(tmp_path):
+    labelmap = read_labels(seg_nrrd(tmp_path / "m.seg.nrrd", [VALUES % 3], SEGMENTS))
+    assert labelmap.labels.names == ("Tumour", "Liver")
+    assert labelmap.labels.labels[0].colour == "#8040ff"
+    card = LabelTable.from_card({"labels": {"liver": 1, "tumour": 2}})
+    named = labelmap.named(card)
+    assert np.array_equal(named.data, np.array([0, 2, 1])[VALUES % 3])
+
+
+def test_segment_that_the_card_does_not_know_is_refused_by_name(tmp_path):
+    labelmap = read_labels(seg_nrrd(tmp_path / "m.seg.nrrd", [VALUES % 3], SEGMENTS))
+    with pytest.raises(BadLabels, match="'Tumour' = 1"):
+        labelmap.named(LabelTable.from_card({"labels": {"liver": 1, "spleen": 2}}))
+    generic = {"Segment_1": (1, 0), "Segment_2": (2, 0)}
+    labelmap = read_labels(seg_nrrd(tmp_path / "g.seg.nrrd", [VALUES % 3], generic))
+    assert labelmap.named(LabelTable.from_card({"labels": {"liver": 1, "spleen": 2}})).data.max()
+
+
+def test_layers_become_one_mask(tmp_path):
+    layers = [VALUES == 1, VALUES == 2]
+    path = seg_nrrd(tmp_path / "m.seg.nrrd", layers, {"Tumour": (1, 0), "Liver": (1, 1)})
+    labelmap = read_labels(path)
+    assert labelmap.labels.names == ("Tumour", "Liver")
+    assert np.array_equal(labelmap.data, np.where(VALUES == 3, 0, VALUES))
+    assert np.allclose(labelmap.geometry.affine[:3, 3], (-10, -20, 30))
+    assert np.allclose(np.diag(labelmap.geometry.affine), (1, 1, 1.5, 1))
+    card = LabelTable.from_card({"labels": {"liver": 5, "tumour": 9}})
+    assert sorted(np.unique(labelmap.named(card).data)) == [0, 5, 9]
+
+
+def test_layers_that_overlap_are_refused_by_name_or_painted_as_regions(tmp_path):
+    layers = [VALUES >= 1, VALUES >= 2]
+    path = seg_nrrd(tmp_path / "m.seg.nrrd", layers, {"Whole": (1, 0), "Core": (1, 1)})
+    with pytest.raises(BadLabels, match="'Whole' and 'Core' overlap"):
+        read_labels(path)
+    card = LabelTable.from_card(
+        {"labels": {"oedema": 1, "core": 2}, "regions": {"whole": [1, 2], "core": [2]}}
+    )
+    labelmap = read_labels(path, labels=card)
+    assert np.array_equal(labelmap.data, np.minimum(VALUES, 2))
