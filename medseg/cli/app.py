@@ -19,6 +19,7 @@ from medseg.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     networks,
     plan,
     preview,
@@ -63,6 +64,7 @@ VERBS = (
     evaluate.evaluate,
     compare.compare,
     networks.networks,
+    export.export,
     doctor.doctor,
 )
 for verb in VERBS:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.errors import BadConfig
-from medseg.networks.norms import Norm, make_norm
+from medseg.networks.norms import Norm, is_translated, make_norm
 
 #: One number for every axis, or one an axis.
 PerAxis = int | tuple[int, ...]
@@ -172,8 +172,7 @@ def score(head: nn.Module, features: Tensor) -> Tensor:
     if (
         features.device.type != "cpu"
         or torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch.onnx.is_in_onnx_export()
+        or is_translated()
         or not isinstance(head, nn.Conv2d | nn.Conv3d)
         or head.bias is None
     ):

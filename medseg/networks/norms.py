@@ -64,12 +64,18 @@ class InstanceNorm(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) to the same, each channel about ``bias`` with spread ``weight``."""
-        if image.device.type != "cpu" or torch.compiler.is_compiling():
+        if image.device.type != "cpu" or is_translated():
             return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
         normed: Tensor = _SampleBySample.apply(  # type: ignore[no-untyped-call]
             image, self.weight, self.bias, self.eps
         )
         return normed
+
+
+def is_translated() -> bool:
+    """Whether the network is being compiled, exported or traced: plain layers alone, then."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or tracing
 
 
 def make_norm(kind: Norm, dims: int, channels: int, groups: int = 8) -> nn.Module:

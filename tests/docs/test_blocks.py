@@ -22,7 +22,7 @@ from tests.docs.test_commands import ROOT, blocks
 pytestmark = pytest.mark.slow
 
 #: Pages whose blocks are run after those of the first page.
-PAGES_AFTER = ("data", "scans", "evaluation", "dicom")
+PAGES_AFTER = ("data", "scans", "evaluation", "dicom", "export")
 
 SHORT = [
     "training.minutes=null",

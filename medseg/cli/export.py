@@ -1,0 +1,44 @@
+"""``medseg export``: a model's networks for other tools, with a card for what is around them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medseg.cli.console import Json, Quiet, open_console
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
+    *,
+    to: Annotated[Literal["onnx", "torchscript"], typer.Option(help="Format of the networks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that medseg did not write, too.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Export the networks of a model, one file a network, and export.yaml.
+
+    Each file maps windows to logits and is compared with the network before it is kept.
+    export.yaml says what to do before and after: working grid, normalisation, windows, decision.
+
+    \b
+    Example:
+        medseg export runs/liver/model --to onnx --output liver-onnx
+    """
+    from medseg.export import export_model
+    from medseg.model import load_model
+    from medseg.writers.guard import guard_outputs
+
+    loaded = load_model(model)
+    inputs = [path for path in model.rglob("*") if path.is_file()]
+    with (
+        open_console(quiet=quiet, json=json) as console,
+        guard_outputs(output, "export", inputs=inputs, overwrite=overwrite),
+    ):
+        for path in export_model(loaded, to, output):
+            console.say(f"wrote {path}", file=str(path))

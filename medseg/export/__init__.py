@@ -1,0 +1,63 @@
+"""A model folder becomes files that other tools run: the networks, and a card for what is around.
+
+An exporter is a module with ``ENDING``, ``PACKAGES`` and ``write(network, example, path)``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import BadConfig, MedsegError
+from medseg.model import Model
+
+__all__ = ["EXPORTERS", "export_model"]
+
+#: ``--to`` name -> module; imported when used.
+EXPORTERS: dict[str, str] = {
+    "onnx": "medseg.export.onnx",
+    "torchscript": "medseg.export.torchscript",
+}
+
+
+def export_model(model: Model, to: str, folder: Path) -> list[Path]:
+    """Write every network of a model in another format, and ``export.yaml`` beside them.
+
+    Each file maps one batch of windows to logits. It is run once by the other tool and compared
+    with the network before it takes its name.
+
+    Args:
+        model: to be exported.
+        to: a name from `EXPORTERS`.
+        folder: created where missing; files in it are replaced, so ask first.
+
+    Returns:
+        The files, the card last.
+
+    Raises:
+        BadConfig: an unknown format, or a package that it needs is not installed.
+        BadModel: the exported network does not answer as the network does.
+    """
+    from medseg.export.card import write_export_card
+    from medseg.export.networks import write_networks
+
+    module = _module(to)
+    paths = write_networks(model, module, folder)
+    return [*paths, write_export_card(model, to, paths, folder)]
+
+
+def _module(to: str) -> Any:
+    if to not in EXPORTERS:
+        raise BadConfig("--to has no such choice", found=repr(to), expected=" or ".join(EXPORTERS))
+    module = import_module(EXPORTERS[to])
+    missing = [package for package in module.PACKAGES if find_spec(package) is None]
+    if missing:
+        error: MedsegError = BadConfig(
+            f"exporting to {to} needs packages that are not installed",
+            found=f"no {', '.join(missing)}",
+            remedy=f"pip install 'medseg[{to}]'",
+        )
+        raise error
+    return module

@@ -1,0 +1,77 @@
+"""Each network of a model as a file of another format, compared with the network itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medseg.errors import BadModel
+from medseg.model import Model
+from medseg.writers.atomic import atomic_path
+
+#: Logits of the exported network may differ by this share of the spread of the network's own:
+#: other libraries add up in another order.
+TOLERANCE = 1e-4
+
+#: Windows that the two are compared on; another number than one shows that the batch is free.
+_COMPARED = 2
+
+
+def write_networks(model: Model, exporter: Any, folder: Path) -> list[Path]:
+    """One file a network, named like its weights.
+
+    Raises:
+        BadModel: an exported network answers otherwise than the network does.
+    """
+    window = window_of(model)
+    generator = torch.Generator().manual_seed(0)
+    channels = len(model.card.channels)
+    windows = torch.randn(_COMPARED, channels, *window, generator=generator)
+    paths = []
+    for weights, network in zip(model.card.weights, model.networks(), strict=True):
+        path = folder / f"{Path(weights).stem}{exporter.ENDING}"
+        with atomic_path(path) as temporary, torch.inference_mode(mode=False), torch.no_grad():
+            exporter.write(network, windows, temporary)
+            _compare(network, windows, exporter.run(temporary, windows), path)
+        paths.append(path)
+    return paths
+
+
+def window_of(model: Model) -> tuple[int, ...]:
+    """Voxels of a window along the axes that the network sees.
+
+    Raises:
+        BadModel: the card names no window.
+    """
+    window = tuple(model.infer.window)
+    if model.dims == 2 and len(window) == 3 and model.slice_axis is not None:
+        window = tuple(n for axis, n in enumerate(window) if axis != model.slice_axis)
+    if len(window) != model.dims:
+        raise BadModel(
+            "the card names no window to export for",
+            path=model.folder,
+            found=list(model.infer.window),
+            expected=f"infer.window with {model.dims} sizes",
+        )
+    return window
+
+
+def _compare(network: nn.Module, windows: torch.Tensor, answer: torch.Tensor, path: Path) -> None:
+    expected = network(windows)
+    if answer.shape == expected.shape:
+        difference = float((answer - expected).abs().max())
+        if difference <= TOLERANCE * max(1.0, float(expected.std())):
+            return
+        found = f"logits that differ by up to {difference:.2g}"
+    else:
+        found = f"logits of shape {tuple(answer.shape)}"
+    raise BadModel(
+        "the exported network does not answer as the network does",
+        path=path,
+        found=found,
+        expected=f"{tuple(expected.shape)}, equal within {TOLERANCE:g} of their spread",
+        remedy="Please report it with the model's card.",
+    )
