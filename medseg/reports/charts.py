@@ -1,6 +1,6 @@
-"""How are scores drawn?  One function a chart, each giving an SVG that prints well.
+"""Charts of scores: one function a chart, each giving a figure of journal width.
 
-Colours are Okabe & Ito's; nothing is told by colour alone.
+Colours are Okabe & Ito's; nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -41,11 +41,27 @@ STYLE: Any = {
 MOST_DOTS = 3000
 
 
-def svg(figure: Figure) -> bytes:
-    """The figure as SVG without date, so that the same scores give the same page."""
+#: Width of two columns in most journals: 183 mm.
+WIDTH_INCHES = 7.2
+
+#: What is written for each format, so that the same scores give the same file.
+_UNDATED: dict[str, dict[str, None]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {},
+}
+
+
+def drawn(figure: Figure, form: str = "svg") -> bytes:
+    """The figure as ``svg``, ``pdf`` or ``png`` (300 dots an inch), without a date."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None}, dpi=200)
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format=form, metadata=_UNDATED[form], dpi=300)
     return buffer.getvalue()
+
+
+def _figure(height_inches: float) -> Figure:
+    return Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
 
 
 def distribution(
@@ -54,7 +70,7 @@ def distribution(
     axis: str,
     *,
     bounds: tuple[float, float],
-) -> bytes:
+) -> Figure:
     """One row a label: each case a dot, box of quartiles, mean with its interval.
 
     Args:
@@ -65,7 +81,7 @@ def distribution(
     """
     with mpl.rc_context(STYLE):
         labels = list(values.columns)
-        figure = Figure(figsize=(7.2, 0.75 + 0.42 * len(labels)))
+        figure = _figure(0.75 + 0.42 * len(labels))
         ax = figure.add_subplot()
         many = values.size > MOST_DOTS
         for row, label in enumerate(labels):
@@ -99,7 +115,7 @@ def distribution(
         _label_rows(ax, labels)
         _limit(ax, bounds)
         ax.set_xlabel(axis)
-        return svg(figure)
+        return figure
 
 
 def _spread(count: int) -> NDArray[np.float64]:
@@ -139,21 +155,22 @@ def _limit(ax: Axes, bounds: tuple[float, float]) -> None:
     ax.set_xlim(low, high)
 
 
-def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> bytes:
+def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> Figure:
     """Difference of volumes against their mean, one panel a label, with bias and limits.
 
     Args:
         panels: by label, columns ``truth_ml`` and ``prediction_ml``.
         table: what `agreement` says, one row a label.
     """
-    told = {str(row["label"]): row for row in table.to_dict("records")}
+    rows = {str(row["label"]): row for row in table.to_dict("records")}
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(panels))
         for ax, (label, pairs) in zip(axes, panels.items(), strict=True):
-            truth, found = pairs["truth_ml"].to_numpy(), pairs["prediction_ml"].to_numpy()
+            truth = pairs["truth_ml"].to_numpy()
+            prediction = pairs["prediction_ml"].to_numpy()
             ax.plot(
-                (truth + found) / 2,
-                found - truth,
+                (truth + prediction) / 2,
+                prediction - truth,
                 "o",
                 color=_BLUE,
                 alpha=0.6,
@@ -161,7 +178,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> byt
                 markeredgewidth=0,
             )
             ax.axhline(0, color="#999999", linewidth=0.8)
-            row = told[label]
+            row = rows[label]
             for name, low, high, style in (
                 ("bias", "bias_low", "bias_high", "-"),
                 ("lower", "lower_low", "lower_high", "--"),
@@ -175,10 +192,10 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> byt
             ax.set_title(_short(str(label), 26))
             ax.set_xlabel("mean of truth and prediction [ml]")
             ax.set_ylabel("prediction − truth [ml]")
-        return svg(figure)
+        return figure
 
 
-def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> bytes:
+def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> Figure:
     """A metric against the structure's true volume, one panel a label.
 
     Args:
@@ -197,21 +214,21 @@ def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> bytes:
             ax.set_title(_short(str(label), 26))
             ax.set_xlabel("volume of the truth [ml]")
             ax.set_ylabel(axis)
-        return svg(figure)
+        return figure
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Axes side by side, three in a row at most."""
     across = min(3, max(2, count))
     down = -(-count // across)
-    figure = Figure(figsize=(7.2, 2.7 * down), layout="constrained")
+    figure = _figure(2.7 * down)
     axes = list(np.atleast_1d(figure.subplots(down, across)).ravel())
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes[:count]
 
 
-def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) -> bytes:
+def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) -> Figure:
     """Mean and interval of each subgroup, one row a group, under its covariate.
 
     Args:
@@ -224,7 +241,7 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
         rows.append((f"{_short(str(covariate), 24)}:", None))
         rows += [(f"{_short(str(r['group']), 24)}  (n {r['n']})", r) for _, r in part.iterrows()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.8 + 0.27 * len(rows)))
+        figure = _figure(0.8 + 0.27 * len(rows))
         ax = figure.add_subplot()
         ax.axvline(overall[0], color="#999999", linewidth=0.9, linestyle="--")
         _mean_mark(ax, 0, overall)
@@ -254,19 +271,19 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(axis)
-        return svg(figure)
+        return figure
 
 
-def differences(rows: pd.DataFrame, axis: str) -> bytes:
+def differences(rows: pd.DataFrame, axis: str) -> Figure:
     """Mean difference and interval, one row for each pair of methods and label."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.8 + 0.3 * len(rows)))
+        figure = _figure(0.8 + 0.3 * len(rows))
         ax = figure.add_subplot()
         ax.axvline(0, color="#555555", linewidth=1, linestyle="--")
         texts = []
         for place, row in enumerate(rows.to_dict("records")):
-            told = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
-            _mean_mark(ax, place, told)
+            interval = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
+            _mean_mark(ax, place, interval)
             texts.append(
                 f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
                 f"{_short(str(row['label']), 20)}"
@@ -275,10 +292,10 @@ def differences(rows: pd.DataFrame, axis: str) -> bytes:
         ax.set_ylim(len(texts) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(axis)
-        return svg(figure)
+        return figure
 
 
-def curves(table: pd.DataFrame) -> bytes:
+def curves(table: pd.DataFrame) -> Figure:
     """Training curves: losses on the left, everything else on the right, against time or step.
 
     Args:
@@ -296,7 +313,7 @@ def curves(table: pd.DataFrame) -> bytes:
     scores = [name for name in names if name not in losses and "dice" in name.lower()]
     groups = [group for group in (losses, scores) if group] or [names[:8]]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        figure = _figure(2.6)
         for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
             for position, name in enumerate(group[:8]):
                 defined = numbers[name].notna()
@@ -310,4 +327,4 @@ def curves(table: pd.DataFrame) -> bytes:
                 )
             ax.set_xlabel(along or "row")
             ax.legend(frameon=False, fontsize=8)
-        return svg(figure)
+        return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from medseg.evaluation.tables import p_text, to_latex, to_markdown
 from medseg.metrics import METRICS
 from medseg.reports import charts
 from medseg.reports.evaluation import Cell, Table, number
-from medseg.reports.page import Picture, picture, write_page
+from medseg.reports.figures import chart, write_figures
+from medseg.reports.page import Picture, write_page
 from medseg.writers.atomic import atomic_path
 
 #: What a comparison leaves.
@@ -25,7 +27,7 @@ FILES = ("comparison.csv", "table.md", "table.tex", "report.html")
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write ``comparison.csv``, ``table.md``, ``table.tex`` and ``report.html``."""
+    """Write ``comparison.csv``, ``table.md``, ``table.tex``, ``figures`` and ``report.html``."""
     write_table(comparison.table, folder / "comparison.csv")
     printed = _printed(comparison)
     caption = (
@@ -42,6 +44,8 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    pictures = _charts(comparison)
+    write_figures(folder, pictures)
     write_page(
         folder / "report.html",
         "comparison.html",
@@ -52,7 +56,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
             "warnings": warning_lines(comparison),
             "table": printed,
             "note": _note(comparison),
-            "charts": _charts(comparison),
+            "charts": pictures,
             "rules": _rules(comparison),
         },
     )
@@ -105,7 +109,8 @@ def _printed(comparison: Comparison) -> Table:
         cells += [Cell(str(row[name])) for name in ("label", "metric")]
         cells.append(Cell(str(row["n"]), str(row["n"])))
         cells += [number(float(row[name]), metric) for name in ("mean_first", "mean_second")]
-        cells.append(Cell(f"{difference.text} [{low}, {high}]", difference.value))
+        interval = "‡" if isnan(float(row["ci_low"])) else f" [{low}, {high}]"
+        cells.append(Cell(difference.text + interval, difference.value))
         cells += [
             Cell(p_text(float(row[name])), repr(float(row[name])))
             for name in ("p_holm", "p_wilcoxon")
@@ -121,10 +126,11 @@ def _charts(comparison: Comparison) -> list[Picture]:
     for metric in comparison.table["metric"].unique():
         rows = comparison.table[comparison.table["metric"] == metric]
         title = METRICS[str(metric)].title
-        content = charts.differences(rows, f"{title}: second − first")
+        figure = charts.differences(rows, f"{title}: second − first")
         pictures.append(
-            picture(
-                content,
+            chart(
+                figure,
+                name=f"difference_{metric}",
                 alt=f"Differences of {title}",
                 caption=(
                     f"{title}: mean paired difference with its {comparison.config.confidence:.0%} "
@@ -138,7 +144,8 @@ def _charts(comparison: Comparison) -> list[Picture]:
 def _note(comparison: Comparison) -> str:
     return (
         f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
-        "the pairs in which both are defined. Favours: the method that is better at "
+        f"the pairs in which both are defined; ‡ fewer than {FEW_PATIENTS} patients: no interval. "
+        "Favours: the method that is better at "
         f"p (Holm) ≤ {comparison.level:.2g}. {power_line(comparison)}"
     )
 

@@ -67,7 +67,7 @@ def write_evaluation_report(
     *,
     gallery: Sequence[Picture] = (),
     curves: Path | None = None,
-) -> None:
+) -> list[Picture]:
     """Write ``report.html``.
 
     Args:
@@ -76,10 +76,17 @@ def write_evaluation_report(
         tables: what is said of the scores.
         gallery: pictures of cases.
         curves: CSV of the training, or ``None``.
+
+    Returns:
+        The pictures of the page, to be written beside it.
     """
     tolerance, summary = scores.config.tolerance_mm, tables.summary
     paper = paper_table(summary, tolerance)
     about = scores.about
+    distributions = drawn.distributions(scores, summary)
+    volume_charts = drawn.volume_charts(scores, tables.agreement)
+    subgroup_chart = drawn.subgroup_chart(scores, summary, tables.subgroups)
+    training = None if curves is None else drawn.training(curves)
     write_page(
         path,
         "evaluation.html",
@@ -91,13 +98,14 @@ def write_evaluation_report(
             "warnings": problems(scores),
             "paper": Table(tuple(paper.columns), tuple(paper.itertuples(index=False, name=None))),
             "table_note": _table_note(scores, summary),
-            "distributions": drawn.distributions(scores, summary),
-            "volume_charts": drawn.volume_charts(scores, tables.agreement),
+            "distributions": distributions,
+            "volume_charts": volume_charts,
             "agreement_table": _agreement_table(tables.agreement),
-            "subgroup_chart": drawn.subgroup_chart(scores, summary, tables.subgroups),
+            "subgroup_chart": subgroup_chart,
             "subgroup_table": _subgroup_table(tables.subgroups),
             "gallery": list(gallery),
-            "curves": None if curves is None else drawn.training(curves),
+            "curves": training,
+            "cases": case_values(scores),
             "case_table": _case_table(scores),
             "summary_table": _summary_table(summary),
             "short_summary": len(scores.labels) <= 3,
@@ -106,6 +114,8 @@ def write_evaluation_report(
             "facts": _facts(about),
         },
     )
+    optional = [picture for picture in (subgroup_chart, training) if picture is not None]
+    return [*distributions, *volume_charts, *optional, *gallery]
 
 
 def _lead(scores: Scores) -> str:
@@ -180,6 +190,28 @@ def _case_table(scores: Scores) -> Table:
     return Table(columns, tuple(rows), text)
 
 
+def case_values(scores: Scores) -> dict[str, Any]:
+    """Every label's figures of every case, for the page's script.
+
+    Values are rounded to what is shown; ``None`` is undefined.
+    """
+    metrics = [metric for metric in PAPER_METRICS if metric in scores.metrics]
+    labels = [*scores.labels, *([MEAN] if len(scores.labels) > 1 else [])]
+    wide = {metric: scores.values(metric).reindex(columns=labels) for metric in metrics}
+    rounded = {metric: table.round(4).to_numpy() for metric, table in wide.items()}
+    return {
+        "labels": ["mean over labels" if label == MEAN else label for label in labels],
+        "metrics": [heading(metric, scores.config.tolerance_mm) for metric in metrics],
+        "cases": {
+            str(case): [
+                [None if isnan(value) else value for value in rounded[metric][row].tolist()]
+                for metric in metrics
+            ]
+            for row, case in enumerate(scores.cases["case"])
+        },
+    }
+
+
 def number(value: float, metric: str) -> Cell:
     """A figure as print shows it, with its exact value behind."""
     return Cell(figure(value, metric), "" if isnan(value) else repr(value))
@@ -239,7 +271,8 @@ def _agreement_table(agreement: pd.DataFrame) -> Table:
                 for end in ("low", "high")
             )
             middle = number(float(row[name]), "volume_error_ml")
-            cells.append(Cell(f"{middle.text} [{low}, {high}]", middle.value))
+            interval = "" if isnan(float(row[f"{name}_low"])) else f" [{low}, {high}]"
+            cells.append(Cell(middle.text + interval, middle.value))
         cells.append(number(float(row["slope"]), ""))
         cells.append(Cell(p_text(float(row["slope_p"])), repr(float(row["slope_p"]))))
         rows.append(tuple(cells))

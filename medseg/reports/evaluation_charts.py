@@ -13,7 +13,8 @@ from medseg.evaluation.scores import MEAN
 from medseg.evaluation.tables import heading
 from medseg.metrics import METRICS
 from medseg.reports import charts
-from medseg.reports.page import Picture, picture
+from medseg.reports.figures import chart
+from medseg.reports.page import Picture
 
 #: Metrics whose distribution is drawn.
 _DRAWN = ("dice", "nsd", "hd95")
@@ -30,18 +31,19 @@ def distributions(scores: Scores, summary: pd.DataFrame) -> list[Picture]:
 def _distribution(scores: Scores, summary: pd.DataFrame, metric: str) -> Picture:
     values = scores.values(metric).rename(columns={MEAN: "mean over labels"})
     intervals = {
-        ("mean over labels" if label == MEAN else label): told
-        for label, told in _intervals(summary, metric).items()
+        ("mean over labels" if label == MEAN else label): interval
+        for label, interval in _intervals(summary, metric).items()
     }
     known = METRICS[metric]
-    content = charts.distribution(
+    figure = charts.distribution(
         values,
         intervals,
         heading(metric, scores.config.tolerance_mm),
         bounds=(known.low, known.high),
     )
-    return picture(
-        content,
+    return chart(
+        figure,
+        name=f"distribution_{metric}",
         alt=f"Distribution of {known.title} by label",
         caption=(
             f"{known.title}. Each dot is a case; box: quartiles, whiskers: 5th and 95th "
@@ -72,8 +74,9 @@ def volume_charts(scores: Scores, agreement: pd.DataFrame) -> list[Picture]:
         label: pairs[label].assign(value=pairs[label]["case"].map(dice[label])) for label in shown
     }
     return [
-        picture(
+        chart(
             charts.bland_altman({label: pairs[label] for label in shown}, agreement),
+            name="bland_altman",
             alt="Bland-Altman plots of volumes by label",
             caption=(
                 "Bland-Altman plots of volume. Solid: bias; dashed: limits of agreement "
@@ -81,8 +84,9 @@ def volume_charts(scores: Scores, agreement: pd.DataFrame) -> list[Picture]:
                 f"{scores.config.confidence:.0%} intervals.{of}"
             ),
         ),
-        picture(
+        chart(
             charts.against_volume(points, "Dice"),
+            name="dice_against_volume",
             alt="Dice against structure volume",
             caption=f"Dice against the volume of the true structure.{of}",
         ),
@@ -96,9 +100,10 @@ def subgroup_chart(
     if len(subgroups) == 0:
         return None
     table = subgroups[(subgroups["metric"] == "dice") & (subgroups["label"] == MEAN)]
-    content = charts.forest(table, _intervals(summary, "dice")[MEAN], "Dice, mean over labels")
-    return picture(
-        content,
+    figure = charts.forest(table, _intervals(summary, "dice")[MEAN], "Dice, mean over labels")
+    return chart(
+        figure,
+        name="subgroups",
         alt="Dice by subgroup",
         caption=(
             f"Dice by subgroup with {scores.config.confidence:.0%} intervals; dashed line: all "
@@ -118,6 +123,9 @@ def training(path: Path) -> Picture:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise BadOutput("the training curves cannot be read", path=path, found=error) from None
-    return picture(
-        charts.curves(table), alt="Training curves", caption="Training and validation as they went."
+    return chart(
+        charts.curves(table),
+        name="training",
+        alt="Training curves",
+        caption="Training and validation as they went.",
     )

@@ -1,4 +1,4 @@
-"""What does ``medseg evaluate`` leave behind?  Tables, text for a paper, and the page."""
+"""What ``medseg evaluate`` leaves: tables, text and figures for a paper, and the page."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from medseg.evaluation import (
     write_table,
 )
 from medseg.evaluation.scoring import Task
-from medseg.evaluation.tables import paper_table, to_latex, to_markdown
+from medseg.evaluation.tables import interval_notes, paper_table, to_latex, to_markdown
 from medseg.reports.evaluation import Statistics, write_evaluation_report
+from medseg.reports.figures import write_figures
 from medseg.reports.gallery import best_median_worst
+from medseg.reports.methods import methods_text
 from medseg.writers.atomic import atomic_path
 
 #: What an evaluation leaves; ``subgroups.csv`` where there are any.
@@ -38,7 +40,7 @@ FILES = (
 def write_evaluation(
     folder: Path, scores: Scores, tasks: Sequence[Task] = (), *, curves: Path | None = None
 ) -> pd.DataFrame:
-    """Write scores, statistics, a table for a paper and ``report.html``.
+    """Write scores, statistics, table, figures and methods for a paper, and ``report.html``.
 
     Args:
         folder: made when absent; files of the same names are replaced.
@@ -59,14 +61,18 @@ def write_evaluation(
     paper = paper_table(summary, scores.config.tolerance_mm)
     caption = (
         f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "
-        f"of {scores.cases['patient'].nunique()} patients."
+        f"of {scores.cases['patient'].nunique()} patients. {' '.join(interval_notes(summary))}"
     )
     for name, text in (
         ("table.md", to_markdown(paper, caption)),
         ("table.tex", to_latex(paper, caption)),
+        ("methods.md", methods_text(scores, summary)),
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     gallery = best_median_worst(scores, tasks) if tasks else []
-    write_evaluation_report(folder / "report.html", scores, tables, gallery=gallery, curves=curves)
+    pictures = write_evaluation_report(
+        folder / "report.html", scores, tables, gallery=gallery, curves=curves
+    )
+    write_figures(folder, pictures)
     return summary

@@ -1,8 +1,10 @@
-"""Which cases does a reader want to see?  Best, median and worst, truth and prediction overlaid."""
+"""Pictures of the best, the median and the worst case, truth and prediction overlaid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from medseg.errors import MedsegError
 from medseg.evaluation.scores import MEAN, SCORED, Scores
@@ -39,21 +41,23 @@ def best_median_worst(scores: Scores, tasks: Sequence[Task]) -> list[Picture]:
         caption = f"{rank}: {case}, mean Dice {figure(value, 'dice')}"
         try:
             content = draw_pair(by_case[case])
-        except MedsegError as error:
-            pictures.append(Picture("", caption, f"{caption} (no picture: {error})"))
+        except (MedsegError, OSError) as error:
+            reason = error.problem if isinstance(error, MedsegError) else "it cannot be read"
+            pictures.append(Picture("", caption, f"{caption} (no picture: {reason})"))
             continue
         pictures.append(
             picture(
                 content,
                 caption=caption,
                 alt=f"Truth and prediction of the {rank} case in three planes",
+                files={f"case_{rank}.png": content},
             )
         )
     return pictures
 
 
 def draw_pair(task: Task) -> bytes:
-    """A PNG of one case: truth and prediction over the first channel.
+    """A PNG of one case: truth and prediction over the first channel, or over black without one.
 
     Raises:
         MedsegError: the scan or a mask cannot be read.
@@ -61,13 +65,16 @@ def draw_pair(task: Task) -> bytes:
     from medseg.transforms.channels import aligner
 
     truth, prediction = read_pair(task)
-    scan = read_case(task.cohort, task.case, align=aligner(task.cohort.frames))
+    image = np.zeros(truth.geometry.shape, dtype=np.float32)
+    if task.case.images:
+        align = aligner(task.cohort.frames)
+        image = read_case(task.cohort, task.case, align=align).values()[0]
     window = CT_WINDOW if task.cohort.modality.upper() == "CT" else None
     table = task.cohort.labels
     mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data
     return overlay(
-        scan.values()[0],
-        scan.geometry,
+        image,
+        truth.geometry,
         [truth_layer(mask), prediction_layer(prediction)],
         window=window,
     )

@@ -1,10 +1,10 @@
-"""How does a page come about?  A template, everything inlined, nothing a name could inject."""
+"""A page from a template: everything inlined, nothing a name could inject."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,22 @@ class Picture:
         data_uri: ``data:image/…``; an image never runs scripts.
         alt: what it shows, for those who do not see it.
         caption: under it; empty for none.
+        files: what is written of it beside the page, by name.
     """
 
     data_uri: str
     alt: str
     caption: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def picture(content: bytes, *, alt: str, caption: str = "") -> Picture:
+def picture(
+    content: bytes, *, alt: str, caption: str = "", files: Mapping[str, bytes] | None = None
+) -> Picture:
     """A PNG or SVG, inlined."""
     kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
-    return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt, caption)
+    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Picture(uri, alt, caption, files or {})
 
 
 def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from medseg.config import EvaluateConfig
 from medseg.evaluation import Scores, compare, evaluate, plan_tasks
@@ -86,6 +87,8 @@ def test_the_promised_files_are_there(evaluated):
         "subgroups.csv",
         "table.md",
         "table.tex",
+        "methods.md",
+        "figures",
         "report.html",
     }
 
@@ -126,7 +129,7 @@ def test_the_page_is_self_contained(evaluated):
     folder, _ = evaluated
     page = parse(folder / "report.html")
     assert page.links
-    assert all(link.startswith("data:image/") for link in page.links)
+    assert all(link.startswith(("data:image/", "#h-")) for link in page.links)
     text = (folder / "report.html").read_text()
     assert "default-src 'none'" in text
     outside = re.sub(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+", "", text)
@@ -205,7 +208,7 @@ def test_hostile_names_are_inert(tmp_path):
     write_evaluation(tmp_path, hostile_scores())
     page = parse(tmp_path / "report.html")
     assert page.tags.count("script") == 1
-    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
+    assert all(link.startswith(("data:image/svg+xml;base64,", "#h-")) for link in page.links)
     assert "49" not in (tmp_path / "table.md").read_text().split()
     assert page.tables["cases"][1][0][0] == f"{HOSTILE} 0"
 
@@ -274,7 +277,7 @@ CHROMIUM = next(
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on this machine")
-@pytest.mark.parametrize("width", [1280, 794])  # a desktop, and A4 at 96 dots an inch
+@pytest.mark.parametrize("width", [1280, 794, 500])  # a desktop, A4 at 96 dots an inch, narrow
 def test_a_browser_shows_the_page_and_runs_nothing_of_the_names(tmp_path, width):
     """The page as the browser built it: no script ran, sorting works, nothing is wider than it."""
     write_evaluation(tmp_path, hostile_scores())
@@ -285,8 +288,14 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_the_names(tmp_path, width)
       const values = [...document.querySelectorAll('#cases tbody tr')].map(
         row => parseFloat(row.cells[2].dataset.value));
       const sorted = values.every((v, k) => k === 0 || values[k - 1] <= v);
+      document.querySelector('#cases tbody tr a').click();
+      const panel = document.getElementById('case');
+      const opened = !panel.hidden && panel.querySelectorAll('tbody tr').length === 1;
+      const find = document.getElementById('find');
+      find.value = ' 11'; find.dispatchEvent(new Event('input'));
+      const one = document.getElementById('shown').textContent === '1 of 12';
       const pictures = [...document.images].every(image => image.naturalWidth > 0);
-      document.body.setAttribute('data-told', [window.owned === 1, sorted, pictures,
+      document.body.setAttribute('data-told', [window.owned === 1, sorted, pictures, opened, one,
         document.documentElement.scrollWidth <= window.innerWidth].join());
     </script></body>"""
     page.write_text(page.read_text().replace("</body>", probe))
@@ -306,4 +315,52 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_the_names(tmp_path, width)
         timeout=120,
         check=True,
     )
-    assert 'data-told="false,true,true,true"' in done.stdout
+    assert 'data-told="false,true,true,true,true,true"' in done.stdout
+
+
+def test_figures_for_papers_lie_beside_the_page_at_journal_width(evaluated):
+    folder, _ = evaluated
+    names = {path.name for path in (folder / "figures").iterdir()}
+    charts = {"distribution_dice", "bland_altman", "dice_against_volume", "subgroups", "training"}
+    assert {f"{name}.{form}" for name in charts for form in ("svg", "pdf", "png")} <= names
+    assert {"case_best.png", "case_median.png", "case_worst.png"} <= names
+    with Image.open(folder / "figures/distribution_dice.png") as image:
+        assert image.width == round(7.2 * 300)  # 183 mm
+    assert (folder / "figures/bland_altman.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_methods_say_what_was_done_with_versions_and_sources(evaluated):
+    folder, scores = evaluated
+    text = (folder / "methods.md").read_text()
+    for part in (
+        "8 cases of 4 patients (liver and spleen)",
+        "1 had no prediction",
+        "tolerance of the NSD was 1 mm",
+        "No intervals are given",  # of four patients
+        f"medseg {scores.about['versions']['medseg']}",
+        "doi:10.1038/s41592-023-02151-z",
+    ):
+        assert part in text
+    assert re.findall(r"\[[a-z]+\]", text) == []  # every source has its number
+
+
+def many_scores(cases=2000, labels=5):
+    random = np.random.default_rng(2)
+    names = [*(f"organ {k}" for k in range(labels)), MEAN]
+    index = pd.MultiIndex.from_product(
+        [[f"case_{k:04d}" for k in range(cases)], names, list(METRICS)],
+        names=["case", "label", "metric"],
+    )
+    table = index.to_frame(index=False)
+    table["patient"], table["note"] = table["case"], ""
+    table["value"] = random.random(len(table))
+    table["unit"] = table["metric"].map({name: m.unit_at(1.0) for name, m in METRICS.items()})
+    ids = list(index.levels[0])
+    about = pd.DataFrame({"case": ids, "patient": ids, "status": "scored", "reason": ""})
+    return Scores(table, about, EvaluateConfig(resamples=200))
+
+
+@pytest.mark.slow
+def test_a_page_of_2000_cases_stays_small(tmp_path):
+    write_evaluation(tmp_path, many_scores())
+    assert (tmp_path / "report.html").stat().st_size < 10e6
