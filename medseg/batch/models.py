@@ -158,6 +158,7 @@ def expectations(models: list[Model]) -> Expectations:
         spacing_mm=card.fingerprint.spacing_mm,
         intensity=card.fingerprint.intensity,
         volume_ranges_ml=card.volume_ranges_ml,
+        limits=card.limits,
         frames=card.fingerprint.frames,
         frame=card.prepare.frame,
     )

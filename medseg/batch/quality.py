@@ -1,4 +1,4 @@
-"""Which masks should a person look at first, and why?  Flags, cheap enough for every case.
+"""Flags say which masks a person should look at first, and why; cheap enough for every case.
 
 A flag says that something is unusual, never that the mask is wrong. Every threshold below is a
 rule of thumb, named so that it can be argued with.
@@ -6,27 +6,20 @@ rule of thumb, named so that it can be argued with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.batch.case import Segmented
 from medseg.batch.task import Flag
 from medseg.geometry import Frame, degrees_apart, role_grid
 from medseg.labels import LabelTable
-from medseg.volume import Volume, intensity_percentiles
+from medseg.model.card import Limits
+from medseg.model.structures import USUAL, VOLUME_MARGIN, measure
+from medseg.volume import LabelMap, Volume, intensity_percentiles
 
-#: A structure is cut where its area on a face of the scan is this share of its largest section.
-CUT_SHARE = 0.25
-#: Another component is large when it holds this share of the largest one's voxels.
-PIECE_SHARE = 0.2
-#: A volume may leave the training range by these factors.
-VOLUME_MARGIN = (0.8, 1.25)
 #: Spacing may leave the training range by this factor, either way.
 SPACING_FACTOR = 1.3
 #: A scan's planes may be turned this far from the nearest training scan's.
@@ -40,9 +33,6 @@ OTHER_INTENSITY_SHARE = 0.4
 #: Confidence has no scale that all models share: a case stands out where it is this many robust
 #: standard deviations below the batch's median, of at least so many cases.
 OUTLYING_SD, ENOUGH_CASES = 4.0, 20
-#: Components are counted on every second voxel beyond this size, to bound memory.
-MANY_VOXELS = 30_000_000
-
 _ROLES = ("along the first in-plane axis", "along the second in-plane axis", "through plane")
 
 
@@ -57,6 +47,7 @@ class Expectations:
             unknown.
         frames: RAS directions of these axes in the training scans; empty where unknown.
         frame: to which the model turns scans; ``None`` for R, A, S.
+        limits: what is usual for each label, where it was learnt.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         volume_ranges_ml: smallest and largest of each label.
     """
@@ -68,6 +59,7 @@ class Expectations:
     volume_ranges_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     frames: tuple[Frame, ...] = ()
     frame: Frame | None = None
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
     def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
         """Every reason to look at a scan's mask before believing it, told once it is there."""
@@ -76,7 +68,7 @@ class Expectations:
     def _flags(self, of_scan: tuple[Flag, ...], result: Segmented) -> tuple[Flag, ...]:
         return (
             *of_scan,
-            *self._mask_flags(result.labelmap.data),
+            *self._mask_flags(result.labelmap),
             *self._volume_flags(result.volumes_ml),
         )
 
@@ -126,28 +118,30 @@ class Expectations:
         middle = (found[1] - found[0]) / width - (expected[1] - expected[0]) / usual
         return described if abs(middle) > OTHER_INTENSITY_SHARE else ""
 
-    def _mask_flags(self, mask: NDArray[Any]) -> Iterator[Flag]:
-        boxes: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(
-            mask, max_label=max(self.labels.values)
-        )
-        if not any(boxes):
+    def _mask_flags(self, mask: LabelMap) -> Iterator[Flag]:
+        found = measure(mask.data, mask.geometry, self.labels, self.frame)
+        if not any(structure.volume_ml for structure in found.values()):
             yield Flag("empty", "", "the mask is empty")
             return
-        for label in self.labels.labels:
-            box = boxes[label.value - 1]
-            if box is None:
-                continue
-            part = mask[box] == label.value
-            if _is_cut(part, box, mask.shape):
-                yield Flag("cut", label.name, f"{label.name} is cut by the edge of the scan")
-            pieces = _large_pieces(part)
-            if pieces > 1:
-                yield Flag("pieces", label.name, f"{label.name} is in {pieces} large pieces")
+        for name, structure in found.items():
+            limits = self.limits.get(name, USUAL)
+            pairs = zip(structure.cuts, limits.cuts, strict=True)
+            faces = [face for face, (share, most) in enumerate(pairs) if share > most]
+            if faces:
+                where = " and ".join(dict.fromkeys(_ROLES[face // 2] for face in faces))
+                yield Flag("cut", name, f"{name} is cut by the edge of the scan ({where})")
+            if structure.pieces > limits.pieces:
+                usual = f", in training at most {limits.pieces}" if limits.pieces > 1 else ""
+                text = f"{name} is in {structure.pieces} large pieces{usual}"
+                yield Flag("pieces", name, text)
 
     def _volume_flags(self, volumes_ml: Mapping[str, float]) -> Iterator[Flag]:
         for name, (low, high) in self.volume_ranges_ml.items():
             found = volumes_ml.get(name, 0.0)
-            if not low * VOLUME_MARGIN[0] <= found <= high * VOLUME_MARGIN[1]:
+            least, most = low * VOLUME_MARGIN[0], high * VOLUME_MARGIN[1]
+            if name in self.limits:
+                least, most = self.limits[name].volume_ml
+            if not least <= found <= most:
                 range_text = f"{low:.3g} to {high:.3g} ml"
                 yield Flag("volume", name, f"{name} has {found:.3g} ml, in training {range_text}")
 
@@ -170,30 +164,6 @@ def unsure(confidence: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[Fla
                 text = f"the network is unsure of {label} ({value:.2f}, usually {middle:.2f})"
                 flags[case] = (*flags.get(case, ()), Flag("confidence", label, text))
     return flags
-
-
-def _is_cut(part: NDArray[np.bool_], box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    """Whether the structure runs into a face of the scan with a good part of its section."""
-    for axis, (inside, size) in enumerate(zip(box, shape, strict=True)):
-        if size == 1 or (inside.start > 0 and inside.stop < size):
-            continue
-        areas = part.sum(axis=tuple(other for other in range(3) if other != axis))
-        ends = ([areas[0]] if inside.start == 0 else []) + (
-            [areas[-1]] if inside.stop == size else []
-        )
-        if max(ends) >= CUT_SHARE * areas.max():
-            return True
-    return False
-
-
-def _large_pieces(part: NDArray[np.bool_]) -> int:
-    if part.size > MANY_VOXELS:
-        part = part[::2, ::2, ::2]
-    pieces, count = ndimage.label(part, structure=np.ones((3, 3, 3)))
-    if count <= 1:
-        return int(count)
-    sizes = np.bincount(pieces.ravel())[1:]
-    return int((sizes >= PIECE_SHARE * sizes.max()).sum())
 
 
 def _three(values: tuple[float, float, float]) -> str:

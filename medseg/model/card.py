@@ -33,6 +33,21 @@ class Fingerprint(Options):
     frames: tuple[Frame, ...] = ()
 
 
+class Limits(Options):
+    """Beyond these a structure is unlike those of the training truths, and is flagged.
+
+    Attributes:
+        volume_ml: smallest and largest.
+        cuts: largest share of a section on each face of the scan: low and high end of each
+            working axis.
+        pieces: most large components.
+    """
+
+    volume_ml: tuple[float, float]
+    cuts: tuple[float, ...]
+    pieces: int
+
+
 class Validation(Options):
     """How good the weights were on whole scans of the fold that was held out.
 
@@ -151,6 +166,7 @@ class ModelCard(Options):
     infer: InferConfig
     postprocess: tuple[PostprocessRule, ...] = ()
     volume_ranges_ml: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    limits: dict[str, Limits] = Field(default_factory=dict)
     fingerprint: Fingerprint = Fingerprint()
     provenance: Provenance = Provenance()
     weights: dict[str, str] = Field(default_factory=dict)

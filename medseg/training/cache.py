@@ -19,12 +19,13 @@ from medseg.config import PrepareConfig
 from medseg.errors import BadCohort
 from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
+from medseg.model.structures import Structure, measure
 from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
 from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 5
+_VERSION = 6
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -42,7 +43,7 @@ class CaseFacts:
         native_shape: voxels of the scan along the working axes.
         directions: RAS unit vectors of the working axes.
         left_right: the working axis that runs most nearly left to right.
-        volumes_ml: of each label that the truth was drawn for, measured on the native grid.
+        structures: each label that the truth was drawn for, measured on the native grid.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
         truth: hash of the class indices on the working grid.
@@ -57,12 +58,17 @@ class CaseFacts:
     native_shape: tuple[int, int, int]
     directions: Frame
     left_right: int
-    volumes_ml: Mapping[str, float]
+    structures: Mapping[str, Structure]
     intensity: tuple[tuple[float, float, float], ...]
     pixels: str
     truth: str
     known: tuple[bool, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each label that the truth was drawn for."""
+        return {name: structure.volume_ml for name, structure in self.structures.items()}
 
 
 @dataclass(frozen=True)
@@ -162,11 +168,8 @@ def _facts(
     frame: Frame | None,
 ) -> CaseFacts:
     ordered = role_grid(prepared.native, frame)
-    counts = {
-        name: int((truth.data == cohort.labels.value_of(name)).sum())
-        for name in cohort.labels.names
-        if case.annotates(name)
-    }
+    measured = measure(truth.data, prepared.native, cohort.labels, frame)
+    structures = {name: it for name, it in measured.items() if case.annotates(name)}
     return CaseFacts(
         case=case.case,
         shape=prepared.working.shape,
@@ -175,7 +178,7 @@ def _facts(
         native_shape=ordered.shape,
         directions=ordered.frame,
         left_right=left_right_axis(ordered),
-        volumes_ml={name: n * prepared.native.voxel_ml for name, n in counts.items()},
+        structures=structures,
         intensity=prepared.intensity,
         pixels=prepared.pixels,
         truth=hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest(),
@@ -210,7 +213,11 @@ def _read_facts(path: Path) -> CaseFacts | None:
             facts = json.loads((file.metadata() or {})["facts"])
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         return None
-    return CaseFacts(**{key: _tuple(value) for key, value in facts.items()})
+    structures = {
+        name: Structure(**{key: _tuple(value) for key, value in one.items()})
+        for name, one in facts.pop("structures", {}).items()
+    }
+    return CaseFacts(**{key: _tuple(value) for key, value in facts.items()}, structures=structures)
 
 
 def _tuple(value: Any) -> Any:

@@ -15,6 +15,7 @@ from medseg.config import TrainConfig
 from medseg.errors import BadCohort
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, Provenance, load_model, save_model
+from medseg.model.structures import widest
 from medseg.training.callbacks import Report
 from medseg.training.checks import check_config, check_division, check_share, check_unseen
 from medseg.training.loop import prepare_together, train
@@ -180,7 +181,12 @@ def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
             "validation": None,  # out_of_fold/ says how good each was
         }
     )
-    card = cards[0].model_copy(update={"volume_ranges_ml": ranges, "provenance": provenance})
+    changes = {
+        "volume_ranges_ml": ranges,
+        "limits": widest([card.limits for card in cards]),
+        "provenance": provenance,
+    }
+    card = cards[0].model_copy(update=changes)
     weights = {
         Path(name).stem: safetensors.torch.load_file(model.folder / "weights" / name)
         for model in models

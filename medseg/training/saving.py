@@ -23,6 +23,7 @@ from medseg.model import (
     save_model,
     versions,
 )
+from medseg.model.structures import learn_limits
 from medseg.networks.inspect import cost, receptive_field
 from medseg.training.cache import CachedCase, CaseFacts
 from medseg.training.checkpoints import best_weights
@@ -66,6 +67,7 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
         infer=setup.infer,
         postprocess=config.postprocess,
         volume_ranges_ml=_volume_ranges(facts, cohort.labels.names),
+        limits=learn_limits([fact.structures for fact in facts]),
         fingerprint=_fingerprint(setup.data.train),
         provenance=Provenance(
             cohort=cohort.name,
