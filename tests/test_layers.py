@@ -5,6 +5,7 @@ Read from the source with ``ast``: imports inside functions and under ``TYPE_CHE
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,86 @@ GOOD = {
 @pytest.mark.parametrize(("path", "source"), GOOD.values(), ids=GOOD)
 def test_checker_allows(path, source):
     assert faults({path: source}) == []
+
+
+def graph(modules: dict[str, str]) -> dict[str, set[str]]:
+    """Module -> modules of medseg that it imports, in functions too; types alone do not count."""
+    names = {dotted(path): path for path in modules}
+    return {
+        name: {
+            found
+            for _, target in imports(path, without_types(modules[path]))
+            for found in [longest(target, names)]
+            if found and found != name
+        }
+        for name, path in names.items()
+    }
+
+
+def dotted(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def longest(target: str, names: dict[str, str]) -> str:
+    """The module that a dotted name leads to; importing a name loads the module that holds it."""
+    return target if target in names else target.rpartition(".")[0] if "." in target else ""
+
+
+def without_types(source: str) -> str:
+    """The source without what stands under ``if TYPE_CHECKING``."""
+    tree = ast.parse(source)
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    return ast.unparse(tree)
+
+
+def cycles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach one another."""
+    reached = {name: reach(name, edges) for name in edges}
+    groups = {
+        frozenset(other for other in reached[name] if name in reached.get(other, ()))
+        for name in edges
+    }
+    return sorted(sorted(group) for group in groups if len(group) > 1)
+
+
+def reach(name: str, edges: dict[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for other in edges.get(waiting.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return seen
+
+
+def levels(edges: dict[str, set[str]], package: str) -> int:
+    """Modules on the longest chain of imports within a package, its own ``__init__`` left out."""
+
+    @cache
+    def level(name: str) -> int:
+        below = {other for other in edges[name] if other.startswith(f"{package}.")}
+        return 1 + max(map(level, below), default=0)
+
+    return max(level(name) for name in edges if name.startswith(f"{package}."))
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    assert cycles(graph(sources())) == []
+
+
+def test_readers_are_at_most_eight_levels_deep():
+    assert levels(graph(sources()), "medseg.readers") <= 8
+
+
+def test_a_circle_is_found():
+    modules = {
+        "medseg/a.py": "from medseg.b import x",
+        "medseg/b.py": "def f():\n    import medseg.c",
+        "medseg/c.py": "from medseg.a import y",
+    }
+    assert cycles(graph(modules)) == [["medseg.a", "medseg.b", "medseg.c"]]

@@ -1,4 +1,4 @@
-"""Where does the command line start?  Stays light: neither torch nor monai is loaded here."""
+"""The start of the command line; neither torch nor monai is loaded here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ def run(*words: object) -> int:
         The exit code: 0 done, 1 some cases were refused, 2 the call is wrong.
     """
     from medseg.cli.app import app
+    from medseg.cli.calls import run_words
 
-    try:
-        app([str(word) for word in words], prog_name="medseg")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    return run_words(app, words)

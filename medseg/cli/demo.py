@@ -30,6 +30,7 @@ _CONFIG = "phantoms.yaml"
 
 
 def demo(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
         "demo"
     ),
@@ -48,7 +49,7 @@ def demo(
     Example:
         medseg demo --output demo
     """
-    from medseg.cli import run
+    from medseg.cli.calls import run_words
     from medseg.writers.guard import guard_outputs
 
     started = time.monotonic()
@@ -104,7 +105,7 @@ def demo(
         ),
     ]
     for step in steps:
-        code = run(*step, *plain)
+        code = run_words(context.find_root().command, (*step, *plain))
         if code:
             raise typer.Exit(code)
     with open_console(quiet=quiet, json=json) as console:

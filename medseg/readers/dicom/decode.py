@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from medseg.errors import BadScan
 from medseg.readers.dicom.classes import syntax_of
 from medseg.readers.dicom.codestream import starts_with_items, whole_frames
+from medseg.readers.dicom.elements import data_set_start
 from medseg.readers.dicom.file import Pixels
-from medseg.readers.dicom.header import data_set_start
 from medseg.readers.sources import UNREADABLE, Source
 
 # pydicom tells of every oddity as a Python warning; what matters is refused or told by us.

@@ -43,6 +43,10 @@ PIXEL_TAGS = {0x7FE00010: "integer", 0x7FE00008: "float32", 0x7FE00009: "float64
 _DEEPEST = 24
 
 
+#: Of the file meta information: its length, the kind of object, the transfer syntax.
+_META_TAGS = frozenset((0x00020000, 0x00020002, 0x00020010))
+
+
 class Cut(Exception):
     """The bytes end inside an element."""
 
@@ -152,6 +156,14 @@ def walk(
             elements[tag] = Element(vr, value, end, None if length == UNDEFINED else length, inner)
         place = end
     return elements, place
+
+
+def data_set_start(data: bytes, start: int) -> tuple[int, Elements]:
+    """Where the data set starts, and the file meta information before it."""
+    if data[start : start + 2] != b"\x02\0":
+        return start, {}
+    found, place = walk(data, start, len(data), Encoding(), wanted=_META_TAGS, last_group=2)
+    return place, found
 
 
 def _header(data: bytes, place: int, stop: int, encoding: Encoding) -> tuple[bytes, int, int]:

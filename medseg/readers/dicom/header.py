@@ -17,17 +17,14 @@ from medseg.readers.dicom.elements import (
     IMPLICIT,
     PIXEL_TAGS,
     Cut,
-    Elements,
     Encoding,
     NotDicom,
+    data_set_start,
     text,
     walk,
 )
 from medseg.readers.dicom.file import FileHeader, hashed
 from medseg.readers.sources import UNREADABLE, Source, open_each
-
-_META_TAGS = frozenset((0x00020000, 0x00020002, 0x00020010))
-
 
 #: Most headers fit into the first; private ones of some vendors need the second.
 _FIRST_BYTES, _GROWTH = 1 << 15, 4
@@ -149,14 +146,6 @@ def _unreadable(data: bytes, source: Source) -> FileHeader:
     if data[132:134] == b"\2\0":
         return FileHeader(source, problem="truncated or damaged in the file's header")
     return FileHeader(source, skip="not DICOM: nothing readable behind the magic word")
-
-
-def data_set_start(data: bytes, start: int) -> tuple[int, Elements]:
-    """Where the data set starts, and the file meta information before it."""
-    if data[start : start + 2] != b"\x02\0":
-        return start, {}
-    found, place = walk(data, start, len(data), Encoding(), wanted=_META_TAGS, last_group=2)
-    return place, found
 
 
 def _start_without_preamble(data: bytes) -> Encoding | None:
