@@ -19,9 +19,9 @@ from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.evaluation.translation import same_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
-from medseg.manifests.reading import named_truth, require
+from medseg.manifests.reading import named_truth, read_grid, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
-from medseg.readers.labels import read_labels
+from medseg.readers.labels import needs_image, read_labels
 from medseg.volume import LabelMap, pixel_hash
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,11 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
         raise MedsegError("the case has no truth", found="no label in the table")
     require(task.cohort, path)
     facts["truth_sha256"] = sha256_of(path) if is_file(path) else ""
-    return named_truth(task.cohort, task.case, read_labels(path, labels=task.cohort.labels))
+    grid = None
+    if needs_image(path) and task.case.images:
+        grid = read_grid(task.cohort, task.case)
+    mask = read_labels(path, labels=task.cohort.labels, grid=grid)
+    return named_truth(task.cohort, task.case, mask)
 
 
 def _leaked(task: Task) -> bool:

@@ -1,18 +1,20 @@
-"""How does a DICOM archive become a cohort?  A row a usable series, patients by number."""
+"""A DICOM archive becomes a cohort: a row a usable series, SEG and RTSTRUCT by their references."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from medseg.config import Options
-from medseg.errors import BadCohort
+from medseg.errors import BadCohort, BadScan
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort
 from medseg.manifests.importing import labels_in, new_case, scans_in
+from medseg.readers.dicom.structures import names, references
 from medseg.readers.entry import Status
 from medseg.scans import FoundScan, discover
 
@@ -21,8 +23,11 @@ class DicomOptions(Options):
     """What to take.
 
     Attributes:
-        masks: folder of masks called after the case, as ``medseg convert`` names its scans.
-        labels: name -> value; the values that the masks hold where not given.
+        masks: folder of masks called after the case, as ``medseg convert`` names its scans;
+            where not given, DICOM SEG and RTSTRUCT objects of the archive are the masks of the
+            series that they refer to.
+        labels: name -> value, or the long form with ``aliases``; what the masks hold where not
+            given.
         modality: only series of this one; all must be of one modality.
     """
 
@@ -39,9 +44,8 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
     Raises:
         BadCohort: no usable series, or series of several modalities.
     """
-    found = [
-        scan for scan in discover(folder) if scan.content.described and scan.status == Status.USABLE
-    ]
+    everything = discover(folder)
+    found = [scan for scan in everything if scan.content.described and scan.status == Status.USABLE]
     if options.modality:
         found = [scan for scan in found if scan.modality == options.modality]
     modalities = sorted({scan.modality for scan in found})
@@ -53,22 +57,66 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
             remedy="Choose with modality=CT." if found else "Try `medseg convert`.",
         )
     held = Path(options.masks) if options.masks else None
-    masks = scans_in(held) if held else {}
-    table = (
-        LabelTable.from_card({"labels": options.labels or {"structure": 1}})
-        if (options.labels or not masks)
-        else labels_in(masks.values())
-    )
+    masks, remarks = (scans_in(held), ()) if held else paired(found, everything)
     return Cohort(
         name=folder.resolve().name,
         modality=modalities[0],
         channels=(modalities[0],),
-        labels=table,
+        labels=_labels(masks, options, by_reference=held is None),
         cases=_cases(folder, found, masks),
         root=folder,
         notes="Patients are numbered in the order in which they were found."
-        + ("" if masks else " No masks were given: name the labels before training."),
+        + ("" if masks else " No masks were found: name the labels before training."),
+        remarks=remarks,
     )
+
+
+def paired(
+    found: Sequence[FoundScan], everything: Sequence[FoundScan]
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Case -> SEG or RTSTRUCT, by the objects and series that the files say they refer to.
+
+    Returns:
+        The pairs, and a remark for each object that has no place or is one of several.
+    """
+    owners = {key: scan.case for scan in found for key in scan.content.references()}
+    candidates: dict[str, list[Path]] = {}
+    remarks, strays = [], 0
+    for scan in everything:
+        if scan.modality not in ("SEG", "RTSTRUCT"):
+            continue
+        for source in scan.content.sources:
+            if source.member:
+                remarks.append(f"{source.name}: inside an archive, and not used; unpack it")
+                continue
+            path = Path(source.path)
+            try:
+                cases = {owners[key] for key in references(path) if key in owners}
+            except BadScan as error:
+                remarks.append(f"{source.name}: {error.problem}")
+                continue
+            if len(cases) == 1:
+                candidates.setdefault(cases.pop(), []).append(path)
+            elif cases:
+                remarks.append(f"{source.name}: refers to several series, and is not used")
+            else:
+                strays += 1
+    if strays:
+        remarks.append(f"{strays} SEG or RTSTRUCT refer to no series that was taken")
+    for case, paths in candidates.items():
+        if len(paths) > 1:
+            remarks.append(f"{case}: {len(paths)} SEG or RTSTRUCT refer to it: none is used")
+    pairs = {case: paths[0] for case, paths in candidates.items() if len(paths) == 1}
+    return pairs, tuple(remarks)
+
+
+def _labels(masks: dict[str, Path], options: DicomOptions, *, by_reference: bool) -> LabelTable:
+    if options.labels or not masks:
+        return LabelTable.from_card({"labels": options.labels or {"structure": 1}})
+    if not by_reference:
+        return labels_in(masks.values())
+    called = dict.fromkeys(name for path in masks.values() for name in names(path))
+    return LabelTable.from_card({"labels": {name: n for n, name in enumerate(called, start=1)}})
 
 
 def _cases(folder: Path, found: list[FoundScan], masks: dict[str, Path]) -> tuple[Case, ...]:

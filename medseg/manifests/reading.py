@@ -82,8 +82,8 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     if case.label is None:
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
     require(cohort, case.label)
-    mask = read_labels(case.label, labels=cohort.labels)
     image = read_grid(cohort, case) if grid is None else grid
+    mask = read_labels(case.label, labels=cohort.labels, grid=image)
     if not mask.geometry.fits(image):
         raise GridMismatch(
             "the label lies on another grid than its image",

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels, BadScan
+from medseg.geometry import Geometry
 from medseg.labels import LabelTable
+from medseg.readers.dicom import volume as dicom
 from medseg.readers.itk import segments as slicer
 from medseg.readers.itk import volume as itk
 from medseg.readers.nifti import volume as nifti
@@ -30,9 +32,13 @@ _SCALED_OFF = 0.01
 
 
 def read_labels(
-    path: str | Path, *, volume: int | None = None, labels: LabelTable | None = None
+    path: str | Path,
+    *,
+    volume: int | None = None,
+    labels: LabelTable | None = None,
+    grid: Geometry | None = None,
 ) -> LabelMap:
-    """Read a mask from NIfTI, NRRD or MetaImage, of any stored type.
+    """Read a mask from NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT.
 
     Floating point files are fine as long as every voxel is a whole number but for float32
     rounding. A mask without sform and qform keeps its voxel sizes; whether it lies on its scan is
@@ -43,6 +49,8 @@ def read_labels(
         path: the file.
         volume: which volume of a file that holds several.
         labels: what is looked for, in files whose structures may overlap.
+        grid: of the image, for files that have none of their own or show a part of it; see
+            `needs_image`.
 
     Raises:
         BadLabels: a voxel is negative, fractional, not finite or beyond 65535, or segments
@@ -51,6 +59,10 @@ def read_labels(
         NotAVolume: the file holds no single number a voxel.
     """
     source = Path(path)
+    if needs_image(source):
+        from medseg.readers.dicom import structures  # contours take their time to load
+
+        return structures.read(source, grid, labels)
     if not itk.recognises(source):
         scan = nifti.read(
             source, volume=volume, missing_form=MissingForm.SPACING, nonfinite=NonFinite.KEEP
@@ -66,6 +78,11 @@ def read_labels(
         return LabelMap(data, geometry, table, Origin(path=str(path), warnings=remarks))
     scan = itk.read(source, volume=volume, nonfinite=NonFinite.KEEP)
     return _labelmap(scan, source, _table(named, source) if named else None)
+
+
+def needs_image(path: Path) -> bool:
+    """Whether a mask is a DICOM object, which is read on the grid of its image."""
+    return path.is_file() and dicom.recognises(path)
 
 
 def _labelmap(scan: Volume, path: Path, table: LabelTable | None) -> LabelMap:

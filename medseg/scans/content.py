@@ -56,6 +56,9 @@ class Content(Protocol):
     def is_series(self, name: str) -> bool:
         """Whether a SeriesInstanceUID names it."""
 
+    def references(self) -> frozenset[str]:
+        """Hashes of the UIDs by which other DICOM objects refer to it."""
+
     def words(self, source: str) -> Sequence[str]:
         """What a pattern for channels is compared with."""
 
@@ -86,6 +89,10 @@ class Nothing:
     def is_series(self, name: str) -> bool:
         """No."""
         return False
+
+    def references(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
 
     def words(self, source: str) -> Sequence[str]:
         """The file's name."""
@@ -166,6 +173,12 @@ class Series:
     def is_series(self, name: str) -> bool:
         """By its UID."""
         return self.finding.files[0].series == hashed(name)
+
+    def references(self) -> frozenset[str]:
+        """Of the series and of every file."""
+        files = self.finding.files
+        keys = {file.series for file in files} | {file.instance for file in files}
+        return frozenset(keys - {""})
 
     def words(self, source: str) -> Sequence[str]:
         """What its headers call it."""
