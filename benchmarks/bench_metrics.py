@@ -1,4 +1,4 @@
-"""How fast are Dice + HD95 + NSD, beside MONAI and surface-distance?  The same pairs, one run.
+"""Speed of Dice + HD95 + NSD beside MONAI and surface-distance: the same pairs, one run.
 
 ``python -m benchmarks.bench_metrics [--large 3] [--surface-distance PYTHON]``
 
@@ -189,7 +189,7 @@ def run(tool, python, folder, labels, spacing, repeats):
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[1],
         check=False,
     )
     if done.returncode:

@@ -1,4 +1,4 @@
-"""Did the model see what it is scored on?  Scans are recognised by their pixels, not their names.
+"""Scans that trained the model that is scored on them: recognised by pixels, not by names.
 
 That one patient's scans lie on both sides of a split is refused earlier, when a card is loaded.
 """
@@ -25,5 +25,5 @@ def refuse_leaks(leaked: Sequence[str], *, cohort: Cohort) -> None:
         path=cohort.path,
         found=f"{len(leaked)} of the cases: {shown}",
         expected="scans that the model has never seen",
-        remedy="Evaluate on a held-out split, or say --allow-leakage; the report will tell.",
+        remedy="Evaluate on a held-out split, or give --allow-leakage; the report will say so.",
     )

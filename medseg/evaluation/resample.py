@@ -1,4 +1,4 @@
-"""How is a prediction brought to the truth's grid when the user asks?  By the nearest voxel."""
+"""A prediction brought to the truth's grid by the nearest voxel, where the user asks for it."""
 
 from __future__ import annotations
 

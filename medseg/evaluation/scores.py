@@ -1,4 +1,4 @@
-"""What does an evaluation know?  A tidy table of scores, one row a case, and what was compared."""
+"""What an evaluation leaves: a tidy table of scores, one row a case, and what was compared."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Which pages does medseg write?  Self-contained HTML: evaluation, comparison, batch, training."""
+"""The pages that medseg writes, self-contained HTML: evaluation, comparison, batch, training."""
 
 from __future__ import annotations

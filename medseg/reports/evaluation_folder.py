@@ -33,6 +33,7 @@ FILES = (
     "subgroups.csv",
     "table.md",
     "table.tex",
+    "methods.md",
     "report.html",
 )
 

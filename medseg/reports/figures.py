@@ -24,6 +24,7 @@ def chart(figure: Figure, *, name: str, alt: str, caption: str) -> Picture:
         caption: under it.
     """
     svg = drawn(figure)
+    figure.set_layout_engine("none")  # found once, kept for the other formats
     files = {
         f"{name}.svg": svg,
         **{f"{name}.{form}": drawn(figure, form) for form in ("pdf", "png")},
