@@ -1,0 +1,256 @@
+"""What two copies of one scan have in common however they were saved, and two patients have not.
+
+Two looks at the voxels, which miss different things:
+
+- **landmarks**: voxels that stand out from their neighbours, each with a code of its
+  surroundings that does not change with the scaling of values or the order and direction of the
+  axes. Landmarks of equal codes that lie alike in two scans are the same voxels. A crop, another
+  header, another number type or changed voxels leave most of them; interpolation does not.
+- a **thumbnail** of the whole scan, its coarse anatomy taken away. Resampling, smoothing and noise
+  hardly change it; a crop does.
+
+So neither sees a scan that was cropped *and* resampled, resampled onto turned axes, or acquired
+again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medseg.geometry import Geometry
+
+#: Landmarks kept of a scan, the most prominent ones.
+LANDMARKS = 400
+
+#: Voxels of the thumbnail along each axis.
+THUMB = 24
+
+#: Correlation of thumbnails from which on two scans are one. Two patients of one cohort reach
+#: 0.48 (200 hippocampi), 0.33 (80 hearts) and 0.67 (15 skull-stripped brains).
+ALIKE = 0.82
+
+#: Share of the thumbnail that its detail must fill evenly to tell patients apart.
+_RICH = 0.1
+
+#: Steps of the thumbnail's values between which nothing is told apart.
+_LEVELS = 100
+
+#: Landmarks that must lie alike, and their share of those that could.
+_FEWEST, _SHARE = 8, 0.2
+
+#: A code that more scans share than this tells nothing.
+_COMMON = 16
+
+#: Voxels looked at in floating point at a time.
+_SLAB_VOXELS = 1 << 23
+
+#: (48, 3, 3) every order and direction of the axes.
+_TURNS = np.array(
+    [
+        np.diag(signs)[list(order)]
+        for order in itertools.permutations(range(3))
+        for signs in itertools.product((1, -1), repeat=3)
+    ]
+)
+
+#: Makes one number of a shift in voxels.
+_KEY = np.array([1, 1 << 20, 1 << 40])
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """What is kept of one scan; a few kilobytes that show nobody.
+
+    Attributes:
+        codes: (N,) of the landmarks.
+        places: (N, 3) their voxels, on the axes nearest R, A, S.
+        thumb: (THUMB, THUMB, THUMB) of norm 1; zeros for a scan of one value.
+    """
+
+    codes: NDArray[np.uint64]
+    places: NDArray[np.int64]
+    thumb: NDArray[np.float32]
+
+
+def likeness(image: NDArray[Any], geometry: Geometry) -> Likeness:
+    """What to recognise a scan by.
+
+    Args:
+        image: (X, Y, Z) stored values; their scaling does not matter.
+        geometry: whose axes are brought to R, A, S.
+    """
+    axes, backwards = geometry.canonical_axes
+    turn = tuple(slice(None, None, -1 if back else 1) for back in backwards)
+    canonical = image.transpose(axes)[turn]
+    peaks = _peaks(canonical)
+    patches = _patches(canonical, peaks)
+    centre = patches.shape[1] // 2
+    alone = (patches >= patches[:, centre, None]).sum(axis=1) == 1  # no plateau
+    places = peaks[alone][:LANDMARKS]
+    codes = _codes(patches[alone][:LANDMARKS], _reach(canonical.shape))
+    return Likeness(codes, places, _thumbnail(canonical))
+
+
+def same_scans(scans: Sequence[Likeness]) -> list[tuple[int, int]]:
+    """Pairs that are one scan, the earlier one first; by landmarks or by thumbnails."""
+    pairs = set(_alike_thumbs([scan.thumb for scan in scans]))
+    for (one, other), matches in _shared_codes(scans).items():
+        if (one, other) not in pairs and _lie_alike(scans[one], scans[other], matches):
+            pairs.add((one, other))
+    return sorted(pairs)
+
+
+def _reach(shape: Sequence[int]) -> list[int]:
+    """Voxels of a neighbourhood on either side; none across slices of a flat image."""
+    return [1 if size > 2 else 0 for size in shape]
+
+
+def _peaks(image: NDArray[Any]) -> NDArray[np.int64]:
+    """(N, 3) voxels that no neighbour exceeds, the most prominent first."""
+    reach = _reach(image.shape)
+    inner = [slice(r, size - r) for r, size in zip(reach, image.shape, strict=True)]
+    places, strengths = [np.empty((0, 3), np.int64)], [np.empty(0, np.float32)]
+    thickness = max(4, _SLAB_VOXELS // max(1, image[0].size))
+    for start in range(inner[0].start, inner[0].stop, thickness):
+        stop = min(inner[0].stop, start + thickness)
+        part = _finite(image[start - reach[0] : stop + reach[0]])
+        size = [2 * r + 1 for r in reach]
+        prominence = part - ndimage.uniform_filter(part, size)
+        peaks = (part == ndimage.maximum_filter(part, size)) & (prominence > 0)
+        own = (slice(reach[0], reach[0] + stop - start), inner[1], inner[2])
+        where = np.argwhere(peaks[own])
+        strength = prominence[own][tuple(where.T)]
+        best = np.argsort(-strength, kind="stable")[: 4 * LANDMARKS]
+        places.append(where[best] + [start, inner[1].start, inner[2].start])
+        strengths.append(strength[best])
+    order = np.argsort(-np.concatenate(strengths), kind="stable")[: 4 * LANDMARKS]
+    return np.concatenate(places)[order]
+
+
+def _finite(part: NDArray[Any]) -> NDArray[np.float32]:
+    values = part.astype(np.float32)
+    return values if part.dtype.kind != "f" else np.nan_to_num(values, posinf=0, neginf=0)
+
+
+def _patches(image: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(N, 27) values about each place, (N, 9) in a flat image."""
+    sides = [range(-r, r + 1) for r in _reach(image.shape)]
+    steps = [np.array(step) for step in itertools.product(*sides)]
+    return np.stack([_finite(image[tuple((places + step).T)]) for step in steps], axis=1)
+
+
+def _codes(patches: NDArray[np.float32], reach: Sequence[int]) -> NDArray[np.uint64]:
+    """(N,) which voxels about a place are above their middle value.
+
+    The neighbourhood is first turned so that its values rise along every axis, most along the
+    first: then axis order and direction of the scan do not matter.
+    """
+    codes = np.empty(len(patches), np.uint64)
+    for row, values in enumerate(patches):
+        patch = values.reshape([2 * r + 1 for r in reach])
+        slope = np.array([float((patch.take(-1, a) - patch.take(0, a)).sum()) for a in range(3)])
+        flips = tuple(slice(None, None, -1 if value < 0 else 1) for value in slope)
+        order = np.argsort(-np.abs(slope), kind="stable")
+        turned = patch[flips].transpose(order).ravel()
+        codes[row] = int.from_bytes(np.packbits(turned > np.median(turned)).tobytes(), "big")
+    return codes
+
+
+def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Ranks of the means over equal boxes, less their own surroundings, of norm 1.
+
+    Ranks, so that no bright structure outweighs the rest. Zeros where what is left of a scan is
+    one simple shape: two patients can share that.
+    """
+    first, second, third = (_box_means(size) for size in image.shape)
+    means = np.zeros((THUMB, THUMB, THUMB), np.float32)
+    for index, plane in enumerate(image):
+        rows = np.flatnonzero(first[:, index])
+        means[rows] += first[rows, index, None, None] * (second @ _finite(plane) @ third.T)
+    low, high = np.percentile(means, [1, 99])
+    step = float(high - low) / _LEVELS or 1.0  # noise in empty space must not make ranks
+    _, rank = np.unique(np.rint(means / np.float32(step)), return_inverse=True)
+    ranks = rank.reshape(means.shape).astype(np.float32)
+    detail = ranks - ndimage.gaussian_filter(ranks, 1)
+    energy = detail.astype(np.float64) ** 2
+    spread = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-30) / energy.size
+    if spread < _RICH:
+        return np.zeros_like(detail)
+    return detail / np.float32(math.sqrt(energy.sum()))
+
+
+def _box_means(size: int) -> NDArray[np.float32]:
+    """(THUMB, size) weights of voxels in equal parts of an axis."""
+    edges = np.arange(THUMB + 1)[:, None] * size / THUMB
+    voxel = np.arange(size)[None]
+    overlap = np.minimum(edges[1:], voxel + 1) - np.maximum(edges[:-1], voxel)
+    weights = np.clip(overlap, 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, int]]:
+    """Pairs whose thumbnails correlate, whatever the order and direction of the axes."""
+    if not thumbs:
+        return
+    known = np.stack([thumb.ravel() for thumb in thumbs])
+    for turn in _array_turns():
+        turned = np.stack([turn(thumb).ravel() for thumb in thumbs])
+        for start in range(0, len(known), 512):
+            close = np.argwhere(known[start : start + 512] @ turned.T >= ALIKE)
+            yield from (
+                (one + start, other) for one, other in close.tolist() if one + start < other
+            )
+
+
+def _array_turns() -> list[Callable[[NDArray[Any]], NDArray[Any]]]:
+    def turn(
+        order: tuple[int, ...], flips: tuple[int, ...]
+    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        return lambda thumb: thumb.transpose(order)[tuple(slice(None, None, f) for f in flips)]
+
+    return [
+        turn(order, flips)
+        for order in itertools.permutations(range(3))
+        for flips in itertools.product((1, -1), repeat=3)
+    ]
+
+
+def _shared_codes(scans: Sequence[Likeness]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Pair of scans -> pairs of landmarks with one code, where there are enough."""
+    holders: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for number, scan in enumerate(scans):
+        for row, code in enumerate(scan.codes.tolist()):
+            holders[code].append((number, row))
+    shared: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for places in holders.values():
+        if len(places) <= _COMMON:
+            for (one, row), (other, column) in itertools.combinations(places, 2):
+                if one != other:
+                    shared[one, other].append((row, column))
+    return {pair: matches for pair, matches in shared.items() if len(matches) >= _FEWEST}
+
+
+def _lie_alike(one: Likeness, other: Likeness, matches: Sequence[tuple[int, int]]) -> bool:
+    """Whether one shift, with one turn of the axes, brings the landmarks onto each other."""
+    rows = np.array(matches)
+    here, there = one.places[rows[:, 0]], other.places[rows[:, 1]]
+    shifts = there - np.einsum("tij,mj->tmi", _TURNS, here)
+    keys = np.sort(shifts @ _KEY, axis=1)
+    # as many equal keys in a row as are needed, somewhere
+    turns = np.flatnonzero((keys[:, _FEWEST - 1 :] == keys[:, : 1 - _FEWEST]).any(axis=1))
+    for turn in turns:
+        _, first, counts = np.unique(shifts[turn] @ _KEY, return_index=True, return_counts=True)
+        moved = one.places @ _TURNS[turn].T + shifts[turn][first[counts.argmax()]]
+        inside = (moved >= other.places.min(0)) & (moved <= other.places.max(0))
+        if counts.max() >= _SHARE * inside.all(axis=1).sum():
+            return True
+    return False
