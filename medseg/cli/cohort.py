@@ -104,28 +104,39 @@ def import_(
 
 @app.command()
 def check(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
-    """Open every file: there, unchanged, on one grid, with known label values, one patient a part.
+    """Open every file: there, unchanged, on one grid, with known label values, no scan twice.
 
-    Exit code 1 where anything is wrong; every problem is named on standard error.
+    A scan under two patients is found however it was saved: other format, orientation, number
+    type or scaling, cropped, resampled, or with changed voxels. Not seen: cropped and resampled
+    both, resampled onto turned axes, another acquisition of the same patient.
+
+    Exit code 1 where anything is wrong; every problem is named on standard error. What the readers
+    accepted but a person should know (NaN, headers that disagree) is a warning.
 
     \b
     Example:
         medseg cohort check data_manifests/hippocampus.yaml --root DATA
     """
-    from medseg.manifests import check_cohort, load_cohort
+    from medseg.manifests import examine_cohort, load_cohort
 
     cohort = load_cohort(card, root=root)
     with open_console(quiet=quiet, json=json) as console:
-        problems = check_cohort(cohort, progress=console.progress("checking"))
-        for problem in problems:
-            console.warn(str(problem), case=problem.case, problem=problem.text)
-        verdict = f"{len(problems)} problems" if problems else "no problems"
+        seen = examine_cohort(cohort, progress=console.progress("checking"))
+        for warning in seen.warnings:
+            console.warn(str(warning), case=warning.case, remark=warning.text)
+        for problem in seen.problems:
+            console.warn(f"problem: {problem}", case=problem.case, problem=problem.text)
+        labelled = sum(case.label is not None for case in cohort.cases)
+        problems = _counted(len(seen.problems), "problem")
+        warnings = _counted(len(seen.warnings), "warning")
         console.say(
-            f"{card}: {len(cohort.cases)} cases, {verdict}",
+            f"{card}: {len(cohort.cases)} cases, {labelled} with a mask, {problems}, {warnings}",
             cases=len(cohort.cases),
-            problems=len(problems),
+            labelled=labelled,
+            problems=len(seen.problems),
+            warnings=len(seen.warnings),
         )
-    if problems:
+    if seen.problems:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -143,12 +154,15 @@ def split(
     stratify: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Alike in every part; repeatable.")
     ] = None,
+    root: Root = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Divide the cases anew into test and folds, whole patients, the same for the same seed.
+    """Divide the cases again into test and folds, whole patients, the same for the same seed.
+
+    Every scan is read, and patients who share one are kept together.
 
     \b
     Examples:
@@ -159,23 +173,52 @@ def split(
     from medseg.manifests.card import rewrite_table, table_of
 
     share = None if test == "keep" else _share(test)
-    divided = split_cohort(
-        load_cohort(card), test_share=share, folds=folds, stratify=stratify or (), seed=seed
-    )
-    if output is None:
-        with _guard(card, overwrite, in_place=[table_of(card).name]):
-            written = rewrite_table(divided, card)
-    else:
-        with _guard(output, overwrite, inputs=[card, table_of(card)]):
-            written = write_cohort(divided, output)
+    cohort = load_cohort(card)
+    if output is not None:
+        _must_be_yaml(output)
     with open_console(quiet=quiet, json=json) as console:
+        joined = _joined(console, load_cohort(card, root=root), keep_test=share is None)
+        divided = split_cohort(
+            cohort,
+            test_share=share,
+            folds=folds,
+            stratify=stratify or (),
+            seed=seed,
+            joined=joined,
+        )
+        if output is None:
+            with _guard(card, overwrite, in_place=[table_of(card).name]):
+                written = rewrite_table(divided, card)
+        else:
+            with _guard(output, overwrite, inputs=[card, table_of(card)]):
+                written = write_cohort(divided, output)
         console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
         _say_parts(console, divided)
 
 
+def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, str]:
+    """Patients who share a scan, to be kept together; each pair is named."""
+    from medseg.manifests import joined_patients, survey_scans
+
+    survey = survey_scans(cohort, progress=console.progress("comparing"))
+    if survey.unread:
+        console.warn(
+            f"{survey.unread} of {len(cohort.cases)} scans could not be read and compared; say with"
+            " --root where they lie",
+            unread=survey.unread,
+        )
+    kept = []
+    for found in survey.duplicates:
+        fixed = keep_test and found.case.split is not found.other.split
+        kept += [] if fixed else [found]
+        what = "one stays in test, one in train" if fixed else "kept together"
+        console.warn(f"{found.case.case}: {found}; {what}", case=found.case.case)
+    return joined_patients(cohort, kept)
+
+
 @app.command()
 def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
-    """Tell what a cohort holds: cases a part, patients, grids, volumes of the labels.
+    """Show what a cohort holds: cases a part, patients, grids, volumes of the labels.
 
     \b
     Example:
@@ -234,6 +277,10 @@ def _say_parts(console: Console, cohort: Cohort) -> None:
             patients=part.patients,
             labelled=part.labelled,
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}" + ("" if count == 1 else "s")
 
 
 def _range(spread: Spread) -> str:

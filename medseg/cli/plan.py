@@ -59,13 +59,14 @@ def plan(
         medseg plan cohort.yaml --memory 8 --minutes 60 --dims 2
     """
     from medseg.errors import BadConfig
-    from medseg.manifests import load_cohort
+    from medseg.manifests import load_cohort, survey_scans
     from medseg.planning import PRESETS, look_at, make_plan, write_plan
     from medseg.writers.guard import guard_outputs
 
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
     cohort = load_cohort(card, root=root)
+    _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
     machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, memory)
     with (
         guard_outputs(
@@ -82,6 +83,11 @@ def plan(
         looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
         for case, reason in looks.left_out.items():
             console.warn(f"case {case} was not looked at: {reason}")
+        survey = survey_scans(cohort, progress=console.progress("comparing"))
+        for case, warnings in survey.warnings.items():
+            console.warn(f"{case}: {'; '.join(warnings)}", case=case)
+        for found in survey.duplicates:
+            console.warn(f"{found.case.case}: {found}", case=found.case.case)
         named = _from(output, card)
         chosen = make_plan(cohort, looks, machine, card=named, preset=preset, dims=_DIMS[dims])
         write_plan(chosen, output)

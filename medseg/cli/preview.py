@@ -36,12 +36,15 @@ def preview(
 
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
+    from medseg.manifests.card import refuse_card
     from medseg.reports.patches import contact_sheet
     from medseg.training.preview import drawn_patches
     from medseg.writers.atomic import atomic_path
     from medseg.writers.guard import guard_outputs
 
-    values = override(load_yaml(config), assignments or [])
+    content = load_yaml(config)
+    refuse_card(content, config)
+    values = override(content, assignments or [])
     settings = validate(TrainConfig, values, path=str(config))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
     with (

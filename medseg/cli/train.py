@@ -76,6 +76,7 @@ def train(
     started = command_started("train")
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
+    from medseg.manifests.card import refuse_card
     from medseg.reports.training import draw_curves
     from medseg.training import (
         Run,
@@ -88,9 +89,9 @@ def train(
     from medseg.training import train as train_one
     from medseg.writers.guard import guard_outputs
 
-    settings = validate(
-        TrainConfig, override(load_yaml(config), assignments or []), path=str(config)
-    )
+    values = load_yaml(config)
+    refuse_card(values, config)
+    settings = validate(TrainConfig, override(values, assignments or []), path=str(config))
     chosen = pick_device(device)
     world = join_processes(chosen)
     if settings.training.processes > 1 and world.size == 1:

@@ -10,8 +10,9 @@ from medseg.config import validate
 from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import bids, dicom, folders, msd, nnunet
 from medseg.manifests.card import load_cohort, write_cohort
-from medseg.manifests.check import Problem, check_cohort, require_files
+from medseg.manifests.check import Problem, check_cohort, examine_cohort, require_files
 from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.manifests.duplicates import Duplicate, Survey, joined_patients, survey_scans
 from medseg.manifests.imported import findings, settled
 from medseg.manifests.importing import Importer, Progress, with_checksums
 from medseg.manifests.reading import read_case, read_truth
@@ -21,16 +22,21 @@ __all__ = [
     "IMPORTERS",
     "Case",
     "Cohort",
+    "Duplicate",
     "Problem",
     "Split",
+    "Survey",
     "check_cohort",
+    "examine_cohort",
     "findings",
     "import_cohort",
+    "joined_patients",
     "load_cohort",
     "read_case",
     "read_truth",
     "require_files",
     "split_cohort",
+    "survey_scans",
     "write_cohort",
 ]
 

@@ -1,9 +1,10 @@
-"""How is a cohort's card read and written?  YAML beside its CSV table."""
+"""A cohort's card, read and written: YAML beside its CSV table."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
     path = Path(card)
     keys = _keys(path)
     try:
-        labels = LabelTable.from_card(keys.model_dump(exclude_unset=True))
+        labels = painted(LabelTable.from_card(keys.model_dump(exclude_unset=True)))
     except BadLabels as error:
         raise _about(path, error) from None
     _check_remap(path, keys.remap, labels)
@@ -69,7 +70,8 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
             path=start,
             expected="the folder where the table's paths start",
         )
-    cases = read_table(path.parent / keys.table, start, keys.channels, labels.names)
+    table = path.parent / keys.table
+    cases = read_table(table, start, keys.channels, labels.names)
     return Cohort(
         name=keys.name,
         modality=keys.modality,
@@ -80,11 +82,28 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
         remap=keys.remap,
         frames=keys.frames,
         path=path,
+        table=table,
         source=keys.source,
         licence=keys.licence,
         citation=keys.citation,
         notes=keys.notes,
     )
+
+
+def painted(labels: LabelTable) -> LabelTable:
+    """The labels with regions in an order in which a mask can be painted, if there is one.
+
+    The card's order where it can, else the widest region first, as nested regions need it.
+    """
+    widest_first = tuple(sorted(labels.regions, key=lambda region: -len(region.values)))
+    for order in (labels.regions, widest_first):
+        try:
+            ordered = replace(labels, regions=order)
+            _ = ordered.channel_values
+        except BadLabels:
+            continue
+        return ordered
+    return labels
 
 
 def write_cohort(cohort: Cohort, card: str | Path) -> Path:
@@ -143,6 +162,21 @@ def _write_table(cohort: Cohort, table: Path) -> None:
     with atomic_path(table) as temporary:
         temporary.write_text(
             write_table(cohort.cases, cohort.root, cohort.channels), encoding="utf-8"
+        )
+
+
+def refuse_card(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a cohort's card where a config belongs.
+
+    Raises:
+        BadConfig: the content has a card's keys, and says how to plan it.
+    """
+    if "table" in content and "labels" in content and "cohort" not in content:
+        raise BadConfig(
+            "this is a cohort's card, not a config",
+            path=path,
+            expected="the config that a plan writes",
+            remedy=f"Plan it first: medseg plan {path} --output plan.yaml",
         )
 
 

@@ -1,17 +1,18 @@
-"""Does a cohort hold what its card says?  Every file opened, every problem listed."""
+"""A cohort holds what its card says, or every problem is listed: every file is opened."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import BadCohort, MedsegError
+from medseg.errors import BadCohort, BadLabels, MedsegError
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.reading import file_of, read_grid, read_truth
+from medseg.manifests.duplicates import duplicates_among, likenesses
+from medseg.manifests.likeness import Likeness
+from medseg.manifests.reading import file_of, read_truth, read_unaligned
 from medseg.memory import usable_cores
 
 #: Reading is mostly waiting and unpacking, which threads share well.
@@ -36,41 +37,65 @@ class Problem:
         return f"{self.case}: {self.text}"
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What opening every file of a cohort showed.
+
+    Attributes:
+        problems: to be mended, in the order of the table; empty where all is well.
+        warnings: what the readers accepted and a person should know of.
+    """
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
 def check_cohort(cohort: Cohort, *, progress: Progress | None = None) -> list[Problem]:
+    """The problems that `examine_cohort` finds."""
+    return list(examine_cohort(cohort, progress=progress).problems)
+
+
+def examine_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Examination:
     """Look for missing files, other bytes than recorded, other grids, unnamed label values.
 
-    That no patient is in two splits or folds is certain since the cohort was loaded; here the
-    same scan under two patients' names is looked for too.
+    That no patient is in two splits or folds is certain since the cohort was loaded; here one
+    scan under two patients is looked for too, however it was saved (see
+    `medseg.manifests.likeness`, which also says what goes unseen).
 
     Args:
         cohort: all its cases are read.
         progress: called as (done, total) after each.
-
-    Returns:
-        Problems in the order of the table; empty where all is well.
     """
     if _nothing_there(cohort):
-        return [
-            Problem(
-                "all cases",
-                str(
-                    BadCohort(
-                        "not one file of the cohort is there",
-                        path=cohort.root,
-                        expected=f"for example {cohort.cases[0].sources[0].name}",
-                        remedy="Say with --root where the table's paths start.",
-                    )
+        return Examination(
+            (
+                Problem(
+                    "all cases",
+                    str(
+                        BadCohort(
+                            "not one file of the cohort is there",
+                            path=cohort.root,
+                            expected=f"for example {cohort.cases[0].sources[0].name}",
+                            remedy="Say with --root where the table's paths start.",
+                        )
+                    ),
                 ),
             )
-        ]
-    problems: list[Problem] = []
+        )
+    problems = list(_check_card(cohort))
+    warnings: list[Problem] = []
+    looks: list[tuple[Case, Likeness]] = []
     with ThreadPoolExecutor(min(MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: _check_case(cohort, case), cohort.cases)
-        for done, found in enumerate(results, start=1):
-            problems += found
+        for done, (case, seen) in enumerate(zip(cohort.cases, results, strict=True), start=1):
+            problems += [Problem(case.case, text) for text in seen.problems]
+            warnings += [Problem(case.case, text) for text in seen.warnings]
+            looks += [(case, look) for look in seen.looks]
             if progress:
                 progress(done, len(cohort.cases))
-    return problems + list(_same_scan_twice(cohort))
+    duplicates = duplicates_among(cohort.cases, looks)
+    problems += [Problem(found.case.case, str(found)) for found in duplicates]
+    return Examination(tuple(problems), tuple(warnings))
 
 
 def require_files(cohort: Cohort) -> None:
@@ -96,18 +121,46 @@ def _nothing_there(cohort: Cohort) -> bool:
     return not any(file_of(path).exists() for path in paths)
 
 
-def _check_case(cohort: Cohort, case: Case) -> list[Problem]:
-    texts = list(_check_files(case))
-    if not texts:
+def _check_card(cohort: Cohort) -> Iterator[Problem]:
+    """What card and table say that training would refuse."""
+    try:
+        _ = cohort.labels.channel_values
+    except BadLabels as error:
+        yield Problem("the card", str(error))
+    if cohort.folds != tuple(range(len(cohort.folds))):
+        found = ", ".join(map(str, cohort.folds))
+        yield Problem(
+            "the table",
+            f"the folds are {found}, not numbered from 0 without gaps; `medseg cohort split --test"
+            " keep` deals them again",
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    looks: tuple[Likeness, ...] = ()
+
+
+def _check_case(cohort: Cohort, case: Case) -> _Seen:
+    problems = list(_check_files(case))
+    warnings: tuple[str, ...] = ()
+    looks: tuple[Likeness, ...] = ()
+    if not problems:
         try:
-            grid = read_grid(cohort, case)
+            scan = read_unaligned(cohort, case)
+            warnings, looks = scan.origin.warnings, tuple(likenesses(scan))
+            grid = scan.geometry
+            del scan
             if case.label is not None:
-                read_truth(cohort, case, grid=grid)
+                truth = read_truth(cohort, case, grid=grid)
+                warnings += tuple(f"the mask: {text}" for text in truth.origin.warnings)
         except MedsegError as error:
-            texts.append(str(error))
+            problems.append(str(error))
     if case.split is Split.TRAIN and case.label is None:
-        texts.append("a train row without a label cannot be learnt from")
-    return [Problem(case.case, text) for text in texts]
+        problems.append("a train row without a label cannot be learnt from")
+    return _Seen(tuple(problems), warnings, looks)
 
 
 def _check_files(case: Case) -> Iterator[str]:
@@ -134,16 +187,3 @@ def _sum_or_reason(file: Path) -> str:
         return sha256_of(file)
     except OSError as error:
         return f"unreadable: {error.strerror}"
-
-
-def _same_scan_twice(cohort: Cohort) -> Iterator[Problem]:
-    """The same bytes or the same path under two patients would leak between the splits."""
-    holders: dict[str, list[Case]] = defaultdict(list)
-    for case in cohort.cases:
-        for channel, path in case.images.items():
-            holders[case.image_sha256.get(channel) or str(path)].append(case)
-    for cases in holders.values():
-        if len({case.patient for case in cases}) > 1:
-            first, *others = cases
-            for other in others:
-                yield Problem(other.case, f"the same image as {first.case}, under another patient")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,6 +12,14 @@ from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.scans import Frames
 
+#: Words in the names of channels that say the modality.
+_NAMES = {
+    "MR": re.compile("MRI?|MRT|T[12](W|C|CE|GD|N|F)?|FLAIR|ADC|DWI|PD|SWI|DCE|CINE"),
+    "PT": re.compile("PE?T|SUV(BW|LBM|MAX)?|FDG|PSMA|18F|68GA"),
+    "CT": re.compile("CT|CECT|NCCT|CBCT|CTA|HU"),
+    "NM": re.compile("NM|SPECT"),
+}
+
 
 class Split(StrEnum):
     """What a case may be used for."""
@@ -19,6 +28,17 @@ class Split(StrEnum):
     TRAIN = "train"
     #: The final scores, and nothing else.
     TEST = "test"
+
+
+def channel_modality(name: str) -> str:
+    """DICOM's modality behind a channel's name; empty where the name does not say.
+
+    >>> [channel_modality(name) for name in ("T1w", "FLAIR", "CT_venous", "PET", "SUV", "image")]
+    ['MR', 'MR', 'CT', 'PT', 'PT', '']
+    """
+    words = set(re.findall(r"[A-Z0-9]+", name.upper()))
+    fitting = [kind for kind, pattern in _NAMES.items() if any(map(pattern.fullmatch, words))]
+    return fitting[0] if len(fitting) == 1 else ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,7 @@ class Cohort:
         remap: mask values in the files -> values of `labels`.
         frames: what brings the channels of a case into one space.
         path: the card, as the user named it.
+        table: the CSV file that the card names.
         source, licence, citation, notes: where the data comes from, and under which terms.
         remarks: what an importer left out or took for granted; not kept in the card.
     """
@@ -87,6 +108,7 @@ class Cohort:
     remap: Mapping[int, int] = field(default_factory=dict)
     frames: Frames = Frames.CHECK
     path: Path | None = None
+    table: Path | None = None
     source: str = ""
     licence: str = ""
     citation: str = ""
@@ -102,6 +124,20 @@ class Cohort:
     def patients(self) -> tuple[str, ...]:
         """Each patient once, in the order of the table."""
         return tuple(dict.fromkeys(case.patient for case in self.cases))
+
+    def modality_of(self, channel: str) -> str:
+        """The modality of one of several channels: what its name says, else the cohort's.
+
+        Beside a channel that is named after the cohort's modality, a name that says nothing is
+        of no known one: of ``[CT, tracer]`` under ``CT``, the tracer is not in HU.
+        """
+        modality = self.modality.upper()
+        said = {name: channel_modality(name) for name in self.channels}
+        if len(said) == 1 and modality:
+            return modality
+        if said[channel]:
+            return said[channel]
+        return "" if modality in said.values() else modality
 
     def with_cases(self, cases: tuple[Case, ...]) -> Cohort:
         """The same cohort with other rows."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from medseg.errors import MedsegError
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.likeness import Likeness, likeness, same_scans
 from medseg.manifests.reading import read_unaligned
+from medseg.memory import usable_cores
 from medseg.volume import Volume
 
 Progress = Callable[[int, int], object]
@@ -40,24 +40,45 @@ class Duplicate:
         )
 
 
-def find_duplicates(cohort: Cohort, *, progress: Progress | None = None) -> list[Duplicate]:
-    """Read every scan and name those that occur under two patients.
+@dataclass(frozen=True)
+class Survey:
+    """What reading every scan once showed.
+
+    Attributes:
+        duplicates: scans that occur under two patients.
+        warnings: case -> what the readers accepted and a person should know of.
+        unread: how many cases could not be read.
+    """
+
+    duplicates: tuple[Duplicate, ...]
+    warnings: Mapping[str, tuple[str, ...]]
+    unread: int
+
+
+def survey_scans(cohort: Cohort, *, progress: Progress | None = None) -> Survey:
+    """Read every scan, test rows too, and name those that occur under two patients.
 
     A copy is found however it was saved: see `medseg.manifests.likeness`, which also says what
-    it cannot see. Scans that cannot be read are passed over.
+    it cannot see.
 
     Args:
         cohort: all its cases are read.
         progress: called as (done, total).
     """
     looks: list[tuple[Case, Likeness]] = []
-    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    warnings: dict[str, tuple[str, ...]] = {}
+    unread = 0
+    with ThreadPoolExecutor(min(_MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: _look(cohort, case), cohort.cases)
-        for done, (case, channels) in enumerate(zip(cohort.cases, results, strict=True), start=1):
-            looks += [(case, channel) for channel in channels]
+        for done, (case, seen) in enumerate(zip(cohort.cases, results, strict=True), start=1):
+            if seen is None:
+                unread += 1
+            else:
+                looks += [(case, channel) for channel in seen[0]]
+                warnings |= {case.case: seen[1]} if seen[1] else {}
             if progress:
                 progress(done, len(cohort.cases))
-    return duplicates_among(cohort.cases, looks)
+    return Survey(tuple(duplicates_among(cohort.cases, looks)), warnings, unread)
 
 
 def likenesses(volume: Volume) -> list[Likeness]:
@@ -98,11 +119,12 @@ def joined_patients(cohort: Cohort, duplicates: Iterable[Duplicate]) -> dict[str
     return first
 
 
-def _look(cohort: Cohort, case: Case) -> list[Likeness]:
+def _look(cohort: Cohort, case: Case) -> tuple[list[Likeness], tuple[str, ...]] | None:
     try:
-        return likenesses(read_unaligned(cohort, case))
+        scan = read_unaligned(cohort, case)
     except MedsegError:
-        return []
+        return None
+    return likenesses(scan), scan.origin.warnings
 
 
 def _same_files(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.checksums import sha256_of
-from medseg.manifests.cohort import Case, Cohort, Split
+from medseg.manifests.cohort import Case, Cohort, Split, channel_modality
 from medseg.memory import usable_cores
 from medseg.names import safe_name
 from medseg.readers import claims, stem
@@ -193,10 +192,10 @@ def _held(path: Path) -> dict[int, str]:
 
 
 def modality_of(names: Iterable[str]) -> str:
-    """DICOM's modality behind channel names such as ``MRI`` or ``FLAIR``; empty where unclear."""
-    words = " ".join(names).upper().replace("_", " ")
-    if re.search(r"\b(MR|MRI|T1|T2|FLAIR|ADC|DWI)|T1W|T2W|T1GD", words):
-        return "MR"
-    if re.search(r"\bP(E)?T\b", words):
-        return "PT" if "CT" not in words else ""
-    return "CT" if re.search(r"\bCT\b", words) else ""
+    """DICOM's modality behind channel names; empty where they say none or several.
+
+    >>> modality_of(["T1w", "FLAIR"]), modality_of(["PET", "CT"])
+    ('MR', '')
+    """
+    modalities = {channel_modality(name) for name in names} - {""}
+    return modalities.pop() if len(modalities) == 1 else ""

@@ -35,8 +35,14 @@ LANDMARKS = 400
 THUMB = 24
 
 #: Correlation of thumbnails from which on two scans are one. Two patients of one cohort reach
-#: 0.48 (200 hippocampi), 0.33 (80 hearts) and 0.67 (15 skull-stripped brains).
+#: 0.48 (200 hippocampi), 0.33 (80 hearts) and 0.69 (15 skull-stripped brains).
 ALIKE = 0.82
+
+#: The same in what a pair does not share with the rest of its cohort: one anatomy is no copy.
+ALIKE_BEYOND = 0.5
+
+#: Below so many scans nothing says what they share, and a pair must correlate more.
+_SMALL_COHORT, ALIKE_OF_FEW = 5, 0.93
 
 #: Share of the thumbnail that its detail must fill evenly to tell patients apart.
 _RICH = 0.1
@@ -118,7 +124,8 @@ def _peaks(image: NDArray[Any]) -> NDArray[np.int64]:
     """(N, 3) voxels that no neighbour exceeds, the most prominent first."""
     reach = _reach(image.shape)
     inner = [slice(r, size - r) for r, size in zip(reach, image.shape, strict=True)]
-    places, strengths = [np.empty((0, 3), np.int64)], [np.empty(0, np.float32)]
+    places: list[NDArray[np.int64]] = [np.empty((0, 3), np.int64)]
+    strengths = [np.empty(0, np.float32)]
     thickness = max(4, _SLAB_VOXELS // max(1, image[0].size))
     for start in range(inner[0].start, inner[0].stop, thickness):
         stop = min(inner[0].stop, start + thickness)
@@ -130,7 +137,7 @@ def _peaks(image: NDArray[Any]) -> NDArray[np.int64]:
         where = np.argwhere(peaks[own])
         strength = prominence[own][tuple(where.T)]
         best = np.argsort(-strength, kind="stable")[: 4 * LANDMARKS]
-        places.append(where[best] + [start, inner[1].start, inner[2].start])
+        places.append(where[best] + np.array([start, inner[1].start, inner[2].start]))
         strengths.append(strength[best])
     order = np.argsort(-np.concatenate(strengths), kind="stable")[: 4 * LANDMARKS]
     return np.concatenate(places)[order]
@@ -185,7 +192,8 @@ def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
     spread = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-30) / energy.size
     if spread < _RICH:
         return np.zeros_like(detail)
-    return detail / np.float32(math.sqrt(energy.sum()))
+    scaled: NDArray[np.float32] = detail / np.float32(math.sqrt(energy.sum()))
+    return scaled
 
 
 def _box_means(size: int) -> NDArray[np.float32]:
@@ -194,21 +202,36 @@ def _box_means(size: int) -> NDArray[np.float32]:
     voxel = np.arange(size)[None]
     overlap = np.minimum(edges[1:], voxel + 1) - np.maximum(edges[:-1], voxel)
     weights = np.clip(overlap, 0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, int]]:
     """Pairs whose thumbnails correlate, whatever the order and direction of the axes."""
-    if not thumbs:
+    if len(thumbs) < 2:
         return
     known = np.stack([thumb.ravel() for thumb in thumbs])
+    total, few = known.sum(axis=0), len(known) < _SMALL_COHORT
     for turn in _array_turns():
         turned = np.stack([turn(thumb).ravel() for thumb in thumbs])
         for start in range(0, len(known), 512):
-            close = np.argwhere(known[start : start + 512] @ turned.T >= ALIKE)
-            yield from (
-                (one + start, other) for one, other in close.tolist() if one + start < other
-            )
+            close = known[start : start + 512] @ turned.T >= (ALIKE_OF_FEW if few else ALIKE)
+            for row, other in np.argwhere(close).tolist():
+                one = start + row
+                rest = total - known[one] - known[other]
+                if one < other and (
+                    few or _beyond(rest, known[one], turned[other]) >= ALIKE_BEYOND
+                ):
+                    yield one, other
+
+
+def _beyond(
+    rest: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32]
+) -> float:
+    """Correlation of two thumbnails in what they do not share with the rest of the cohort."""
+    common = rest / max(float(np.linalg.norm(rest)), 1e-12)
+    own, others = one - (one @ common) * common, other - (other @ common) * common
+    return float(own @ others / max(float(np.linalg.norm(own) * np.linalg.norm(others)), 1e-12))
 
 
 def _array_turns() -> list[Callable[[NDArray[Any]], NDArray[Any]]]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from medseg.config import Options
 from medseg.errors import BadCohort, BadLabels
 from medseg.labels import LabelTable
+from medseg.manifests.card import painted
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.importing import modality_of, new_case, read_json, scans_in
 from medseg.names import safe_name
@@ -90,16 +91,14 @@ def labels_of(card: Mapping[str, Any], path: Path) -> LabelTable:
     regions = {name: value if isinstance(value, list) else [value] for name, value in known.items()}
     values = sorted({int(value) for members in regions.values() for value in members} - {0})
     table = {"labels": {f"value {value}": value for value in values}, "ignore": ignore}
-    widest_first = dict(sorted(regions.items(), key=lambda item: -len(item[1])))
-    for order in (regions, widest_first):
-        labels = LabelTable.from_card({**table, "regions": order})
-        try:
-            _ = labels.channel_values
-        except BadLabels as error:
-            problem = error
-        else:
-            return labels
-    raise BadCohort(problem.problem, path=path, found=problem.found, expected=problem.expected)
+    labels = painted(LabelTable.from_card({**table, "regions": regions}))
+    try:
+        _ = labels.channel_values
+    except BadLabels as error:
+        raise BadCohort(
+            error.problem, path=path, found=error.found, expected=error.expected
+        ) from None
+    return labels
 
 
 def _channels(folder: Path, card: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How do a case's files become a Volume and its truth?  On one grid, under the cohort's names."""
+"""A case's files become a Volume and its truth, on one grid, under the cohort's names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,18 @@ def read_grid(cohort: Cohort, case: Case) -> Geometry:
     Raises:
         As :func:`read_case` does with a way to align the channels.
     """
-    return read_case(cohort, case, align=_placeholder).geometry
+    return read_unaligned(cohort, case).geometry
+
+
+def read_unaligned(cohort: Cohort, case: Case) -> Volume:
+    """The case's channels as they are stored; a channel on another grid than the first is empty.
+
+    For whoever wants grids, warnings or the voxels of single channels, and no resampling.
+
+    Raises:
+        As :func:`read_case` does with a way to align the channels.
+    """
+    return read_case(cohort, case, align=_placeholder)
 
 
 def _placeholder(scan: Volume, first: Volume) -> Volume:

@@ -1,9 +1,9 @@
-"""Who is for training and who for the final test?  Whole patients, alike in each part, by seed."""
+"""Training and test parts of whole patients, alike in each covariate, the same for a seed."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +22,9 @@ def split_cohort(
     folds: int = 5,
     stratify: Sequence[str] = (),
     seed: int = 0,
+    joined: Mapping[str, str] | None = None,
 ) -> Cohort:
-    """Divide anew by patient: a test part, and folds of the rest.
+    """Divide again by patient: a test part, and folds of the rest.
 
     Cases without a label cannot be learnt from or scored; patients who have only such stay in
     ``test``.
@@ -33,7 +34,9 @@ def split_cohort(
         test_share: of the patients; ``None`` keeps the present test rows and only deals folds.
         folds: into which the train patients are dealt.
         stratify: covariates whose values each part should hold in equal shares.
-        seed: the same again.
+        seed: the same seed gives the same parts.
+        joined: patient -> the patient with whom to keep him together, as `joined_patients` gives
+            for scans that two of them share.
 
     Raises:
         BadConfig: a share outside 0…1, or fewer than two folds.
@@ -46,7 +49,8 @@ def split_cohort(
     if folds < 2:
         raise BadConfig("too few folds", found=folds, expected="2 or more")
     rng = np.random.default_rng(seed)
-    patients = _patients(cohort)
+    together = joined or {}
+    patients = _patients(cohort, together)
     strata = _strata(cohort, patients, stratify)
     usable = [name for name, cases in patients.items() if any(c.label is not None for c in cases)]
     if test_share is None:
@@ -65,19 +69,19 @@ def split_cohort(
     fold_of = _deal(train, patients, strata, folds, rng)
     return cohort.with_cases(
         tuple(
-            replace(case, split=Split.TRAIN, fold=fold_of[case.patient])
-            if case.patient in fold_of
+            replace(case, split=Split.TRAIN, fold=fold_of[together.get(case.patient, case.patient)])
+            if together.get(case.patient, case.patient) in fold_of
             else replace(case, split=Split.TEST, fold=None)
             for case in cohort.cases
         )
     )
 
 
-def _patients(cohort: Cohort) -> dict[str, list[Case]]:
+def _patients(cohort: Cohort, joined: Mapping[str, str]) -> dict[str, list[Case]]:
     """Each patient's cases; sorted by id, so that the table's order does not matter."""
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in cohort.cases:
-        patients[case.patient].append(case)
+        patients[joined.get(case.patient, case.patient)].append(case)
     return dict(sorted(patients.items()))
 
 

@@ -170,7 +170,7 @@ def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, An
     whys = []
     for index, channel in enumerate(cohort.channels):
         values = looks.foreground(index)
-        if "CT" in (cohort.modality.upper(), channel.upper()) and values.size:
+        if cohort.modality_of(channel) == "CT" and values.size:
             low, high = np.percentile(values, [0.5, 99.5])
             rules.append({
                 "kind": "window", "low": _neat(low), "high": _neat(max(high, low + 1)),
@@ -194,10 +194,9 @@ def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, An
 
 def empty_below(cohort: Cohort, looks: CohortLooks) -> tuple[float | None, str]:
     """The HU below which a window shows nothing but air, where no structure is as dark."""
-    kinds = {cohort.modality.upper(), *(channel.upper() for channel in cohort.channels)}
-    if "CT" not in kinds or len(cohort.channels) > 1:
+    if any(cohort.modality_of(channel) != "CT" for channel in cohort.channels):
         return None, "windows are asked about whatever they show: values have no unit"
-    values = looks.foreground(0)
+    values = np.concatenate([looks.foreground(n) for n in range(len(cohort.channels))])
     if values.size and np.percentile(values, 0.5) < DARKEST_TISSUE_HU:
         return None, "windows are asked about whatever they show: a structure is as dark as air"
     return AIR_HU, f"windows of nothing but air, all below {AIR_HU:g} HU, are background"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from medseg.transforms.augment import Patches
 
 #: Called with (cases done, cases in all).
 Progress = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,9 @@ def prepare_cohort(
             path=cohort.path,
             remedy="Mend or remove them, or set training.on_error=skip.",
         )
+    for name, ready in prepared.items():
+        if ready.facts.warnings:
+            _log.warning("%s: %s", name, "; ".join(ready.facts.warnings))
     kept = [case for case in rows if case.case in prepared]
     train = tuple(prepared[case.case] for case in kept if fold is None or case.fold != fold)
     if not train:

@@ -110,10 +110,9 @@ def _network_facts(setup: Setup) -> NetworkFacts:
 
 
 def _table_sum(cohort: Cohort) -> str:
-    table = cohort.path.with_suffix(".csv") if cohort.path is not None else None
-    if table is None or not table.is_file():
+    if cohort.table is None or not cohort.table.is_file():
         return ""
-    return hashlib.sha256(table.read_bytes()).hexdigest()
+    return hashlib.sha256(cohort.table.read_bytes()).hexdigest()
 
 
 def _volume_ranges(

@@ -11,7 +11,7 @@ from medseg.writers import write_labels
 from tests.manifests.small import TABLE, mask, write_card, write_files
 
 MANY = TABLE + "".join(
-    f"d{n},dan{n},train,1,images/a1.nii.gz,labels/a1.nii.gz,M,5{n}\n" for n in range(8)
+    f"d{n},dan{n},train,1,images/d{n}.nii.gz,labels/d{n}.nii.gz,M,5{n}\n" for n in range(8)
 )
 
 
@@ -28,7 +28,7 @@ def card(tmp_path):
 def test_check_of_a_sound_cohort_is_0(card):
     ended = medseg("check", card)
     assert ended.exit_code == 0 and ended.stderr == ""
-    assert f"{card}: 4 cases, no problems" in ended.stdout
+    assert f"{card}: 4 cases, 4 with a mask, no problems, no warnings" in ended.stdout
 
 
 def test_check_names_every_problem_on_standard_error_and_is_1(card, tmp_path):

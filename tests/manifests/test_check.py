@@ -1,13 +1,29 @@
-"""Does the check find what is wrong with the files, all of it?"""
+"""The check finds what is wrong with the files, all of it."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
 import pytest
 
 from medseg.errors import BadCohort
-from medseg.manifests import check_cohort, load_cohort, require_files, write_cohort
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+from medseg.manifests import (
+    Cohort,
+    check_cohort,
+    examine_cohort,
+    load_cohort,
+    require_files,
+    split_cohort,
+    write_cohort,
+)
 from medseg.manifests.checksums import sha256_of
 from medseg.manifests.importing import with_checksums
+from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
-from tests.manifests.small import TABLE, mask, scan, write_card, write_files
+from tests.manifests.small import CARD, GRID, TABLE, mask, scan, write_card, write_files
 
 
 @pytest.fixture
@@ -46,7 +62,8 @@ def test_one_scan_under_two_patients_is_found(tmp_path):
     write_volume(scan(0), tmp_path / "images/c1.nii.gz")  # the bytes of a1
     cohort = with_checksums(load_cohort(write_card(tmp_path)))
     assert [str(p) for p in check_cohort(cohort)] == [
-        "c1: the same image as a1, under another patient"
+        "c1: the same scan as a1 (patient ann, train, fold 0) under another patient (cy, test):"
+        " give both rows one patient, or leave one out"
     ]
 
 
@@ -85,3 +102,72 @@ def test_checksum_on_paper(tmp_path):
     assert sha256_of(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_folds_with_gaps_are_named_and_can_be_dealt_again(tmp_path):
+    write_files(tmp_path)
+    table = TABLE.replace("train,1", "train,2").replace("train,0", "train,1")
+    cohort = load_cohort(write_card(tmp_path, table=table))
+    assert [str(problem) for problem in check_cohort(cohort)] == [
+        "the table: the folds are 1, 2, not numbered from 0 without gaps; `medseg cohort split"
+        " --test keep` deals them again"
+    ]
+    assert split_cohort(cohort, test_share=None, folds=2).folds == (0, 1)
+
+
+@pytest.mark.parametrize("copy", ["mirrored", "another scaling", "cropped", "float"])
+def test_a_copy_of_a_scan_is_found_across_splits(tmp_path, copy):
+    grid = Geometry((30, 28, 20), np.diag([1.0, 1, 2, 1]))
+    scans = {name: scan(seed, grid=grid) for seed, name in enumerate(("a1", "a2", "b1"))}
+    values = scans["a2"].data
+    back = np.diag([-1.0, 1, 1, 1])
+    back[0, 3] = 29
+    scans["c1"] = {
+        "mirrored": Volume(values[:, ::-1], Geometry(grid.shape, grid.affine @ back)),
+        "another scaling": Volume(values * 3 - 100, grid),
+        "cropped": Volume(values[:, 4:, :, 2:], Geometry((26, 28, 18), grid.affine)),
+        "float": Volume(values.astype(np.float32) / 7, grid),
+    }[copy]
+    for name, volume in scans.items():
+        write_volume(volume, tmp_path / f"images/{name}.nii.gz")
+        write_labels(mask(grid=volume.geometry), tmp_path / f"labels/{name}.nii.gz")
+    problems = check_cohort(load_cohort(write_card(tmp_path)))
+    assert [problem.case for problem in problems] == ["c1"]
+    assert "the same scan as a2 (patient ann, train, fold 0)" in problems[0].text
+
+
+def test_what_a_reader_only_warns_of_is_said(tmp_path):
+    write_files(tmp_path)
+    values = scan(1).data.astype(np.float32)
+    values[0, :2] = np.nan
+    image = nibabel.Nifti1Image(values[0], GRID.affine)
+    image.to_filename(tmp_path / "images/a2.nii.gz")
+    seen = examine_cohort(load_cohort(write_card(tmp_path)))
+    assert [warning.case for warning in seen.warnings] == ["a2"] and not seen.problems
+    assert "NaN" in seen.warnings[0].text
+
+
+def test_regions_that_no_mask_can_show_are_a_problem(tmp_path):
+    write_files(tmp_path)
+    card = CARD.replace("table:", "regions: {both: [1, 2]}\ntable:")
+    problems = check_cohort(load_cohort(write_card(tmp_path, card=card)))
+    assert [problem.case for problem in problems] == ["the card"]
+    nested = CARD.replace("table:", "regions: {tail: [2], both: [1, 2]}\ntable:")
+    labels = load_cohort(write_card(tmp_path, card=nested)).labels
+    assert [region.name for region in labels.regions] == ["both", "tail"]
+
+
+def test_each_channel_has_its_own_modality():
+    cohort = Cohort(
+        "petct", "CT", ("CT", "PET", "tracer"), LabelTable.from_card({"labels": {"a": 1}}), (),
+        Path(),
+    )  # fmt: skip
+    assert [cohort.modality_of(name) for name in cohort.channels] == ["CT", "PT", ""]
+    phases = replace(cohort, channels=("arterial", "venous"))
+    assert [phases.modality_of(name) for name in phases.channels] == ["CT", "CT"]
+
+
+def test_the_cohort_knows_its_table(tmp_path):
+    card = write_card(tmp_path, card=CARD.replace("small.csv", "rows.csv"))
+    (tmp_path / "small.csv").rename(tmp_path / "rows.csv")
+    assert load_cohort(card).table == tmp_path / "rows.csv"

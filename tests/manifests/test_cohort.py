@@ -156,10 +156,6 @@ BAD_TABLES = {
         row(4, "b1,bob,train,,i.nii,l.nii,M,1"),
         "row 4 is a train row without a fold",
     ),
-    "folds from 1": (
-        TABLE.replace("train,1", "train,2").replace("train,0", "train,1"),
-        r"not numbered from 0 without gaps; found \[1, 2\]",
-    ),
     "no patient": (row(2, "a1,,train,0,i.nii,l.nii,F,1"), "row 2: the patient is empty"),
     "no image": (row(2, "a1,ann,train,0,,l.nii,F,1"), "row 2: the cell 'image' is empty"),
     "cells missing": (row(3, "a2,ann,train"), "row 3 has another number of cells.*found 3.*8"),

@@ -1,0 +1,93 @@
+"""A copy is known however it was saved; two patients are two, however alike their anatomy."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medseg.geometry import Geometry
+from medseg.manifests.likeness import likeness, same_scans
+
+SHAPE = (36, 40, 24)
+
+
+def smooth(seed, shape=SHAPE):
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return field / field.std()
+
+
+def patient(seed):
+    """Half of what varies is common to all; air around it."""
+    own = np.random.default_rng(seed).normal(0, 8, SHAPE)
+    scan = 300 + 60 * smooth(99) + 60 * smooth(seed) + own
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"))
+    return np.where((grid**2).sum(0) < 0.9, scan, 0).clip(0)
+
+
+def look(image):
+    return likeness(image, Geometry(image.shape, np.eye(4)))
+
+
+def changed_voxel(image):
+    image = image.copy()
+    image[18, 20, 12] = 4000
+    return image
+
+
+COPIES = {
+    "other numbers": lambda image: image * 3.7 - 1000,
+    "8 bits": lambda image: np.rint(image / image.max() * 255).astype(np.uint8),
+    "a changed voxel": changed_voxel,
+    "mirrored, axes swapped": lambda image: image[::-1].transpose(2, 0, 1)[:, ::-1],
+    "cropped": lambda image: image[5:-4, 6:-3, 3:],
+    "a half of it": lambda image: image[:, :20],
+    "padded": lambda image: np.pad(image, ((3, 9), (0, 4), (2, 2))),
+    "finer": lambda image: ndimage.zoom(image, 1.3, order=1),
+    "coarser": lambda image: ndimage.zoom(image, 0.7, order=1),
+    "smoothed": lambda image: ndimage.gaussian_filter(image, 0.8),
+    "noise": lambda image: image + np.random.default_rng(5).normal(0, 12, image.shape),
+    "holes of NaN": lambda image: np.where(np.indices(image.shape)[0] < 4, np.nan, image),
+    "clipped": lambda image: image.clip(*np.percentile(image, [20, 98])),
+}
+
+
+@pytest.mark.parametrize("saved", COPIES.values(), ids=COPIES)
+def test_a_copy_is_known(saved):
+    cohort = [look(patient(seed)) for seed in range(6)]
+    assert same_scans([*cohort, look(saved(patient(2)))]) == [(2, 6)]
+
+
+def test_a_copy_in_a_cohort_of_two_is_known():
+    assert same_scans([look(patient(1)), look(patient(1)[::-1, 4:] * 2)]) == [(0, 1)]
+
+
+def test_patients_of_one_anatomy_are_told_apart():
+    cohort = [look(patient(seed)) for seed in range(12)]
+    for size in (2, 4, 6, 12):
+        assert same_scans(cohort[:size]) == []
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (40, 40, 1), (3, 3, 3), (1, 1, 1)])
+def test_small_and_flat_scans_of_noise_are_told_apart(shape):
+    scans = [np.random.default_rng(seed).integers(0, 500, shape) for seed in range(12)]
+    assert same_scans([look(scan) for scan in scans]) == []
+
+
+def test_a_copied_slice_image_is_known():
+    scan = patient(3)[:, :, 12:13]
+    assert same_scans([look(scan), look(scan[::-1] * 2 + 7)]) == [(0, 1)]
+
+
+def test_simple_shapes_say_nothing():
+    boxes = [np.zeros(SHAPE) for _ in range(4)]
+    for number, box in enumerate(boxes):
+        box[number : number + 10, 8:20, 4:14] = 100
+    empty = [np.zeros(SHAPE), np.full(SHAPE, 7)]
+    assert same_scans([look(image) for image in (*boxes, *empty)]) == []
+
+
+def test_a_grid_stored_backwards_gives_the_same_thumbnail():
+    scan = patient(4)
+    turned = np.diag([-1.0, -1, 1, 1])
+    turned[:2, 3] = SHAPE[0] - 1, SHAPE[1] - 1
+    again = likeness(scan[::-1, ::-1], Geometry(SHAPE, turned))
+    assert np.allclose(again.thumb, look(scan).thumb, atol=1e-6)
