@@ -174,8 +174,8 @@ def split(
 
     share = None if test == "keep" else _share(test)
     cohort = load_cohort(card)
-    if output is not None:
-        _must_be_yaml(output)
+    if output is not None and output.suffix not in (".yaml", ".yml"):
+        raise BadConfig("a card is a YAML file", path=output, expected="a name ending in .yaml")
     with open_console(quiet=quiet, json=json) as console:
         joined = _joined(console, load_cohort(card, root=root), keep_test=share is None)
         divided = split_cohort(
