@@ -22,6 +22,8 @@ _QUOTED = re.compile(r'"[^"]*"')
 _HINT = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)
 #: What a spreadsheet takes for a formula, and the mark with which it is kept from that.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+#: Bytes looked at to find the columns of a table.
+_LONGEST_HEADER = 100_000
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -76,6 +78,18 @@ def read_csv(
         pairs = zip(columns, cells, strict=True)
         rows.append(Row(number, {name: cell for name, cell in pairs if name}))
     return tuple(named), tuple(rows)
+
+
+def csv_columns(path: Path) -> tuple[str, ...]:
+    """The columns of a table by its first line alone; none where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            text = _decoded(file.readline(_LONGEST_HEADER) + file.readline(_LONGEST_HEADER))
+    except (OSError, UnicodeDecodeError):
+        return ()
+    hint = _HINT.match(text)
+    first = re.split(r"[\r\n]", text[hint.end() :] if hint else text, maxsplit=1)[0]
+    return tuple(name.strip().strip('"') for name in re.split(f"[{_DELIMITERS}]", first))
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

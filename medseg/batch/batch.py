@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medseg.batch.case import Job
+from medseg.batch.case import LOGS, PICTURES, PROBABILITIES, Job
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Executor, Patience, Placement
 from medseg.batch.ledger import Ledger, open_ledger
@@ -28,9 +29,10 @@ from medseg.batch.models import (
 from medseg.batch.preflight import Estimate, estimate, require_room
 from medseg.batch.probe import window_seconds, windows_of
 from medseg.batch.quality import unsure
-from medseg.batch.resume import Check, Plan, plan_run, sweep
+from medseg.batch.resume import Check, Plan, forget_gone, is_whole_mask, plan_run, sweep
 from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
+from medseg.batch.taken import taken
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import thumbnail
 from medseg.batch.trial import trial_of
@@ -38,6 +40,8 @@ from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
+from medseg.writers import ending
+from medseg.writers.guard import FOREIGN
 from medseg.writers.lock import FolderLock
 
 #: From so many cases on, a window is timed before the first of them.
@@ -69,6 +73,7 @@ class Settings:
         retry: settled states to try again.
         other_recipe: what to do with masks made another way.
         break_lock: take the folder over from a process of another host.
+        overwrite: replace masks that medseg did not write, or that were edited since.
     """
 
     models: tuple[Path, ...]
@@ -84,6 +89,7 @@ class Settings:
     retry: frozenset[State] = frozenset()
     other_recipe: OtherRecipe = OtherRecipe.REFUSE
     break_lock: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Batch:
         ledger: of the folder.
         plan: cases to do, and remarks about earlier ones.
         needs: disk, memory and time for them.
+        taken: case to reason, of those whose place is taken by a file that must stay.
     """
 
     settings: Settings
@@ -103,6 +110,7 @@ class Batch:
     ledger: Ledger
     plan: Plan
     needs: Estimate
+    taken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> LabelTable:
@@ -140,8 +148,14 @@ class Batch:
         """Every case as it stands now, with the flags that only the whole batch can tell."""
         entries = self.ledger.entries()
         flags = unsure({e.case: e.confidence for e in entries if e.state is State.DONE})
-        return [
+        entries = [
             replace(entry, flags=(*entry.flags, *flags.get(entry.case, ()))) for entry in entries
+        ]
+        return [
+            replace(entry, state=State.REFUSED, reason=self.taken[entry.case])
+            if entry.case in self.taken
+            else entry
+            for entry in entries
         ]
 
     def write_tables(self) -> None:
@@ -207,6 +221,7 @@ def open_batch(
     found: Sequence[Task | Unusable],
     settings: Settings,
     *,
+    searched: Sequence[Path] = (),
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Iterator[Batch]:
     """Hold the output folder and plan what is to do in it.
@@ -214,6 +229,8 @@ def open_batch(
     Args:
         found: from :mod:`medseg.batch.gather`.
         settings: models, output and the rest.
+        searched: places that were looked into: an earlier case without a mask that is not found
+            there any more is forgotten.
         progress: called while masks of an earlier run are looked at.
 
     Raises:
@@ -226,6 +243,7 @@ def open_batch(
     with FolderLock(settings.output, break_lock=settings.break_lock):
         ledger = open_ledger(settings.output)
         try:
+            before = {entry.case: entry for entry in ledger.entries()}
             recipe = _recipe(settings, models)
             if settings.other_recipe is OtherRecipe.REDO:
                 try_networks(settings.models)  # before any finished case is given up
@@ -241,10 +259,46 @@ def open_batch(
                 retry=settings.retry,
                 progress=progress,
             )
+            forget_gone(ledger, found, searched)
+            reasons = _taken(plan.tasks, before, settings)
+            free = tuple(task for task in plan.tasks if task.case not in reasons)
+            plan = replace(plan, tasks=free)
             needs = estimate(plan.tasks, ledger.entries(), settings.output)
-            yield Batch(settings, models, ledger, plan, needs)
+            yield Batch(settings, models, ledger, plan, needs, reasons)
         finally:
             ledger.close()
+
+
+def _taken(
+    tasks: Sequence[Task], before: Mapping[str, Entry], settings: Settings
+) -> dict[str, str]:
+    """Case to reason, of those whose mask or what goes with it would replace a user's file."""
+    output = settings.output
+    reasons = taken(
+        tasks,
+        before,
+        output,
+        ending=ending(settings.format),
+        is_whole=is_whole_mask,
+        inputs=[Path(part) for task in tasks for part in task.place.split(", ")],
+        overwrite=settings.overwrite,
+    )
+    for task in tasks if not settings.overwrite else ():
+        foreign = [] if task.case in before else _beside(output, task.case)
+        if foreign:
+            reasons.setdefault(
+                task.case,
+                f"{FOREIGN} ({', '.join(foreign)}). "
+                "Choose another --output, or give --overwrite to replace it.",
+            )
+    return reasons
+
+
+def _beside(output: Path, case: str) -> list[str]:
+    """Files that would be written with a mask, where they are there already."""
+    single = (output / PICTURES / f"{case}.jpg", output / LOGS / f"{case}.log")
+    several = (output / PROBABILITIES).glob(f"{glob.escape(case)}_prob_*")
+    return [path.relative_to(output).as_posix() for path in (*single, *several) if path.exists()]
 
 
 def make_executor(job: Job, settings: Settings) -> Executor:

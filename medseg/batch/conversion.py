@@ -255,6 +255,7 @@ def _task(one: ListedScan, nonfinite: NonFinite) -> Task:
         f"{identity}, not finite: {nonfinite.name.lower()}",
         size,
         _Reader(scan, nonfinite),
+        key=one.key,
     )
 
 

@@ -1,12 +1,11 @@
-"""Which cases do the arguments of a batch name?  Files, folders, archives, cards and tables."""
+"""The cases that the arguments of a batch name: files, folders, archives, cards and tables."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,9 +16,10 @@ from medseg.manifests.reading import file_of
 from medseg.names import safe_name
 from medseg.readers.entry import Status
 from medseg.readers.sources import printable
-from medseg.scans import Frames, ListedScan, Progress, scans_of
+from medseg.scans import Frames, ListedScan, Progress, Selection, scans_of
+from medseg.scans.arguments import require_place
 from medseg.scans.channels import Channels, ScanCase, into_cases
-from medseg.scans.names import unique_cases
+from medseg.scans.names import Named, Wish, stable_names
 
 Found: TypeAlias = Task | Unusable
 
@@ -35,7 +35,10 @@ def gather(
     split: str | None = None,
     root: Path | None = None,
     channels: Channels | None = None,
+    selection: Selection | None = None,
     progress: Progress | None = None,
+    without: Path | None = None,
+    known: Named | None = None,
 ) -> list[Found]:
     """Every case under the arguments, each with a name of its own.
 
@@ -44,25 +47,46 @@ def gather(
         split: rows of cohort cards; all of them when not given.
         root: where the files of cohort cards and tables lie when not where those say.
         channels: what the model sees of a case; every scan is a case of its own when not given.
+        selection: which scans and volumes are wanted.
         progress: of the search.
+        without: the output folder, whose files are no scans.
+        known: the names that the output folder remembers.
 
     Raises:
         BadScan: an argument does not exist.
         BadCohort: a card cannot be used.
     """
-    found: list[tuple[Path, Found]] = []
+    found: list[_Unnamed] = []
     others: list[Path] = []
     for argument in arguments:
         if argument.suffix.lower() in CARDS:
+            require_place(argument)
             cohort = load_cohort(argument, root=root)
             cases = of_cohort(cohort, split=split, channels=channels)
-            found += [(argument, case) for case in cases]
+            found += [_Unnamed(replace(c, key=f"{c.case} {c.place}"), is_fixed=True) for c in cases]
         else:
             others.append(argument)
     frames = (channels.frames if channels else None) or Frames.CHECK
-    for case in into_cases(scans_of(others, root=root, progress=progress), channels):
-        found.append((case.scans[0].argument, _of_scans(case, frames)))
-    return _with_unique_names(found)
+    listed = scans_of(others, root=root, selection=selection, progress=progress, without=without)
+    for case in into_cases(listed, channels):
+        one = _of_scans(case, frames)
+        key = " + ".join(scan.key for scan in case.scans[:_MOST_NAMED])
+        listed_by_user = case.scans[0].is_listed and isinstance(one, Task)
+        found.append(_Unnamed(replace(one, key=key), listed_by_user))
+    return _with_stable_names(found, known or Named())
+
+
+@dataclass(frozen=True)
+class _Unnamed:
+    """A case with the name that it would have alone.
+
+    Attributes:
+        case: as found.
+        is_fixed: whether the user gave that name.
+    """
+
+    case: Found
+    is_fixed: bool
 
 
 def of_cohort(
@@ -114,19 +138,26 @@ def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
 
 
 def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
-    files = [file_of(path) for path in case.sources]
     sources = ", ".join(relative(path, cohort.root) for path in case.sources)
     place = ", ".join(printable(str(path.absolute())) for path in case.sources)
-    identity, size = _stamp(files)
+
+    def refused(reason: str, identity: str = "") -> Unusable:
+        return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
+
+    try:
+        files = [file_of(path) for path in case.sources]
+        missing = [path for path in files if not path.exists()]
+        identity, size = _stamp(files)
+    except (OSError, ValueError) as error:
+        return refused(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if missing:
+        return refused(
+            f"no such file: {relative(missing[0], cohort.root)}. "
+            "Check the table, or say with --root where its paths start.",
+            identity,
+        )
     if scan.channels not in ((), cohort.channels) or scan.frames not in (None, Frames.CHECK):
         identity = f"{identity} as {', '.join(scan.channels)}, frames {scan.frames}"
-    missing = [path for path in files if not path.exists()]
-    if missing:
-        reason = (
-            f"no such file: {relative(missing[0], cohort.root)}. "
-            "Check the table, or say with --root where its paths start."
-        )
-        return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
     return Task(case.case, sources, place, identity, size, scan, warnings)
 
 
@@ -162,42 +193,35 @@ def stamp_of(one: ListedScan) -> tuple[str, int]:
     return digest, sum(source.size for source in sources)
 
 
-def _with_unique_names(found: Sequence[tuple[Path, Found]]) -> list[Found]:
-    """One case a name: a scan given twice counts once; others take folders of their argument along.
-
-    As many folders as tell them apart; a number where none do.
-    """
-    seen: dict[tuple[str, str], tuple[Path, Found]] = {}
-    for argument, case in found:
-        seen.setdefault((case.case, case.place), (argument, case))
-    distinct = list(seen.values())
-    names = [case.case for _, case in distinct]
-    most = max((len(_folders(argument)) for argument, _ in distinct), default=0)
-    for depth in range(1, most + 1):
-        uses = Counter(name.casefold() for name in names)
-        if len(uses) == len(names):
-            break
-        names = [
-            name
-            if uses[name.casefold()] == 1
-            else safe_name("_".join([*_folders(argument)[-depth:], case.case]))
-            for name, (argument, case) in zip(names, distinct, strict=True)
-        ]
-    names = unique_cases(names)
-    return [replace(case, case=name) for name, (_, case) in zip(names, distinct, strict=True)]
-
-
-def _folders(argument: Path) -> tuple[str, ...]:
-    place = argument.absolute()
-    return (place if place.is_dir() else place.parent).parts[1:]
+def _with_stable_names(found: Sequence[_Unnamed], known: Named) -> list[Found]:
+    """One case a name; a scan given twice counts once, copies of one series are numbered."""
+    seen: dict[tuple[str, str], _Unnamed] = {}
+    for one in found:
+        seen.setdefault((one.case.key, one.case.place), one)
+    keys: set[str] = set()
+    distinct: list[_Unnamed] = []
+    for one in seen.values():
+        key = one.case.key
+        key = f"{key} at {one.case.place}" if key in keys else key
+        keys.add(key)
+        distinct.append(replace(one, case=replace(one.case, key=key)))
+    wishes = [
+        Wish(one.case.key, one.case.case, one.case.identity, one.is_fixed) for one in distinct
+    ]
+    names = stable_names(wishes, known)
+    return [replace(one.case, case=name) for one, name in zip(distinct, names, strict=True)]
 
 
 def _stamp(paths: Iterable[Path]) -> tuple[str, int]:
-    """Identity and size of files and of everything in folders."""
+    """Identity and size of files and of everything in folders.
+
+    Raises:
+        OSError: a file or folder cannot be looked at.
+    """
     stamps = []
     for path in paths:
         for file in sorted(_files(path)):
-            status = file.stat()
+            status = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
             stamps.append((file.name, status.st_size, status.st_mtime_ns))
     return _digest(stamps), sum(stamp[1] for stamp in stamps)
 
@@ -205,11 +229,16 @@ def _stamp(paths: Iterable[Path]) -> tuple[str, int]:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    return [
-        Path(folder) / name
-        for folder, _, names in os.walk(path, followlinks=True)
-        for name in names
-    ]
+    files: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, below, names in os.walk(path, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()  # links that loop
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        files += [Path(folder) / name for name in names]
+    return files
 
 
 def _digest(stamps: Sequence[tuple[str, int, int]]) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from collections.abc import Callable
 
 from medseg.batch.task import Outcome, State, Task
 from medseg.errors import BadOutput, MedsegError, NotAVolume
+from medseg.tables import printable
 
 #: What the system says of one file: its name or its size is too much. The next may well fit.
 OWN_FAULTS = frozenset(
     {errno.EFBIG, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ}
 )
+
+
+#: The folders of an absolute path, which say where the user keeps things.
+_FOLDERS = re.compile(r"(?<![\w.\\/:])/(?:[^\s/:;,'\"]+/)+")
 
 
 def guarded(task: Task, road: Callable[[], Outcome]) -> tuple[Outcome, str]:
@@ -41,6 +47,8 @@ def guarded(task: Task, road: Callable[[], Outcome]) -> tuple[Outcome, str]:
 
 def relative(text: str, task: Task) -> str:
     """Paths as the user may show them: relative to the argument that was passed."""
+    for place, source in zip(task.place.split(", "), task.source.split(", "), strict=False):
+        text = text.replace(place, source)
     text = text.replace(task.place, task.source)
     if task.place.endswith(task.source) and (root := task.place[: -len(task.source)]):
         text = text.replace(root, "") if len(root) > 1 else text
@@ -55,4 +63,4 @@ def _is_lost(error: BadOutput) -> bool:
 
 def _reason(error: Exception, task: Task) -> str:
     text = relative(" ".join(str(error).split()) or "no message", task)
-    return text.removeprefix(f"{task.source}: ")
+    return printable(_FOLDERS.sub("", text.removeprefix(f"{task.source}: ")))

@@ -17,6 +17,8 @@ from typing import Any
 from medseg.batch.entry import Entry, Recipe, difference, entry_of
 from medseg.batch.task import Outcome, State, Task, Unusable
 from medseg.errors import BadConfig, BadOutput
+from medseg.scans.names import Named
+from medseg.tables import printable
 
 NAME = "ledger.sqlite"
 #: Changes with the tables below.
@@ -194,6 +196,29 @@ class Ledger:
             raise
         self._write("COMMIT", ())
 
+    def named(self) -> Named:
+        """Which scan has which case, in every run into this folder."""
+        rows = self._read("SELECT key, value FROM facts WHERE key LIKE 'scan %'", ())
+        cases = {row["key"].removeprefix("scan "): row["value"] for row in rows}
+        keys = {case: key for key, case in cases.items()}
+        moved = {e.identity: keys[e.case] for e in self.entries() if e.case in keys and e.written}
+        return Named(cases, moved)
+
+    def keep_name(self, task: Task | Unusable) -> None:
+        """Remember which scan a case is."""
+        if task.key:
+            self._write("DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (task.case,))
+            self._remember(f"scan {task.key}", task.case)
+
+    def forget(self, case: str) -> None:
+        """A case whose scan is gone and that has no mask; its name is free again."""
+        self._write('DELETE FROM cases WHERE "case" = ?', (case,))
+        self._write("DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (case,))
+
+    def explain(self, case: str, reason: str) -> None:
+        """Say why a case still waits."""
+        self._write('UPDATE cases SET reason = ? WHERE "case" = ?', (reason, case))
+
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
@@ -232,7 +257,7 @@ class Ledger:
 
 def _storable(value: Any) -> Any:
     """Texts as SQLite takes them: names of files may hold bytes that are no text."""
-    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return printable(str(value)) if isinstance(value, str) else value
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -262,6 +287,21 @@ def open_ledger(folder: Path) -> Ledger:
             remedy="Choose another --output.",
         )
     return ledger
+
+
+def remembered(folder: Path) -> Named:
+    """What a folder remembers of scans; nothing where there is no ledger yet.
+
+    Raises:
+        BadOutput: the ledger cannot be read.
+    """
+    if not (folder / NAME).is_file():
+        return Named()
+    ledger = look(folder)
+    try:
+        return ledger.named()
+    finally:
+        ledger.close()
 
 
 def look(folder: Path) -> Ledger:

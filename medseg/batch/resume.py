@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,6 +84,8 @@ def plan_run(
                 remark = _bring_up_to_date(item, entry, ledger, folder, check, is_whole)
             if remark:
                 remarks.append(f"{item.case}: {remark}")
+            if item.case not in left_out:
+                ledger.keep_name(item)
             entry = ledger.entry(item.case)
             progress(number + 1, len(found))
             if entry is None or not isinstance(item, Task) or item.case in left_out:
@@ -95,6 +98,35 @@ def plan_run(
     # What was under way when a run was killed comes last, lest it kill the next one first.
     tasks.sort(key=lambda pair: pair[0])
     return Plan(tuple(task for _, task in tasks), tuple(remarks), left_out)
+
+
+def forget_gone(ledger: Ledger, found: Sequence[Task | Unusable], searched: Sequence[Path]) -> None:
+    """Forget cases without a mask whose scans were removed, or are something else now.
+
+    Args:
+        ledger: of the output.
+        found: in this run.
+        searched: places that this run looked into; what it did not find there is gone.
+    """
+    names = {item.case for item in found}
+    roots = [Path(os.path.abspath(place)) for place in searched]  # noqa: PTH100
+    with ledger.together():
+        for entry in ledger.entries():
+            if entry.case in names or entry.state is State.DONE:
+                continue
+            places = [Path(place) for place in entry.place.split(", ")]
+            if not all(map(_exists, places)) or any(
+                place.is_relative_to(root) for place in places for root in roots
+            ):
+                ledger.forget(entry.case)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def sweep(folder: Path) -> None:

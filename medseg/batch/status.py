@@ -39,13 +39,15 @@ class Standing:
 def standing(ledger: Ledger, folder: Path) -> Standing:
     """How the batch in a folder stands now."""
     entries = ledger.entries()
-    counts = {state.value: count for state, count in ledger.count().items()}
     owner = holder(folder)
+    counts = {state.value: count for state, count in ledger.count().items()}
     times = sorted(entry.finished for entry in entries if entry.finished)[-_RECENT:]
     rate = None
     if owner and len(times) > 1:
         rate = (len(times) - 1) / max(time.time() - times[0], 1e-3) * 3600
     left = counts[State.PENDING] + counts[State.RUNNING]
+    if not owner:  # what a killed run left in the middle waits for the next one
+        counts[State.PENDING.value], counts[State.RUNNING.value] = left, 0
     return Standing(
         counts=counts,
         holder=owner,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,14 @@ import yaml
 
 from medseg.batch.entry import Entry
 from medseg.labels import LabelTable
+from medseg.scans.table import line
+from medseg.tables import csv_text
 from medseg.writers.atomic import atomic_path
 
 CASES, LABELS, RUN = "cases.csv", "labels.yaml", "run.yaml"
+
+#: What a batch leaves beside the masks, the page included.
+FILES = (CASES, LABELS, RUN, "report.html")
 
 
 def write_cases(folder: Path, entries: Sequence[Entry], labels: LabelTable) -> None:
@@ -21,28 +25,23 @@ def write_cases(folder: Path, entries: Sequence[Entry], labels: LabelTable) -> N
 
     Quality flags stand among the warnings.
     """
-    with (
-        atomic_path(folder / CASES) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        rows = csv.writer(file, lineterminator="\n")
-        head = ["case", "status", "reason", "source", "warnings", "seconds"]
-        rows.writerow([*head, *(f"ml:{name}" for name in labels.names)])
-        for entry in entries:
-            warnings = [*entry.warnings, *(flag.text for flag in entry.flags)]
-            seconds = f"{entry.seconds:.2f}" if entry.finished else ""
-            volumes = [_number(entry.volumes_ml.get(name)) for name in labels.names]
-            rows.writerow(
-                [
-                    entry.case,
-                    entry.state.value,
-                    entry.reason,
-                    entry.source,
-                    "; ".join(warnings),
-                    seconds,
-                    *volumes,
-                ]
-            )
+    columns = ["case", "status", "reason", "source", "warnings", "seconds"]
+    volumes = {name: f"ml:{name}" for name in labels.names}
+    rows = [
+        {
+            "case": entry.case,
+            "status": entry.state.value,
+            "reason": line(entry.reason),
+            "source": line(entry.source),
+            "warnings": line("; ".join([*entry.warnings, *(flag.text for flag in entry.flags)])),
+            "seconds": f"{entry.seconds:.2f}" if entry.finished else "",
+            **{column: _number(entry.volumes_ml.get(name)) for name, column in volumes.items()},
+        }
+        for entry in entries
+    ]
+    with atomic_path(folder / CASES) as temporary:
+        text = csv_text([*columns, *volumes.values()], rows)
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_labels_card(folder: Path, labels: LabelTable) -> None:

@@ -73,6 +73,7 @@ class Task:
         size_bytes: of the input's files; time-outs grow with it.
         scan: reads the voxels.
         warnings: what discovery already noticed.
+        key: the same for the same scan in every run; the ledger remembers its case by it.
     """
 
     case: str
@@ -82,6 +83,7 @@ class Task:
     size_bytes: int
     scan: Readable
     warnings: tuple[str, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Unusable:
     """A file or series that was found but is not going to be segmented.
 
     Attributes:
-        case, source, place, identity: as of a :class:`Task`.
+        case, source, place, identity, key: as of a :class:`Task`.
         state: skipped or refused.
         reason: why, in the user's words.
     """
@@ -100,6 +102,7 @@ class Unusable:
     identity: str
     state: State
     reason: str
+    key: str = ""
 
 
 @dataclass(frozen=True)

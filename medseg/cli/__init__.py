@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 from medseg.cli.environment import restart_tuned
 
 
 def main() -> None:
     """Run ``medseg``; heavy verbs first restart once in the tuned environment."""
     restart_tuned()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     from medseg.cli.app import app
 
     app(prog_name="medseg")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from medseg.errors import BadConfig
 
+#: Fewer bytes than this are no limit that anyone wants: a unit was forgotten.
+_FEWEST_BYTES = 1_000_000
+
 
 def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
     """Model folders and scans: a model folder has a ``model.yaml``.
@@ -14,7 +17,7 @@ def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
     Raises:
         BadConfig: there is no model, or nothing to segment.
     """
-    models = [path for path in arguments if (path / "model.yaml").is_file()]
+    models = [path for path in arguments if _is_model(path)]
     scans = [path for path in arguments if path not in models]
     if not models:
         raise BadConfig(
@@ -25,6 +28,26 @@ def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
     if not scans:
         raise BadConfig("nothing to segment", found="models only", expected="MODEL… SCAN…")
     return models, scans
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        return (path / "model.yaml").is_file()
+    except (OSError, ValueError):
+        return False  # a name that no folder has
+
+
+def volume_choice(text: str | None) -> int | str | None:
+    """The volume that ``--volume`` names: a number from 0, or ``all``.
+
+    Raises:
+        BadConfig: the text is neither.
+    """
+    if text is None or text == "all":
+        return text
+    if not (text.isascii() and text.isdigit()):
+        raise BadConfig("no such volume", found=repr(text), expected="a number from 0, or all")
+    return int(text)
 
 
 def size_bytes(text: str | None) -> int | None:
@@ -42,6 +65,13 @@ def size_bytes(text: str | None) -> int | None:
         number = 0.0
     if not match or number <= 0:
         raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
+    if not match[2] and number < _FEWEST_BYTES:
+        raise BadConfig(
+            "a size without a unit",
+            found=repr(text),
+            expected="for example 4GB",
+            remedy=f"Did you mean {text.strip()}GB?",
+        )
     step = 1024 if match[3] else 1000
     return int(number * step ** " kmgt".index(match[2] or " "))
 

@@ -147,11 +147,17 @@ def _find(
     """Every scan under every argument; cases are unique over all."""
     from dataclasses import replace
 
+    from medseg.batch.gather import stamp_of
+    from medseg.batch.ledger import remembered
     from medseg.scans import scans_of
-    from medseg.scans.names import unique_cases
+    from medseg.scans.names import Wish, stable_names
 
     listed = scans_of(arguments, root=root, selection=selection, progress=progress, without=output)
-    cases = unique_cases([one.scan.case for one in listed])
+    wishes = [
+        Wish(one.key, one.scan.case, stamp_of(one)[0], one.is_listed and bool(one.scan.case))
+        for one in listed
+    ]
+    cases = stable_names(wishes, remembered(output))
     return [
         replace(one, scan=replace(one.scan, case=case))
         for one, case in zip(listed, cases, strict=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.arguments import require_choice, size_bytes, told_apart
+from medseg.cli.arguments import require_choice, size_bytes, told_apart, volume_choice
 from medseg.cli.console import (
     DONE,
     SOME_FAILED,
@@ -17,6 +18,7 @@ from medseg.cli.console import (
     Device,
     Interrupted,
     Json,
+    Overwrite,
     Quiet,
     device_name,
     duration,
@@ -25,7 +27,9 @@ from medseg.cli.console import (
 
 if TYPE_CHECKING:
     from medseg.batch.batch import Batch, Settings
+    from medseg.batch.gather import Found
     from medseg.batch.task import Forecast
+    from medseg.scans import Selection
     from medseg.scans.channels import Channels
 
 _GO_ON = "Every mask that was written is whole. Run the same command again to go on."
@@ -47,6 +51,10 @@ def segment(
     format: Annotated[  # noqa: A002
         str, typer.Option(help="Of the masks: nifti, nrrd, mha or dicom-seg.")
     ] = "nifti",
+    volume: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="Which volume, from 0, of scans that hold several."),
+    ] = None,
     channel: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,10 +79,10 @@ def segment(
         ),
     ] = False,
     memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Keep within it, such as 4GB.")
+        str | None, typer.Option(metavar="SIZE", help="Memory limit, e.g. 4GB.")
     ] = None,
     device_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Keep within it on the GPU.")
+        str | None, typer.Option(metavar="SIZE", help="Memory limit on the GPU, e.g. 8GB.")
     ] = None,
     all_windows: Annotated[
         bool, typer.Option("--all-windows", help="Ask the network about empty air too.")
@@ -111,6 +119,7 @@ def segment(
     redo: Annotated[
         bool, typer.Option("--redo", help="Replace masks that another model or options made.")
     ] = False,
+    overwrite: Overwrite = False,
     break_lock: BreakLock = False,
     executor: Annotated[
         str, typer.Option(help="process (isolated, with time-outs) or inline (this process).")
@@ -128,8 +137,11 @@ def segment(
     """Segment scans; run the same command again to resume.
 
     Writes one mask a case, cases.csv, labels.yaml, run.yaml and report.html. A bad scan gets its
-    reason in cases.csv and the rest is done; the exit code is 1 then. Ctrl-C lets cases under
-    way finish.
+    reason in cases.csv and the rest is done; the exit code is 1 then, or where cases still wait.
+    Ctrl-C lets cases under way finish. A scan keeps the name of its case as its archive grows.
+
+    The column source of cases.csv names files below the arguments, which may name patients; a
+    DICOM SEG holds patient and study of its series, for that is where it belongs.
 
     A model of several channels takes files CASE_0000, CASE_0001 … in its channels' order, series
     told by --channel, a cohort card, or a scans.csv with the columns group and channel.
@@ -147,6 +159,7 @@ def segment(
     from medseg.batch.models import Limits, Mirrors, Ways
     from medseg.batch.resume import Check
     from medseg.batch.task import State
+    from medseg.scans.selection import Selection
 
     models, scans = told_apart(arguments)
     require_choice("--executor", executor, ("process", "inline"))
@@ -172,12 +185,21 @@ def segment(
         retry=frozenset({State.FAILED, State.REFUSED} if retry_failed else ()),
         other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
         break_lock=break_lock,
+        overwrite=overwrite,
     )
+    selection = Selection(volume=volume_choice(volume))
     with open_console(quiet=quiet, json=json) as console:
         frames = "register" if register else "trust" if trust_frames else None
         channels = _channels(settings, channel or [], frames)
         code = _segment(
-            scans, settings, console, split=split, root=root, channels=channels, dry_run=dry_run
+            scans,
+            settings,
+            console,
+            split=split,
+            root=root,
+            channels=channels,
+            selection=selection,
+            dry_run=dry_run,
         )
     raise typer.Exit(code)
 
@@ -201,14 +223,48 @@ def _segment(
     split: str | None,
     root: Path | None,
     channels: Channels,
+    selection: Selection,
+    dry_run: bool,
+) -> int:
+    from medseg.batch.gather import gather
+    from medseg.batch.ledger import remembered
+    from medseg.batch.tables import FILES
+    from medseg.writers.guard import guard_outputs
+
+    output = settings.output
+    with guard_outputs(
+        output,
+        "segment",
+        claims=FILES,
+        patterns=FILES,
+        inputs=scans,
+        overwrite=settings.overwrite,
+    ):
+        found = gather(
+            scans,
+            split=split,
+            root=root,
+            channels=channels,
+            selection=selection,
+            progress=console.progress("looking for scans"),
+            without=output,
+            known=remembered(output),
+        )
+        return _segment_found(found, scans, settings, console, dry_run=dry_run)
+
+
+def _segment_found(
+    found: list[Found],
+    scans: list[Path],
+    settings: Settings,
+    console: Console,
+    *,
     dry_run: bool,
 ) -> int:
     from medseg.batch.batch import open_batch
-    from medseg.batch.gather import gather
 
-    looking = console.progress("looking for scans")
-    found = gather(scans, split=split, root=root, channels=channels, progress=looking)
-    with open_batch(found, settings, progress=console.progress("checking")) as batch:
+    checking = console.progress("checking")
+    with open_batch(found, settings, searched=scans, progress=checking) as batch:
         _say_plan(batch, console, batch.seconds_needed() if dry_run else batch.needs.seconds)
         if dry_run:
             return DONE if batch.plan.tasks else _exit_code(batch)
@@ -284,21 +340,21 @@ def _write_report(batch: Batch, console: Console) -> None:
 
 
 def _say_end(batch: Batch, console: Console) -> None:
-    from medseg.batch.task import State
-
-    counts = batch.ledger.count()
-    flagged = sum(bool(entry.flags) for entry in batch.entries())
-    told = {str(state): count for state, count in counts.items() if count}
-    text = ", ".join(f"{count} {state}" for state, count in told.items())
+    entries = batch.entries()
+    counts = Counter(str(entry.state) for entry in entries)
+    flagged = sum(bool(entry.flags) for entry in entries)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items())
     look = f"; {flagged} worth a look" if flagged else ""
-    console.say(f"masks: {batch.settings.output} ({text}{look})", flagged=flagged, **told)
-    if counts[State.DONE] == 0 and counts[State.PENDING] == 0:
-        console.warn("nothing usable was found; cases.csv tells why")
+    console.say(f"masks: {batch.settings.output} ({text}{look})", flagged=flagged, **counts)
+    if counts["pending"]:
+        console.warn(
+            f"{counts['pending']} cases of earlier calls are still pending: run those calls again"
+        )
+    elif not counts["done"]:
+        console.warn("nothing usable was found; cases.csv says why")
 
 
 def _exit_code(batch: Batch) -> int:
-    from medseg.batch.task import State
-
-    counts = batch.ledger.count()
-    bad = counts[State.REFUSED] + counts[State.FAILED]
-    return SOME_FAILED if bad or not counts[State.DONE] else DONE
+    counts = Counter(str(entry.state) for entry in batch.entries())
+    wanting = sum(counts[state] for state in ("refused", "failed", "pending", "running"))
+    return SOME_FAILED if wanting or batch.plan.left_out or not counts["done"] else DONE

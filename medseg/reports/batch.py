@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,10 @@ from medseg.reports.page import write_page
 NAME = "report.html"
 #: All pictures together may take about this much of the page.
 PICTURES_BYTES = 24_000_000
+#: Names of files in reasons, which may tell more than the case id.
+_FILE = re.compile(
+    r"\S*/\S+|[^\s(]+\.(?:dcm|nii|gz|nrrd|nhdr|mha|mhd|raw|img|hdr|zip|tar|tgz|bz2|xz|ima)\b", re.I
+)
 #: Bins of a volume distribution.
 _BINS = 24
 
@@ -78,7 +83,9 @@ def suspicion(entries: Sequence[Entry]) -> dict[str, float]:
 
 
 def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
-    reason = entry.reason.replace(entry.source, "the scan") if entry.source else entry.reason
+    reason = _FILE.sub(
+        "a file", entry.reason.replace(entry.source, "the scan") if entry.source else entry.reason
+    )
     return {
         "case": entry.case,
         "state": entry.state.value,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.errors import BadScan
 from medseg.scans.discover import Progress, discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection
@@ -32,6 +35,41 @@ class ListedScan:
         base = (self.place if self.scan.path == Path() else self.scan.path).absolute()
         return base / self.scan.source if base.is_dir() else base
 
+    @property
+    def key(self) -> str:
+        """What the scan is called in memory: a series by its hash, a file by its whole path.
+
+        It depends neither on what lies beside the scan nor on the argument that named it.
+        """
+        scan = self.scan
+        if scan.content.described and scan.case:
+            return scan.case
+        number = "" if scan.volume is None else f"#{scan.volume}"
+        for source in scan.content.sources:
+            return f"{os.path.abspath(source.path)}|{source.member}{number}"  # noqa: PTH100
+        return f"{self.location}|{scan.source}{number}"
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a table of the user's names the scan, and so its case."""
+        return self.place != self.argument
+
+
+def require_place(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: a pipe would be waited for for ever.
+
+    Raises:
+        BadScan: there is no such place, or nothing to read there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise BadScan("no such file or folder", path=path, remedy="Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise BadScan("cannot be read", path=path, found=error, remedy="Check the path.") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise BadScan("neither a file nor a folder", path=path, remedy="Check the path.")
+
 
 def scans_of(
     arguments: Sequence[Path],
@@ -56,6 +94,7 @@ def scans_of(
     """
     listed: list[ListedScan] = []
     for argument in arguments:
+        require_place(argument)
         if is_table(argument):
             asked = scans_of_table(
                 argument, root=root, selection=selection, progress=progress, without=without

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
+from medseg.names import safe_name
 from medseg.readers.entry import Status
 from medseg.scans.discover import Progress, discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection
+from medseg.tables import csv_columns, csv_text, printable, read_csv
 
 COLUMNS = (
     "case",
@@ -31,6 +31,7 @@ COLUMNS = (
     "group",
     "channel",
     "scan",
+    "id",
 )
 
 
@@ -58,6 +59,7 @@ def row(scan: FoundScan, argument: str) -> dict[str, str]:
         "group": line(scan.group),
         "channel": line(scan.channel),
         "scan": argument,
+        "id": scan.case,
     }
 
 
@@ -77,28 +79,26 @@ def identifiers(scan: FoundScan) -> dict[str, str]:
 
 def line(text: str) -> str:
     """Text on one line that any encoding takes."""
-    told = "".join(c if c.isprintable() else " " for c in text)
-    return told.encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c.isprintable() else " " for c in printable(text))
 
 
-def table_text(rows: Iterable[dict[str, str]]) -> str:
+def table_text(rows: Iterable[Mapping[str, str]]) -> str:
     """The table as CSV."""
     rows = list(rows)
     columns = list(dict.fromkeys([*COLUMNS, *(column for one in rows for column in one)]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(columns, rows)
 
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table of scans."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    try:
+        return (
+            path.suffix.lower() == ".csv"
+            and path.is_file()
+            and {"case", "status", "source"} <= set(csv_columns(path))
+        )
+    except OSError:
         return False
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        head = lines.readline().strip().split(",")
-    return {"case", "status", "source"} <= set(head)
 
 
 def scans_of_table(
@@ -112,45 +112,91 @@ def scans_of_table(
     """The scans that an edited table asks for, each with the argument it was found under.
 
     A row asks for its scan unless its status says ``skipped`` or ``refused``; a row with a
-    ``volume`` asks for that one. Scans that no row names any more come as skipped. What stands in
-    the columns ``group`` and ``channel`` goes with the scan.
+    ``volume`` asks for that one. A row finds its scan by ``scan`` and ``source``, series of one
+    folder by ``id``; ``case`` may be renamed. Scans that no row names any more come as skipped.
+    What stands in the columns ``group`` and ``channel`` goes with the scan.
 
     Raises:
         BadConfig: the table cannot be understood.
         BadScan: a place that it names is gone.
     """
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    if rows and "scan" not in rows[0]:
+    columns, lines = read_csv(path)
+    rows = [dict(one.cells) for one in lines]
+    if "scan" not in columns:
         raise BadConfig(
-            "the table does not tell where its scans lie",
+            "the table does not say where its scans lie",
             path=path,
             expected="a column `scan`, as `medseg convert --dry-run` writes it",
         )
     found: list[tuple[FoundScan, str]] = []
     for argument in dict.fromkeys(one["scan"] for one in rows):
-        asked: dict[str, list[dict[str, str]]] = {}
-        for one in rows:
-            if one["scan"] == argument:
-                asked.setdefault(one["case"] or one["source"], []).append(one)
         place = _place(argument, path, root)
-        for scan in discover(place, progress=progress, without=without):
-            wanted = asked.pop(scan.case or scan.source, [])
-            volumes = _asked_volumes(scan, asked)
-            found += [
-                (_as_told(chosen, one), argument)
-                for one in wanted
-                for chosen in _chosen(scan, one, selection or Selection())
+        scans = discover(place, progress=progress, without=without)
+        asked = _Asked([one for one in rows if one["scan"] == argument], scans)
+        for scan in scans:
+            chosen = [
+                (_as_told(one_scan, one), argument)
+                for one in asked.of(scan)
+                for one_scan in _chosen(scan, one, selection or Selection())
             ]
-            found += [(_as_told(chosen, one), argument) for chosen, one in volumes]
-            if not wanted and not volumes:
-                found.append((_unlisted(scan), argument))
+            chosen += [(_as_told(volume, one), argument) for volume, one in asked.volumes(scan)]
+            found += chosen or [(_unlisted(scan), argument)]
         found += [
-            (_gone(one[0]), argument)
-            for one in asked.values()
-            if one[0]["status"] not in (Status.SKIPPED, Status.REFUSED)
+            (_gone(one), argument)
+            for one in asked.left()
+            if one["status"] not in (Status.SKIPPED, Status.REFUSED)
         ]
     return found
+
+
+class _Asked:
+    """The rows of a table under one argument, handed out to the scans that they mean."""
+
+    def __init__(self, rows: Sequence[dict[str, str]], scans: Sequence[FoundScan]) -> None:
+        self._rows = list(rows)
+        self._names = {scan.case for scan in scans if scan.content.described}
+        self._sources: dict[str, int] = {}
+        for scan in scans:
+            source = line(scan.source)
+            self._sources[source] = self._sources.get(source, 0) + 1
+
+    def of(self, scan: FoundScan) -> list[dict[str, str]]:
+        """The rows of a scan, which are then spent."""
+        source = line(scan.source)
+        if not scan.content.described:
+            return self._take(lambda row: row["source"] == source)
+        own = self._take(lambda row: scan.case in (row.get("id"), row["case"]))
+        if own or self._sources[source] > 1:
+            return own
+        known = self._names | {volume.case for volume in _volumes(scan)}
+        return self._take(
+            lambda row: (
+                row["source"] == source and not {row.get("id") or row["case"], row["case"]} & known
+            )
+        )
+
+    def volumes(self, scan: FoundScan) -> list[tuple[FoundScan, dict[str, str]]]:
+        """The volumes of a series that rows name by the volumes' own cases."""
+        return [(volume, row) for volume in _volumes(scan) for row in self._named(volume.case)]
+
+    def left(self) -> list[dict[str, str]]:
+        """Rows whose scans are not there."""
+        return self._rows
+
+    def _named(self, case: str) -> list[dict[str, str]]:
+        return self._take(lambda row: case in (row.get("id"), row["case"]))
+
+    def _take(self, fits: Callable[[dict[str, str]], bool]) -> list[dict[str, str]]:
+        taken = [row for row in self._rows if fits(row)]
+        self._rows = [row for row in self._rows if not fits(row)]
+        return taken
+
+
+def _volumes(scan: FoundScan) -> list[FoundScan]:
+    """The volumes of a scan that holds several."""
+    if scan.volumes < 2:
+        return []
+    return [scan.volume_number(number) for number in range(scan.volumes)]
 
 
 def _place(argument: str, table: Path, root: Path | None) -> Path:
@@ -187,19 +233,23 @@ def _numbered(scan: FoundScan, volume: str) -> Iterable[FoundScan]:
 
 
 def _as_told(scan: FoundScan, row: dict[str, str]) -> FoundScan:
-    """The scan with the group and channel of its row; tables without these columns tell nothing."""
+    """The scan with the name, group and channel of its row, as far as the table has them."""
     group, channel = (row.get(name) or "" for name in ("group", "channel"))
-    return replace(scan, group=group.strip() or scan.group, channel=channel.strip())
+    case = row["case"] if _is_renamed(scan, row) else scan.case
+    return replace(
+        scan, case=safe_name(case) if case else "", group=group or scan.group, channel=channel
+    )
 
 
-def _asked_volumes(
-    scan: FoundScan, asked: dict[str, list[dict[str, str]]]
-) -> list[tuple[FoundScan, dict[str, str]]]:
-    """The volumes of a series that rows name by the volumes' own cases."""
-    if scan.volumes < 2:
-        return []
-    volumes = [scan.volume_number(number) for number in range(scan.volumes)]
-    return [(volume, rows[0]) for volume in volumes if (rows := asked.pop(volume.case, None))]
+def _is_renamed(scan: FoundScan, row: dict[str, str]) -> bool:
+    """Whether the name of a row is the user's; a spreadsheet makes 7 of 007 and 1E5 of 1e5."""
+    own = row.get("id") or scan.case
+    if not row["case"] or not scan.case or row["case"] == own or row.get("volume") == "all":
+        return False
+    try:
+        return float(row["case"].replace(",", ".")) != float(own)
+    except ValueError:
+        return True
 
 
 def _unlisted(scan: FoundScan) -> FoundScan:
