@@ -37,7 +37,9 @@ def convert(
         list[Path],
         typer.Argument(metavar="SCAN…", help="Files, folders, archives or an edited scans.csv."),
     ],
-    output: Annotated[Path, typer.Option("--output", help="Folder for volumes and scans.csv.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for volumes and scans.csv.")
+    ],
     *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only look, and write the table.")
