@@ -364,6 +364,7 @@ def test_no_leftovers(scans, model_folder, by_threshold, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     masks = {f"{case}.nii.gz" for case in "abc"}
     assert names == masks | {
+        RECORD,
         "cases.csv",
         "labels.yaml",
         "ledger.sqlite",
