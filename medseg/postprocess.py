@@ -1,4 +1,4 @@
-"""Which voxels of a mask are mistakes that a simple rule mends?
+"""Rules that mend simple mistakes of a mask.
 
 Every rule looks at one label at a time, in its own bounding box, so that memory does not grow
 with the number of labels. Voxels that a rule takes away become background, and only background
@@ -167,14 +167,20 @@ def _fill_holes(part: NDArray[Any], value: int) -> None:
 
 
 def _close(part: NDArray[Any], value: int, spacing: Sequence[float], mm: float) -> None:
-    """Fill background that a ball of radius `mm` cannot enter without touching the label."""
+    """Fill background that a ball of radius `mm` cannot enter without touching the label.
+
+    Beyond the scan lies background: the ball may come from there, so nothing grows to its edge.
+    """
     mask = part == value
     closed = mask.copy()
-    for own, seen in _slabs(part.shape, 2 * (int(np.ceil(mm / spacing[0])) + 1)):
-        near = ndimage.distance_transform_edt(~mask[seen], sampling=spacing) <= mm
+    reach = [int(np.ceil(mm / side)) + 1 for side in spacing]
+    for own, seen in _slabs(part.shape, 2 * reach[0]):
+        padded = np.pad(mask[seen], [(more, more) for more in reach])
+        near = ndimage.distance_transform_edt(~padded, sampling=spacing) <= mm
         deep = ndimage.distance_transform_edt(near, sampling=spacing) > mm
-        first = own.start - seen.start
-        closed[own] |= deep[first : first + own.stop - own.start]
+        inner = deep[:, reach[1] : -reach[1], reach[2] : -reach[2]]
+        first = reach[0] + own.start - seen.start
+        closed[own] |= inner[first : first + own.stop - own.start]
     part[closed & (part == 0)] = value
 
 

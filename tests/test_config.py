@@ -135,7 +135,7 @@ def test_an_override_makes_its_way_without_changing_what_it_started_from():
         ("training.seed", "not an assignment"),
         ("=3", "not an assignment"),
         ("cohort.name=3", "'cohort' in 'cohort.name' has no keys"),
-        ("patch=[1, 2", "'patch' is not YAML"),
+        ("patch=[1, 2", "'patch': .*is not YAML"),
     ],
 )
 def test_an_override_that_makes_no_sense_is_refused(assignment, problem):
@@ -162,3 +162,46 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path, content, problem
         load_yaml(path)
     assert str(refusal.value).startswith(str(path))
     assert "\n" not in str(refusal.value)
+
+
+def bomb(levels=9, width=10):
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+HOSTILE = {
+    "a key twice": ("dims: 2\nname: x\ndims: 3\n", "'dims' occurs twice, on lines 1 and 3"),
+    "a label twice": ("labels: {a: 1, a: 3}", "'a' occurs twice, on line 1"),
+    "a key twice deep down": (
+        "a:\n  - b:\n      c: 1\n      c: 2\n",
+        "'c' occurs twice, on lines 3 and 4",
+    ),
+    "aliases that explode": (bomb(), "aliases stand for too many values"),
+    "an alias of itself": ("a: &a [*a]", "stands for nothing yet"),
+    "deep lists": ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    "deep mappings": ("a: " + "{b: " * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    "a huge integer": ("a: " + "9" * 6000, "cannot be understood|too large"),
+    "an integer of 70 bits": (f"a: {2**70}", "too large"),
+    "an impossible date of a kind": ("a: !!timestamp 2024-13-77", "cannot be understood"),
+    "a list": ("- 1\n- 2", "not a mapping"),
+    "a control character": ("a: \x01", "not YAML"),
+    "a long text": ("a: " + "x" * 8_000_001, "too long"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_yaml_is_refused_in_one_line(tmp_path, text, problem):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadConfig, match=problem) as refused:
+        load_yaml(path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_dates_stay_text_and_aliases_within_reason_work(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("day: 2024-02-31\nbase: &b {x: 1, y: 2}\nmore: {<<: *b, y: 3}\n")
+    assert load_yaml(path) == {
+        "day": "2024-02-31", "base": {"x": 1, "y": 2}, "more": {"x": 1, "y": 3},
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Does each cleaning rule mend what it says, and nothing else?"""
+"""Each cleaning rule mends what it says, and nothing else."""
 
 import numpy as np
 import pytest
@@ -92,6 +92,20 @@ def test_closing_bridges_gaps_of_its_diameter_in_millimetres():
     assert result[:3].max() == 0 and result[25:].max() == 0  # and nothing grows outwards
     apart = clean(mask, rule, spacing=(3.0, 1.0, 1.0))  # a gap of 6 mm
     assert (apart[12:14] == 1).sum() == 0
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("gap", [0, 1, 2, 3])
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_closing_grows_no_box_towards_the_edge_of_the_scan(axis, gap, end):
+    mask = empty()
+    box = [slice(9, 16), slice(9, 16), slice(7, 13)]
+    size = mask.shape[axis]
+    box[axis] = slice(gap, gap + 6) if end == "first" else slice(size - gap - 6, size - gap)
+    mask[tuple(box)] = 1
+    for mm in (2.0, 6.0):
+        rule = PostprocessRule(rule="close", label="liver", mm=mm)
+        assert np.array_equal(clean(mask, rule, spacing=(1.0, 1.5, 3.0)), mask)
 
 
 def test_closing_in_slabs_is_closing(monkeypatch):

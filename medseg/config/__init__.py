@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.config.checking import Choice, Options, load_yaml, override, validate
+from medseg.config.checking import Choice, Options, override, validate
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
 from medseg.config.rules import LearntRule
 from medseg.config.settings import (
@@ -20,6 +20,7 @@ from medseg.config.settings import (
     PrepareConfig,
     TrainConfig,
 )
+from medseg.config.yaml_text import load_yaml
 
 __all__ = [
     "THROUGH_PLANE",

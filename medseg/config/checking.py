@@ -1,14 +1,13 @@
-"""How do plain values become options?  Checked once; an unknown key is an error."""
+"""Plain values become options, checked once; an unknown key is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medseg.config.yaml_text import parse_yaml
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -108,31 +107,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        BadConfig: the file is missing, not YAML, or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadConfig("no such file", path=path, remedy="Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig("the file cannot be read", path=path, found=error) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else "the file"
-        raise BadConfig(
-            f"{where} is not YAML",
-            path=path,
-            found=getattr(error, "problem", None) or "unreadable text",
-        ) from None
-    if not isinstance(content, dict):
-        raise BadConfig("not a mapping of keys to values", path=path, found=type(content).__name__)
-    return content
-
-
 def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Apply ``key.sub=value`` assignments (values are YAML) to a copy of nested plain values.
 
@@ -156,9 +130,11 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
                 raise BadConfig(f"{parent!r} in {key!r} has no keys of its own", found=repr(inner))
             target = inner
         try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise BadConfig(f"the value of {key!r} is not YAML", found=repr(text)) from None
+            target[last] = parse_yaml(text)
+        except BadConfig as error:
+            raise BadConfig(
+                f"the value of {key!r}: {error.problem}", found=repr(text)[:120]
+            ) from None
     return result
 
 

@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 from medseg.geometry import Geometry
 from medseg.volume import LabelMap
 
+#: How near to halfway is halfway: headers round.
+TIE_VOXELS = 1e-3
+
 
 def nearest(mask: LabelMap, target: Geometry) -> NDArray[Any]:
     """(X, Y, Z) of the target: each voxel takes the mask's nearest voxel, 0 outside it.
 
     Any two grids will do, oblique and sheared ones too; one target slice at a time in memory.
+    Halfway between two voxels the later one counts, everywhere: planes are neither doubled nor
+    dropped on a grid that is half a voxel off.
     """
     to_source = np.linalg.solve(mask.geometry.affine, target.affine)
     result = np.zeros(target.shape, dtype=mask.data.dtype)
@@ -26,7 +31,8 @@ def nearest(mask: LabelMap, target: Geometry) -> NDArray[Any]:
         index = []
         for axis in range(3):
             row = to_source[axis]
-            place = np.rint(row[0] * first + row[1] * second + (row[2] * third + row[3]))
+            exact = row[0] * first + row[1] * second + (row[2] * third + row[3])
+            place = np.floor(exact + (0.5 + TIE_VOXELS))
             inside &= (place >= 0) & (place < mask.data.shape[axis])
             index.append(place.astype(np.intp))
         i, j, k = (axis[inside] for axis in index)
