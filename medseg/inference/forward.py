@@ -32,8 +32,12 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
         return _DTYPES[precision]
     if device.type == "cuda":
         return torch.float16
-    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if in_hardware else torch.float32
+    return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from medseg.config import TrainConfig
+from medseg.inference.forward import cpu_multiplies_bfloat16
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
@@ -187,7 +188,6 @@ def _interrupts_raised(trainer: L.Trainer) -> Iterator[None]:
 def lightning_precision(precision: str, device: torch.device) -> Any:
     """Lightning's word for a precision; ``auto``: bfloat16 where the processor multiplies it."""
     if precision == "auto":
-        in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        native = device.type == "cuda" or in_hardware
+        native = device.type == "cuda" or cpu_multiplies_bfloat16()
         precision = "bfloat16" if native else "float32"
     return {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}[precision]

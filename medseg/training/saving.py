@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 
 from medseg.geometry import Frame, distinct_frames, rounded
 from medseg.manifests import Cohort
+from medseg.manifests.checksums import sha256_of
 from medseg.model import (
     Fingerprint,
     Model,
@@ -110,9 +110,10 @@ def _network_facts(setup: Setup) -> NetworkFacts:
 
 
 def _table_sum(cohort: Cohort) -> str:
+    """SHA-256 of the table that the cohort's card names."""
     if cohort.table is None or not cohort.table.is_file():
         return ""
-    return hashlib.sha256(cohort.table.read_bytes()).hexdigest()
+    return sha256_of(cohort.table)
 
 
 def _volume_ranges(

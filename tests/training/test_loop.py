@@ -1,6 +1,7 @@
 """Does a run learn, leave a whole model, and come out the same whatever interrupts it?"""
 
 import csv
+import hashlib
 import importlib.util
 import json
 import os
@@ -89,6 +90,8 @@ def test_a_run_leaves_a_model_that_segments_and_says_where_it_came_from(fit, coh
     assert (source.cohort, source.steps, source.training_patients) == ("tiny", STEPS, 5)
     assert len(source.training_pixels) == 5
     assert source.non_finite_steps == 0
+    table = (cohort.path.parent / "tiny.csv").read_bytes()
+    assert source.cohort_sha256 == hashlib.sha256(table).hexdigest()
     assert source.config["training"]["steps"] == STEPS
     assert set(model.volume_ranges_ml) == {"ball", "box"}
     low, high = model.volume_ranges_ml["ball"]
