@@ -17,11 +17,9 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from medseg.errors import BadScan
+from medseg.readers.limits import refuse_expansion
 
 GZIP_MAGIC = b"\x1f\x8b"
-
-#: Deflate turns one byte into at most 1032; a header that asks for more lies.
-_MOST_EXPANSION = 1032
 
 #: Bytes that may follow the voxels in a packed file before we stop looking for its checksum.
 _MOST_TRAILING = 1 << 26
@@ -107,8 +105,8 @@ def read_array(
         behind: bytes of volumes after the one wanted.
 
     Raises:
-        BadScan: the content is shorter than header and shape ask for; checked against the
-            size of the file before anything is allocated.
+        BadScan: the content is shorter than header and shape ask for, or a packed file would
+            expand beyond reason; checked before anything is allocated.
     """
     wanted = dtype.itemsize * math.prod(shape)
     _check_size(stream, path, offset + skip + wanted + behind)
@@ -165,10 +163,10 @@ def _is_plain(stream: object) -> bool:
 def _check_size(stream: BinaryIO, path: Path, wanted: int) -> None:
     there = path.stat().st_size
     if not _is_plain(stream):
-        there = there * _MOST_EXPANSION
-    if wanted > there:
+        refuse_expansion(path, packed=there, unpacked=wanted)
+    elif wanted > there:
         raise BadScan(
-            "the file is truncated or its header is corrupt: fewer data than the header tells",
+            "the file is truncated or its header is corrupt: fewer data than the header promises",
             path=path,
             found=f"at most {there} bytes",
             expected=f"{wanted} bytes",
@@ -201,7 +199,7 @@ def _drain(stream: BinaryIO, path: Path, most: int) -> None:
     while block := stream.read(_CHUNK):
         most -= len(block)
         if most < 0:
-            raise BadScan("far more data follow the volume than its header tells", path=path)
+            raise BadScan("far more data follow the volume than its header promises", path=path)
 
 
 def _some(stream: BinaryIO, path: Path, count: int) -> bytes:

@@ -188,3 +188,29 @@ def test_scout_views_are_skipped_by_image_type_or_description(tmp_path, keyword)
     folder = write_series(tmp_path / "s", count, change=lambda d, k: setattr(d, keyword, value))
     with pytest.raises(NotAVolume, match="localizer"):
         read(folder)
+
+
+@pytest.mark.parametrize("claim", [None, "SliceThickness", "SpacingBetweenSlices"])
+@pytest.mark.parametrize("step_mm", [0.25, 0.3125, 0.35, 0.45])
+@pytest.mark.parametrize("count", [6, 9, 40])
+def test_a_fine_stack_with_positions_rounded_to_a_tenth_is_read(tmp_path, step_mm, count, claim):
+    def rounded(dataset, k):
+        dataset.ImagePositionPatient = [10.0, -20.0, round(30 + step_mm * k, 1)]
+        if claim:
+            setattr(dataset, claim, step_mm)
+
+    geometry = read(write_series(tmp_path / "s", count, change=rounded)).geometry
+    last_mm = geometry.to_world([0, 0, count - 1])[2]
+    assert abs(last_mm - 30 - step_mm * (count - 1)) <= (0.05 if claim else 0.1) + 1e-6
+
+
+@pytest.mark.parametrize("step_mm", [0.25, 0.35])
+@pytest.mark.parametrize("count", [6, 40])
+def test_rounding_does_not_excuse_a_gap(tmp_path, step_mm, count):
+    def rounded(dataset, k):
+        dataset.SliceThickness = step_mm
+        place = k + (k >= count // 2)
+        dataset.ImagePositionPatient = [10.0, -20.0, round(30 + step_mm * place, 1)]
+
+    with pytest.raises(BadScan, match=r"spacing|missing"):
+        read(write_series(tmp_path / "s", count, change=rounded))

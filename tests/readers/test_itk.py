@@ -269,3 +269,16 @@ def test_flipped_header_bit_never_crashes(tmp_path, name, where, bit):
     except MedsegError:
         return
     assert volume.data.size >= 1
+
+
+@pytest.mark.parametrize("word", ["T", "t", "true", "TRUE", "1", "yes"])
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_yes_is_read_in_every_form_that_metaio_knows(tmp_path, name, word):
+    path = edit(save(tmp_path / name), ("BinaryData = True", f"BinaryData = {word}"))
+    assert np.array_equal(itk.read(path).data[0], sitk.GetArrayFromImage(itk_image()).T)
+
+
+@pytest.mark.parametrize("word", ["F", "False", "0", "no", "maybe"])
+def test_voxels_as_text_are_refused_in_every_form(tmp_path, word):
+    with pytest.raises(BadScan):
+        itk.read(edit(save(tmp_path / "a.mha"), ("BinaryData = True", f"BinaryData = {word}")))

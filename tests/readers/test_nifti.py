@@ -325,3 +325,77 @@ def test_no_free_text_of_the_header_is_kept(tmp_path):
     path = save(tmp_path / "a.nii", voxels(), descrip=b"Jane Doe", aux_file=b"Doe", db_name=b"Doe")
     volume = nifti.read(path)
     assert "Doe" not in repr(volume.origin)
+
+
+@pytest.mark.parametrize("squared", [1 + 1e-6, 1 + 1e-4, 1.005])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("qfac", [1, -1, 0, 3])
+def test_a_quaternion_that_rounding_made_too_long_is_a_half_turn(tmp_path, squared, kind, qfac):
+    image = kind(voxels(), np.diag([1.2, 1.1, 2, 1]))
+    image.header["sform_code"], image.header["qform_code"] = 0, 1
+    axis = np.array([0.6, 0.0, 0.8])
+    for name, value in zip("bcd", axis * np.sqrt(squared), strict=True):
+        image.header[f"quatern_{name}"] = value
+    path = tmp_path / "a.nii"
+    with path.open("wb") as file:
+        image.header["pixdim"][0] = qfac
+        image.header["vox_offset"] = 544 if kind is nib.Nifti2Image else 352
+        file.write(image.header.binaryblock + bytes(4) + voxels().tobytes("F"))
+    turn = 2 * np.outer(axis, axis) - np.eye(3)
+    steps = turn * (1.2, 1.1, -2 if qfac < 0 else 2)
+    # 5e-3: what a quaternion half a hundredth too long leaves open
+    np.testing.assert_allclose(nifti.read(path).geometry.affine[:3, :3], steps, atol=5e-3)
+
+
+def test_a_quaternion_far_too_long_is_refused(tmp_path):
+    path = patch(save(tmp_path / "a.nii", voxels()), 252, "<2h", 1, 0)
+    with pytest.raises(BadScan, match="qform"):
+        nifti.read(patch(path, 256, "<3f", 0.9, 0.9, 0.0))
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_blank_sform_beside_a_good_qform_is_passed_over(tmp_path, value):
+    path = save(tmp_path / "a.nii", voxels(), affine=np.diag([2, 3, 4, 1]), qform_code=1)
+    patch(path, 280, "<12f", *[value] * 12)
+    scan = nifti.read(path)
+    np.testing.assert_allclose(scan.geometry.spacing_mm, (2, 3, 4))
+    assert "qform is used" in str(scan.origin.warnings)
+    assert (scan.origin.forms.sform, scan.origin.forms.sform_code) == (None, 0)
+
+
+def test_a_blank_sform_alone_is_no_geometry(tmp_path):
+    path = save(tmp_path / "a.nii", voxels(), qform_code=0)
+    with pytest.raises(BadScan, match="geometry"):
+        nifti.read(patch(path, 280, "<12f", *[0.0] * 12))
+
+
+@pytest.mark.parametrize("dim", [(4, *SHAPE, 0), (5, *SHAPE, 1, 0), (5, *SHAPE, 0, 0), (7, *SHAPE)])
+def test_axes_of_size_zero_that_nobody_uses_count_as_one(tmp_path, dim):
+    path = save(tmp_path / "a.nii", voxels())
+    volume = nifti.read(patch(path, 40, f"<{len(dim)}h", *dim))
+    assert np.array_equal(volume.data[0], voxels())
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_a_spatial_axis_of_size_zero_is_refused(tmp_path, axis):
+    with pytest.raises(BadScan, match="dimensions are corrupt"):
+        nifti.read(patch(save(tmp_path / "a.nii", voxels()), 40 + 2 * axis, "<h", 0))
+
+
+@pytest.mark.parametrize("intent", [1005, 1006, 1007, 1008, 2003, 3001, 3002, 3007])
+def test_vectors_surfaces_and_cifti_are_no_volumes(tmp_path, intent):
+    path = save(tmp_path / "a.nii", np.zeros((3, 4, 5, 1, 3), np.float32))
+    with pytest.raises(NotAVolume):
+        nifti.read(path)
+    flat = save(tmp_path / "b.nii", voxels(), intent_code=intent)
+    with pytest.raises(NotAVolume):
+        nifti.glimpse(flat)
+
+
+def test_a_packed_file_that_claims_far_more_than_its_size_is_refused(tmp_path):
+    path = save(tmp_path / "a.nii", voxels())
+    patch(path, 40, "<4h", 3, 2000, 2000, 1000)
+    packed = tmp_path / "a.nii.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes() + bytes(1 << 20)))
+    with pytest.raises(BadScan, match="at most 1073741824"):
+        nifti.read(packed)

@@ -20,9 +20,10 @@ from medseg.readers.dicom.classes import syntax_of
 from medseg.readers.dicom.codestream import starts_with_items, whole_frames
 from medseg.readers.dicom.elements import data_set_start
 from medseg.readers.dicom.file import Pixels
+from medseg.readers.limits import refuse_expansion
 from medseg.readers.sources import UNREADABLE, Source
 
-# pydicom tells of every oddity as a Python warning; what matters is refused or told by us.
+# pydicom warns of every oddity; what matters is refused or said by us.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
 _DECODER_ERRORS = (
@@ -130,6 +131,7 @@ class FrameReader:
         """The inflated data set, as far as its pixels should reach."""
         if self._whole is None:
             size = self._pixels.offset + self._pixels.frame_bytes * self._pixels.frames
+            refuse_expansion(self._source.name, packed=self._source.size, unpacked=size)
             self._stream.seek(0)
             content = self._stream.read()
             start, _ = data_set_start(content, 132 if content[128:132] == b"DICM" else 0)

@@ -1,4 +1,4 @@
-"""Do the planes of a stack make one regular grid, and which?
+"""The regular grid that the planes of a stack make, or why they make none.
 
 The grid comes from positions and orientations alone (PS3.3, C.7.6.2.1.1): thickness, spacing
 between slices, gantry tilt, slice location and instance numbers are only claims. Positions are
@@ -24,6 +24,9 @@ QUIET_MM, QUIET_STEP = 0.01, 0.01
 LOUD_STEP = 0.10
 #: Lengths and right angles of direction cosines may be off by this much.
 _COSINE_OFF = 5e-3
+#: Some writers round positions to this; a finer stack than so many of it may hide a gap.
+_ROUNDING_MM, _LEAST_ROUNDED_STEP, _MOST_ROUNDED = 0.1, 2.3, 2000
+_ROUNDED = "slice positions are rounded to 0.1 mm; the even spacing that explains them is used"
 #: A stack that leans less than this over its whole length is upright.
 _LEAN_MM, _LEAN_SHARE = 0.05, 1e-3
 #: Beyond this angle the slices do not follow each other any more (gantries reach 30 degrees).
@@ -81,16 +84,15 @@ def grid_of(
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     warnings: tuple[str, ...]
     if len(frames) == 1:
-        step, warnings = (
-            normal * _thickness(first, path),
-            ("a single slice: its thickness is the header's",),
-        )
+        origin, step = positions[0], normal * _thickness(first, path)
+        warnings = ("a single slice: its thickness is the header's",)
     else:
-        step = (positions[-1] - positions[0]) / (len(frames) - 1)
-        warnings = _check_line(positions, step, normal, path)
+        line = rounded_line(positions, [normal * mm for mm in _claimed_mm(first)])
+        origin, step = line or (positions[0], (positions[-1] - positions[0]) / (len(frames) - 1))
+        warnings = (_ROUNDED,) if line else _check_line(positions, step, normal, path)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
-    affine[:3, 2], affine[:3, 3] = step, positions[0]
+    affine[:3, 2], affine[:3, 3] = step, origin
     shape = (columns, rows, len(frames))
     return scan_geometry(shape, _LPS_TO_RAS @ affine, Path(path)), warnings
 
@@ -100,6 +102,54 @@ def _thickness(frame: Frame, path: str) -> float:
         if value is not None and value > 0:
             return value
     raise BadScan("a single slice without SliceThickness: no volume", path=path)
+
+
+def _claimed_mm(frame: Frame) -> list[float]:
+    """Distances of slices that the header claims, the better claim first."""
+    return [mm for mm in (frame.between, frame.thickness) if mm is not None and mm > 0]
+
+
+def rounded_line(
+    positions: NDArray[np.float64], claimed: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """First position and step of a fine stack whose positions were rounded to 0.1 mm.
+
+    Only where the positions are too uneven without it, and each lies within the rounding of one
+    line: of a claimed step, else of the best one.
+
+    Args:
+        positions: of the slices in order, LPS mm.
+        claimed: steps that headers claim, LPS mm, the better claim first.
+
+    Returns:
+        Both in LPS mm; ``None`` where rounding does not explain the positions.
+    """
+    numbers = np.arange(len(positions))[:, None]
+    ends = (positions[-1] - positions[0]) / (len(positions) - 1)
+    length_mm = float(np.linalg.norm(ends))
+    off_mm = np.linalg.norm(positions - (positions[0] + numbers * ends), axis=1).max()
+    tenths = positions / _ROUNDING_MM
+    if (
+        off_mm <= max(LOUD_STEP * length_mm, QUIET_MM + QUIET_STEP * length_mm)
+        or length_mm < _LEAST_ROUNDED_STEP * _ROUNDING_MM
+        or len(positions) > _MOST_ROUNDED
+        or np.abs(tenths - np.rint(tenths)).max() > 1e-6
+    ):
+        return None
+    for step in (*claimed, _step_between(positions)):
+        offsets = positions - numbers * step
+        if np.ptp(offsets, axis=0).max() <= _ROUNDING_MM + 1e-6:
+            return (offsets.max(0) + offsets.min(0)) / 2, step
+    return None
+
+
+def _step_between(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The middle of the steps that put every position within its rounding, if there are any."""
+    one, other = np.triu_indices(len(positions), 1)
+    apart, count = positions[other] - positions[one], (other - one)[:, None]
+    least = ((apart - _ROUNDING_MM) / count).max(0)
+    most = ((apart + _ROUNDING_MM) / count).min(0)
+    return np.asarray((least + most) / 2)
 
 
 def _check_line(

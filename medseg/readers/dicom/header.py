@@ -1,4 +1,4 @@
-"""What does one DICOM file's header say, as far as a volume can be built from it?
+"""What one DICOM file's header says, as far as a volume can be built from it.
 
 Nothing that names a patient is kept: UIDs only as hashes, no descriptions.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
+from threading import Lock
 from typing import IO
 
 from medseg.errors import BadScan
@@ -24,12 +25,14 @@ from medseg.readers.dicom.elements import (
     walk,
 )
 from medseg.readers.dicom.file import FileHeader, hashed
+from medseg.readers.limits import MOST_HEADER_BYTES
 from medseg.readers.sources import UNREADABLE, Source, open_each
 
 #: Most headers fit into the first; private ones of some vendors need the second.
 _FIRST_BYTES, _GROWTH = 1 << 15, 4
-#: No header is longer.
-_MOST_BYTES = 1 << 29
+#: Headers longer than this are read one at a time, so that threads do not hold several.
+_LONG_BYTES = 1 << 21
+_ONE_LONG = Lock()
 
 
 class NeedMore(Exception):
@@ -55,26 +58,46 @@ def look_at(source: Source) -> FileHeader | None:
 
 def look_into(stream: IO[bytes], source: Source) -> FileHeader | None:
     """The same for an open stream, read from its start as far as needed."""
-    data = b""
-    wanted = _FIRST_BYTES
-    while True:
-        try:
+    try:
+        data, wanted = b"", _FIRST_BYTES
+        while wanted <= _LONG_BYTES:
             data += read_up_to(stream, min(wanted, source.size) - len(data))
-        except OSError as error:
-            return FileHeader(source, problem=f"{UNREADABLE}: {error.strerror}")
-        except BadScan as error:
-            return FileHeader(source, problem=error.problem)
-        if len(data) < min(wanted, source.size):
-            return _parse(data, source, whole=True)
+            try:
+                return _parse(data, source, whole=len(data) < min(wanted, source.size))
+            except NeedMore:
+                wanted *= _GROWTH
+        with _ONE_LONG:
+            return _look_far(stream, source, data)
+    except OSError as error:
+        return FileHeader(source, problem=f"{UNREADABLE}: {error.strerror}")
+    except BadScan as error:
+        return FileHeader(source, problem=error.problem)
+
+
+def _look_far(stream: IO[bytes], source: Source, data: bytes) -> FileHeader | None:
+    """The same for a long header, of which `data` is known."""
+    wanted = min(_GROWTH * len(data), MOST_HEADER_BYTES)
+    while True:
+        data += read_up_to(stream, min(wanted, source.size) - len(data))
         try:
-            return _parse(data, source)
+            return _parse(data, source, whole=len(data) < min(wanted, source.size))
         except NeedMore:
-            if wanted >= _MOST_BYTES:
-                return FileHeader(source, problem="corrupt: the header has no end")
-            wanted *= _GROWTH
+            if wanted >= MOST_HEADER_BYTES:
+                return _too_long(data, source)
+        wanted = min(_GROWTH * wanted, MOST_HEADER_BYTES)
 
 
-def _parse(data: bytes, source: Source, *, whole: bool = False) -> FileHeader | None:
+def _too_long(data: bytes, source: Source) -> FileHeader | None:
+    """What the beginning of an endless header says of the kind of object."""
+    beginning = _parse(data, source, whole=True)
+    if beginning is None:
+        return None
+    megabytes = MOST_HEADER_BYTES >> 20
+    return replace(beginning, problem=f"the header is longer than {megabytes} MiB: not read")
+
+
+def _parse(data: bytes, source: Source, *, whole: bool) -> FileHeader | None:
+    """What the bytes say; `whole` where there are no more of them, whatever the size promises."""
     known = replace(source, size=len(data)) if whole else source
     try:
         header = parse_header(data, known)
@@ -93,6 +116,20 @@ def read_up_to(stream: IO[bytes], size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def plain_head(stream: IO[bytes], size: int) -> bytes:
+    """A file's first bytes, at most `size`; of a deflated one its data set without the meta part.
+
+    Other libraries inflate such a file whole, whatever it swells to.
+    """
+    data = read_up_to(stream, size)
+    try:
+        place, meta = data_set_start(data, 132 if data[128:132] == b"DICM" else 0)
+    except (Cut, NotDicom):
+        return data
+    deflated = syntax_of(text(data, meta.get(0x00020010))).deflated
+    return _inflate(data, place, whole=False)[0][:size] if deflated else data
 
 
 def parse_header(data: bytes, source: Source) -> FileHeader | None:
@@ -172,7 +209,8 @@ def _inflate(data: bytes, place: int, whole: bool) -> tuple[bytes, int, bool]:
     """The data set inflated, as far as its header may reach."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = inflater.decompress(data[place:], max(1 << 20, 4 * len(data)))
+        most = min(max(1 << 20, 4 * len(data)), MOST_HEADER_BYTES)
+        inflated = inflater.decompress(memoryview(data)[place:], most)
     except zlib.error:
         return b"", 0, whole
     return inflated, 0, whole and (inflater.eof or not inflater.unconsumed_tail)
@@ -181,7 +219,7 @@ def _inflate(data: bytes, place: int, whole: bool) -> tuple[bytes, int, bool]:
 def _damaged(
     data: bytes, place: int, encoding: Encoding, source: Source, sop_class: str, problem: str
 ) -> FileHeader:
-    """What can still be told of a file whose header ends or breaks too early."""
+    """What can still be said of a file whose header ends or breaks too early."""
     tags = {}
     for tag in (SERIES, STUDY, MODALITY):
         try:

@@ -1,4 +1,4 @@
-"""What names the patient and the study in a series? Read only when the user asks for it."""
+"""What names the patient and the study in a series; read only when the user asks for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 
 from medseg.errors import BadScan
 from medseg.readers.dicom.file import FileHeader
+from medseg.readers.dicom.header import plain_head
 from medseg.readers.sources import open_each
 
 #: Column in ``scans.csv`` -> DICOM keyword.
@@ -44,9 +45,8 @@ def _texts(file: FileHeader, keywords: tuple[str, ...]) -> dict[str, str]:
 
     try:
         for _, stream in open_each([file.source]):
-            head = stream.read(_HEAD_BYTES)
             dataset = dcmread(
-                io.BytesIO(head),
+                io.BytesIO(plain_head(stream, _HEAD_BYTES)),
                 stop_before_pixels=True,
                 force=True,
                 specific_tags=["SpecificCharacterSet", *keywords],

@@ -1,4 +1,4 @@
-"""How do the pixels of a volume's planes become one array of stored numbers and their scaling?
+"""The pixels of a volume's planes become one array of stored numbers and their scaling.
 
 Only the modality LUT is applied (slope and intercept, for each plane its own); nothing is
 inverted or windowed for display.
@@ -18,6 +18,7 @@ from medseg.errors import BadScan
 from medseg.readers.dicom.decode import FrameReader
 from medseg.readers.dicom.file import Pixels, Plane
 from medseg.readers.dicom.stacks import Candidate
+from medseg.readers.limits import refuse_expansion
 from medseg.readers.sources import Source, open_each
 
 
@@ -30,7 +31,7 @@ class Voxels:
         slope: of the modality LUT.
         intercept: of the modality LUT.
         padding_value: real-world value outside the scanned field, or ``None``.
-        warnings: what was accepted but should be told.
+        warnings: what is accepted but should be said.
     """
 
     data: NDArray[Any]
@@ -50,7 +51,10 @@ def read_voxels(candidate: Candidate, name: str) -> Voxels:
     rows, columns = planes[0].matrix
     scaling = _common_scaling(planes)
     dtype = _dtype(planes, scaled=scaling is None)
-    _refuse_giant(len(planes) * rows * columns * dtype.itemsize, name)
+    size = len(planes) * rows * columns * dtype.itemsize
+    packed = sum({plane.file.source: plane.file.source.size for plane in planes}.values())
+    refuse_expansion(name, packed=packed, unpacked=size)
+    _refuse_giant(size, name)
     stack = np.empty((len(planes), rows, columns), dtype)
     wanted: dict[Source, list[tuple[int, Plane]]] = {}
     for place, plane in [*enumerate(planes), *candidate.copies]:

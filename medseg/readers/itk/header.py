@@ -19,6 +19,9 @@ MOST_HEADER_BYTES = 1 << 20
 #: No header of a scan has a reason to say a larger number; NaN and infinity are none.
 _MOST_NUMBER = 1e15
 
+#: What headers call the unit that we count in, or leave blank.
+MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???")
+
 #: LPS to RAS.
 FLIP = np.diag([-1.0, -1.0, 1.0])
 

@@ -11,6 +11,7 @@ from medseg.errors import BadScan, NotAVolume
 from medseg.readers.bytes import Packing
 from medseg.readers.itk.header import (
     FLIP,
+    MILLIMETRES,
     MOST_HEADER_BYTES,
     ItkHeader,
     affine_from,
@@ -36,6 +37,9 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+
+#: What stands for yes and no; MetaIO looks at the first letter.
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 #: Names of one field in the order of MetaIO's own preference.
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")
@@ -111,14 +115,14 @@ def _need(fields: dict[str, str], names: tuple[str, ...], path: Path) -> str:
 
 def _is_true(fields: dict[str, str], name: str, path: Path) -> bool:
     value = fields.get(name, "False").lower()
-    if value not in ("true", "false", "1", "0"):
+    if value not in _TRUE + _FALSE:
         raise BadScan(
             f"the header's {name!r} is corrupt",
             path=path,
             found=repr(value[:40]),
             expected="True or False",
         )
-    return value in ("true", "1")
+    return value in _TRUE
 
 
 def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
@@ -136,7 +140,7 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
             found=channels[:20],
             remedy="Split it into one file a component.",
         )
-    if fields.get("DistanceUnits", "mm") not in ("mm", "?", ""):
+    if fields.get("DistanceUnits", "mm").lower() not in MILLIMETRES:
         raise BadScan(
             "the unit of length is not mm",
             path=path,

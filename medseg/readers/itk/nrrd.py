@@ -1,4 +1,4 @@
-"""What an NRRD header says, checked field by field."""
+"""What an NRRD header (``.nrrd``, ``.nhdr``) says, checked field by field."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medseg.errors import BadScan, NotAVolume
 from medseg.readers.bytes import Packing
 from medseg.readers.itk.header import (
     FLIP,
+    MILLIMETRES,
     MOST_HEADER_BYTES,
     ItkHeader,
     affine_from,
@@ -170,7 +171,7 @@ def _to_ras(fields: dict[str, str], path: Path) -> NDArray[np.float64]:
             expected="left-posterior-superior, or the same in RAS or LAS",
         )
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
-    if any(unit not in ("mm", "", "???") for unit in units):
+    if any(unit.lower() not in MILLIMETRES for unit in units):
         raise BadScan("the unit of length is not mm", path=path, found=units[:3], expected="mm")
     return np.asarray(_SPACES[space])
 

@@ -94,7 +94,7 @@ def _voxels(header: ItkHeader, path: Path, volume: int | None) -> NDArray[Any]:
     if start is None:
         start = header.voxels.stat().st_size - size * header.volumes
         if start < 0:
-            raise BadScan("the file is truncated: fewer data than the header tells", path=path)
+            raise BadScan("the file is truncated: fewer data than the header promises", path=path)
     with open_bytes(header.voxels, start=start, packing=header.packing) as stream:
         first = stream.tell()
         return read_array(

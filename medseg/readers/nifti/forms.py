@@ -1,4 +1,4 @@
-"""Where does a NIfTI header place its voxels? By the sform, else the qform, in mm."""
+"""Where a NIfTI header places its voxels: by the sform, else the qform, in mm."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ from medseg.volume import NiftiForms
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+#: A quaternion longer than this (squared) is no rounded one: half a degree of turn at most.
+_MOST_SQUARED = 1.01
+
 #: Share by which pixdim may differ from the sform's voxel size without a word.
 _PIXDIM_TOLERANCE = 0.01
 
@@ -37,11 +41,12 @@ class MissingForm(StrEnum):
 def read_forms(header: NiftiHeader) -> NiftiForms:
     """The geometric fields to the bit."""
     raw = header.raw
-    quaternion = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-    b, c, d, x, y, z = (float(raw[name]) for name in quaternion)
+    offsets = ("qoffset_x", "qoffset_y", "qoffset_z")
+    b, c, d, x, y, z = (float(raw[name]) for name in (*_QUATERNION, *offsets))
+    code = 0 if _is_blank_sform(raw) else int(raw["sform_code"])
     return NiftiForms(
-        sform=raw.get_sform().astype(np.float64) if raw["sform_code"] else None,
-        sform_code=int(raw["sform_code"]),
+        sform=raw.get_sform().astype(np.float64) if code else None,
+        sform_code=code,
         quaternion=(b, c, d, x, y, z),
         qform_code=int(raw["qform_code"]),
         pixdim=tuple(float(p) for p in raw["pixdim"]),
@@ -68,6 +73,9 @@ def read_geometry(
             expected="0 to 5",
         )
     to_mm, warnings = _units(raw, path)
+    if _is_blank_sform(raw) and codes[1]:
+        codes = 0, codes[1]
+        warnings += ("the sform has a code and no numbers; the qform is used",)
     if codes == (0, 0):
         if missing_form is MissingForm.REFUSE:
             raise BadScan(
@@ -88,6 +96,12 @@ def read_geometry(
     if codes[0]:
         warnings += _disagreements(header, geometry, to_mm, path)
     return geometry, warnings
+
+
+def _is_blank_sform(raw: Any) -> bool:
+    """Whether the sform has a code and nothing that could be a grid: zeros or NaN alone."""
+    rows = np.array([raw[name][:3] for name in ("srow_x", "srow_y", "srow_z")], np.float64)
+    return bool(raw["sform_code"]) and not np.nan_to_num(rows, posinf=1.0, neginf=1.0).any()
 
 
 def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:
@@ -112,10 +126,17 @@ def _in_mm(affine: NDArray[Any], to_mm: float) -> NDArray[np.float64]:
 
 
 def _qform(raw: Any, path: Path) -> NDArray[Any]:
-    """The affine of the quaternion; a qfac of 0 means 1 by the standard."""
+    """The affine of the quaternion, as the standard's own code makes it.
+
+    A qfac that is not negative means 1. A quaternion that rounding made a little longer than 1 is
+    shortened, a turn by 180 degrees.
+    """
     copy = raw.copy()
-    if float(copy["pixdim"][0]) == 0:
-        copy["pixdim"][0] = 1
+    copy["pixdim"][0] = -1 if float(copy["pixdim"][0]) < 0 else 1
+    squared = sum(float(copy[name]) ** 2 for name in _QUATERNION)
+    if 1 < squared < _MOST_SQUARED:
+        for name in _QUATERNION:
+            copy[name] = float(copy[name]) / math.sqrt(squared)
     try:
         return np.asarray(copy.get_qform())
     except (HeaderDataError, ValueError) as error:

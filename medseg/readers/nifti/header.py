@@ -1,4 +1,4 @@
-"""What a NIfTI header says of its array, checked field by field; see nifti_forms for the grid."""
+"""What a NIfTI header says of its array, checked field by field; `forms` reads the grid."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ _NO_SCAN = {
     1792: "complex numbers",
     2048: "complex numbers",
     2304: "RGBA colours",
+}
+
+#: Intent codes whose numbers are no grey values on a grid: matrices, vectors, points, triangles,
+#: and the tables that CIFTI keeps.
+_NO_VALUES = {
+    **dict.fromkeys((1004, 1005, 1006, 1007, 2003, 2004), "vectors or matrices, one a voxel"),
+    **dict.fromkeys((1008, 1009), "points or triangles of a surface"),
+    **dict.fromkeys((2001, 2002, 2005), "values on the points of a surface"),
+    **dict.fromkeys(range(3000, 3100), "a CIFTI table, not an image"),
 }
 
 
@@ -149,6 +158,8 @@ def _not_nifti(head: bytes, path: Path) -> BadScan:
 
 def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
     dim = [int(n) for n in raw["dim"]]
+    if 3 < dim[0] <= 7:  # some writers leave axes 0 that they do not use
+        dim[4 : dim[0] + 1] = [n or 1 for n in dim[4 : dim[0] + 1]]
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
         raise BadScan(
             "the header's dimensions are corrupt",
@@ -158,6 +169,11 @@ def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
         )
     if dim[0] < 2:
         raise NotAVolume("one dimension only: not an image", path=path, found=dim[:2])
+    kind = _NO_VALUES.get(int(raw["intent_code"]), "")
+    if not kind and dim[0] > 4 and math.prod(dim[5 : dim[0] + 1]) > 1:
+        kind = "several numbers a voxel in its fifth dimension"
+    if kind:
+        raise NotAVolume(f"{kind}: not one value a voxel", path=path, found=dim[1 : dim[0] + 1])
     z = dim[3] if dim[0] > 2 else 1
     return (dim[1], dim[2], z), math.prod(dim[4 : dim[0] + 1])
 
