@@ -39,6 +39,7 @@ READERS: dict[str, str] = {
     "nifti": "medseg.readers.nifti.volume",
     "dicom": "medseg.readers.dicom.volume",
     "itk": "medseg.readers.itk.volume",
+    "others": "medseg.readers.itk.others",
 }
 
 _DICOM = "dicom"
@@ -68,7 +69,7 @@ def read(
         raise BadScan(
             "not recognised: no image format that can be read",
             path=path,
-            expected="DICOM, NIfTI, NRRD or MetaImage",
+            expected="DICOM, NIfTI, NRRD, MetaImage or MINC",
         )
     return reader.read(path, volume=volume, nonfinite=nonfinite)
 

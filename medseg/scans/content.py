@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
+
+from typing_extensions import override
 
 from medseg import readers
 from medseg.errors import NotAVolume
@@ -29,7 +30,7 @@ class Choice:
         problem: why it cannot be read, or empty.
         geometry: its grid, or ``None`` where it is the scan's own.
         files: how many it consists of, 0 where as many as the scan.
-        warnings: which one it is, and what is accepted but should be told.
+        warnings: which one it is, and what is accepted but should be said.
     """
 
     case: str
@@ -39,161 +40,125 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-class Content(Protocol):
-    """What a found scan consists of."""
+@dataclass(frozen=True)
+class Content:
+    """What a found scan consists of. By itself: no voxels, something that cannot be read."""
+
+    #: Whether headers say what the scan is, so that file names need not.
+    described: ClassVar[bool] = False
 
     @property
     def sources(self) -> Sequence[Source]:
         """The files, on disk or inside an archive."""
-
-    @property
-    def described(self) -> bool:
-        """Whether headers say what the scan is, so that file names need not."""
+        return ()
 
     def choosable(self, volumes: int, *, usable: bool) -> bool:
         """Whether one of its volumes must be chosen before it can be read."""
+        return False
 
     def is_series(self, name: str) -> bool:
         """Whether a SeriesInstanceUID names it."""
+        return False
 
     def references(self) -> frozenset[str]:
         """Hashes of the UIDs by which other DICOM objects refer to it."""
-
-    def words(self, source: str) -> Sequence[str]:
-        """What a pattern for channels is compared with."""
-
-    def description(self) -> str | None:
-        """The series description; ``None`` where the format has none."""
-
-    def identifiers(self) -> Mapping[str, str]:
-        """What names patient and study, by column; empty texts where the format has none."""
-
-    def choice(self, number: int, case: str) -> Choice:
-        """One of several volumes."""
-
-    def read(self, source: str, *, volume: int | None, nonfinite: NonFinite) -> Volume:
-        """The voxels."""
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """No voxels: something that was found and cannot be read."""
-
-    sources: tuple[Source, ...] = ()
-    described: bool = False
-
-    def choosable(self, volumes: int, *, usable: bool) -> bool:
-        """Never."""
-        return False
-
-    def is_series(self, name: str) -> bool:
-        """No."""
-        return False
-
-    def references(self) -> frozenset[str]:
-        """None."""
         return frozenset()
 
     def words(self, source: str) -> Sequence[str]:
-        """The file's name."""
+        """What a pattern for channels is compared with."""
         return [readers.stem(source)]
 
     def description(self) -> str | None:
-        """None."""
+        """The series description; ``None`` where the format has none."""
         return None
 
     def identifiers(self) -> Mapping[str, str]:
-        """None."""
+        """What names patient and study, by column; empty texts where the format has none."""
         return dict.fromkeys(IDENTIFIERS, "")
 
     def choice(self, number: int, case: str) -> Choice:
-        """There is none."""
+        """One of several volumes."""
         return Choice(case, problem="there is nothing to choose from")
 
     def read(self, source: str, *, volume: int | None, nonfinite: NonFinite) -> Volume:
-        """Refused."""
+        """The voxels."""
         raise NotAVolume("holds no voxels", path=source)
 
 
 @dataclass(frozen=True)
-class ImageFile(Nothing):
+class ImageFile(Content):
     """A NIfTI, NRRD or MetaImage file, or another with all of a scan in it."""
 
-    path: Path = Path()
+    file: Source
 
-    @classmethod
-    def at(cls, source: Source) -> ImageFile:
-        """The file that a source stands for."""
-        return cls(sources=(source,), path=Path(source.path))
+    @property
+    @override
+    def sources(self) -> Sequence[Source]:
+        return (self.file,)
 
+    @override
     def choosable(self, volumes: int, *, usable: bool) -> bool:
-        """Where there are several."""
         return volumes > 1
 
+    @override
     def choice(self, number: int, case: str) -> Choice:
-        """Named by its number."""
         return Choice(f"{case}_{number}")
 
+    @override
     def read(self, source: str, *, volume: int | None, nonfinite: NonFinite) -> Volume:
-        """From the file."""
-        return readers.read(self.path, volume=volume, nonfinite=nonfinite)
+        return readers.read(self.file.path, volume=volume, nonfinite=nonfinite)
 
 
 @dataclass(frozen=True)
 class PackedFile(ImageFile):
     """An image file inside an archive, which stays packed."""
 
-    @property
-    def member(self) -> Source:
-        """The file inside."""
-        return self.sources[0]
-
+    @override
     def read(self, source: str, *, volume: int | None, nonfinite: NonFinite) -> Volume:
-        """By way of the temporary folder."""
-        scan = packed.read(self.member, volume=volume, nonfinite=nonfinite)
+        scan = packed.read(self.file, volume=volume, nonfinite=nonfinite)
         return replace(scan, origin=replace(scan.origin, path=source))
 
 
 @dataclass(frozen=True)
-class Series:
-    """A DICOM series, in a folder or an archive."""
+class Series(Content):
+    """A DICOM series, in a folder or an archive; what names it is read from it again."""
 
+    described: ClassVar[bool] = True
     finding: Finding
-    described: bool = True
 
     @property
+    @override
     def sources(self) -> Sequence[Source]:
-        """One a file."""
         return [file.source for file in self.finding.files]
 
+    @override
     def choosable(self, volumes: int, *, usable: bool) -> bool:
-        """Where the series makes several, none of which goes before the others."""
         return not usable and bool(self.finding.candidates)
 
+    @override
     def is_series(self, name: str) -> bool:
-        """By its UID."""
         return self.finding.files[0].series == hashed(name)
 
+    @override
     def references(self) -> frozenset[str]:
-        """Of the series and of every file."""
         files = self.finding.files
         keys = {file.series for file in files} | {file.instance for file in files}
         return frozenset(keys - {""})
 
+    @override
     def words(self, source: str) -> Sequence[str]:
-        """What its headers call it."""
         return words_of(self.finding.files[0])
 
+    @override
     def description(self) -> str | None:
-        """Read again from the file: the description is not remembered."""
         return description_of(self.finding.files[0])
 
+    @override
     def identifiers(self) -> Mapping[str, str]:
-        """Read again from the file: they are not remembered."""
         return identifiers_of(self.finding.files[0])
 
+    @override
     def choice(self, number: int, case: str) -> Choice:
-        """Named by a hash that its grid and number enter."""
         candidate = self.finding.candidates[number]
         label = f" ({candidate.label})" if candidate.label else ""
         return Choice(
@@ -204,7 +169,7 @@ class Series:
             (f"volume {number} of {len(self.finding.candidates)}{label}", *candidate.warnings),
         )
 
+    @override
     def read(self, source: str, *, volume: int | None, nonfinite: NonFinite) -> Volume:
-        """Slice by slice."""
         candidate, number = choose(self.finding, source, volume)
         return read_candidate(candidate, self.finding, source, number=number, nonfinite=nonfinite)

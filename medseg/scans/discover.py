@@ -265,7 +265,7 @@ def _image_file(source: Source, seen: Glimpse) -> FoundScan:
         path=Path(source.path),
         geometry=seen.geometry,
         volumes=seen.volumes,
-        content=PackedFile.at(source) if source.member else ImageFile.at(source),
+        content=PackedFile(source) if source.member else ImageFile(source),
     )
 
 

@@ -9,7 +9,7 @@ from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.readers.entry import Status
 from medseg.readers.values import NonFinite
-from medseg.scans.content import Content, Nothing
+from medseg.scans.content import Content
 from medseg.volume import Volume
 
 
@@ -45,7 +45,7 @@ class FoundScan:
     volumes: int = 1
     volume: int | None = None
     path: Path = field(default=Path())
-    content: Content = field(default_factory=Nothing)
+    content: Content = field(default_factory=Content)
     group: str = ""
     channel: str = ""
 

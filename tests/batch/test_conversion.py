@@ -80,7 +80,7 @@ def trapped(one, deeds):
     if not isinstance(content, ImageFile):
         return one
     deed = deeds.get(one.scan.case, "")
-    trap = Trap(content.sources, content.described, content.path, deed)
+    trap = Trap(content.file, deed)
     return replace(one, scan=replace(one.scan, content=trap))
 
 

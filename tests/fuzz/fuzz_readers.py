@@ -1,4 +1,4 @@
-"""Do damaged files ever crash, hang, swell, or pass for a scan in the wrong place?
+"""Proves that damaged files never crash, hang, swell, or pass for a scan in the wrong place.
 
     python tests/fuzz/fuzz_readers.py --mutants 20000 --seeds SCANS
 
@@ -30,6 +30,7 @@ import numpy as np
 
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry
+from medseg.readers.sources import open_each
 from medseg.scans import FoundScan, discover
 from medseg.volume import Volume
 from tests.fuzz import reference
@@ -132,11 +133,29 @@ def _paths(volume: Volume) -> tuple[str, ...]:
 def _reference(
     scan: FoundScan, instances: tuple[str, ...], folder: Path
 ) -> reference.Reading | None:
+    if scan.content.sources[0].member:
+        instances = _unpacked(scan, folder)
+        path = Path(instances[0])
+    else:
+        path = folder / scan.source
     if scan.content.described:
         return reference.of_dicom(list(instances))
-    if scan.source.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
-        return reference.of_nifti(folder / scan.source)
-    return reference.of_itk(folder / scan.source)
+    if path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+        return reference.of_nifti(path)
+    return reference.of_itk(path)
+
+
+def _unpacked(scan: FoundScan, folder: Path) -> tuple[str, ...]:
+    """The scan's members as files, for libraries that know no archives."""
+    target = folder.with_name("unpacked")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    paths = []
+    for number, (source, stream) in enumerate(open_each(scan.content.sources)):
+        path = target / f"{number}{Path(source.member).name[-20:]}"
+        path.write_bytes(stream.read())
+        paths.append(str(path))
+    return tuple(paths)
 
 
 def _near(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:

@@ -1,9 +1,12 @@
-"""How is a file damaged? Flipped bits, cut ends, moved blocks, absurd lengths, swapped pieces."""
+"""Damages a file, or a member of an archive: flipped bits, cut ends, moved blocks, odd numbers."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import random
+import tarfile
+import zipfile
 from collections.abc import Callable
 
 Mutation = Callable[[bytearray, random.Random], bytearray]
@@ -90,9 +93,41 @@ MUTATIONS: dict[str, Mutation] = {
 
 
 def mutate(content: bytes, chance: random.Random) -> tuple[str, bytes]:
-    """One damaged copy and what was done to it; gzip is often opened and packed again."""
+    """One damaged copy and what was done to it; packed files are often opened and packed again."""
+    if content[:4] == b"PK\x03\x04" and chance.random() < 0.7:
+        return _in_zip(content, chance)
+    if content[257:262] == b"ustar" and chance.random() < 0.7:
+        return _in_tar(content, chance)
     name = chance.choice(list(MUTATIONS))
     packed = content[:2] == b"\x1f\x8b" and chance.random() < 0.8
     plain = bytearray(gzip.decompress(content) if packed else content)
     damaged = bytes(MUTATIONS[name](plain, chance)) if plain else b""
     return name, gzip.compress(damaged, 1) if packed else damaged
+
+
+def _in_zip(content: bytes, chance: random.Random) -> tuple[str, bytes]:
+    """An intact zip with one damaged member, whose sum is right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as box:
+        members = [(name, box.read(name)) for name in box.namelist()]
+    victim = chance.randrange(len(members))
+    name, damaged = mutate(members[victim][1], chance)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as box:
+        for number, (member, whole) in enumerate(members):
+            box.writestr(member, damaged if number == victim else whole)
+    return name, packed.getvalue()
+
+
+def _in_tar(content: bytes, chance: random.Random) -> tuple[str, bytes]:
+    """An intact tar with one damaged member."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as box:
+        members = [(e.name, box.extractfile(e).read()) for e in box if e.isreg()]
+    victim = chance.randrange(len(members))
+    name, damaged = mutate(members[victim][1], chance)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as box:
+        for number, (member, whole) in enumerate(members):
+            entry = tarfile.TarInfo(member)
+            entry.size = len(damaged if number == victim else whole)
+            box.addfile(entry, io.BytesIO(damaged if number == victim else whole))
+    return name, packed.getvalue()

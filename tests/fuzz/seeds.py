@@ -1,8 +1,9 @@
-"""Which intact scans does the fuzzing start from? Small ones of every format and encoding."""
+"""The intact scans that fuzzing starts from: small ones of every format and encoding."""
 
 from __future__ import annotations
 
 import shutil
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def make_seeds(folder: Path, suite: Path | None = None) -> list[Seed]:
 def _seed(name: str, folder: Path) -> Seed:
     (scan,) = [scan for scan in discover(folder) if scan.status == "usable"]
     grid = scan.read().geometry
-    packed = next(folder.iterdir()).suffix in (".zip", ".gz") and scan.content.described
+    packed = next(folder.iterdir()).suffix in (".zip", ".tar", ".gz") and scan.content.described
     return Seed(name, folder, grid.shape, grid.affine, scan.files if packed else 0)
 
 
@@ -108,7 +109,23 @@ def _synthetic(folder: Path) -> dict[str, Path]:
     )
     data = np.arange(210, dtype=np.int16).reshape(1, 7, 6, 5)
     write_volume(Volume(data, grid), made["NIfTI"] / "n.nii.gz")
+    for name, source in (("zip of NIfTI", "NIfTI"), ("tar of NIfTI", "NIfTI"), ("tar", "classic")):
+        made[name] = _boxed(folder / name, made[source], zipped=name.startswith("zip"))
     return made
+
+
+def _boxed(folder: Path, source: Path, *, zipped: bool) -> Path:
+    """The files of a folder in one archive."""
+    folder.mkdir()
+    if zipped:
+        with zipfile.ZipFile(folder / "s.zip", "w", zipfile.ZIP_DEFLATED) as box:
+            for path in sorted(source.iterdir()):
+                box.write(path, path.name)
+    else:
+        with tarfile.open(folder / "s.tar", "w", format=tarfile.GNU_FORMAT) as box:
+            for path in sorted(source.iterdir()):
+                box.add(path, path.name)
+    return folder
 
 
 def _encoded(folder: Path, syntax: pydicom.uid.UID) -> Path:
