@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from medseg.cli.environment import restart_tuned
+from medseg.cli.environment import restart_tuned, settle_user
 
 
 def main() -> None:
     """Run ``medseg``; heavy verbs first restart once in the tuned environment."""
+    settle_user()
     restart_tuned()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text

@@ -10,9 +10,11 @@ Set ``MEDSEG_NO_REEXEC=1`` to switch that off; a variable that is already set is
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,40 @@ _ALLOCATOR = {
 }
 #: Idle threads sleep instead of spinning, so that two busy processes do not slow each other.
 _THREADS = {"OMP_WAIT_POLICY": "passive"}
+
+
+def settle_user() -> None:
+    """Give a user without a name or a writable home, as containers have them, what libraries ask.
+
+    Caches then go to a folder of the user's own in the temporary folder.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = "medseg"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = None
+    if home is not None and os.access(home, os.W_OK):
+        return
+    folder = _own_folder()
+    if home is None:
+        os.environ["HOME"] = folder
+    os.environ.setdefault("XDG_CACHE_HOME", folder)
+    os.environ.setdefault("MPLCONFIGDIR", folder)
+
+
+def _own_folder() -> str:
+    """The same one every time, unless somebody else has taken its name."""
+    try:
+        path = Path(tempfile.gettempdir()) / f"medseg-{os.getuid()}"
+        path.mkdir(mode=0o700, exist_ok=True)
+        if path.stat().st_uid == os.getuid() and not path.is_symlink():
+            return str(path)
+        return tempfile.mkdtemp(prefix="medseg-")
+    except OSError:
+        sys.exit("medseg: error: no temporary folder can be written. Set TMPDIR to one.")
 
 
 def tuned_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

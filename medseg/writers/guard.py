@@ -135,8 +135,9 @@ class OutputGuard:
             return _FOLDER
         if _identity(path) in self._inputs and name not in self._in_place:
             return _INPUT
+        digest = _checksum(path)  # before the record is read: another shard may be writing
         known = self._record.checksums(name)
-        is_own = bool(known) and _checksum(path) in known
+        is_own = bool(digest) and digest in known
         if not is_own and name in self._in_place:
             self._silent.add(name)  # the user's before and after
             return ""
