@@ -82,6 +82,13 @@ class Origin:
     moves: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
 
+#: No CT measures less than this, in HU: a lower value that is `STANDS_ALONE` from the next is
+#: padding.
+BELOW_ANY_HU, STANDS_ALONE = -1200.0, 100.0
+
+#: Where 16-bit numbers end: a value from here on, far from all others, is padding.
+ABOVE_ANY_SIGNAL = 32767.0
+
 #: Stored numbers of any shape to real-world values.
 Measure = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -139,13 +146,16 @@ class Volume:
 
         Padding becomes the lowest value that was measured: a number that means "not scanned"
         (often -2000 or -3024 in CT) would otherwise be smeared into the anatomy by resampling.
+        The values themselves say what is padding, not the header, which only DICOM has: every
+        format of one scan gives the same values.
         """
-        lowest = self._lowest_measured()
+        filler = self._filler()
 
         def measure(stored: NDArray[Any]) -> NDArray[np.float32]:
             values = self._real(stored)
-            if lowest is not None:
-                values[self._is_padding(values)] = lowest
+            if filler is not None:
+                padding, lowest = filler
+                values[np.abs(values - padding) < 0.5] = lowest
             return values
 
         return measure
@@ -158,21 +168,39 @@ class Volume:
             values += np.float32(self.intercept)
         return values
 
-    def _is_padding(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.isclose(values, self.origin.padding_value or 0.0, rtol=0, atol=1e-3)
+    def _filler(self) -> tuple[np.float32, np.float32] | None:
+        """The value of padding and the lowest measured one; ``None`` where nothing is padding.
 
-    def _lowest_measured(self) -> np.float32 | None:
-        """Plane by plane; ``None`` where nothing is padding, or everything."""
-        if self.origin.padding_value is None:
-            return None
-        lowest, has_padding = np.float32(np.inf), False
+        Padding is an extreme value that nothing measures and that stands alone: below
+        `BELOW_ANY_HU` by itself for `STANDS_ALONE`, or above `ABOVE_ANY_SIGNAL` and farther from
+        the rest than four times its range.
+        """
+        ends = np.array(
+            [np.fmin.reduce(self.data, axis=None), np.fmax.reduce(self.data, axis=None)]
+        )
+        low, high = np.sort(self._real(ends))
+        if low <= BELOW_ANY_HU:
+            second, _ = self._ends(above=low)
+            if np.isfinite(second) and second - low > STANDS_ALONE:
+                return low, second
+        if high >= ABOVE_ANY_SIGNAL:
+            _, second = self._ends(below=high)
+            if np.isfinite(second) and high - second > 4 * max(second - low, 1):
+                return high, low
+        return None
+
+    def _ends(
+        self, *, above: float = -np.inf, below: float = np.inf
+    ) -> tuple[np.float32, np.float32]:
+        """Smallest and largest real-world value within limits, plane by plane."""
+        low, high = np.float32(np.inf), np.float32(-np.inf)
         thickest = 1 + int(np.argmax(self.data.strides[1:]))
         for plane in np.moveaxis(self.data, thickest, 0):
             values = self._real(plane)
-            padding = self._is_padding(values)
-            has_padding |= bool(padding.any())
-            lowest = np.fmin.reduce(values[~padding], initial=lowest)
-        return lowest if has_padding and lowest < np.inf else None
+            values = values[(values > above + 0.5) & (values < below - 0.5)]
+            low = np.fmin.reduce(values, initial=low)
+            high = np.fmax.reduce(values, initial=high)
+        return low, high
 
     def with_warning(self, warning: str) -> Volume:
         """The same volume with one more thing the user should know."""

@@ -15,6 +15,7 @@ from medseg.errors import BadCohort, BadConfig
 from medseg.labels import LabelTable
 from medseg.manifests import Cohort
 from medseg.networks import build_network
+from medseg.networks.inspect import receptive_field
 from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
 from medseg.planning.cost import Levels, levels_for
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
@@ -125,6 +126,25 @@ def test_thick_slices_are_halved_last_and_keep_their_neighbours_apart():
     assert options["kernels"][-1] == [3, 3, 3]
     assert plan.config.augment.rotate_degrees < 15
     build_network("unet", dims=3, in_channels=1, out_channels=3, options=options)
+
+
+def test_pooling_makes_no_axis_of_a_scan_coarse():
+    levels = levels_for((256, 256, 12), (1.0, 1.0, 1.0), 32, 320, 6)
+    assert all(kernel == (3, 3, 3) for kernel in levels.kernels)
+    options = {"features": [4] * len(levels.features)}
+    options |= {"kernels": levels.kernels, "strides": levels.strides}
+    network = build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
+    field = receptive_field(network, 3)
+    assert field[0] == field[1] > 400
+    assert field[2] > 80
+
+
+@pytest.mark.parametrize("thick", [2.0, 3.0, 5.0, 10.0])
+def test_a_kernel_that_has_grown_never_shrinks_again(thick):
+    for shape in ((224, 224, 12), (320, 320, 20), (512, 256, 9)):
+        kernels = np.array(levels_for(shape, (0.7, 0.7, thick * 0.7), 32, 320, 6).kernels)
+        assert (np.diff(kernels, axis=0) >= 0).all()
+        assert (kernels[:, :2] == 3).all(), "in plane, voxels are near at every level"
 
 
 def test_thinner_slices_of_some_scans_are_not_thrown_away():

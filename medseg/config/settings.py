@@ -16,7 +16,7 @@ class NormaliseZScore(Options):
     """Subtract the mean and divide by the standard deviation of the scan's own voxels."""
 
     kind: Literal["zscore"] = "zscore"
-    #: Only voxels that differ from the padding (0, or the scan's padding value) count.
+    #: Only voxels that are not exactly 0 count: zeros stand for what was not scanned.
     nonzero: bool = False
 
 

@@ -149,7 +149,7 @@ def levels_for(
         size = [n / s for n, s in zip(size, stride, strict=True)]
         spacing = [mm * s for mm, s in zip(spacing, stride, strict=True)]
         strides.append(stride)
-        kernels.append(_kernel(spacing))
+        kernels.append(_grown(kernels[-1], _kernel(spacing)))
     features = tuple(min(most, first * 2**level) for level in range(len(kernels)))
     return Levels(features, tuple(kernels), tuple(strides))
 
@@ -157,3 +157,8 @@ def levels_for(
 def _kernel(spacing_mm: Sequence[float]) -> tuple[int, ...]:
     """3 along an axis, but 1 while its neighbours are twice as far as the nearest."""
     return tuple(3 if mm < 2 * min(spacing_mm) else 1 for mm in spacing_mm)
+
+
+def _grown(above: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
+    """A level's kernel: once 3, never 1 again, for pooling makes no axis of a scan coarse."""
+    return tuple(max(pair) for pair in zip(above, wanted, strict=True))

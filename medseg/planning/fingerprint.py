@@ -155,25 +155,36 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
     except MedsegError as error:
         return error
     grid = role_grid(volume.geometry)
-    labelled = np.isin(truth.data, list(cohort.labels.values))
+    known = np.zeros(max(*cohort.labels.values, int(truth.data.max())) + 1, dtype=bool)
+    known[list(cohort.labels.values)] = True
+    labelled = known[truth.data]
     return CaseLooks(
         spacing_mm=grid.spacing_mm,
         shape=grid.shape,
         volumes_ml=_volumes_ml(cohort, case, truth),
         labelled_share=float(labelled.mean()),
-        zero_share=float((volume.data[0] * volume.slope + volume.intercept == 0).mean()),
+        zero_share=_zero_share(volume),
         sample=_sample(volume, labelled),
         directions=grid.frame,
     )
 
 
 def _volumes_ml(cohort: Cohort, case: Case, truth: LabelMap) -> dict[str, float]:
-    counts = np.bincount(truth.data.ravel(), minlength=max(cohort.labels.values) + 1)
+    counts = np.zeros(max(*cohort.labels.values, int(truth.data.max())) + 1, dtype=np.int64)
+    for plane in truth.data:  # counting makes 64-bit integers
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
     return {
         label.name: float(counts[label.value] * truth.geometry.voxel_ml)
         for label in cohort.labels.labels
         if case.annotates(label.name)
     }
+
+
+def _zero_share(volume: Volume) -> float:
+    """Share of voxels whose real-world value is 0 in the first channel, compared as stored."""
+    if volume.slope == 0:
+        return float(volume.intercept == 0)
+    return float((volume.data[0] == -volume.intercept / volume.slope).mean())
 
 
 def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, ...], ...]:

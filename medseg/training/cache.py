@@ -25,7 +25,7 @@ from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 6
+_VERSION = 7
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -44,6 +44,7 @@ class CaseFacts:
         directions: RAS unit vectors of the working axes.
         left_right: the working axis that runs most nearly left to right.
         structures: each label that the truth was drawn for, measured on the native grid.
+        kept: volume on the working grid as a share of that, of each label that is there.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
         truth: hash of the class indices on the working grid.
@@ -59,6 +60,7 @@ class CaseFacts:
     directions: Frame
     left_right: int
     structures: Mapping[str, Structure]
+    kept: Mapping[str, float]
     intensity: tuple[tuple[float, float, float], ...]
     pixels: str
     truth: str
@@ -179,12 +181,30 @@ def _facts(
         directions=ordered.frame,
         left_right=left_right_axis(ordered),
         structures=structures,
+        kept=_kept(structures, cohort, classes, prepared),
         intensity=prepared.intensity,
         pixels=prepared.pixels,
         truth=hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest(),
         known=(True, *map(case.annotates, cohort.labels.names)),
         warnings=prepared.warnings,
     )
+
+
+def _kept(
+    structures: Mapping[str, Structure],
+    cohort: Cohort,
+    classes: NDArray[np.int16],
+    prepared: Prepared,
+) -> dict[str, float]:
+    """Share of each label's volume that the working grid holds."""
+    ml = prepared.working.voxel_ml
+    found = np.bincount(classes[classes > 0].ravel(), minlength=len(cohort.labels.values) + 1)
+    index = {value: n for n, value in enumerate(cohort.labels.values, start=1)}
+    return {
+        name: round(float(found[index[cohort.labels.value_of(name)]] * ml / one.volume_ml), 3)
+        for name, one in structures.items()
+        if one.volume_ml > 0
+    }
 
 
 def _write(path: Path, prepared: Prepared, classes: NDArray[np.int16], facts: CaseFacts) -> None:

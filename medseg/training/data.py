@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,13 @@ from medseg.training.cache import CachedCase, cached_case
 from medseg.training.patches import PatchPlan, PatchStream
 from medseg.transforms.augment import Patches
 
+_log = logging.getLogger(__name__)
+
+#: A label that keeps less than this share of its volume, or grows by its inverse, is worth a word.
+LEAST_KEPT = 0.67
+
 #: Called with (cases done, cases in all).
 Progress = Callable[[int, int], None]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def prepare_cohort(
     for name, ready in prepared.items():
         if ready.facts.warnings:
             _log.warning("%s: %s", name, "; ".join(ready.facts.warnings))
+    _warn_of_losses(tuple(prepared.values()))
     kept = [case for case in rows if case.case in prepared]
     train = tuple(prepared[case.case] for case in kept if fold is None or case.fold != fold)
     if not train:
@@ -95,6 +99,22 @@ def prepare_cohort(
         (case, prepared[case.case]) for case in kept if fold is not None and case.fold == fold
     )
     return TrainingData(train, validation, left_out)
+
+
+def _warn_of_losses(cases: Sequence[CachedCase]) -> None:
+    """Say which labels the working spacing cannot show as they are."""
+    shares: dict[str, list[float]] = {}
+    for case in cases:
+        for name, share in case.facts.kept.items():
+            shares.setdefault(name, []).append(share)
+    for name, each in shares.items():
+        odd = sum(not LEAST_KEPT <= share <= 1 / LEAST_KEPT for share in each)
+        if odd:
+            _log.warning(
+                "%s keeps %.0f %% of its volume at the working spacing at worst, at best %.0f %%"
+                " (%d of %d scans are far off): it is too small for prepare.spacing_mm",
+                name, 100 * min(each), 100 * max(each), odd, len(each),
+            )  # fmt: skip
 
 
 class PatchData(L.LightningDataModule):

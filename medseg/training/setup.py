@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from medseg.config import InferConfig, TrainConfig
@@ -50,7 +51,7 @@ class Setup:
 def resolve(config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run) -> Setup:
     """Decide once what depends on config and prepared cases together."""
     sliced = config.sliced
-    plan = _patch_plan(config, sliced)
+    plan = _patch_plan(config, sliced, data)
     infer = config.infer.model_copy(update={"window": config.infer.window or plan.patch})
     return Setup(config, cohort, data, run, sliced, plan, infer)
 
@@ -70,16 +71,18 @@ def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
     )
 
 
-def _patch_plan(config: TrainConfig, sliced: int | None) -> PatchPlan:
+def _patch_plan(config: TrainConfig, sliced: int | None, data: TrainingData) -> PatchPlan:
     """Patches along the axes that are not sliced; a 2D config may give three sizes."""
     axes = tuple(axis for axis in range(3) if axis != sliced)
     patch = config.patch
     if len(patch) != config.dims:
         patch = tuple(patch[axis] for axis in axes)
+    typical = np.median([case.facts.spacing_mm for case in data.train], axis=0)
+    spacing = [float(typical[axis]) for axis in axes]
     loop = config.training
     return PatchPlan(
         patch=patch,
-        source_shape=source_shape(patch, config.augment),
+        source_shape=source_shape(patch, config.augment, spacing),
         axes=axes,
         foreground=loop.foreground,
         batch=loop.batch,

@@ -52,15 +52,25 @@ class Patches:
         return Patches(image, classes, spacing, self.index, known, self.left_right)
 
 
-def source_shape(patch: Sequence[int], config: AugmentConfig) -> tuple[int, ...]:
+def source_shape(
+    patch: Sequence[int], config: AugmentConfig, spacing_mm: Sequence[float]
+) -> tuple[int, ...]:
     """Voxels to cut around a patch so that a turned and shrunk one stays inside, mostly.
 
-    The surplus is even along every axis: a patch that is not deformed is cropped exactly.
+    The surplus is even along every axis: a patch that is not deformed is cropped exactly. Patches
+    turn in mm, so that a thick slab takes little more than itself.
+
+    >>> source_shape((224, 224, 10), AugmentConfig(rotate_degrees=8), (1.4, 1.4, 10.0))
+    (304, 304, 20)
     """
     turn = math.radians(min(config.rotate_degrees, 45.0))
     surplus = []
     for axis, size in enumerate(patch):
-        others = [other for i, other in enumerate(patch) if i != axis]
+        others = [
+            n * spacing_mm[other] / spacing_mm[axis]
+            for other, n in enumerate(patch)
+            if other != axis
+        ]
         turned = size * math.cos(turn) + max(others, default=0) * math.sin(turn)
         needed = max(size, turned) / config.scale[0] + 2 * config.elastic_voxels
         surplus.append(math.ceil(max(0.0, needed - size) / 2) * 2)

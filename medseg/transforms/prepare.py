@@ -22,7 +22,8 @@ from medseg.scans import Frames
 from medseg.transforms.bias_field import CorrectBiasField
 from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, meta_of
 from medseg.transforms.normalise import NormaliseChannels
-from medseg.transforms.resample import resample, resample_labels
+from medseg.transforms.resample import resample
+from medseg.transforms.truth import resample_labels
 from medseg.volume import LabelMap, Volume
 
 
@@ -114,8 +115,8 @@ def prepare_files(
 def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDArray[np.int16]:
     """(X, Y, Z) class indices on the working grid; -1 where the truth says ignore.
 
-    Index 0 is background, index i the i-th label in order of value. Each class is interpolated
-    and the strongest wins, so that thin structures do not fall between voxels.
+    Index 0 is background, index i the i-th label in order of value. Each connected part of a
+    label keeps its volume, as far as whole voxels allow.
     """
     index_of = np.zeros(max(*labels.values, labels.ignore or 0, 0) + 1, dtype=np.int16)
     index_of[list(labels.values)] = np.arange(1, len(labels.values) + 1)

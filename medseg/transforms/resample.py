@@ -18,7 +18,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.geometry import AxisMap, Geometry, GridMap, grid_map
 from medseg.volume import Measure
@@ -34,9 +33,6 @@ BLOCK_VOXELS = 1 << 24
 
 #: Target voxels along an axis that share one small matrix; more would multiply mostly zeros.
 BAND = 32
-
-#: Scores of two classes closer than this are a tie: float32 rounding must not decide.
-TIE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +111,7 @@ def resample(
     """
     axes = grid_map(source, target)
     plans = [axis_weights(axis.forwards(), kernel, antialias=antialias) for axis in axes]
-    turned = _turn(array, axes)
+    turned = turn_to(array, axes)
     channels, longest = turned.shape[0], int(np.argmax(turned.shape[1:]))
     double = "float64" in str(turned.dtype) and measure is None
     kind = torch.float64 if double else torch.float32
@@ -129,39 +125,10 @@ def resample(
             parts[longest] = part
             box = (channel, spans[0], spans[1], spans[2])
             block = _block(turned[box], kind, measure)
-            for axis in _shrinking_first(plans, spans, parts):
-                block = _apply(block, plans[axis], parts[axis], axis)
+            for axis in shrinking_first(plans, spans, parts):
+                block = apply_weights(block, plans[axis], parts[axis], axis)
             result[channel].narrow(longest, part.start, part.stop - part.start).copy_(block)
     return result
-
-
-def resample_labels(
-    labels: NDArray[Any], source: Geometry, target: Geometry, values: Sequence[int]
-) -> NDArray[Any]:
-    """(X, Y, Z) integers on one grid to integers on another; each class is interpolated.
-
-    The strongest class wins a voxel, in a tie the lower value. Classes come one at a time and
-    only where they lie, so that their number costs no memory. Voxels whose value is not among
-    `values` win nothing; where nothing wins stands 0.
-
-    Raises:
-        GridMismatch: the axes of the two grids are not parallel.
-    """
-    axes = grid_map(source, target)
-    plans = [axis_weights(axis.forwards(), "linear") for axis in axes]
-    turned = np.asarray(_turn(labels[None], axes))[0]
-    if all(plan.is_copy for plan in plans):
-        copied = turned[np.ix_(*(plan.index[:, 0] for plan in plans))]
-        return np.where(np.isin(copied, list(values)), copied, 0).astype(labels.dtype)
-    best = np.full(target.shape, TIE, dtype=np.float32)
-    winner = np.zeros(target.shape, dtype=labels.dtype)
-    boxes = ndimage.find_objects(turned) if turned.max(initial=0) > 0 else []
-    whole = tuple(slice(0, size) for size in turned.shape)
-    for value in sorted({int(value) for value in values}):
-        box = (boxes[value - 1] if value <= len(boxes) else None) if value > 0 else whole
-        if box is not None:
-            _compete(turned, value, (box[0], box[1], box[2]), plans, best, winner)
-    return winner
 
 
 def _averaged(kernel: Kernel, offset: NDArray[np.float64], width: float) -> NDArray[np.float64]:
@@ -192,7 +159,7 @@ def _keys_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sign(offset) * (inner + outer))
 
 
-def _turn(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:
+def turn_to(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:
     """The source with its axes in the order and direction of the target's; a view of an array."""
     order = [0, *(1 + axis.source_axis for axis in axes)]
     backwards = [1 + axis for axis, way in enumerate(axes) if way.step < 0]
@@ -219,9 +186,10 @@ def _block(
     return torch.from_numpy((part if measure is None else measure(part)).astype(number, order="C"))
 
 
-def _shrinking_first(
+def shrinking_first(
     plans: Sequence[AxisWeights], spans: Sequence[slice], parts: Sequence[slice]
 ) -> list[int]:
+    """The axes in the order in which resampling them is cheapest."""
     growth = [
         len(plan.index[part]) / (span.stop - span.start)
         for plan, span, part in zip(plans, spans, parts, strict=True)
@@ -229,7 +197,7 @@ def _shrinking_first(
     return sorted(range(3), key=lambda axis: growth[axis])
 
 
-def _apply(block: torch.Tensor, plan: AxisWeights, part: slice, axis: int) -> torch.Tensor:
+def apply_weights(block: torch.Tensor, plan: AxisWeights, part: slice, axis: int) -> torch.Tensor:
     """Resample one axis of an (X, Y, Z) block that starts at the span of `part`."""
     index = plan.index[part]
     offset = int(index.min())
@@ -260,35 +228,3 @@ def _multiply(matrix: torch.Tensor, block: torch.Tensor, axis: int) -> torch.Ten
     else:
         result = (matrix @ block.flatten(1)).unflatten(1, block.shape[1:])
     return result
-
-
-def _compete(
-    labels: NDArray[Any],
-    value: int,
-    box: Box,
-    plans: Sequence[AxisWeights],
-    best: NDArray[np.float32],
-    winner: NDArray[Any],
-) -> None:
-    """Let one class, which lies within `box` of the source, win target voxels, in place."""
-    reached = [_reached(plan, side) for plan, side in zip(plans, box, strict=True)]
-    if any(part.stop <= part.start for part in reached):
-        return
-    thickness = max(1, BLOCK_VOXELS // max(1, best[0].size))
-    for start in range(reached[0].start, reached[0].stop, thickness):
-        parts = (slice(start, min(start + thickness, reached[0].stop)), reached[1], reached[2])
-        spans = [plan.span(part) for plan, part in zip(plans, parts, strict=True)]
-        block = torch.from_numpy((labels[tuple(spans)] == value).astype(np.float32))
-        for axis in _shrinking_first(plans, spans, parts):
-            block = _apply(block, plans[axis], parts[axis], axis)
-        score = block.numpy()
-        better = score > best[parts] + TIE
-        best[parts][better] = score[better]
-        winner[parts][better] = value
-
-
-def _reached(plan: AxisWeights, side: slice) -> slice:
-    """The target voxels that see any source voxel of `side`."""
-    inside = (plan.index >= side.start) & (plan.index < side.stop) & (plan.weight > 0)
-    seen = np.flatnonzero(inside.any(axis=1))
-    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)

@@ -53,7 +53,7 @@ def overlap(a, b):
 @pytest.mark.parametrize("patch", [(8, 10, 6), (9, 7, 5), (12, 11)])
 def test_a_patch_that_nothing_happens_to_is_cropped_exactly(patch):
     config = AugmentConfig(**{**OFF, "spatial": 1e-9})
-    source = source_shape(patch, config)
+    source = source_shape(patch, config, (1.0,) * 3)
     assert all(s > p and (s - p) % 2 == 0 for s, p in zip(source, patch, strict=True))
     image, classes = noise(source), np.random.default_rng(1).integers(-1, 2, source)
     result = Augment(config, patch, (0, 1, 2)[: len(patch)], ORGAN, 0)(patches(image, classes))
@@ -65,15 +65,22 @@ def test_a_patch_that_nothing_happens_to_is_cropped_exactly(patch):
     np.testing.assert_array_equal(result.classes[0], classes[middle])
 
 
+def test_a_thick_slab_takes_little_more_than_itself():
+    wide = source_shape((224, 224, 10), AugmentConfig(rotate_degrees=15), (1.4, 1.4, 10.0))
+    assert wide[2] <= 24
+    tall = source_shape((224, 224, 10), AugmentConfig(rotate_degrees=15), (1.0, 1.0, 1.0))
+    assert tall[2] > 60
+
+
 def test_without_deformation_no_voxel_is_read_in_vain():
-    assert source_shape((8, 9, 10), STILL) == (8, 9, 10)
+    assert source_shape((8, 9, 10), STILL, (1.0,) * 3) == (8, 9, 10)
 
 
 @pytest.mark.parametrize("index", range(4))
 def test_image_and_truth_deform_together(index):
     patch = (32, 28, 24)
     config = turning(rotate_degrees=40, scale=(0.7, 1.4), elastic_voxels=3, mirror_axes=(0, 1, 2))
-    source = source_shape(patch, config)
+    source = source_shape(patch, config, (1.0,) * 3)
     inside = ball(source, np.array(source) * [0.6, 0.42, 0.55], 7)
     given = patches(inside, inside, index=index)
     result = Augment(config, patch, (0, 1, 2), ORGAN, 3)(given)
@@ -169,7 +176,7 @@ def test_what_a_truth_was_drawn_for_swaps_with_the_sides():
 
 
 def random_batch(indices):
-    source = source_shape((10, 9, 8), AugmentConfig())
+    source = source_shape((10, 9, 8), AugmentConfig(), (1.0,) * 3)
     images = torch.stack([torch.as_tensor(noise(source, i))[None] for i in indices]).float()
     classes = (images[:, 0] > 0).long()
     return Patches(images, classes, torch.ones(len(indices), 3), torch.tensor(indices))
@@ -223,7 +230,7 @@ def test_anisotropic_voxels_turn_in_millimetres(index):
     """A ball stays a ball, in mm, when it is turned; turned in voxels it would be sheared."""
     spacing, patch = (1.0, 1.0, 4.0), (48, 48, 14)
     config = turning(rotate_degrees=40, scale=(1, 1), elastic_voxels=0)
-    source = source_shape(patch, config)
+    source = source_shape(patch, config, (1.0,) * 3)
     middle = (np.array(source) - 1) / 2 * spacing
     inside = ball(source, middle + np.array([7, -5, 6]), 12, spacing)
     result = Augment(config, patch, (0, 1, 2), ORGAN, 1)(
@@ -240,7 +247,7 @@ def test_anisotropic_voxels_turn_in_millimetres(index):
 
 def test_zoom_up_to_its_limits_and_no_further():
     config = turning(rotate_degrees=0, scale=(1.25, 1.25), elastic_voxels=0)
-    source = source_shape((30, 30, 30), config)
+    source = source_shape((30, 30, 30), config, (1.0,) * 3)
     inside = ball(source, [(n - 1) / 2 for n in source], 8)
     result = Augment(config, (30, 30, 30), (0, 1, 2), ORGAN, 0)(patches(inside, inside))
     assert int((result.classes == 1).sum()) == pytest.approx(inside.sum() * 1.25**3, rel=0.03)
@@ -259,7 +266,7 @@ def test_what_lies_outside_the_source_is_not_scored():
 def test_ignored_voxels_stay_ignored_wherever_they_go():
     patch = (24, 24, 24)
     config = turning(rotate_degrees=30, elastic_voxels=2, mirror_axes=(0, 1, 2))
-    source = source_shape(patch, config)
+    source = source_shape(patch, config, (1.0,) * 3)
     left_out = ball(source, np.array(source) * [0.58, 0.45, 0.5], 7)
     given = patches(left_out, np.where(left_out, -1, 1))
     result = Augment(config, patch, (0, 1, 2), ORGAN, 2)(given)
@@ -297,7 +304,7 @@ def test_gentle_changes_keep_the_mean(name):
 
 def test_each_channel_is_changed_but_all_move_together():
     config = turning(rotate_degrees=30, elastic_voxels=2)
-    source = source_shape((16, 16, 16), config)
+    source = source_shape((16, 16, 16), config, (1.0,) * 3)
     one = torch.as_tensor(noise(source)).float()
     batch = Patches(
         torch.stack([one, 2 * one + 1])[None],

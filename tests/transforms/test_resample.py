@@ -10,7 +10,7 @@ from scipy import ndimage
 from medseg.errors import GridMismatch
 from medseg.geometry import Alignment, canonical_grid, grid_map, working_grid
 from medseg.transforms import resample as module
-from medseg.transforms.resample import axis_weights, resample, resample_labels
+from medseg.transforms.resample import axis_weights, resample
 from tests.transforms.grids import NATIVE, grid
 
 SPACING = (1.3, 1.4, 1.5)
@@ -126,51 +126,3 @@ def test_weights_add_up_to_one():
 def test_rotated_grids_are_refused():
     with pytest.raises(GridMismatch, match="rotated"):
         resample(np.zeros((1, 8, 8, 8)), grid((8, 8, 8)), grid((8, 8, 8), degrees=10))
-
-
-def ball(geometry, centre_mm, radius_mm):
-    index = np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), axis=-1)
-    return np.linalg.norm(geometry.to_world(index) - centre_mm, axis=-1) <= radius_mm
-
-
-@everywhere
-def test_labels_equal_all_classes_at_once(native, monkeypatch):
-    rng = np.random.default_rng(5)
-    coarse = rng.choice(
-        np.array([0, 0, 3, 7, -1], np.int16), size=[n // 3 + 1 for n in native.shape]
-    )
-    labels = coarse.repeat(3, 0).repeat(3, 1).repeat(3, 2)[tuple(map(slice, native.shape))]
-    target = working_grid(native, SPACING)
-    monkeypatch.setattr(module, "BLOCK_VOXELS", 500)
-    values = [-1, 0, 3, 7]
-    scores = np.stack([resample((labels == v)[None] * 1.0, native, target)[0] for v in values])
-    expected = np.array(values)[scores.argmax(0)]
-    second = np.sort(scores, axis=0)[-2:]
-    clear = second[1] - second[0] > 1e-5
-    result = resample_labels(labels, native, target, [3, 7, 0, -1])
-    assert result.dtype == labels.dtype
-    assert np.array_equal(result[clear], expected[clear])
-    assert clear.mean() > 0.5
-
-
-def test_a_ball_keeps_its_volume_and_place():
-    native, spacing = grid((60, 64, 40), (0.8, 0.8, 1.2), "LPS", degrees=9), (1.5, 1.5, 1.5)
-    centre = native.corners_mm().mean(0) + np.array([5, -4, 6])  # off centre: a mirror must show
-    target = working_grid(native, spacing)
-    result = resample_labels(ball(native, centre, 11).astype(np.uint8), native, target, [0, 1])
-    expected = ball(target, centre, 11)
-    dice = 2 * (result & expected).sum() / (result.sum() + expected.sum())
-    assert dice > 0.96  # the staircase alone; half a voxel off gives 0.93
-    assert result.sum() * target.voxel_ml == pytest.approx(4 / 3 * np.pi * 1.1**3, rel=0.02)
-
-
-def test_a_tie_goes_to_the_lower_value():
-    native, target = grid((4, 1, 1)), grid((3, 1, 1), origin=(12.5, -30, 7))
-    labels = np.array([5, 2, 2, 9], np.uint8).reshape(4, 1, 1)
-    assert resample_labels(labels, native, target, [2, 5, 9]).ravel().tolist() == [2, 2, 2]
-
-
-def test_values_that_are_not_asked_for_become_background():
-    native = grid((4, 1, 1))
-    labels = np.array([5, 2, 2, 9], np.uint8).reshape(4, 1, 1)
-    assert resample_labels(labels, native, native, [2]).ravel().tolist() == [0, 2, 2, 0]
