@@ -45,6 +45,9 @@ def plan(
     preset: Annotated[
         str, typer.Option(help="fast, residual, fcn8s, standard or accurate.")
     ] = "fast",
+    against: Annotated[
+        Path | None, typer.Option(help="Another plan: print the settings that differ.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -58,13 +61,22 @@ def plan(
         medseg plan data_manifests/hippocampus.yaml --root DATA --minutes 10 --output plan.yaml
         medseg plan cohort.yaml --memory 8 --minutes 60 --dims 2
     """
+    from medseg.config import TrainConfig, load_yaml, validate
     from medseg.errors import BadConfig
     from medseg.manifests import load_cohort, survey_scans
-    from medseg.planning import PRESETS, look_at, make_plan, write_plan
+    from medseg.planning import (
+        PRESETS,
+        look_at,
+        make_plan,
+        plan_differences,
+        plan_screen,
+        write_plan,
+    )
     from medseg.writers.guard import guard_outputs
 
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
+    other = None if against is None else validate(TrainConfig, load_yaml(against))
     cohort = load_cohort(card, root=root)
     _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
     machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, memory)
@@ -98,6 +110,10 @@ def plan(
             steps=chosen.steps,
             memory_bytes=int(chosen.memory_bytes),
         )
+        for line in plan_screen(chosen):
+            console.say(line)
+        for line in () if other is None else plan_differences(chosen.config, other):
+            console.say(line)
     raise typer.Exit(SOME_FAILED if looks.left_out else DONE)
 
 
@@ -110,7 +126,7 @@ def _machine(device: torch.device, minutes: float, memory_gb: float | None) -> M
     """What there is to train on."""
     import torch
 
-    from medseg.planning import MACS_A_CORE, MACS_A_GPU, Machine
+    from medseg.planning import BYTES_A_VALUE_GPU, MACS_A_CORE, MACS_A_GPU, Machine
 
     if device.type == "cuda":
         there = torch.cuda.get_device_properties(device).total_memory
@@ -120,4 +136,6 @@ def _machine(device: torch.device, minutes: float, memory_gb: float | None) -> M
         cores = torch.get_num_threads()
         speed, name = MACS_A_CORE * cores, f"{cores} CPU core{'s' if cores > 1 else ''}"
     allowed = memory_gb * 1e9 if memory_gb is not None else there / 2
+    if device.type == "cuda":
+        return Machine(minutes, allowed, speed, name, BYTES_A_VALUE_GPU)
     return Machine(minutes, allowed, speed, name)

@@ -23,6 +23,15 @@ ANISOTROPIC = 3.0
 #: A patch should hold at least this share of a typical scan, else spacing gives way.
 LEAST_CONTEXT = 1 / 30
 
+#: A structure should be so many voxels wide, else spacing does not give way.
+SMALLEST_VOXELS = 2.5
+
+#: A patch that sees less of a scan than this is a plan's weak point.
+LITTLE_CONTEXT = 0.1
+
+#: Fewer scans than this are a plan's weak point.
+FEW_CASES = 10
+
 #: Below this a CT shows air, and no structure may come near it where windows of air are left out.
 AIR_HU, DARKEST_TISSUE_HU = -900.0, -800.0
 
@@ -132,11 +141,47 @@ def coarsened(
     for _ in range(20):
         kept = [mm for mm in spacing_mm if mm > floor]
         floor = (wanted / math.prod(kept)) ** (1 / max(1, 3 - len(kept)))
+    name, size_mm = smallest_structure(looks)
+    needed = max(min(spacing_mm), size_mm / SMALLEST_VOXELS)
+    if floor > needed:
+        x, y, z = (_neat(max(mm, needed)) for mm in spacing_mm)
+        return (x, y, z), (
+            f"no coarser, though a patch shows little of a scan: {name} measures about"
+            f" {size_mm:.2g} mm"
+        )
     x, y, z = (_neat(max(mm, floor)) for mm in spacing_mm)
     return (x, y, z), (
         f"coarser than the scans' {_times(spacing_mm)} mm: within the budget a patch would show"
         f" {share:.1%} of a typical scan only. More minutes or a GPU allow finer voxels"
     )
+
+
+def smallest_structure(looks: CohortLooks) -> tuple[str, float]:
+    """The label of the smallest typical volume, and the diameter of a ball of it in mm."""
+    typical = looks.typical_ml()
+    name = min(typical, key=lambda label: typical[label])
+    return name, (6000 * typical[name] / math.pi) ** (1 / 3)
+
+
+def weakest_point(looks: CohortLooks, spacing_mm: Sequence[float], share: float, steps: int) -> str:
+    """What most likely holds a plan back, in words."""
+    name, size_mm = smallest_structure(looks)
+    across = size_mm / max(spacing_mm)
+    if steps < LEAST_STEPS:
+        return f"{steps} steps are too few to learn much: give more --minutes or a GPU"
+    if across < SMALLEST_VOXELS:
+        return (
+            f"{name}, a ball of {size_mm:.2g} mm, is {across:.1f} voxels wide at most: more minutes"
+            " or memory allow finer ones"
+        )
+    if share < LITTLE_CONTEXT:
+        return (
+            f"a patch sees {share:.1%} of a scan: what looks alike far apart will be mixed up."
+            " Train a coarse model first and name it under infer.locate"
+        )
+    if len(looks.cases) < FEW_CASES:
+        return f"{len(looks.cases)} scans show little of how people differ: label more"
+    return "nothing stands out; the labels themselves are the limit"
 
 
 def fit_patch(
@@ -230,18 +275,19 @@ def foreground_share(looks: CohortLooks) -> tuple[float, str]:
     return 0.5, f"{share:.1%} of the voxels are labelled"
 
 
-def machine_limits(machine: Machine, levels: Levels, channels: int) -> float:
+def machine_limits(machine: Machine, levels: Levels, channels: int, classes: int) -> float:
     """Voxels a step; refuses a budget that buys nothing.
 
     Raises:
         BadConfig: the memory does not hold the smallest patch.
     """
-    voxels = affordable_voxels(machine, levels, channels)
+    voxels = affordable_voxels(machine, levels, channels, classes)
     if voxels < 16**2:
+        least = levels.step_bytes(32**3, channels, classes, machine.bytes_a_value)
         raise BadConfig(
             "the memory does not hold a training",
             found=f"{machine.memory_bytes / 1e9:.1f} GB",
-            expected=f"{levels.step_bytes(32**3, channels) / 1e9:.1f} GB or more",
+            expected=f"{least / 1e9:.1f} GB or more",
         )
     return voxels
 

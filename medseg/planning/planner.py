@@ -34,6 +34,8 @@ class Plan:
         summary: what the cohort looks like and what training it will take, line by line.
         memory_bytes: predicted peak of training.
         steps: predicted within the time.
+        share: of a typical scan (2D: slice) that a patch sees.
+        weakest: what most likely holds it back, in words.
     """
 
     config: TrainConfig
@@ -41,6 +43,8 @@ class Plan:
     summary: tuple[str, ...]
     memory_bytes: float
     steps: int
+    share: float
+    weakest: str
 
 
 def make_plan(
@@ -85,7 +89,12 @@ def make_plan(
     _schedule(made, looks, machine, batch, steps)
     made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
     made.choose("infer.skip_below", *rules.empty_below(cohort, looks))
-    memory = levels.step_bytes(voxels, channels)
+    classes = cohort.labels.channels
+    memory = levels.step_bytes(voxels, channels, classes, machine.bytes_a_value)
+    spacing = made.values["prepare"]["spacing_mm"]
+    whole = [mm or float(np.median(looks.spacings_mm[:, n])) for n, mm in enumerate(spacing)]
+    shape = median_shape(looks, whole)
+    share = math.prod(min(1.0, n / of) for n, of in zip(patch, shape, strict=False))
     return Plan(
         config=validate(TrainConfig, made.values),
         reasons=made.reasons,
@@ -95,6 +104,8 @@ def make_plan(
         ),
         memory_bytes=memory,
         steps=steps,
+        share=share,
+        weakest=rules.weakest_point(looks, whole, share, steps),
     )
 
 
@@ -116,7 +127,7 @@ def _geometry(
     axes = [axis for axis in range(3) if axis != sliced]
     channels = len(cohort.channels)
     rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
-    voxels = rules.machine_limits(machine, rough, channels)
+    voxels = rules.machine_limits(machine, rough, channels, cohort.labels.channels)
     if chosen == 3:
         spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
         why_spacing = why_coarser or why_spacing
