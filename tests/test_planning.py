@@ -200,8 +200,8 @@ def test_channels_of_a_kind_share_a_rule_and_others_have_their_own():
 @pytest.mark.parametrize(
     ("labels", "minutes", "axes"),
     [
-        (KIDNEYS, 600, ("left-right",)),
-        (HIPPOCAMPUS, 600, ("left-right",)),
+        (KIDNEYS, 600, (0,)),
+        (HIPPOCAMPUS, 600, (0,)),
         (LEFT_ONLY, 600, ()),
         (KIDNEYS, 10, ()),
     ],
@@ -213,6 +213,15 @@ def test_left_and_right_are_mirrored_only_where_that_is_safe_and_there_is_time(
     plan = plan_of(looks_of(labels), machine, cohort_of(labels))
     assert plan.config.augment.mirror_axes == axes
     assert plan.config.infer.mirror_axes == ()
+
+
+def test_the_mirrored_axis_has_no_number_where_scans_lie_differently():
+    axial, sagittal = looks_of(KIDNEYS).cases[0], looks_of(KIDNEYS).cases[0]
+    turned = dataclasses.replace(sagittal, directions=((0, 1, 0), (0, 0, 1), (1, 0, 0)))
+    looks = dataclasses.replace(looks_of(KIDNEYS), cases=(axial, turned))
+    machine = dataclasses.replace(GPU, minutes=600)
+    plan = plan_of(looks, machine, cohort_of(KIDNEYS))
+    assert plan.config.augment.mirror_axes == ("left-right",)
 
 
 def test_rare_structures_are_shown_more_often():

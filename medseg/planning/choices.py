@@ -247,17 +247,21 @@ def empty_below(cohort: Cohort, looks: CohortLooks) -> tuple[float | None, str]:
     return AIR_HU, f"windows of nothing but air, all below {AIR_HU:g} HU, are background"
 
 
-def mirrors(cohort: Cohort, minutes: float) -> tuple[list[str], str]:
-    """Left-right mirrors where that is safe and there is time for them."""
+def mirrors(cohort: Cohort, looks: CohortLooks, minutes: float) -> tuple[list[int | str], str]:
+    """Left-right mirrors where that is safe and there is time for them.
+
+    The axis is named by its number where left to right is the same axis of every scan, else by
+    ``left-right``.
+    """
     pairing = cohort.labels.mirror_pairing()
     if pairing is None:
         return [], f"none: {cohort.labels.mirror_obstacle}; left stays left"
     if minutes < MIRROR_MINUTES:
         return [], "none: a short training has no time to learn mirrored anatomy"
     swapped = "pairs of labels swap sides with it" if pairing else "no label has a side"
-    return [
-        "left-right"
-    ], f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
+    sideways = {int(np.argmax(np.abs(np.array(case.directions)[:, 0]))) for case in looks.cases}
+    axes: list[int | str] = ["left-right"] if len(sideways) > 1 else [*sideways]
+    return axes, f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
 
 
 def batch_for(voxels: float, patch: Sequence[int], preset: Preset, dims: int) -> int:

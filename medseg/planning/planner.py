@@ -82,7 +82,7 @@ def make_plan(
     if frame is not None:
         made.choose("prepare.frame", [list(row) for row in frame], _WHY_FRAME)
     _intensities(made, cohort, looks)
-    _augmentation(made, cohort, machine)
+    _augmentation(made, cohort, looks, machine)
     voxels = batch * math.prod(patch)
     channels = len(cohort.channels)
     steps = machine.steps(levels.macs_a_voxel(channels) * voxels)
@@ -198,9 +198,9 @@ def _intensities(made: Choices, cohort: Cohort, looks: CohortLooks) -> None:
     made.choose("prepare.resampling", "linear")
 
 
-def _augmentation(made: Choices, cohort: Cohort, machine: Machine) -> None:
+def _augmentation(made: Choices, cohort: Cohort, looks: CohortLooks, machine: Machine) -> None:
     plain = AugmentConfig().model_dump(mode="json")
-    axes, why = rules.mirrors(cohort, machine.minutes)
+    axes, why = rules.mirrors(cohort, looks, machine.minutes)
     for name, value in plain.items():
         made.choose(f"augment.{name}", axes if name == "mirror_axes" else value)
     spacing = [mm for mm in made.values["prepare"]["spacing_mm"] if mm is not None]
