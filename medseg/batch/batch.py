@@ -1,11 +1,11 @@
-"""How is a batch segmented into a folder, from what was found to tables beside the masks?"""
+"""A batch is segmented into a folder, from what was found to tables beside the masks."""
 
 from __future__ import annotations
 
 import glob
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,6 +31,7 @@ from medseg.batch.probe import window_seconds, windows_of
 from medseg.batch.quality import unsure
 from medseg.batch.resume import Check, Plan, forget_gone, is_whole_mask, plan_run, sweep
 from medseg.batch.runner import Listener, Summary, run_batch
+from medseg.batch.shards import Shard, merged_entries, merging, require_one_division
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.taken import taken
 from medseg.batch.task import State, Task, Unusable
@@ -72,6 +73,7 @@ class Settings:
         check: how closely masks that are already there are looked at.
         retry: settled states to try again.
         other_recipe: what to do with masks made another way.
+        shard: of a job array, or ``None`` for all cases.
         break_lock: take the folder over from a process of another host.
         overwrite: replace masks that medseg did not write, or that were edited since.
     """
@@ -88,8 +90,14 @@ class Settings:
     check: Check = Check.QUICK
     retry: frozenset[State] = frozenset()
     other_recipe: OtherRecipe = OtherRecipe.REFUSE
+    shard: Shard | None = None
     break_lock: bool = False
     overwrite: bool = False
+
+    @property
+    def home(self) -> Path:
+        """Where ledger and lock lie: the output folder, or the shard's below it."""
+        return self.output if self.shard is None else self.shard.home(self.output)
 
 
 @dataclass(frozen=True)
@@ -145,8 +153,12 @@ class Batch:
             self.write_tables()
 
     def entries(self) -> list[Entry]:
-        """Every case as it stands now, with the flags that only the whole batch can tell."""
-        entries = self.ledger.entries()
+        """Every case as it stands now, with the flags that only the whole batch can tell.
+
+        Those of all shards, where there are any.
+        """
+        sharded = self.settings.shard is not None
+        entries = merged_entries(self.settings.output) if sharded else self.ledger.entries()
         flags = unsure({e.case: e.confidence for e in entries if e.state is State.DONE})
         entries = [
             replace(entry, flags=(*entry.flags, *flags.get(entry.case, ()))) for entry in entries
@@ -160,7 +172,12 @@ class Batch:
 
     def write_tables(self) -> None:
         """Bring cases.csv up to date."""
-        write_cases(self.settings.output, self.entries(), self.labels)
+        with self.alone():
+            write_cases(self.settings.output, self.entries(), self.labels)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold off other shards while what is written is about all of them."""
+        return merging(self.settings.output) if self.settings.shard else nullcontext()
 
     def _worth_a_trial(self) -> bool:
         return self.needs.seconds is None and len(self.plan.tasks) >= _MANY
@@ -239,9 +256,12 @@ def open_batch(
         BadConfig: the folder holds masks made another way.
     """
     models = load_models(settings.models)
-    _make_folder(settings.output)
-    with FolderLock(settings.output, break_lock=settings.break_lock):
-        ledger = open_ledger(settings.output)
+    require_one_division(settings.output, settings.shard)
+    if settings.shard is not None:
+        found = settings.shard.share(found)
+    _make_folder(settings.home)
+    with FolderLock(settings.home, break_lock=settings.break_lock):
+        ledger = open_ledger(settings.home)
         try:
             before = {entry.case: entry for entry in ledger.entries()}
             recipe = _recipe(settings, models)

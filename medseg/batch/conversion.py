@@ -139,7 +139,9 @@ def guarded_folder(output: Path, arguments: Sequence[Path], *, overwrite: bool) 
 
 
 @contextmanager
-def held_folder(output: Path, patience: Patience | None = None) -> Iterator[ProcessExecutor]:
+def held_folder(
+    output: Path, patience: Patience | None = None, *, break_lock: bool = False
+) -> Iterator[ProcessExecutor]:
     """The output folder, held for this process, and workers that wait for scans.
 
     Enter it before anything is searched: the workers start as copies of this process, which
@@ -151,7 +153,7 @@ def held_folder(output: Path, patience: Patience | None = None) -> Iterator[Proc
     work = Conversion(output.absolute())
     with (
         ProcessExecutor(work, workers=_AT_A_TIME, patience=patience, forked=True) as executor,
-        FolderLock(output),
+        FolderLock(output, break_lock=break_lock),
     ):
         sweep(output)
         yield executor

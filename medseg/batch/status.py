@@ -1,13 +1,14 @@
-"""How does a batch stand, seen from outside while it runs or afterwards?"""
+"""How a batch stands, seen from outside while it runs or afterwards."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.batch.ledger import Ledger
+from medseg.batch.ledger import Ledger, look
+from medseg.batch.shards import Shard, shards_in
 from medseg.batch.task import State
 from medseg.writers.lock import holder
 
@@ -21,11 +22,12 @@ class Standing:
 
     Attributes:
         counts: cases by state.
-        holder: the process that is writing, or ``None``.
+        holder: the processes that are writing, or ``None``.
         cases_per_hour: lately; ``None`` where nobody is at work or too little is known.
         seconds_left: at that rate.
         under_way: case to attempt, of those with a worker now.
         troubles: case to reason, of those refused or failed.
+        unfinished: shards that have not begun, or that ended before their last case.
     """
 
     counts: Mapping[str, int]
@@ -34,6 +36,58 @@ class Standing:
     seconds_left: float | None
     under_way: Mapping[str, str]
     troubles: Mapping[str, str]
+    unfinished: Sequence[str] = ()
+
+
+def stand(folder: Path) -> Standing:
+    """How the batch in a folder stands now, all of its shards together.
+
+    Raises:
+        BadOutput: no batch was run into the folder.
+    """
+    shards = shards_in(folder)
+    if not shards:
+        return _stand_at(folder)
+    parts = {shard: _stand_at(shard.home(folder)) for shard in shards}
+    rates = [part.cases_per_hour for part in parts.values() if part.cases_per_hour]
+    counts = {
+        state.value: sum(part.counts[state.value] for part in parts.values()) for state in State
+    }
+    rate = sum(rates) or None
+    return Standing(
+        counts=counts,
+        holder=", ".join(part.holder for part in parts.values() if part.holder) or None,
+        cases_per_hour=rate,
+        seconds_left=_left(counts) / rate * 3600 if rate else None,
+        under_way={case: text for part in parts.values() for case, text in part.under_way.items()},
+        troubles={case: text for part in parts.values() for case, text in part.troubles.items()},
+        unfinished=_unfinished(parts),
+    )
+
+
+def _unfinished(parts: Mapping[Shard, Standing]) -> list[str]:
+    """One line a shard that needs to be run, or to be run again."""
+    lines = []
+    for total in sorted({shard.total for shard in parts}):
+        for number in range(1, total + 1):
+            part = parts.get(Shard(number, total))
+            if part is None:
+                lines.append(f"shard {number}/{total} has not begun")
+            elif _left(part.counts) and not part.holder:
+                lines.append(f"shard {number}/{total} ended with {_left(part.counts)} cases to do")
+    return lines
+
+
+def _stand_at(home: Path) -> Standing:
+    ledger = look(home)
+    try:
+        return standing(ledger, home)
+    finally:
+        ledger.close()
+
+
+def _left(counts: Mapping[str, int]) -> int:
+    return counts[State.PENDING] + counts[State.RUNNING]
 
 
 def standing(ledger: Ledger, folder: Path) -> Standing:
@@ -45,7 +99,7 @@ def standing(ledger: Ledger, folder: Path) -> Standing:
     rate = None
     if owner and len(times) > 1:
         rate = (len(times) - 1) / max(time.time() - times[0], 1e-3) * 3600
-    left = counts[State.PENDING] + counts[State.RUNNING]
+    left = _left(counts)
     if not owner:  # what a killed run left in the middle waits for the next one
         counts[State.PENDING.value], counts[State.RUNNING.value] = left, 0
     return Standing(

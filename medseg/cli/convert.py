@@ -12,6 +12,7 @@ import typer
 from medseg.cli.console import (
     DONE,
     SOME_FAILED,
+    BreakLock,
     Console,
     Interrupted,
     Json,
@@ -86,6 +87,7 @@ def convert(
             "never an input.",
         ),
     ] = False,
+    break_lock: BreakLock = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -119,7 +121,7 @@ def convert(
             rows = _look(search, output, with_identifiers, console)
             interrupted = False
         else:
-            run = partial(_convert, nonfinite=kept, overwrite=overwrite)
+            run = partial(_convert, nonfinite=kept, overwrite=overwrite, break_lock=break_lock)
             rows, interrupted = run(search, output, with_identifiers, console)
         if interrupted:
             done = sum(row["status"] == "converted" for row in rows)
@@ -183,12 +185,13 @@ def _convert(
     *,
     nonfinite: NonFinite,
     overwrite: bool,
+    break_lock: bool,
 ) -> tuple[list[_Row], bool]:
     """Volumes and the table; and whether the user ended it before."""
     from medseg.batch.conversion import convert_scans, held_folder
     from medseg.batch.runner import Listener
 
-    with held_folder(output) as executor:
+    with held_folder(output, break_lock=break_lock) as executor:
         listed = search(console.progress("looking"))
         listener = Listener(
             progress=console.progress("converting"),

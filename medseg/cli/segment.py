@@ -120,7 +120,6 @@ def segment(
         bool, typer.Option("--redo", help="Replace masks that another model or options made.")
     ] = False,
     overwrite: Overwrite = False,
-    break_lock: BreakLock = False,
     executor: Annotated[
         str, typer.Option(help="process (isolated, with time-outs) or inline (this process).")
     ] = "process",
@@ -130,6 +129,13 @@ def segment(
     timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="For a small scan; large ones get more.")
     ] = 600.0,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only this share of the cases, for job arrays: 1/8 to 8/8."
+        ),
+    ] = None,
+    break_lock: BreakLock = False,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
@@ -153,11 +159,13 @@ def segment(
         medseg segment fold0/model fold1/model cohort.yaml --split test --output masks
         medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
         medseg segment runs/brain/model archive/ --output masks --channel 'A=*t1*' …
+        medseg segment runs/liver/model archive/ --output masks --shard $SLURM_ARRAY_TASK_ID/8
     """
     from medseg.batch.batch import OtherRecipe, Settings
     from medseg.batch.executors import Patience
     from medseg.batch.models import Limits, Mirrors, Ways
     from medseg.batch.resume import Check
+    from medseg.batch.shards import Shard
     from medseg.batch.task import State
     from medseg.scans.selection import Selection
 
@@ -184,6 +192,7 @@ def segment(
         check=Check.CHECKSUM if verify else Check.QUICK,
         retry=frozenset({State.FAILED, State.REFUSED} if retry_failed else ()),
         other_recipe=OtherRecipe.REDO if redo else OtherRecipe.REFUSE,
+        shard=Shard.parse(shard) if shard else None,
         break_lock=break_lock,
         overwrite=overwrite,
     )
@@ -335,7 +344,8 @@ def _say_plan(batch: Batch, console: Console, seconds: float | None) -> None:
 def _write_report(batch: Batch, console: Console) -> None:
     from medseg.reports.batch import write_batch_report
 
-    path = write_batch_report(batch.settings.output, batch.entries(), batch.labels)
+    with batch.alone():
+        path = write_batch_report(batch.settings.output, batch.entries(), batch.labels)
     console.say(f"report: {path}", report=str(path))
 
 

@@ -18,20 +18,15 @@ def status(
 ) -> None:
     """How a batch stands: cases by state, rate, time left, and what went wrong.
 
-    Exit code 1 where cases were refused or failed.
+    Exit code 1 where cases were refused or failed, or where a shard is still to be run.
 
     \b
     Example:
         medseg status masks
     """
-    from medseg.batch.ledger import look
-    from medseg.batch.status import standing
+    from medseg.batch.status import stand
 
-    ledger = look(folder)
-    try:
-        now = standing(ledger, folder)
-    finally:
-        ledger.close()
+    now = stand(folder)
     with open_console(quiet=quiet, json=json) as console:
         console.say(
             ", ".join(f"{count} {state}" for state, count in now.counts.items() if count),
@@ -51,4 +46,6 @@ def status(
             console.say(f"under way: {case} ({text})", case=case)
         for case, reason in now.troubles.items():
             console.say(f"{case}: {reason}", case=case, reason=reason)
-    raise typer.Exit(SOME_FAILED if now.troubles else DONE)
+        for text in now.unfinished:
+            console.say(text, unfinished=text)
+    raise typer.Exit(SOME_FAILED if now.troubles or now.unfinished else DONE)
