@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 #: ``time.monotonic()`` at which a command began that starts processes to share its work.
@@ -118,4 +119,5 @@ def restart_tuned(arguments: Sequence[str] | None = None) -> None:
     if environment == dict(os.environ):
         return
     command = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, command, environment | {MARKER: "1"})
+    with suppress(OSError):  # untuned is slower, not wrong
+        os.execve(sys.executable, command, environment | {MARKER: "1"})

@@ -12,7 +12,7 @@ from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import duplicates_among, likenesses
 from medseg.manifests.likeness import Likeness
-from medseg.manifests.reading import file_of, read_truth, read_unaligned
+from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned
 from medseg.memory import usable_cores
 
 #: Reading is mostly waiting and unpacking, which threads share well.
@@ -118,7 +118,7 @@ def require_files(cohort: Cohort) -> None:
 
 def _nothing_there(cohort: Cohort) -> bool:
     paths = (path for case in cohort.cases for path in (*case.sources, case.label) if path)
-    return not any(file_of(path).exists() for path in paths)
+    return not any(is_there(file_of(path)) for path in paths)
 
 
 def _check_card(cohort: Cohort) -> Iterator[Problem]:
@@ -169,7 +169,7 @@ def _check_files(case: Case) -> Iterator[str]:
         recorded.append((case.label, case.label_sha256))
     for path, expected in recorded:
         file = file_of(path)
-        if not file.exists():
+        if not is_there(file):
             yield str(BadCohort("no such file", path=path))
         elif expected and (found := _sum_or_reason(file)) != expected:
             yield str(

@@ -146,7 +146,7 @@ def require(cohort: Cohort, path: Path) -> None:
     Raises:
         BadCohort: neither the path nor the part before ``#`` exists.
     """
-    if not file_of(path).exists():
+    if not is_there(file_of(path)):
         raise BadCohort(
             "no such file",
             path=path,
@@ -157,6 +157,14 @@ def require(cohort: Cohort, path: Path) -> None:
 
 def file_of(path: Path) -> Path:
     """The file or folder of ``folder#SeriesInstanceUID``."""
-    if path.exists() or "#" not in path.name:
+    if "#" not in path.name or is_there(path):
         return path
     return path.with_name(path.name.rpartition("#")[0])
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something that this user may look at; never raises."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no permission, a name that is too long
+        return False
