@@ -105,7 +105,7 @@ def require_files(cohort: Cohort) -> None:
         BadCohort: the first missing file, and how many are missing.
     """
     paths = [path for case in cohort.cases for path in (*case.sources, case.label) if path]
-    missing = [path for path in paths if not file_of(path).exists()]
+    missing = [path for path in paths if not is_there(file_of(path))]
     if missing:
         raise BadCohort(
             "no such file",
