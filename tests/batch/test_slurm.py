@@ -1,6 +1,7 @@
 """A real Slurm of one node segments an archive: by a job array of shards, by the Dask recipe."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -81,11 +82,12 @@ def test_the_recipe_segments_an_archive_over_tls(tmp_path, cluster, archive, rep
     pytest.importorskip("cryptography", reason="the extra `cluster` is not installed")
     model, scans = archive
     out = tmp_path / "masks"
+    paths = os.pathsep.join(filter(None, [str(repository), cluster.get("PYTHONPATH", "")]))
     call = [sys.executable, "pipelines/segment_on_slurm.py", str(model), str(scans),
             "--output", str(out), "--jobs", "1", "--memory", "2GB"]  # fmt: skip
     ended = subprocess.run(
         call, cwd=repository, capture_output=True, text=True, timeout=500,
-        env=cluster | {"PYTHONPATH": str(repository), "MEDSEG_CACHE": str(tmp_path / "cache")},
+        env=cluster | {"PYTHONPATH": paths, "MEDSEG_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
     assert ended.returncode == 1, ended.stderr  # one bad scan
     assert statuses(out) == EXPECTED
