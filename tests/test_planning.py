@@ -216,9 +216,11 @@ def test_left_and_right_are_mirrored_only_where_that_is_safe_and_there_is_time(
 
 
 def test_the_mirrored_axis_has_no_number_where_scans_lie_differently():
-    axial, sagittal = looks_of(KIDNEYS).cases[0], looks_of(KIDNEYS).cases[0]
-    turned = dataclasses.replace(sagittal, directions=((0, 1, 0), (0, 0, 1), (1, 0, 0)))
-    looks = dataclasses.replace(looks_of(KIDNEYS), cases=(axial, turned))
+    axial, *others = looks_of(KIDNEYS, spacing=(1.0, 1.0, 5.0), shape=(200, 200, 20)).cases
+    turned = [
+        dataclasses.replace(case, directions=((0, 1, 0), (0, 0, 1), (1, 0, 0))) for case in others
+    ]
+    looks = dataclasses.replace(looks_of(KIDNEYS), cases=(axial, *turned))
     machine = dataclasses.replace(GPU, minutes=600)
     plan = plan_of(looks, machine, cohort_of(KIDNEYS))
     assert plan.config.augment.mirror_axes == ("left-right",)
