@@ -49,7 +49,8 @@ def segment(
     split: Annotated[str | None, typer.Option(help="Rows of a cohort card: train or test.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where a card's files lie.")] = None,
     format: Annotated[  # noqa: A002
-        str, typer.Option(help="Of the masks: nifti, nrrd, mha or dicom-seg.")
+        str,
+        typer.Option(help="Of the masks: nifti, nrrd, slicer, mha, dicom-seg or dicom-labelmap."),
     ] = "nifti",
     volume: Annotated[
         str | None,
@@ -168,8 +169,10 @@ def segment(
     from medseg.batch.shards import Shard
     from medseg.batch.task import State
     from medseg.scans.selection import Selection
+    from medseg.writers import WRITERS
 
     models, scans = told_apart(arguments)
+    require_choice("--format", format, tuple(WRITERS))
     require_choice("--executor", executor, ("process", "inline"))
     require_choice("--tta", tta, ("model", "none"))
     require_choice("--engine", engine, ("torch", "compiled", "openvino"))

@@ -47,6 +47,9 @@ class Writer:
 WRITERS: dict[str, Writer] = {
     "nifti": Writer(module="medseg.writers.nifti", about="NIfTI, the twin of the scan"),
     "nrrd": Writer(module="medseg.writers.nrrd", about="NRRD"),
+    "slicer": Writer(
+        module="medseg.writers.seg_nrrd", about="3D Slicer segmentation with names and colours"
+    ),
     "mha": Writer(module="medseg.writers.metaimage", about="MetaImage"),
     "dicom-seg": Writer(
         module="medseg.writers.dicom_seg", about="DICOM Segmentation, one bit a voxel"

@@ -34,12 +34,13 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, .
     dtype = mask_dtype(labelmap).newbyteorder("<")
     voxels = labelmap.data.astype(dtype).tobytes(order="F")
     with atomic_file(path) as file:
-        file.write(_header(labelmap, dtype.name).encode("ascii"))
+        file.write(header(labelmap, dtype.name).encode("ascii") + b"\n")
         file.write(igzip.compress(voxels, 2, mtime=0))
     return ()
 
 
-def _header(labelmap: LabelMap, kind: str) -> str:
+def header(labelmap: LabelMap, kind: str) -> str:
+    """The fields of a mask's header, without the blank line that ends it."""
     geometry = labelmap.geometry
     steps = [_vector(geometry.affine[:3, axis] * _FLIP) for axis in range(3)]
     lines = [
@@ -54,7 +55,7 @@ def _header(labelmap: LabelMap, kind: str) -> str:
         "encoding: gzip",
         f"space origin: {_vector(geometry.affine[:3, 3] * _FLIP)}",
     ]
-    return "\n".join(lines) + "\n\n"
+    return "\n".join(lines) + "\n"
 
 
 def _vector(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
