@@ -134,7 +134,7 @@ def deflated_dicom(folder: Path) -> None:
         dataset.PixelData = b"M" * 8
         content = save(dataset, folder / f"{k}.dcm").read_bytes()
         old, new = b"1.2.840.10008.1.2.1\0", str(DeflatedExplicitVRLittleEndian).encode()
-        start = content.index(b"\x08\0\x16\0UI", 140)
+        start = content.index(b"\x08\0\x08\0CS", 140)
         head = bytearray(content[:start].replace(old, new))
         struct.pack_into("<H", head, head.index(new) - 2, len(new))
         group = head.index(b"\2\0\0\0UL\4\0") + 8

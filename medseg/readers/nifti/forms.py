@@ -39,8 +39,8 @@ class MissingForm(StrEnum):
 
 
 def read_forms(header: NiftiHeader) -> NiftiForms:
-    """The geometric fields to the bit."""
-    raw = header.raw
+    """The geometric fields, to the bit but for a quaternion that no reader could take."""
+    raw = _with_unit_quaternion(header.raw)
     offsets = ("qoffset_x", "qoffset_y", "qoffset_z")
     b, c, d, x, y, z = (float(raw[name]) for name in (*_QUATERNION, *offsets))
     code = 0 if _is_blank_sform(raw) else int(raw["sform_code"])
@@ -126,21 +126,24 @@ def _in_mm(affine: NDArray[Any], to_mm: float) -> NDArray[np.float64]:
 
 
 def _qform(raw: Any, path: Path) -> NDArray[Any]:
-    """The affine of the quaternion, as the standard's own code makes it.
-
-    A qfac that is not negative means 1. A quaternion that rounding made a little longer than 1 is
-    shortened, a turn by 180 degrees.
-    """
-    copy = raw.copy()
+    """The affine of the quaternion; a qfac that is not negative means 1, as in nifti1_io."""
+    copy = _with_unit_quaternion(raw).copy()
     copy["pixdim"][0] = -1 if float(copy["pixdim"][0]) < 0 else 1
-    squared = sum(float(copy[name]) ** 2 for name in _QUATERNION)
-    if 1 < squared < _MOST_SQUARED:
-        for name in _QUATERNION:
-            copy[name] = float(copy[name]) / math.sqrt(squared)
     try:
         return np.asarray(copy.get_qform())
     except (HeaderDataError, ValueError) as error:
         raise BadScan("the qform is corrupt", path=path, found=error) from None
+
+
+def _with_unit_quaternion(raw: Any) -> Any:
+    """The header; a quaternion that rounding made a little too long is shortened to a half turn."""
+    squared = sum(float(raw[name]) ** 2 for name in _QUATERNION)
+    if not 1 < squared < _MOST_SQUARED:
+        return raw
+    copy = raw.copy()
+    for name in _QUATERNION:
+        copy[name] = float(raw[name]) / math.sqrt(squared)
+    return copy
 
 
 def _base_affine(header: NiftiHeader, path: Path) -> NDArray[Any]:

@@ -119,9 +119,9 @@ def _version(head: bytes) -> tuple[str, int] | None:
         return None
     for order, name in (("<", "little"), (">", "big")):
         size = int.from_bytes(head[:4], "little" if name == "little" else "big")
-        if size == 348 and head[344:347] in (b"n+1", b"ni1"):
+        if size == 348 and head[344:348] in (b"n+1\0", b"ni1\0"):
             return order, 348
-        if size == 540 and head[4:7] in (b"n+2", b"ni2"):
+        if size == 540 and head[4:8] in (b"n+2\0", b"ni2\0"):
             return order, 540
     return None
 
