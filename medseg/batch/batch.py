@@ -163,6 +163,13 @@ class Batch:
         entries = [
             replace(entry, flags=(*entry.flags, *flags.get(entry.case, ()))) for entry in entries
         ]
+        return self._without_place(entries)
+
+    def own_entries(self) -> list[Entry]:
+        """The cases of this run: of its shard alone, where there are shards."""
+        return self._without_place(self.ledger.entries())
+
+    def _without_place(self, entries: Sequence[Entry]) -> list[Entry]:
         return [
             replace(entry, state=State.REFUSED, reason=self.taken[entry.case])
             if entry.case in self.taken
