@@ -48,7 +48,7 @@ REQUIRED = (
     ("SimpleITK", "registration, N4"),
     ("pydicom", "DICOM"),
     ("highdicom", "DICOM SEG"),
-    ("skimage", "post-processing, contours"),
+    ("skimage", "contours of pictures"),
     ("safetensors", "model files"),
     ("isal", "fast gzip of masks"),
     ("pandas", "tables"),

@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medseg.contours import outlines
 from medseg.errors import GridMismatch
 from medseg.geometry import Geometry, canonical_grid
 
@@ -249,21 +250,20 @@ def _draw_layer(
     x = (np.arange(pixels.shape[1] + 2) - 0.5) * spacing[plane.across]
     y = (np.arange(pixels.shape[0] + 2) - 0.5) * spacing[plane.up]
     for value in np.unique(pixels[pixels != 0]):
-        inside = np.pad(pixels == value, 1).astype(np.float32)
         colour = layer.colour_of(int(value))
         if layer.drawing is Drawing.FILL:
+            inside = np.pad(pixels == value, 1).astype(np.float32)
             ax.contourf(x, y, inside, levels=[0.5, 1.5], colors=[colour], alpha=0.45)
-        lines = ax.contour(
-            x,
-            y,
-            inside,
-            levels=[0.5],
-            colors=[colour],
-            linewidths=1.3,
-            linestyles="dashed" if layer.dashed else "solid",
-        )
-        if not layer.dashed:
-            lines.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="#00000080")])
+        dark = patheffects.withStroke(linewidth=2.2, foreground="#00000080")
+        for line in outlines(pixels == value):
+            ax.plot(
+                (line[:, 1] + 0.5) * spacing[plane.across],
+                (line[:, 0] + 0.5) * spacing[plane.up],
+                color=colour,
+                linewidth=1.3,
+                linestyle="dashed" if layer.dashed else "solid",
+                path_effects=[] if layer.dashed else [dark],
+            )
 
 
 def _letter(ax: Axes, plane: Plane) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from medseg.contours import outlines
 from medseg.geometry import Geometry, canonical_grid
 from medseg.labels import LabelTable
 from medseg.volume import LabelMap, Volume
@@ -102,28 +103,20 @@ def _tile(
     picture = Image.fromarray(grey.T[::-1, ::-1].astype(np.uint8))
     size = _size(part.shape, spacing_mm)
     picture = picture.resize(size, Image.Resampling.BILINEAR).convert("RGB")
-    flat = Image.fromarray(part.T[::-1, ::-1].astype(np.int32))
-    values = np.asarray(flat.resize(size, Image.Resampling.NEAREST))
-    pixels = np.array(picture)
+    rows = part.T[::-1, ::-1]
+    pen = ImageDraw.Draw(picture)
+    scale = np.array([size[1] / rows.shape[0], size[0] / rows.shape[1]])
     for label in table.labels if table else ():
-        pixels[_outline(values == label.value)] = _rgb(label.colour)
-    return Image.fromarray(pixels)
+        for line in outlines(rows == label.value):
+            points = ((line + 0.5) * scale - 0.5)[:, ::-1]
+            pen.line([(float(x), float(y)) for x, y in points], fill=label.colour, width=1)
+    return picture
 
 
 def _size(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[int, int]:
     width_mm, height_mm = shape[0] * spacing_mm[0], shape[1] * spacing_mm[1]
     scale = min(HEIGHT / height_mm, WIDEST / width_mm)
     return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
-
-
-def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    padded = np.pad(inside, 1)
-    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return np.asarray(inside & ~core)
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _joined(tiles: list[Image.Image]) -> bytes:
