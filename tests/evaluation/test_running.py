@@ -95,10 +95,10 @@ def test_a_fault_nobody_foresaw_costs_the_case(cohort, tmp_path, monkeypatch):
     folder = predict(cohort, tmp_path / "p")
     read = scoring.read_labels
 
-    def broken(path):
+    def broken(path, **options):
         if path.parent == folder and path.name == "c2.nii.gz":
             raise ZeroDivisionError("in a library")
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(scoring, "read_labels", broken)
     scores = evaluate(folder, cohort)

@@ -35,6 +35,7 @@ def entry(case, *flags, state=State.DONE, reason="", volume=4.0):
         flags,
         volumes,
         {"ball": 0.5} if volumes else {},
+        {},
         0.5,
         0.4,
         1.0,

@@ -132,7 +132,8 @@ def test_a_fold_that_is_trained_again_makes_its_masks_anew(config: Path, interru
     made_by |= {case.case: "the weights before" for case in cohort.cases}
     (folder / "made_by.json").write_text(json.dumps(made_by))
     old = {path: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
-    assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 0
+    words = ("--output", interrupted, "--resume", "--overwrite", "--quiet")
+    assert run("train", config, *words) == 0
     anew = {path.name.removesuffix(".nii.gz") for path in old if
             path.stat().st_mtime_ns != old[path]}  # fmt: skip
     assert anew == {case.case for case in cohort.cases}
