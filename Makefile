@@ -18,7 +18,7 @@ NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); na
 	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all bench docs dist lint types lock clean
+.PHONY: help install demo test test-all gpu bench docs dist lint types lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make docs      build the documentation into site/"
 	@echo "make dist      build and check wheel and sdist in dist/"
 	@echo "make test-all  the slow and the GPU tests too"
+	@echo "make gpu       on a CUDA device: the GPU tests, then benchmarks/bench_gpu.py (GPU_DATA=DIR)"
 	@echo "make bench     install other people's tools beside it (.venv-bench), then measure"
 	@echo "make install   only make $(VENV) (PYTHON=python3.12 picks another Python)"
 	@echo "make lock      renew constraints.txt from pyproject.toml"
@@ -87,6 +88,13 @@ dist: install
 test-all: lint types
 	@$(PYTEST) -q -n 2 -m "not bench"
 
+# Each part has its own time limit and leaves its results at once; in an environment that has what
+# medseg needs, `make -o install gpu PY=python3` installs nothing.
+gpu: install
+	@mkdir -p gpu-results
+	-timeout 300 $(PY) -m pytest -q -m gpu -p no:cacheprovider --junitxml gpu-results/tests.xml
+	$(PY) benchmarks/bench_gpu.py --output gpu-results $(if $(GPU_DATA),--data $(GPU_DATA))
+
 # In an environment of its own: other people's tools bring decoders that would change ours.
 bench:
 	@$(MAKE) --no-print-directory install VENV=.venv-bench EXTRAS=dev,bench
@@ -113,5 +121,5 @@ lock:
 	@echo "constraints.txt holds $$(grep -c == constraints.txt) pins"
 
 clean:
-	rm -rf $(VENV) .venv-lock .venv-bench demo dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
+	rm -rf $(VENV) .venv-lock .venv-bench demo gpu-results dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -87,7 +87,7 @@ def make_scan(path: Path, extent_mm: int) -> None:
     spacing = SIDE_MM / IN_PLANE
     target = Geometry((IN_PLANE, IN_PLANE, 64), np.diag([spacing, spacing, 1.0, 1.0]))
     named = os.environ.get("MEDSEG_SHARED_DATA")
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     example = (Path(named) if named else beside) / "ct" / "example_ct.nii.gz"
     if example.is_file():
         values = read(example).values()

@@ -49,7 +49,7 @@ from rivals.watch import available_mb
 from medseg.config import InferConfig, PrepareConfig
 from medseg.model import load_model
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "data_manifests" / "hippocampus.yaml"
 #: What nnU-Net plans for these scans.
 SMALL_WINDOW, SMALL_FEATURES = (40, 56, 40), (32, 64, 128, 256)
@@ -243,7 +243,7 @@ def keep(results: Path | None, row: dict[str, Any]) -> None:
 def ways_of(chosen: argparse.Namespace, step: float) -> Ways:
     limit = chosen.limit_gb * 1000 if chosen.limit_gb else 0.95 * available_mb()
     return Ways(chosen.python, chosen.threads, tuple(chosen.workers), step,
-                getattr(chosen, "mirrors", False), limit)  # fmt: skip
+                getattr(chosen, "mirrors", False), limit, chosen.device)  # fmt: skip
 
 
 def _percent(share: float | None) -> str:
@@ -309,6 +309,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overlap", type=float, default=0.5)
     command.add_argument("--features", type=int, nargs="+", default=SMALL_FEATURES,
                          help="of a random model")  # fmt: skip
+    command.add_argument("--device", default="cpu", help="cpu or cuda, of every tool")
     command.add_argument("--limit-gb", type=float, help="end a tool that holds more")
 
 

@@ -13,6 +13,8 @@ from rivals.models import Twins
 from rivals.watch import TUNED, Watched, watched
 
 _HERE = Path(__file__).resolve().parent
+#: What the script ``nnUNetv2_predict`` does; it need not be installed as a command.
+_PREDICT = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as p; p()"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Ways:
         step: nnU-Net's step between windows, in windows: 1 - overlap.
         mirrors: average over all mirrors.
         limit_mb: a tool that holds more is ended.
+        device: cpu or cuda, for all of them.
     """
 
     python: Path
@@ -34,6 +37,7 @@ class Ways:
     step: float
     mirrors: bool
     limit_mb: float
+    device: str = "cpu"
 
 
 def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict
     ``predicted_mb`` is the highest peak that it foretold, of all its processes.
     """
     call = [sys.executable, "-m", "medseg", "segment", str(twins.ours), *scans,
-            "--output", str(output), "--device", "cpu"]  # fmt: skip
+            "--output", str(output), "--device", ways.device]  # fmt: skip
     if not ways.mirrors:
         call += ["--tta", "none"]
     row = facts(watched(call, _threads(ways), limit_mb=ways.limit_mb), output, ways)
@@ -53,8 +57,8 @@ def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict
 
 def run_nnunet(twins: Twins, images: Path, output: Path, ways: Ways) -> dict[str, Any]:
     """``nnUNetv2_predict``, with the allocator and the workers in its favour."""
-    call = [str(ways.python.parent / "nnUNetv2_predict"), "-i", str(images), "-o", str(output),
-            "-d", "100", "-c", "3d_fullres", "-f", "0", "-device", "cpu",
+    call = [str(ways.python), "-c", _PREDICT, "-i", str(images), "-o", str(output),
+            "-d", "100", "-c", "3d_fullres", "-f", "0", "-device", ways.device,
             "-step_size", str(ways.step), "-npp", str(ways.workers[0]),
             "-nps", str(ways.workers[1]), "--disable_progress_bar"]  # fmt: skip
     if not ways.mirrors:
@@ -72,7 +76,7 @@ def run_monai(
 ) -> dict[str, Any]:  # fmt: skip
     """MONAI's usual chain on one file, with the allocator in its favour."""
     call = [sys.executable, str(_HERE / "monai_chain.py"), str(twins.ours), str(scan),
-            str(output), *words]  # fmt: skip
+            str(output), "--device", ways.device, *words]  # fmt: skip
     environment = {**TUNED, **_threads(ways)}
     return facts(watched(call, environment, limit_mb=ways.limit_mb), output, ways)
 
@@ -89,7 +93,7 @@ def facts(run: Watched, output: Path, ways: Ways) -> dict[str, Any]:
         "own_mb": round(run.own_mb), "resident_mb": round(run.resident_mb),
         "high_mb": round(run.high_mb),
         "network_seconds": round(run.network_seconds, 2), "windows": run.windows,
-        "passes": len(run.passes),
+        "passes": len(run.passes), "device_mb": round(run.device_mb),
     }  # fmt: skip
     if run.code is None:
         row["failed"] = f"ended: its processes held more than {ways.limit_mb / 1000:.1f} GB"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _CLOCK = Path(__file__).resolve().parent / "clock"
 #: Time between looks at memory, and how much longer than a look itself: reading what processes
@@ -49,6 +50,7 @@ class Watched:
             and although not all at one time: never less than the peak of the tree.
         begun, ended: on the monotonic clock.
         passes: calls of the network in the process that asked most; of other processes none.
+        device_mb: the most that torch held on a CUDA device, over all processes.
         said: the last lines of its output.
     """
 
@@ -61,6 +63,7 @@ class Watched:
     begun: float
     ended: float
     passes: tuple[Pass, ...]
+    device_mb: float
     said: str
 
     @property
@@ -101,7 +104,7 @@ def watched(
         return Watched(
             None if over else process.returncode, ended - begun,
             sum(after[2:4]) - sum(before[2:4]),
-            resident, own, high, begun, ended, _busiest(passes), "\n".join(said),
+            resident, own, high, begun, ended, _busiest(passes), _device_mb(passes), "\n".join(said),
         )  # fmt: skip
 
 
@@ -186,9 +189,19 @@ def _busiest(folder: Path) -> tuple[Pass, ...]:
     """The passes of the process with most windows; another only tried one, to tell the time."""
     found = []
     for path in folder.glob("*.jsonl"):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = _lines(path)
         found.append(tuple(
             Pass(int(path.stem), begin, end, windows)
-            for begin, end, windows, measuring in lines if not measuring
+            for begin, end, windows, measuring in (row for row in lines if isinstance(row, list))
+            if not measuring
         ))  # fmt: skip
     return max(found, key=lambda passes: sum(p.windows for p in passes), default=())
+
+
+def _device_mb(folder: Path) -> float:
+    rows = [row for path in folder.glob("*.jsonl") for row in _lines(path)]
+    return sum(row["device_mb"] for row in rows if isinstance(row, dict))
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

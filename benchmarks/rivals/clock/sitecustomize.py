@@ -9,6 +9,7 @@ nothing. Torch is not imported by this: it is met when the command imports it.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
@@ -49,14 +50,59 @@ def watch(kind) -> None:
         from torch.utils._python_dispatch import _get_current_dispatch_mode
 
         measuring = _get_current_dispatch_mode() is not None
+        windows = int(args[0].shape[0])
+        if args[0].device.type == "cuda":
+            return on_device(folder, windows, lambda: call(self, *args, **kwargs))
         begin = time.monotonic()
         answer = call(self, *args, **kwargs)
-        line = [begin, time.monotonic(), int(args[0].shape[0]), measuring]
-        with (folder / f"{os.getpid()}.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        write(folder, [begin, time.monotonic(), windows, measuring])
         return answer
 
     kind.__call__ = timed
+
+
+_calls = []
+
+
+def on_device(folder, windows, call):
+    """Time a call by events in its stream; nothing waits for them before the process ends."""
+    import torch
+
+    if torch.cuda.is_current_stream_capturing():
+        return call()
+    if not _calls:
+        _calls.append((time.monotonic(), _recorded_event(), None, 0))
+        atexit.register(write_device, folder)
+    begin = _recorded_event()
+    answer = call()
+    _calls.append((None, begin, _recorded_event(), windows))
+    return answer
+
+
+def _recorded_event():
+    import torch
+
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def write_device(folder) -> None:
+    """All calls of this process on the device, on the clock of the machine."""
+    import torch
+
+    torch.cuda.synchronize()
+    (zero, first, _, _), *calls = _calls
+    for _, begin, end, windows in calls:
+        times = [zero + first.elapsed_time(event) / 1000 for event in (begin, end)]
+        write(folder, [*times, windows, False])
+    write(folder, {"device_mb": torch.cuda.max_memory_reserved() / 1e6})
+
+
+def write(folder, line) -> None:
+    """One line of this process."""
+    with (folder / f"{os.getpid()}.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 if os.environ.get("RIVAL_CLOCK"):
