@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.transforms import Transform
 from numpy.typing import NDArray
@@ -59,6 +58,8 @@ def bias_field(
     ]
     if min(values.shape) < _LEAST_VOXELS or values.max() <= 0 or np.ptp(values) == 0:
         return None
+    import SimpleITK as sitk  # 0.3 s that a scan without N4 need not wait for
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     image.SetSpacing([float(mm) for mm in spacing_mm])
     coarse = sitk.Cast(sitk.BinShrink(image, shrink), sitk.sitkFloat32)
