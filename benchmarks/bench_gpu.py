@@ -43,12 +43,14 @@ class Asked:
         data: folder of cohorts, if any.
         python: of the environment with nnunetv2.
         device: cuda, or cpu for a trial of this script.
+        minutes: of training in whole runs.
     """
 
     output: Path
     data: Path | None
     python: Path
     device: str
+    minutes: float
 
     @property
     def work(self) -> Path:
@@ -128,14 +130,16 @@ def nnunet_steps(asked: Asked, environment: Mapping[str, str]) -> Row:
 
 
 def hippocampus(asked: Asked) -> list[Row]:
-    """Three minutes of training, the test rows segmented and scored; time waiting for data."""
+    """Minutes of training, the test rows segmented and scored; time waiting for data."""
     from rivals.gpu_steps import trained_cohort
 
     root = asked.data / "hippocampus" if asked.data else Path("absent")
     if not root.is_dir():
         return [{"failed": "no folder hippocampus in --data"}]
     card = ROOT / "data_manifests" / "hippocampus.yaml"
-    return trained_cohort(asked.work / "hippocampus", card, root, asked.device, minutes=2.8)
+    return trained_cohort(
+        asked.work / "hippocampus", card, root, asked.device, minutes=asked.minutes
+    )
 
 
 def large(asked: Asked, classes: int) -> list[Row]:
@@ -164,7 +168,9 @@ def inference(asked: Asked, *words: str) -> list[Row]:
             "--work", str(asked.work / "inference"), "--threads", "8",
             "--workers", "4", "4"]  # fmt: skip
     done = subprocess.run(call, capture_output=True, text=True, check=False)
-    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    rows = (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
     keys = ("tool", "masks", "failed", "seconds", "network_seconds", "outside", "device_mb",
             "own_mb", "agree", "dice", "windows")  # fmt: skip
     kept = [{key: row[key] for key in keys if row.get(key) not in (None, {})} for row in rows]
@@ -243,16 +249,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--python", type=Path, default=Path(sys.executable))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--minutes", type=float, default=2.8, help="of training in whole runs")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     output = chosen.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    asked = Asked(output, chosen.data and chosen.data.resolve(), chosen.python, chosen.device)
+    asked = Asked(
+        output, chosen.data and chosen.data.resolve(), chosen.python, chosen.device, chosen.minutes
+    )
     if chosen.part:
         run_part(chosen.part, asked)
         return
     words = ["--output", str(output), "--device", chosen.device, "--python", str(chosen.python)]
+    words += ["--minutes", str(chosen.minutes)]
     words += ["--data", str(asked.data)] if asked.data else []
     well = run_all(chosen.only, words, output)
     print((output / "results.md").read_text())
