@@ -132,7 +132,7 @@ def big(chosen: argparse.Namespace) -> None:
     ways = ways_of(chosen, 1 - chosen.overlap)
     scan = Path(cases.words[0])
     words = [*cases.words, *(["--memory", chosen.memory] if chosen.memory else [])]
-    every = [*words, "--all-windows"]
+    every = [*words, "all_windows=true"]
     invert = ["--invert"] if chosen.spacing else []
     tools: dict[str, Tool] = {
         "medseg": lambda: run_medseg(twins, words, place / "medseg", ways),
@@ -141,7 +141,7 @@ def big(chosen: argparse.Namespace) -> None:
         "nnunet": lambda: run_nnunet(twins, cases.images, place / "nnunet", ways),
     }
     if find_spec("openvino"):
-        faster = [*words, "--engine", "openvino"]
+        faster = [*words, "engine=openvino"]
         tools["medseg-openvino"] = lambda: run_medseg(
             twins, faster, place / "medseg-openvino", ways
         )

@@ -61,7 +61,7 @@ OPTIONAL = (
     ("jpeg_ls", "JPEG-LS in DICOM", "pip install pyjpegls"),
     ("distributed", "segment --cluster", "pip install 'medseg[cluster]'"),
     ("onnx", "export --to onnx", "pip install 'medseg[onnx]'"),
-    ("openvino", "segment --engine openvino, faster on CPUs", "pip install 'medseg[openvino]'"),
+    ("openvino", "segment engine=openvino, faster on CPUs", "pip install 'medseg[openvino]'"),
     ("tensorboard", "curves in TensorBoard", "pip install 'medseg[tensorboard]'"),
 )
 
@@ -135,9 +135,9 @@ def _cpu_flags() -> set[str]:
 def _compiler() -> Finding:
     found = next((name for name in ("g++", "c++", "clang++", "cl") if shutil.which(name)), None)
     if found is not None:
-        return Finding("C++ compiler (segment --engine compiled)", State.OK, found)
+        return Finding("C++ compiler (segment engine=compiled)", State.OK, found)
     return Finding(
-        "C++ compiler (segment --engine compiled)",
+        "C++ compiler (segment engine=compiled)",
         State.ADVICE,
         "none (optional)",
         "Install g++ or clang to compile networks for this processor.",

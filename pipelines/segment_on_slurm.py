@@ -1,4 +1,4 @@
-"""How do many nodes of a Slurm cluster segment one archive?  One Dask worker a job, over TLS.
+"""Segments one archive on many nodes of a Slurm cluster: one Dask worker a job, over TLS.
 
     python pipelines/segment_on_slurm.py MODEL SCAN… --output DIR --jobs 8 --gpu
     python pipelines/segment_on_slurm.py MODEL SCAN… --output DIR --partition cpu --memory 16GB
@@ -22,7 +22,7 @@ from medseg.batch import Listener, State
 from medseg.batch.batch import Settings, open_batch
 from medseg.batch.gather import gather
 from medseg.batch.models import load_models
-from medseg.cli.arguments import told_apart
+from medseg.cli.arguments import split_words
 from medseg.reports.batch import write_batch_report
 from medseg.scans.channels import Channels, parse_patterns
 
@@ -41,7 +41,9 @@ def main(
     channel: Annotated[list[str], typer.Option(help="As for `medseg segment`.")] = [],  # noqa: B006
 ) -> None:
     """Segment on Slurm; the masks, tables and report are those of `medseg segment`."""
-    models, scans = told_apart(arguments)
+    models, scans, settings_given = split_words(arguments)
+    if settings_given:
+        raise typer.BadParameter(f"settings are not taken here: {' '.join(settings_given)}")
     output.mkdir(parents=True, exist_ok=True)
     with SLURMCluster(
         queue=partition,

@@ -48,7 +48,7 @@ def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict
     call = [sys.executable, "-m", "medseg", "segment", str(twins.ours), *scans,
             "--output", str(output), "--device", ways.device]  # fmt: skip
     if not ways.mirrors:
-        call += ["--tta", "none"]
+        call += ["tta=none"]
     row = facts(watched(call, _threads(ways), limit_mb=ways.limit_mb), output, ways)
     logs = [path.read_text(encoding="utf-8") for path in output.glob("logs/*.log")]
     told = [float(gb) for log in logs for gb in re.findall(r"predicted peak ([0-9.]+) GB", log)]

@@ -342,7 +342,7 @@ def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
     ways = settings.ways
     options = {
         "format": settings.format,
-        "tta": ways.tta.value,
+        "tta": ways.tta,
         "all_windows": ways.all_windows,
         "probabilities": ways.probabilities,
         "locator": locator_checksum(models[0], ways),

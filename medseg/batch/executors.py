@@ -1,4 +1,4 @@
-"""Where do cases run?  In this process, in worker processes of this machine, or on a cluster."""
+"""What every executor offers, whether cases run in this process, in workers or on a cluster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from medseg.batch.task import Forecast, Outcome, Task
+from medseg.config import SegmentConfig
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Patience:
 
     read_s: float = 60.0
     read_s_per_mb: float = 2.0
-    segment_s: float = 600.0
+    segment_s: float = SegmentConfig().timeout
     segment_s_per_mb: float = 60.0
 
     def seconds(self, stage: str, size_bytes: int) -> float:

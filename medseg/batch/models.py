@@ -1,25 +1,19 @@
-"""How do model folders become a segment function, once, in whichever process runs the cases?"""
+"""Model folders become one segment function, in the process that runs the cases."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from medseg.batch.case import Segment
 from medseg.batch.quality import Expectations
-from medseg.config import LocateModel
+from medseg.config import LocateModel, SegmentConfig
 from medseg.errors import BadModel
 from medseg.model import Model, load_model, read_model
 
-
-class Mirrors(StrEnum):
-    """Which mirrored copies of a scan are averaged."""
-
-    #: Those that the model was trained for, as its card says.
-    MODEL = "model"
-    NONE = "none"
+_DEFAULTS = SegmentConfig()
 
 
 @dataclass(frozen=True)
@@ -27,19 +21,19 @@ class Ways:
     """What changes masks besides the models: part of the recipe of an output folder.
 
     Attributes:
-        tta: mirrored copies.
-        all_windows: ask the networks about windows with nothing in them, too.
-        probabilities: keep those of every label beside the mask.
+        tta: mirrored copies to average: those of the model's card, or none.
+        all_windows: whether windows with nothing in them go through the networks, too.
+        probabilities: write those of every label beside the mask.
         locator: folder of a coarse model that finds the region to look at, or ``None`` for
             what the model's card says.
         margin_mm: kept around what that model finds.
     """
 
-    tta: Mirrors = Mirrors.MODEL
-    all_windows: bool = False
+    tta: Literal["model", "none"] = _DEFAULTS.tta
+    all_windows: bool = _DEFAULTS.all_windows
     probabilities: bool = False
     locator: Path | None = None
-    margin_mm: float = 20.0
+    margin_mm: float = _DEFAULTS.margin_mm
 
 
 @dataclass(frozen=True)
@@ -49,13 +43,13 @@ class Limits:
     Attributes:
         memory_bytes: of this process and its workers together, or ``None``.
         device_memory_bytes: on the device; what is free there when ``None``.
-        engine: as ``--engine`` names it.
+        engine: as ``engine=`` names it.
         elsewhere_bytes: what other scans and processes take of `memory_bytes`.
     """
 
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
-    engine: str = "torch"
+    engine: str = _DEFAULTS.engine
     elsewhere_bytes: int = 0
 
 
@@ -84,7 +78,7 @@ class ModelSegmenter:
         from medseg.inference import Allowance, Engine, Locator, Segmenter
 
         models = load_models(self.folders)
-        if self.ways.tta is Mirrors.NONE:
+        if self.ways.tta == "none":
             models = [_without_mirrors(model) for model in models]
         auto = "cuda:0" if torch.cuda.is_available() else "cpu"
         coarse, limits = self.ways.locator, self.limits

@@ -1,4 +1,4 @@
-"""Which verbs does ``medseg`` have?  One file a verb, registered in the list below.
+"""The verbs of ``medseg``: one file a verb, registered in the list below.
 
 A verb file imports only light modules at its top (typer, errors, config) and whatever is heavy
 (torch, readers, pandas) inside its function, so that ``medseg --help`` stays quick.
@@ -27,7 +27,8 @@ from medseg.cli import (
     status,
     train,
 )
-from medseg.cli.console import foreseen_errors_told
+from medseg.cli.exits import foreseen_exits
+from medseg.cli.help import Verb, verb_with_settings
 
 
 class Verbs(TyperGroup):
@@ -35,7 +36,7 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that the arguments name."""
-        with foreseen_errors_told():
+        with foreseen_exits():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -46,7 +47,6 @@ class Verbs(TyperGroup):
 app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,8 +67,10 @@ VERBS = (
     export.export,
     doctor.doctor,
 )
+#: Those that take ``key=value``, and the model in `medseg.config` that checks it.
+SETTINGS = {segment.segment: "SegmentConfig"}
 for verb in VERBS:
-    app.command()(verb)
+    app.command(cls=verb_with_settings(SETTINGS[verb]) if verb in SETTINGS else Verb)(verb)
 app.add_typer(cohort.app, name="cohort")
 
 

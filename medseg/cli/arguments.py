@@ -1,7 +1,8 @@
-"""What did the caller mean?  Models or scans, sizes, and words that an option knows."""
+"""Words of a command line become models, scans, settings, sizes and choices."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,23 +12,36 @@ from medseg.errors import BadConfig
 _FEWEST_BYTES = 1_000_000
 
 
-def told_apart(arguments: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Model folders and scans: a model folder has a ``model.yaml``.
+def split_words(words: list[Path]) -> tuple[list[Path], list[Path], list[str]]:
+    """Model folders, scans, and settings (``key=value``) among the words of a call.
+
+    A folder with a ``model.yaml`` is a model. A word such as ``tta=none`` is a setting, unless
+    a file has that name.
 
     Raises:
         BadConfig: there is no model, or nothing to segment.
+
+    >>> split_words([Path("tta=none")])
+    Traceback (most recent call last):
+    medseg.errors.BadConfig: no model given; expected a folder with a model.yaml, such as RUN/model
     """
-    models = [path for path in arguments if _is_model(path)]
-    scans = [path for path in arguments if path not in models]
+    assignments = [str(word) for word in words if _is_assignment(word)]
+    places = [word for word in words if str(word) not in assignments]
+    models = [path for path in places if _is_model(path)]
+    scans = [path for path in places if path not in models]
     if not models:
         raise BadConfig(
             "no model given",
-            found=", ".join(map(str, arguments)),
+            found=", ".join(map(str, places)) or None,
             expected="a folder with a model.yaml, such as RUN/model",
         )
     if not scans:
         raise BadConfig("nothing to segment", found="models only", expected="MODEL… SCAN…")
-    return models, scans
+    return models, scans, assignments
+
+
+def _is_assignment(word: Path) -> bool:
+    return bool(re.match(r"[A-Za-z_.]+=", str(word))) and not os.path.lexists(word)
 
 
 def _is_model(path: Path) -> bool:
@@ -76,13 +90,13 @@ def size_bytes(text: str | None) -> int | None:
     return int(number * step ** " kmgt".index(match[2] or " "))
 
 
-def require_choice(option: str, found: str, choices: tuple[str, ...]) -> None:
+def require_choice(option: str, word: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that an option does not know.
 
     Raises:
         BadConfig: it is none of the choices.
     """
-    if found not in choices:
+    if word not in choices:
         raise BadConfig(
-            f"{option} has no such choice", found=repr(found), expected=" or ".join(choices)
+            f"{option} has no such choice", found=repr(word), expected=" or ".join(choices)
         )

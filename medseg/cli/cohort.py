@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import (
-    SOME_FAILED,
-    Console,
-    Json,
-    Overwrite,
-    Quiet,
-    Seed,
-    open_console,
-)
+from medseg.cli.console import Console, open_console
+from medseg.cli.exits import SOME_FAILED
+from medseg.cli.options import Json, Overwrite, Quiet, Seed
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:

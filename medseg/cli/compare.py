@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import DONE, Json, Overwrite, Quiet, Seed, open_console
+from medseg.cli.console import open_console
+from medseg.cli.exits import DONE
+from medseg.cli.options import Json, Overwrite, Quiet, Seed
 
 
 def compare(

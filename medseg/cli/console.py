@@ -1,63 +1,28 @@
-"""How does a verb talk?  Errors, exit codes and progress; everything printed goes through here.
+"""Everything a verb prints goes through its console: results, warnings and progress.
 
-Results and progress go to standard output, warnings and errors to standard error. A verb opens
-one console and hands its parts down as callables::
+Results and progress go to standard output, warnings to standard error. A verb opens one console
+and hands its parts down as callables::
 
     with open_console(quiet=quiet, json=json) as console:
-        found = discover(root, progress=console.progress("looking"))
-        console.say(f"{len(found)} scans found", found=len(found))
+        scans = discover(root, progress=console.progress("looking"))
+        console.say(f"{len(scans)} scans", scans=len(scans))
 """
 
 from __future__ import annotations
 
 import json as json_format
-import signal
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import typer
 
-from medseg.errors import BadConfig, MedsegError
-
 if TYPE_CHECKING:
-    import torch
     from rich.progress import Progress, TaskID
-
-DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 #: Plain progress lines come no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
-
-Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
-]
-Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="Random seed; the same seed gives the same result.")
-]
-BreakLock = Annotated[
-    bool,
-    typer.Option("--break-lock", help="Take the folder over from a run of another host."),
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        help="Replace files that medseg did not write or that were edited since; never an input.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a line that tells how to go on."""
 
 
 class ProgressCallback(Protocol):
@@ -73,12 +38,7 @@ class Console(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @abstractmethod
@@ -245,85 +205,3 @@ def _phrases(facts: dict[str, Any]) -> list[str]:
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in facts.items()
     ]
-
-
-@contextmanager
-def foreseen_errors_told() -> Iterator[None]:
-    """Turn what we foresee into a line on standard error and an exit code."""
-    try:
-        with _terminated_as_interrupted():
-            yield
-    except MedsegError as error:
-        _tell(f"error: {error}")
-        raise typer.Exit(exit_code(error)) from None
-    except KeyboardInterrupt as error:
-        _tell(f"interrupted. {error if isinstance(error, Interrupted) else _GO_ON}")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, by which clusters and containers end a process, does what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-_GO_ON = "What was written is whole; run the same command again to go on."
-
-
-def exit_code(error: MedsegError) -> int:
-    """2 where the call itself is wrong, 1 where a file is."""
-    return WRONG_CALL if isinstance(error, BadConfig) else SOME_FAILED
-
-
-def _tell(text: str) -> None:
-    typer.echo(f"medseg: {text}", err=True)
-
-
-def pick_device(text: str) -> torch.device:
-    """The device that ``--device`` names; ``auto`` takes the first GPU, else the CPU.
-
-    Raises:
-        BadConfig: the text names no device of this machine.
-    """
-    import torch
-
-    return torch.device(device_name(text))
-
-
-def device_name(text: str) -> str:
-    """The same by name, without loading torch where no driver of a GPU is there.
-
-    Raises:
-        BadConfig: the text names no device of this machine.
-    """
-    if text == "cpu" or (text == "auto" and not _may_have_gpu()):
-        return "cpu"
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if text == "auto":
-        return "cuda:0" if gpus else "cpu"
-    offered = ["auto", "cpu", *(f"cuda:{n}" for n in range(gpus))]
-    name = "cuda:0" if text == "cuda" else text
-    if name not in offered:
-        raise BadConfig(
-            "no such device",
-            found=repr(text),
-            expected=", ".join(offered),
-            remedy="`medseg doctor` tells what this machine offers.",
-        )
-    return name
-
-
-def _may_have_gpu() -> bool:
-    """Whether a driver is there (NVIDIA, AMD, Windows' own); always where Linux is not."""
-    drivers = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-ctrl",
-               "/dev/nvmap", "/dev/kfd", "/dev/dxg")  # fmt: skip
-    return not sys.platform.startswith("linux") or any(Path(driver).exists() for driver in drivers)

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from medseg.cli.console import (
-    DONE,
-    SOME_FAILED,
-    BreakLock,
-    Console,
-    Interrupted,
-    Json,
-    ProgressCallback,
-    Quiet,
-    open_console,
-)
+from medseg.cli.console import Console, ProgressCallback, open_console
+from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
+from medseg.cli.options import BreakLock, Json, Quiet
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:

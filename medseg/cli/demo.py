@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import Console, Device, Json, Overwrite, Quiet, duration, open_console
+from medseg.cli.console import Console, duration, open_console
+from medseg.cli.options import Device, Json, Overwrite, Quiet
 from medseg.errors import BadOutput
 
 if TYPE_CHECKING:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from medseg.cli.console import DONE, SOME_FAILED, Json, Quiet, open_console
+from medseg.cli.console import open_console
+from medseg.cli.exits import DONE, SOME_FAILED
+from medseg.cli.options import Json, Quiet
 
 
 def doctor(*, quiet: Quiet = False, json: Json = False) -> None:

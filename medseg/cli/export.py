@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.console import Json, Quiet, open_console
+from medseg.cli.console import open_console
+from medseg.cli.options import Json, Quiet
 
 
 def export(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import typer
 
-from medseg.cli.console import INTERRUPTED, Interrupted
 from medseg.cli.environment import STARTED
+from medseg.cli.exits import INTERRUPTED, Interrupted
 
 #: Tell a process where it meets the others, and whose child it is.
 MEETING, PARENT = "MEDSEG_MEETING", "MEDSEG_PARENT"

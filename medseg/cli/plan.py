@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medseg.cli.console import (
-    DONE,
-    SOME_FAILED,
-    Device,
-    Json,
-    Overwrite,
-    Quiet,
-    open_console,
-    pick_device,
-)
+from medseg.cli.arguments import size_bytes
+from medseg.cli.console import open_console
+from medseg.cli.device import pick_device
+from medseg.cli.exits import DONE, SOME_FAILED
+from medseg.cli.options import Device, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +32,8 @@ def plan(
         float | None, typer.Option(min=0.5, help="Time for training; the preset's if not given.")
     ] = None,
     memory: Annotated[
-        float | None, typer.Option(min=0.5, metavar="GB", help="Memory; half of what is there.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory limit, e.g. 4GB; half of what is there if none."),
     ] = None,
     dims: Annotated[
         int | None, typer.Option(min=2, max=3, help="2 for slices, 3 for volumes.")
@@ -59,7 +55,7 @@ def plan(
     \b
     Examples:
         medseg plan data_manifests/hippocampus.yaml --root DATA --minutes 10 --output plan.yaml
-        medseg plan cohort.yaml --memory 8 --minutes 60 --dims 2
+        medseg plan cohort.yaml --memory 8GB --minutes 60 --dims 2
     """
     from medseg.config import TrainConfig, load_yaml, validate
     from medseg.errors import BadConfig
@@ -79,7 +75,7 @@ def plan(
     other = None if against is None else validate(TrainConfig, load_yaml(against))
     cohort = load_cohort(card, root=root)
     _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
-    machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, memory)
+    machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, size_bytes(memory))
     with (
         guard_outputs(
             output.parent,
@@ -122,7 +118,7 @@ def _from(output: Path, card: Path) -> str:
     return Path(os.path.relpath(card.resolve(), output.resolve().parent)).as_posix()
 
 
-def _machine(device: torch.device, minutes: float, memory_gb: float | None) -> Machine:
+def _machine(device: torch.device, minutes: float, memory_bytes: int | None) -> Machine:
     """What there is to train on."""
     import torch
 
@@ -135,7 +131,7 @@ def _machine(device: torch.device, minutes: float, memory_gb: float | None) -> M
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         cores = torch.get_num_threads()
         speed, name = MACS_A_CORE * cores, f"{cores} CPU core{'s' if cores > 1 else ''}"
-    allowed = memory_gb * 1e9 if memory_gb is not None else there / 2
+    allowed = there / 2 if memory_bytes is None else memory_bytes
     if device.type == "cuda":
         return Machine(minutes, allowed, speed, name, BYTES_A_VALUE_GPU)
     return Machine(minutes, allowed, speed, name)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import Json, Overwrite, Quiet, open_console
+from medseg.cli.console import open_console
+from medseg.cli.options import Json, Overwrite, Quiet
 
 
 def preview(

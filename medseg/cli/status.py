@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import DONE, SOME_FAILED, Json, Quiet, duration, open_console
+from medseg.cli.console import duration, open_console
+from medseg.cli.exits import DONE, SOME_FAILED
+from medseg.cli.options import Json, Quiet
 
 
 def status(

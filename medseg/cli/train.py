@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.console import (
-    BreakLock,
-    Console,
-    Device,
-    Json,
-    Overwrite,
-    Quiet,
-    duration,
-    open_console,
-    pick_device,
-)
+from medseg.cli.console import Console, duration, open_console
+from medseg.cli.device import pick_device
 from medseg.cli.environment import command_started
 from medseg.cli.local_processes import train_together
+from medseg.cli.options import BreakLock, Device, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
     from medseg.model import Model

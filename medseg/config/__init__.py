@@ -5,6 +5,7 @@ from __future__ import annotations
 from medseg.config.checking import Choice, Options, override, validate
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
 from medseg.config.rules import LearntRule
+from medseg.config.segmenting import SegmentConfig
 from medseg.config.settings import (
     THROUGH_PLANE,
     AugmentConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "Options",
     "PostprocessRule",
     "PrepareConfig",
+    "SegmentConfig",
     "TrainConfig",
     "load_yaml",
     "override",

@@ -1,4 +1,4 @@
-"""Where may a fine model look?  Rules that find the region of interest before it is asked."""
+"""Rules that find the region of interest in which a fine model is run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from medseg.config.checking import Options
+
+#: Kept around what is found, in mm.
+MARGIN_MM = 20.0
 
 
 class LocateThreshold(Options):
@@ -20,7 +23,7 @@ class LocateThreshold(Options):
 
     kind: Literal["threshold"] = "threshold"
     above: float
-    margin_mm: float = Field(default=20.0, ge=0)
+    margin_mm: float = Field(default=MARGIN_MM, ge=0)
 
 
 class LocateModel(Options):
@@ -35,7 +38,7 @@ class LocateModel(Options):
     kind: Literal["model"] = "model"
     folder: str
     labels: tuple[str, ...] = ()
-    margin_mm: float = Field(default=20.0, ge=0)
+    margin_mm: float = Field(default=MARGIN_MM, ge=0)
 
     @field_validator("folder")
     @classmethod

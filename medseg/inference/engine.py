@@ -1,4 +1,4 @@
-"""What runs a network: torch as it is, compiled for this machine, or OpenVINO?"""
+"""The engines that run a network: torch as it is, compiled for this machine, or OpenVINO."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from medseg.errors import BadConfig
 from medseg.inference.forward import is_out_of_memory
 
-#: What ``--engine openvino`` needs besides torch.
+#: What ``engine=openvino`` needs besides torch.
 _NEEDED = ("openvino", "onnx", "onnxscript")
 
 
@@ -109,14 +109,14 @@ def require_engine(engine: Engine, device: torch.device, dtype: torch.dtype) -> 
         raise BadConfig(
             "the engine openvino needs packages that are not installed",
             found=f"no {', '.join(missing)}",
-            remedy="pip install 'medseg[openvino]', or leave out --engine.",
+            remedy="pip install 'medseg[openvino]', or leave out engine=openvino.",
         )
     if device.type != "cpu" or dtype != torch.float32:
         raise BadConfig(
             "the engine openvino runs on CPUs in float32",
             found=f"{device}, {dtype}".replace("torch.", ""),
             expected="cpu, float32",
-            remedy="Add --device cpu, or leave out --engine.",
+            remedy="Add --device cpu, or leave out engine=openvino.",
         )
 
 

@@ -1,8 +1,9 @@
-"""Does the command line stay light, and does it speak as the contract says?"""
+"""The command line stays light and speaks as the contract says."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from medseg.cli import app as application
-from medseg.cli import console, environment
+from medseg.cli import console, device, environment, exits
+from medseg.config import SegmentConfig
 from medseg.errors import BadConfig, BadScan
 
 VERBS = sorted(application.app.registered_commands, key=lambda command: str(command.name))
@@ -60,6 +62,26 @@ def test_every_verb_shows_an_example(name):
         assert f"medseg {name}" in page.split("Example", 1)[1]
 
 
+def test_every_setting_of_segment_is_on_its_help_page_with_its_default():
+    page = CliRunner().invoke(application.app, ["segment", "--help"]).output
+    everyday = page.split("Options:")[1].split("\n\n")[0]
+    assert everyday.count("--") - everyday.count("e.g. ") <= 15
+    settings = page.split("Settings, as key=value:")[1]
+    for name, field in SegmentConfig.model_fields.items():
+        default = "" if field.default is None else str(field.default).lower()
+        assert f"  {name}={default}" in settings
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_verbs_and_options(shell):
+    asked = {"COMP_WORDS": "medseg segm", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "medseg segm"}
+    asked |= {"_MEDSEG_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    command = [sys.executable, "-c", "from medseg.cli import main; main()"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+    assert "segment" in ended.stdout
+    assert "convert" not in ended.stdout
+
+
 def test_a_refusal_is_one_line_on_standard_error_and_exit_code_1():
     ended = a_verb_that_raises(BadScan("the file is cut short", path="a.nii", found="3 bytes"))
     assert ended.exit_code == 1
@@ -80,7 +102,7 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on():
     ended = a_verb_that_raises(KeyboardInterrupt())
     assert ended.exit_code == 130
     assert "run the same command again" in ended.stderr
-    ended = a_verb_that_raises(console.Interrupted("Go on with --resume."))
+    ended = a_verb_that_raises(exits.Interrupted("Go on with --resume."))
     assert ended.stderr == "medseg: interrupted. Go on with --resume.\n"
 
 
@@ -134,10 +156,10 @@ def test_quiet_says_nothing_but_warnings(capsys):
 
 def test_an_unknown_device_is_a_wrong_call():
     with pytest.raises(BadConfig, match="auto, cpu"):
-        console.pick_device("tpu")
-    assert console.pick_device("cpu").type == console.device_name("cpu") == "cpu"
+        device.pick_device("tpu")
+    assert device.pick_device("cpu").type == device.device_name("cpu") == "cpu"
     expected = "cuda:0" if torch.cuda.is_available() else "cpu"
-    assert console.device_name("auto") == expected
+    assert device.device_name("auto") == expected
 
 
 def test_variables_set_by_the_user_are_left_alone():

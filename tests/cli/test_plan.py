@@ -50,13 +50,13 @@ def test_an_unreadable_scan_is_named_and_the_rest_planned(cohort, tmp_path, capf
 def test_dims_memory_and_preset_are_heard(cohort, tmp_path):
     output = tmp_path / "plan.yaml"
     call = ["plan", cohort.path, "--output", output, "--quiet", "--device", "cpu"]
-    assert run(*call, "--dims", 2, "--preset", "accurate", "--memory", 4) == 0
+    assert run(*call, "--dims", 2, "--preset", "accurate", "--memory", "4GB") == 0
     config = validate(TrainConfig, yaml.safe_load(output.read_text()))
     assert config.dims == 2
     assert config.network.name == "residual_unet"
 
 
-@pytest.mark.parametrize("wrong", [["--preset", "best"], ["--dims", 4], ["--memory", 0.01]])
+@pytest.mark.parametrize("wrong", [["--preset", "best"], ["--dims", 4], ["--memory", "4"]])
 def test_a_wrong_call_is_exit_code_2(cohort, tmp_path, wrong):
     output = tmp_path / "plan.yaml"
     call = ["plan", cohort.path, "--output", output, "--quiet", *wrong]

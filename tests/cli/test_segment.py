@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from medseg.batch.models import ModelSegmenter
 from medseg.cli.app import app
-from medseg.cli.segment import size_bytes, told_apart
+from medseg.cli.arguments import size_bytes, split_words
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
 from medseg.model import load_model
@@ -153,11 +153,11 @@ def test_other_options_are_refused_until_redo_is_asked_for(
 ):
     out = tmp_path / "out"
     segment(model_folder, scans, "--output", out)
-    ended = segment(model_folder, scans, "--output", out, "--tta", "none")
+    ended = segment(model_folder, scans, "--output", out, "tta=none")
     assert ended.exit_code == 2
     assert "--redo" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
-    assert segment(model_folder, scans, "--output", out, "--tta", "none", "--redo").exit_code == 0
+    assert segment(model_folder, scans, "--output", out, "tta=none", "--redo").exit_code == 0
 
 
 def test_the_rows_of_a_cohort_card_are_picked_by_split(model_folder, by_threshold, scans, tmp_path):
@@ -287,12 +287,12 @@ def test_probabilities_lie_beside_the_masks_and_belong_to_the_recipe(scans, mode
 
 def test_a_locator_is_part_of_the_recipe(scans, model_folder, tmp_path):
     out = tmp_path / "out"
-    call = (model_folder, scans / "a.nii.gz", "--output", out, "--locator", model_folder)
-    assert segment(*call, "--margin-mm", "3").exit_code == 0
+    call = (model_folder, scans / "a.nii.gz", "--output", out, f"locator={model_folder}")
+    assert segment(*call, "margin_mm=3").exit_code == 0
     recipe = yaml.safe_load((out / "run.yaml").read_text())["options"]
     assert recipe["locator"] == load_model(model_folder).checksum
-    assert segment(*call, "--margin-mm", "4").exit_code == 2
-    ended = segment(model_folder, scans, "--output", tmp_path / "b", "--locator", scans)
+    assert segment(*call, "margin_mm=4").exit_code == 2
+    ended = segment(model_folder, scans, "--output", tmp_path / "b", f"locator={scans}")
     assert ended.exit_code == 1
     assert "not a model folder" in ended.stderr
 
@@ -310,8 +310,11 @@ def test_nothing_usable_is_exit_code_1(model_folder, tmp_path):
     [
         (["nothing-here"], "no model given"),
         (["MODEL"], "nothing to segment"),
-        (["MODEL", "SCANS", "--tta", "all"], "--tta"),
-        (["MODEL", "SCANS", "--engine", "steam"], "--engine"),
+        (["MODEL", "SCANS", "tta=all"], "tta: Input should be 'model' or 'none'"),
+        (["MODEL", "SCANS", "engine=steam"], "engine: "),
+        (["MODEL", "SCANS", "tat=none"], "unknown key 'tat'"),
+        (["MODEL", "SCANS", "margin_mm=-1"], "margin_mm: "),
+        (["MODEL", "SCANS", "device_memory=8"], "Did you mean 8GB?"),
         (["MODEL", "SCANS", "--memory", "lots"], "not a size"),
         (["MODEL", "SCANS", "--device", "tpu"], "no such device"),
     ],
@@ -331,10 +334,20 @@ def test_a_missing_scan_is_one_line_and_exit_code_1(model_folder, tmp_path):
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_model_is_told_by_its_card(model_folder, scans):
-    assert told_apart([model_folder, scans]) == ([model_folder], [scans])
+def test_models_scans_and_settings_are_split(model_folder, scans, tmp_path):
+    words = [model_folder, scans, Path("tta=none")]
+    assert split_words(words) == ([model_folder], [scans], ["tta=none"])
     with pytest.raises(BadConfig):
-        told_apart([scans])
+        split_words([scans])
+    scan = tmp_path / "run=3.nii.gz"
+    assert split_words([model_folder, scan]) == ([model_folder], [scan], [])
+
+
+def test_a_file_named_like_a_setting_is_a_scan(model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan = Path("tta=none.nii.gz")
+    scan.write_bytes(b"")
+    assert split_words([model_folder, scan]) == ([model_folder], [scan], [])
 
 
 def test_sizes_are_read_as_people_write_them():

@@ -184,7 +184,7 @@ def test_segmenting_mirrors_along_the_axes_that_were_trained_and_no_other(tmp_pa
     for tta, turns in (("model", 2), ("none", 1)):
         seen.clear()
         masks = tmp_path / tta
-        assert run(*call, "--tta", tta, "--device", "cpu", "--quiet", "--output", masks) == 0
+        assert run(*call, f"tta={tta}", "--device", "cpu", "--quiet", "--output", masks) == 0
         assert len(seen) == turns * TEST_CASES, "one window a scan"
         if turns == 2:
             for plain, turned in zip(seen[::2], seen[1::2], strict=True):

@@ -1,0 +1,56 @@
+"""Exit codes, and how foreseen errors and interruptions end a verb."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from medseg.errors import BadConfig, MedsegError
+
+DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+_GO_ON = "What was written is whole; run the same command again to go on."
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a line that says how to go on."""
+
+
+@contextmanager
+def foreseen_exits() -> Iterator[None]:
+    """Turn what we foresee into a line on standard error and an exit code."""
+    try:
+        with _terminated_as_interrupted():
+            yield
+    except MedsegError as error:
+        _say(f"error: {error}")
+        raise typer.Exit(exit_code(error)) from None
+    except KeyboardInterrupt as error:
+        _say(f"interrupted. {error if isinstance(error, Interrupted) else _GO_ON}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, by which clusters and containers end a process, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exit_code(error: MedsegError) -> int:
+    """2 where the call itself is wrong, 1 where a file is."""
+    return WRONG_CALL if isinstance(error, BadConfig) else SOME_FAILED
+
+
+def _say(text: str) -> None:
+    typer.echo(f"medseg: {text}", err=True)

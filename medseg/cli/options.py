@@ -1,0 +1,37 @@
+"""Options that several verbs share, and the groups in which ``--help`` shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+#: Groups of options; those without one come first.
+BESIDES = "Besides the masks"
+CHANNELS = "Several channels"
+RESUMING = "Running again"
+WORKERS = "Workers and clusters"
+
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Random seed; the same seed gives the same result.")
+]
+BreakLock = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take the folder over from a run of another host.",
+        rich_help_panel=RESUMING,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that medseg did not write or that were edited since; never an input.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]
