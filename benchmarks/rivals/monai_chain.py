@@ -1,6 +1,6 @@
-"""How does MONAI's usual chain segment one file? Runs in a process of its own.
+"""MONAI's usual chain segments one file, in a process of its own.
 
-    python benchmarks/rivals/monai_chain.py MODEL SCAN FOLDER [--windows 1] [--invert] [--device cuda]
+    python benchmarks/rivals/monai_chain.py MODEL SCAN FOLDER [--windows 1] [--invert]
 
 The same network as ours, from our model folder: it runs faster than MONAI's own of the same
 widths, to the rival's advantage. At native spacing: load, scale, sliding window, argmax, save.

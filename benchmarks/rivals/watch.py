@@ -104,7 +104,8 @@ def watched(
         return Watched(
             None if over else process.returncode, ended - begun,
             sum(after[2:4]) - sum(before[2:4]),
-            resident, own, high, begun, ended, _busiest(passes), _device_mb(passes), "\n".join(said),
+            resident, own, high, begun, ended, _busiest(passes), _device_mb(passes),
+            "\n".join(said),
         )  # fmt: skip
 
 
