@@ -95,6 +95,13 @@ PLANES = (
 )
 
 
+class Picture(Figure):
+    """A matplotlib figure that Jupyter shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self)
+
+
 def overlay(
     image: NDArray[Any],
     geometry: Geometry,
@@ -105,7 +112,30 @@ def overlay(
     margin_mm: float = 25.0,
     width_inches: float = 7.2,
 ) -> bytes:
-    """A PNG of three planes through the centre of what the layers hold.
+    """The PNG of a :func:`picture`."""
+    drawn = picture(
+        image,
+        geometry,
+        layers,
+        title=title,
+        window=window,
+        margin_mm=margin_mm,
+        width_inches=width_inches,
+    )
+    return png_bytes(drawn)
+
+
+def picture(
+    image: NDArray[Any],
+    geometry: Geometry,
+    layers: Sequence[Layer],
+    *,
+    title: str = "",
+    window: tuple[float, float] | None = None,
+    margin_mm: float = 25.0,
+    width_inches: float = 7.2,
+) -> Picture:
+    """Three planes through the centre of what the layers hold.
 
     Args:
         image: (X, Y, Z) intensities.
@@ -140,7 +170,7 @@ def overlay(
             _draw_layer(ax, layer, _slice(mask[crop], plane, index), plane, spacing)
         _letter(ax, plane)
     _legend(figure, layers)
-    return _png(figure)
+    return figure
 
 
 def _canonical(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
@@ -182,7 +212,7 @@ def _window(scan: NDArray[Any]) -> tuple[float, float]:
 
 def _figure(
     lengths: Sequence[float], width: float, title: str, *, legend: bool
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Picture, list[Axes]]:
     """Three axes side by side, all at one scale."""
     wide = [lengths[plane.across] for plane in PLANES]
     tall = max(lengths[plane.up] for plane in PLANES)
@@ -190,7 +220,7 @@ def _figure(
     scale = (width - 4 * gap) / sum(wide)
     scale = min(scale, width * 0.62 / tall)
     height = tall * scale + top + bottom
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="black")
+    figure = Picture(figsize=(width, height), dpi=150, facecolor="black")
     FigureCanvasAgg(figure)
     left = (width - scale * sum(wide) - 2 * gap) / 2
     axes = []
@@ -317,7 +347,8 @@ def _legend(figure: Figure, layers: Sequence[Layer]) -> None:
     )
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as a PNG, with its own background."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     return buffer.getvalue()

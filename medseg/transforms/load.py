@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.config import KeysCollection
 from monai.data import ImageReader, MetaTensor
-from monai.transforms import LoadImage
+from monai.transforms import LoadImage, MapTransform
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
 from medseg.scans import Frames, read, read_channels
 from medseg.transforms.channels import aligner
-from medseg.volume import Volume, intensity_percentiles, pixel_hash
+from medseg.volume import Gridded, Volume, intensity_percentiles, pixel_hash
 
 #: Key of a MetaTensor's ``meta`` under which the reader's warnings travel.
 WARNINGS = "medseg_warnings"
@@ -84,6 +87,42 @@ class LoadScan(LoadImage):
         return image
 
 
+class LoadScand(MapTransform):
+    """:class:`LoadScan` for dictionaries: each key's path, or paths, becomes a MetaTensor.
+
+    Args:
+        keys: of the paths.
+        frames: what brings the channels of a scan into one space.
+        allow_missing_keys: let a dictionary lack a key.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        frames: Frames = Frames.CHECK,
+        *,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self._load = LoadScan(frames)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The dictionary with scans in place of paths."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            loaded[key] = self._load(loaded[key])
+        return loaded
+
+
+def read_tensor(path: str | Path) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """(C, X, Y, Z) values and the affine in RAS mm: a ``reader`` for TorchIO's images.
+
+    ``torchio.ScalarImage(path, reader=read_tensor)`` then reads what medseg reads.
+    """
+    volume = read(path)
+    return torch.from_numpy(volume.measured()), np.array(volume.affine)
+
+
 @contextmanager
 def _monai_quiet() -> Iterator[None]:
     """Say nothing of decoders that MONAI's own readers miss: they are not used here."""
@@ -104,8 +143,8 @@ def geometry_of(image: MetaTensor) -> Geometry:
     return Geometry((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
-def meta_of(volume: Volume) -> dict[str, Any]:
-    """What travels with a scan's MetaTensor."""
+def meta_of(volume: Gridded) -> dict[str, Any]:
+    """What travels with the MetaTensor of a scan or a mask."""
     affine = np.array(volume.geometry.affine)
     return {
         "affine": affine,

@@ -53,7 +53,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, .
         BadOutput: the file cannot be written or its name does not end in ``.nii[.gz]``.
     """
     dtype = mask_dtype(labelmap)
-    header = _header(labelmap.geometry, labelmap.origin, dtype, channels=1)
+    header = image_header(labelmap.geometry, labelmap.origin, dtype, channels=1)
     _write(header, path, (slab.astype(dtype) for slab in _slabs(labelmap.data)))
     return ()
 
@@ -68,7 +68,7 @@ def write_volume(volume: Volume, path: Path) -> None:
         BadOutput: the file cannot be written or its name does not end in ``.nii[.gz]``.
     """
     dtype = value_dtype(volume)
-    header = _header(volume.geometry, volume.origin, dtype, channels=volume.data.shape[0])
+    header = image_header(volume.geometry, volume.origin, dtype, channels=volume.data.shape[0])
     _write(header, path, _values(volume, dtype))
 
 
@@ -92,7 +92,7 @@ def write_levels(
     Raises:
         BadOutput: the file cannot be written or its name does not end in ``.nii[.gz]``.
     """
-    header = _header(geometry, origin, np.dtype(np.uint8), channels=1)
+    header = image_header(geometry, origin, np.dtype(np.uint8), channels=1)
     header["scl_slope"] = slope
     _write(header, path, planes)
 
@@ -156,7 +156,8 @@ def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (data[:, :, z : z + _SLAB] for z in range(0, data.shape[2], _SLAB))
 
 
-def _header(geometry: Geometry, origin: Origin, dtype: np.dtype[Any], *, channels: int) -> Any:
+def image_header(geometry: Geometry, origin: Origin, dtype: np.dtype[Any], *, channels: int) -> Any:
+    """A nibabel header that repeats the scan's fields, or places the grid by sform and qform."""
     forms = origin.forms
     new = forms is not None and forms.nifti_version == 2
     header = Nifti2Header() if new or max(geometry.shape) > _MOST_NIFTI1 else Nifti1Header()

@@ -19,7 +19,7 @@ from medseg.readers.nifti.header import NiftiHeader
 from medseg.volume import NiftiForms
 
 #: Spatial units other than mm, in mm; unknown (0) counts as mm, as in every reader.
-_UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 _QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
@@ -40,7 +40,12 @@ class MissingForm(StrEnum):
 
 def read_forms(header: NiftiHeader) -> NiftiForms:
     """The geometric fields, to the bit but for a quaternion that no reader could take."""
-    raw = _with_unit_quaternion(header.raw)
+    return forms_of(header.raw)
+
+
+def forms_of(header: Any) -> NiftiForms:
+    """The same of a nibabel NIfTI header."""
+    raw = _with_unit_quaternion(header)
     offsets = ("qoffset_x", "qoffset_y", "qoffset_z")
     b, c, d, x, y, z = (float(raw[name]) for name in (*_QUATERNION, *offsets))
     code = 0 if _is_blank_sform(raw) else int(raw["sform_code"])
@@ -106,7 +111,7 @@ def _is_blank_sform(raw: Any) -> bool:
 
 def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:
     code = int(raw["xyzt_units"]) & 7
-    if code not in _UNITS_MM:
+    if code not in UNITS_MM:
         raise BadScan(
             "the unit of length is unknown",
             path=path,
@@ -115,7 +120,7 @@ def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:
         )
     name = {1: "metres", 3: "micrometres"}.get(code)
     warnings = (f"the header counts in {name}; volumes are converted to mm",) if name else ()
-    return _UNITS_MM[code], warnings
+    return UNITS_MM[code], warnings
 
 
 def _in_mm(affine: NDArray[Any], to_mm: float) -> NDArray[np.float64]:

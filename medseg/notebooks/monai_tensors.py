@@ -1,0 +1,50 @@
+"""Scans and masks as MONAI's MetaTensors, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from medseg.errors import BadScan
+from medseg.notebooks.libraries import channels_first, has_class_of, placed
+from medseg.transforms.load import meta_of
+from medseg.volume import Gridded, Volume
+
+#: LPS to RAS.
+_FLIP = np.array([-1.0, -1.0, 1.0])
+
+
+def recognises(image: Any) -> bool:
+    """Whether this is a MetaTensor."""
+    return has_class_of(image, "monai") and hasattr(image, "affine")
+
+
+def scan(image: MetaTensor) -> Volume:
+    """The values of a tensor (C, X, Y, Z), or (X, Y, Z) without channels.
+
+    Raises:
+        BadScan: another number of axes, or spatial transforms that still wait to be carried out.
+    """
+    if image.pending_operations:
+        raise BadScan(
+            "the tensor has transforms that still wait to be carried out",
+            remedy="Carry them out first: monai.transforms.ApplyPending()(tensor).",
+        )
+    numbers = image.detach().cpu().numpy()
+    if numbers.ndim == 3:
+        numbers = numbers[None]
+    affine = torch.as_tensor(image.affine).detach().cpu().double().numpy().copy()
+    if affine.shape != (4, 4):
+        raise BadScan("the tensor is not three-dimensional", found=f"affine {affine.shape}")
+    if str(image.meta.get("space", "RAS")).rpartition(".")[2] == "LPS":
+        affine[:3] *= _FLIP[:, None]
+    return placed(numbers, affine)
+
+
+def image(gridded: Gridded) -> MetaTensor:
+    """A tensor (C, X, Y, Z) with affine and meta data as MONAI's own ``LoadImage`` leaves them."""
+    meta = meta_of(gridded)
+    return MetaTensor(torch.from_numpy(channels_first(gridded)), meta=meta)

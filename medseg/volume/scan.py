@@ -1,0 +1,165 @@
+"""A scan in memory: stored numbers, their scaling, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import BadGeometry
+from medseg.geometry import Geometry
+from medseg.volume.gridded import Gridded
+from medseg.volume.origin import Origin
+
+#: No CT measures less than this, in HU: a lower value that is `STANDS_ALONE` from the next is
+#: padding.
+BELOW_ANY_HU, STANDS_ALONE = -1200.0, 100.0
+
+#: Where 16-bit numbers end: a value from here on, far from all others, is padding.
+ABOVE_ANY_SIGNAL = 32767.0
+
+#: Stored numbers of any shape to real-world values.
+Measure = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume(Gridded):
+    """A scan: stored numbers, their scaling, and where they lie.
+
+    Real-world values are ``data * slope + intercept`` (HU for CT).
+
+    Attributes:
+        data: (C, X, Y, Z) in the stored dtype (or float32 where no integer holds the values).
+        geometry: of every channel.
+        slope: scaling of the stored numbers.
+        intercept: real-world value of a stored zero.
+        channels: a name for each channel, or empty.
+        origin: provenance and header fields that the mask must repeat.
+
+    Raises:
+        BadGeometry: the array does not fit the geometry.
+    """
+
+    data: NDArray[Any]
+    geometry: Geometry
+    slope: float = 1.0
+    intercept: float = 0.0
+    channels: tuple[str, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4 or self.data.shape[1:] != self.geometry.shape:
+            raise BadGeometry(
+                "the array does not fit its grid",
+                path=self.origin.path or None,
+                found=self.data.shape,
+                expected=("C", *self.geometry.shape),
+            )
+        if self.channels and len(self.channels) != self.data.shape[0]:
+            raise BadGeometry(
+                "channel names and channels differ in number",
+                found=len(self.channels),
+                expected=self.data.shape[0],
+            )
+
+    def __repr__(self) -> str:
+        low, high = self._ends()
+        values = f"values {low:.6g} to {high:.6g}" if low <= high else "no finite values"
+        channels = f"; channels {', '.join(self.channels)}" if self.channels else ""
+        if not channels and len(self.data) > 1:
+            channels = f"; {len(self.data)} channels"
+        modality = f" ({self.origin.modality})" if self.origin.modality else ""
+        return (
+            f"Volume{modality}: {self.geometry.describe()}\n"
+            f"{values}, stored as {self.data.dtype}{channels}\n{self._corners()}"
+        )
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """(X, Y, Z) real-world values (HU for CT), or (C, X, Y, Z) of several channels; a copy.
+
+        >>> import numpy as np
+        >>> stored = np.full((1, 2, 2, 2), 1064, np.int16)
+        >>> scan = Volume(stored, Geometry((2, 2, 2), np.eye(4)), intercept=-1024)
+        >>> scan.array.shape, float(scan.array.mean())
+        ((2, 2, 2), 40.0)
+        """
+        values = self.values()
+        return values[0] if len(values) == 1 else values
+
+    def values(self) -> NDArray[np.float32]:
+        """(C, X, Y, Z) real-world values as float32; a copy."""
+        return self._real(self.data)
+
+    def measured(self) -> NDArray[np.float32]:
+        """The same values with padding at the lowest value that was measured; a copy."""
+        return self.measuring()(self.data)
+
+    def measuring(self) -> Measure:
+        """How stored numbers, of any part of ``data``, become measured values in float32.
+
+        Padding becomes the lowest value that was measured: a number that means "not scanned"
+        (often -2000 or -3024 in CT) would otherwise be smeared into the anatomy by resampling.
+        The values themselves say what is padding, not the header, which only DICOM has: every
+        format of one scan gives the same values.
+        """
+        filler = self._filler()
+
+        def measure(stored: NDArray[Any]) -> NDArray[np.float32]:
+            values = self._real(stored)
+            if filler is not None:
+                padding, lowest = filler
+                values[np.abs(values - padding) < 0.5] = lowest
+            return values
+
+        return measure
+
+    def _real(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        values = stored.astype(np.float32)
+        if self.slope != 1.0:
+            values *= np.float32(self.slope)
+        if self.intercept != 0.0:
+            values += np.float32(self.intercept)
+        return values
+
+    def _filler(self) -> tuple[np.float32, np.float32] | None:
+        """The value of padding and the lowest measured one; ``None`` where nothing is padding.
+
+        Padding is an extreme value that nothing measures and that stands alone: below
+        `BELOW_ANY_HU` by itself for `STANDS_ALONE`, or above `ABOVE_ANY_SIGNAL` and farther from
+        the rest than four times its range.
+        """
+        ends = np.array(
+            [np.fmin.reduce(self.data, axis=None), np.fmax.reduce(self.data, axis=None)]
+        )
+        low, high = np.sort(self._real(ends))
+        if low <= BELOW_ANY_HU:
+            second, _ = self._ends(above=low)
+            if np.isfinite(second) and second - low > STANDS_ALONE:
+                return low, second
+        if high >= ABOVE_ANY_SIGNAL:
+            _, second = self._ends(below=high)
+            if np.isfinite(second) and high - second > 4 * max(second - low, 1):
+                return high, low
+        return None
+
+    def _ends(
+        self, *, above: float = -np.inf, below: float = np.inf
+    ) -> tuple[np.float32, np.float32]:
+        """Smallest and largest real-world value within limits, plane by plane."""
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        thickest = 1 + int(np.argmax(self.data.strides[1:]))
+        for plane in np.moveaxis(self.data, thickest, 0):
+            values = self._real(plane)
+            values = values[(values > above + 0.5) & (values < below - 0.5)]
+            low = np.fmin.reduce(values, initial=low)
+            high = np.fmax.reduce(values, initial=high)
+        return low, high
+
+    def with_warning(self, warning: str) -> Volume:
+        """The same volume with one more thing the user should know."""
+        warnings = (*self.origin.warnings, warning)
+        return replace(self, origin=replace(self.origin, warnings=warnings))
