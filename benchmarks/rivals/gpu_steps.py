@@ -96,7 +96,7 @@ def write_cohort(
 
 def trained_cohort(
     place: Path, card: Path, root: Path, device: str, *, minutes: float
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Plan, train for some minutes, segment the test rows and score them."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -115,7 +115,7 @@ def trained_cohort(
         code = run(verb, *words)
         row[f"{verb}_seconds"] = round(time.monotonic() - began, 1)
         if code:
-            return [row | {"failed": f"{verb}: exit code {code}"}]
+            return row | {"failed": f"{verb}: exit code {code}"}
     source = load_model(place / "run" / "model").card.provenance
     row["steps"] = source.steps
     if source.pace is not None:
@@ -123,4 +123,4 @@ def trained_cohort(
         row["data_wait"] = round(source.pace.data_wait, 4)
     with (place / "evaluation" / "summary.csv").open(newline="") as file:
         scores = [line for line in csv.DictReader(file) if line.get("metric") == "dice"]
-    return [row | {line["label"]: line.get("mean", "") for line in scores}]
+    return row | {line["label"]: line.get("mean", "") for line in scores}
