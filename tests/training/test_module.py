@@ -255,14 +255,14 @@ def test_a_device_ends_a_run_whose_gradients_are_never_finite(monkeypatch):
 def test_cases_leave_the_device_before_a_batch_is_divided(fit, memory_for):
     """The first retreat changes no weight: the same patches are cut elsewhere."""
     undisturbed = weights_of(fit("undisturbed"))
-    sizes = memory_for(2, from_step=4)
+    roomy = SegmentationTask._loss
+    memory_for(2, from_step=4)
     relieved = []
 
     def relieve(self):
         relieved.append(True)
-        sizes.clear()
-        memory_for(4)
-        return len(relieved) == 1
+        SegmentationTask._loss = roomy
+        return True
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PatchData, "relieve", relieve)
