@@ -27,7 +27,7 @@ LAYERS = (
     ("readers", "writers"),
     ("config", "volume"),
     ("geometry", "labels", "tables"),
-    ("errors", "memory", "names"),
+    ("checksums", "errors", "memory", "names", "progress"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 

@@ -26,10 +26,11 @@ from medseg.inference.locate import (
     whole_region,
 )
 from medseg.inference.probabilities import Probabilities
-from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
+from medseg.inference.stream import Ensemble, Machine, Road, plan_road, stream
 from medseg.inference.windows import WindowPlan, empty_windows
 from medseg.memory import give_back
 from medseg.postprocess import apply_rules
+from medseg.progress import Progress
 from medseg.scans import read
 from medseg.transforms.prepare import Prepared, prepare_volume
 from medseg.volume import LabelMap, Volume

@@ -23,10 +23,10 @@ from medseg.inference.mirroring import Mirror, mirrors
 from medseg.inference.stitch import Sink, Stitcher
 from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
 from medseg.labels import LabelTable
+from medseg.progress import Progress
 from medseg.transforms.restore import Restorer
 
 #: Told how many windows are done, of how many.
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ class WholeScanValidation(L.Callback):
         return self._drawing_seconds < _PICTURE_SHARE * (monotonic() - self._started)
 
 
-class Progress(L.Callback):
-    """Tells how far the run is, and which share of the time waited for data."""
+class ShowProgress(L.Callback):
+    """Says how far the run is, and which share of the time waited for data."""
 
     def __init__(
         self, report: Report, times: Times, validation: WholeScanValidation | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from medseg.config import TrainConfig
 from medseg.errors import BadCohort, MedsegError
 from medseg.manifests import Case, Cohort
+from medseg.progress import Progress
 from medseg.training.cache import CachedCase, cached_case
 from medseg.training.device_cases import DeviceCases
 from medseg.training.patches import PatchPlan, PatchStream
@@ -28,7 +29,6 @@ _log = logging.getLogger(__name__)
 LEAST_KEPT = 0.67
 
 #: Called with (cases done, cases in all).
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

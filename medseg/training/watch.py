@@ -14,7 +14,7 @@ from medseg.manifests import Case
 from medseg.model import Pace, Validation
 from medseg.training.averaging import AveragedWeights
 from medseg.training.budget import Schedule
-from medseg.training.callbacks import Progress, Report, WholeScanValidation
+from medseg.training.callbacks import Report, ShowProgress, WholeScanValidation
 from medseg.training.checkpoints import Interruption, checkpoint_callback
 from medseg.training.curves import Curves
 from medseg.training.module import SegmentationTask
@@ -77,7 +77,7 @@ def watch_run(setup: Setup, report: Report) -> Watch:
             cases=len(rows),
             best_path=run.best,
         )
-    shown = [curves, *([validation] if validation else []), Progress(report, times, validation)]
+    shown = [curves, *([validation] if validation else []), ShowProgress(report, times, validation)]
     return Watch(
         averaged,
         times,
