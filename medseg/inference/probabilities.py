@@ -100,7 +100,7 @@ class Probabilities:
         Raises:
             BadOutput: the disk is full.
         """
-        sides = self._layout.sides(logits.shape[1:], corner)
+        sides = self._layout.sides(logits, corner)
         for tile in tiles(sides) if sides is not None else ():
             part = logits[(slice(None), *tile.working)]
             able = self._able(part)

@@ -20,7 +20,8 @@ from medseg.errors import BadCohort
 from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
 from medseg.model.structures import Structure, measure
-from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
+from medseg.transforms.prepare import Prepared, prepare_truth
+from medseg.transforms.steps import prepare_files
 from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 

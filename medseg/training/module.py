@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from medseg.config import LoopConfig
 from medseg.errors import TrainingFailed
-from medseg.inference.forward import is_out_of_memory
 from medseg.losses import deep_loss
+from medseg.memory import is_out_of_memory
 from medseg.networks.blocks import LAYERS
 from medseg.training.length import Length
 from medseg.transforms.augment import Augment, Patches
