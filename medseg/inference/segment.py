@@ -12,13 +12,12 @@ import numpy as np
 import torch
 
 from medseg.errors import BadScan, MedsegError
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry
 from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
 from medseg.inference.engine import Engine, engaged, faults, require_engine
 from medseg.inference.ensemble import SegmentationModel, check_alike, input_channels
 from medseg.inference.forward import Precision, calculating, choose_precision
 from medseg.inference.locate import (
-    Box,
     Locator,
     Region,
     Search,

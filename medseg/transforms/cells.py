@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from medseg.errors import GridMismatch
-from medseg.geometry import AxisMap, Geometry, grid_map
+from medseg.geometry import AxisMap, Box, Geometry, grid_map
 
 #: Cells (gaps between working voxels) along each side of a tile, on a CPU.
 TILE = 16
@@ -22,8 +22,6 @@ LARGEST_TILE, TILE_BYTES = 64, 1 << 28
 
 #: A native voxel this near to a working voxel, in working voxels, lies on it.
 ON_A_VOXEL = 1e-6
-
-Box = tuple[slice, slice, slice]
 
 
 def tile_for(device: torch.device, channels: int, native_per_working: float) -> int:

@@ -23,7 +23,6 @@ from medseg.geometry import AxisMap, Geometry, GridMap, grid_map
 from medseg.volume import Measure
 
 Kernel: TypeAlias = Literal["linear", "cubic"]
-Box: TypeAlias = tuple[slice, slice, slice]
 
 #: Source voxels on either side that a kernel reaches before it is widened.
 SUPPORT: dict[Kernel, int] = {"linear": 1, "cubic": 2}
