@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.console import Json, Quiet, open_console
+from medseg.cli.console import open_console
+from medseg.cli.options import Json, Quiet
 
 #: Packages of the extra ``review`` that the server cannot do without.
 _NEEDED = ("starlette", "uvicorn")
