@@ -80,7 +80,7 @@ class InstanceNorm(nn.Module):
 def _is_few_last(image: Tensor) -> bool:
     """Whether an image on a GPU is of a few samples, with the channels of a voxel side by side."""
     order = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
-    return len(image) <= MOST_SAMPLES and image.is_contiguous(memory_format=order)
+    return image.is_cuda and len(image) <= MOST_SAMPLES and image.is_contiguous(memory_format=order)
 
 
 def is_translated() -> bool:
