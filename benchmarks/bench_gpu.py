@@ -9,8 +9,8 @@ cut short keeps what it has. DATA holds ``hippocampus/`` (``images/`` and ``labe
 the Medical Segmentation Decathlon); parts whose data is absent say so. ``--python`` is an
 environment with nnunetv2, by default this one; without it nnU-Net's rows say so too.
 
-Steps are those of ``medseg train``: patches cut, augmented, through the network, loss and
-optimiser, timed from the tenth to the last. nnU-Net's are its trainer's ``train_step`` on patches
+Steps are those of ``medseg train``: patches cut, augmented, through the network, loss, optimiser
+and averages, timed after the first ten. nnU-Net's are its trainer's ``train_step`` on patches
 that wait on the device, without cutting or augmenting. File to file is the whole command.
 """
 
@@ -103,10 +103,16 @@ def steps(asked: Asked) -> Iterator[Row]:
     """Training steps a second, 128³ x 2, 32…320 features, 16 bits; ours and nnU-Net's."""
     from rivals.gpu_steps import medseg_steps
 
-    for compiled in (False, True):
-        changes = {"training.compile": compiled}
-        yield medseg_steps(asked.work, asked.device, PATCH, BATCH, FEATURES, changes)
-        yield nnunet_steps(asked, {"nnUNet_compile": str(compiled)})
+    for changes, theirs in (
+        ([], "0"),
+        (["training.compile=true"], "1"),
+        (["training.compile=graphs"], None),
+        (["training.layout=channels_first"], None),
+    ):
+        place = asked.work / "steps"
+        yield medseg_steps(place, asked.device, PATCH, BATCH, FEATURES, changes)
+        if theirs is not None:
+            yield nnunet_steps(asked, {"nnUNet_compile": theirs})
 
 
 def nnunet_steps(asked: Asked, environment: Mapping[str, str]) -> Row:
