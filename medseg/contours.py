@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def outlines(inside: NDArray[Any]) -> list[NDArray[np.float64]]:
+def outlines(inside: NDArray[Any], *, level: float = 0.5) -> list[NDArray[np.float64]]:
     """Closed lines half a voxel around what is inside, by marching squares.
 
     Args:
         inside: (A, B) true within the structure.
+        level: where between an outer (0) and an inner (1) voxel centre the lines run.
 
     Returns:
         (N, 2) index coordinates each, voxel centres at whole numbers; holes have lines of their
@@ -26,4 +27,4 @@ def outlines(inside: NDArray[Any]) -> list[NDArray[np.float64]]:
     from skimage.measure import find_contours
 
     padded = np.pad(np.asarray(inside, dtype=np.float32), 1)
-    return [np.asarray(line, dtype=np.float64) - 1 for line in find_contours(padded, 0.5)]
+    return [np.asarray(line, dtype=np.float64) - 1 for line in find_contours(padded, level)]

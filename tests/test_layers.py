@@ -16,18 +16,17 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("medseg",),
-    ("reports", "review"),
+    ("reports",),
     ("training", "batch", "evaluation", "export", "notebooks", "doctor"),
     ("inference", "planning"),
     ("model",),
     ("transforms", "networks", "losses", "metrics", "postprocess", "pictures", "phantoms"),
-    ("contours",),
     ("manifests",),
     ("scans",),
     ("readers", "writers"),
     ("config", "volume"),
-    ("geometry", "labels", "tables"),
-    ("checksums", "ct_windows", "errors", "memory", "names", "progress"),
+    ("geometry", "labels", "tables", "contours"),
+    ("errors", "memory", "names"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 
@@ -44,8 +43,6 @@ SEAMS = {
     "torchio": {"notebooks"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "starlette": {"review"},
-    "uvicorn": {"review"},
 }
 
 # A module, and what it must not know although it lies below or belongs to no one.

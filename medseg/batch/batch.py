@@ -9,10 +9,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from medseg import __version__
 from medseg.batch.case import LOGS, PICTURES, PROBABILITIES, Job
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Executor, Patience, Placement
@@ -41,8 +43,9 @@ from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
-from medseg.writers import ending
 from medseg.writers.guard import FOREIGN
+from medseg.writers.label_tables import write_label_tables
+from medseg.writers.layout import PER_LABEL, Layout, mask_name, write_description
 from medseg.writers.lock import FolderLock
 
 #: From so many cases on, a window is timed before the first of them.
@@ -65,6 +68,8 @@ class Settings:
         output: made where missing.
         device: as ``--device`` names it; ``auto`` is decided where the worker runs.
         format: of the masks, a name from ``WRITERS``.
+        layout: of the output folder.
+        one_file_per_label: write one mask a label, too.
         ways: what changes masks.
         limits: what does not.
         executor: a name from ``EXECUTORS``.
@@ -82,6 +87,8 @@ class Settings:
     output: Path
     device: str = "auto"
     format: str = "nifti"
+    layout: Layout = Layout.FLAT
+    one_file_per_label: bool = False
     ways: Ways = field(default_factory=Ways)
     limits: Limits = field(default_factory=Limits)
     executor: str = "process"
@@ -210,6 +217,8 @@ class Batch:
             self._segmenter(),
             chosen.output.absolute(),
             chosen.format,
+            chosen.layout,
+            chosen.one_file_per_label,
             expectations(list(self.models)),
             thumbnail,
             trial_of(self.models[0]) if self._worth_a_trial() else None,
@@ -217,6 +226,10 @@ class Batch:
 
     def _write_cards(self) -> None:
         write_labels_card(self.settings.output, self.labels)
+        bids = self.settings.layout is Layout.BIDS
+        write_label_tables(self.labels, self.settings.output, at_the_top=("bids",) if bids else ())
+        if bids:
+            write_description(self.settings.output, version=__version__)
         recipe = _recipe(self.settings, self.models)
         write_run_card(
             self.settings.output,
@@ -305,11 +318,12 @@ def _taken(
         tasks,
         before,
         output,
-        ending=ending(settings.format),
+        name_of=partial(mask_name, format=settings.format, layout=settings.layout),
         is_whole=is_whole_mask,
         inputs=[Path(part) for task in tasks for part in task.place.split(", ")],
         overwrite=settings.overwrite,
     )
+    reasons |= _same_place(tasks, settings)
     for task in tasks if not settings.overwrite else ():
         foreign = [] if task.case in before else _beside(output, task.case)
         if foreign:
@@ -321,11 +335,25 @@ def _taken(
     return reasons
 
 
+def _same_place(tasks: Sequence[Task], settings: Settings) -> dict[str, str]:
+    """Case to reason, of those whose mask another case of this run has the name of."""
+    cases: dict[str, str] = {}
+    reasons = {}
+    for task in tasks:
+        name = mask_name(task.case, format=settings.format, layout=settings.layout).casefold()
+        first = cases.setdefault(name, task.case)
+        if first != task.case:
+            reasons[task.case] = f"its mask would have the name of that of {first}"
+    return reasons
+
+
 def _beside(output: Path, case: str) -> list[str]:
     """Files that would be written with a mask, where they are there already."""
     single = (output / PICTURES / f"{case}.jpg", output / LOGS / f"{case}.log")
     several = (output / PROBABILITIES).glob(f"{glob.escape(case)}_prob_*")
-    return [path.relative_to(output).as_posix() for path in (*single, *several) if path.exists()]
+    labels = (output / PER_LABEL / case).glob("*")
+    paths = (*single, *several, *labels)
+    return [path.relative_to(output).as_posix() for path in paths if path.exists()]
 
 
 def make_executor(job: Job, settings: Settings) -> Executor:
@@ -348,6 +376,10 @@ def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
         "locator": locator_checksum(models[0], ways),
         "margin_mm": ways.margin_mm if ways.locator else None,
     }
+    if settings.layout is not Layout.FLAT:
+        options["layout"] = settings.layout.value
+    if settings.one_file_per_label:
+        options["one_file_per_label"] = True
     return Recipe(checksums, options)
 
 

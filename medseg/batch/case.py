@@ -17,8 +17,9 @@ from medseg.batch.trial import Trial
 from medseg.batch.work import Loaded, Tell
 from medseg.names import safe_name
 from medseg.volume import LabelMap, Origin, Volume
-from medseg.writers import check_source, ending, write_labels
+from medseg.writers import check_source, write_labels
 from medseg.writers.atomic import atomic_path
+from medseg.writers.layout import Layout, mask_name, write_single_labels
 
 #: Cases side by side: one reading, one in the network, one writing.
 DEPTH = 3
@@ -102,6 +103,8 @@ class Job:
         segmenter: loads the model.
         output: the output folder, seen under this path by every worker.
         format: of the masks.
+        layout: of the output folder.
+        one_file_per_label: write those, too.
         inspect: quality flags, or ``None``.
         depict: scan to (mask to a JPEG for the gallery), or ``None``; what it returns must not
             hold the scan whole.
@@ -111,6 +114,8 @@ class Job:
     segmenter: Segmenter
     output: Path
     format: str = "nifti"
+    layout: Layout = Layout.FLAT
+    one_file_per_label: bool = False
     inspect: Inspector | None = None
     depict: Callable[[Volume], Callable[[LabelMap], bytes]] | None = None
     trial: Trial | None = None
@@ -203,15 +208,19 @@ class _Scan:
 
 
 def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
-    path = job.output / f"{task.case}{ending(job.format)}"
+    name = mask_name(task.case, format=job.format, layout=job.layout)
     if (kept := result.probabilities) is not None:  # first: where the mask is, all is
         try:
             kept.write(job.output / PROBABILITIES, task.case, scan.origin)
         finally:
             kept.close()
     _write_moves(task, job, scan)
-    remarks = write_labels(result.labelmap, path, format=job.format)
-    written = describe(path)
+    if job.one_file_per_label:
+        write_single_labels(
+            result.labelmap, job.output, task.case, format=job.format, layout=job.layout
+        )
+    remarks = write_labels(result.labelmap, job.output / name, format=job.format)
+    written = describe(job.output / name, name)
     flags = scan.inspect(result)
     if scan.depict:
         picture = scan.depict(result.labelmap)
@@ -240,14 +249,14 @@ def _write_moves(task: Task, job: Job, scan: _Scan) -> None:
         move.write_move(matrix, job.output / REGISTRATION / file_name)
 
 
-def describe(path: Path) -> Written:
-    """What a file is now: size, time and checksum."""
+def describe(path: Path, name: str | None = None) -> Written:
+    """What a file is now: size, time and checksum; `name` is that within its output folder."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     status = path.stat()
-    return Written(path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
+    return Written(name or path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
 
 
 def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:

@@ -232,7 +232,7 @@ def _plan(
         plan.tasks,
         before,
         output,
-        ending=ENDING,
+        name_of=lambda case: f"{case}{ENDING}",
         is_whole=_is_whole_volume,
         inputs=inputs,
         overwrite=overwrite,

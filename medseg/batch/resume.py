@@ -13,7 +13,7 @@ from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
 from medseg.batch.task import State, Task, Unusable
 from medseg.errors import MedsegError
-from medseg.readers.labels import read_labels
+from medseg.readers.labels import contour_names, needs_image, read_labels
 from medseg.writers import atomic
 
 
@@ -44,6 +44,8 @@ class Plan:
 def is_whole_mask(path: Path) -> bool:
     """Whether a mask can be read to its end."""
     try:
+        if needs_image(path) and contour_names(path):
+            return True
         read_labels(path)
     except MedsegError:
         return False
@@ -184,7 +186,7 @@ def _look_at_output(
     same_stamp = (status.st_size, status.st_mtime_ns) == (written.size_bytes, written.modified_ns)
     if same_stamp and check is Check.QUICK and _has_header(path):
         return ""
-    now = describe(path)
+    now = describe(path, written.name)
     if now.sha256 == written.sha256:
         ledger.touched(entry.case, now.modified_ns)
         return ""

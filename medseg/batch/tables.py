@@ -1,4 +1,4 @@
-"""What lies beside the masks of a batch?  cases.csv, labels.yaml and run.yaml."""
+"""What lies beside the masks of a batch: cases.csv, labels.yaml and run.yaml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,22 @@ from medseg.labels import LabelTable
 from medseg.scans.table import line
 from medseg.tables import csv_text
 from medseg.writers.atomic import atomic_path
+from medseg.writers.label_tables import FOLDER, LABEL_TABLES
+from medseg.writers.layout import DESCRIPTION
 
 CASES, LABELS, RUN = "cases.csv", "labels.yaml", "run.yaml"
 
 #: What a batch leaves beside the masks, the page included.
-FILES = (CASES, LABELS, RUN, "report.html")
+FILES = (
+    CASES,
+    LABELS,
+    RUN,
+    "report.html",
+    *(f"{FOLDER}/{form.file_name}" for form in LABEL_TABLES.values()),
+)
+
+#: What it leaves besides in the layout of BIDS.
+BIDS_FILES = (DESCRIPTION, LABEL_TABLES["bids"].file_name)
 
 
 def write_cases(folder: Path, entries: Sequence[Entry], labels: LabelTable) -> None:

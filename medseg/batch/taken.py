@@ -7,9 +7,8 @@ from pathlib import Path
 
 from medseg.batch.entry import Entry
 from medseg.batch.task import State, Task
-from medseg.checksums import sha256_of
 from medseg.errors import BadOutput
-from medseg.writers.guard import OutputGuard
+from medseg.writers.guard import OutputGuard, sha256_of
 
 
 def taken(
@@ -17,7 +16,7 @@ def taken(
     before: Mapping[str, Entry],
     output: Path,
     *,
-    ending: str,
+    name_of: Callable[[str], str],
     is_whole: Callable[[Path], bool],
     inputs: Iterable[Path],
     overwrite: bool,
@@ -28,24 +27,24 @@ def taken(
         tasks: about to run.
         before: entries of the ledger as the run before left them.
         output: the folder.
-        ending: of the files.
+        name_of: case to the file, relative to the folder.
         is_whole: whether a file can be read to its end.
         inputs: files that nothing replaces.
         overwrite: the user asked to replace foreign and edited files.
     """
-    doubtful = [task for task in tasks if (output / f"{task.case}{ending}").exists()]
+    names = {task.case: name_of(task.case) for task in tasks}
+    doubtful = {case: name for case, name in names.items() if (output / name).exists()}
     if not doubtful:
         return {}
-    record = _Written(before, output, ending, is_whole)
+    entries = {name: before[case] for case, name in doubtful.items() if case in before}
+    record = _Written(entries, output, is_whole)
     guard = OutputGuard(output, record, inputs=inputs, overwrite=overwrite)
     reasons = {}
-    for task in doubtful:
+    for case, name in doubtful.items():
         try:
-            guard.clear(output / f"{task.case}{ending}")
+            guard.clear(output / name)
         except BadOutput as error:
-            reasons[task.case] = " ".join(
-                filter(None, [error.problem, f"({task.case}{ending}).", error.remedy])
-            )
+            reasons[case] = " ".join(filter(None, [error.problem, f"({name}).", error.remedy]))
     return reasons
 
 
@@ -53,18 +52,13 @@ class _Written:
     """What the ledger has of files that stand in the folder."""
 
     def __init__(
-        self,
-        before: Mapping[str, Entry],
-        output: Path,
-        ending: str,
-        is_whole: Callable[[Path], bool],
+        self, entries: Mapping[str, Entry], output: Path, is_whole: Callable[[Path], bool]
     ) -> None:
-        self._before, self._output, self._ending = before, output, ending
-        self._is_whole = is_whole
+        self._entries, self._output, self._is_whole = entries, output, is_whole
 
     def checksums(self, name: str) -> Collection[str]:
         """Of the file as it was written; as it is, where a run was killed or it is damaged."""
-        entry = self._before.get(name.removesuffix(self._ending))
+        entry = self._entries.get(name)
         if entry is None:
             return ()
         path = self._output / name

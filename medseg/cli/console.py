@@ -14,18 +14,22 @@ import json as json_format
 import sys
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import typer
 
-from medseg.progress import Progress
-
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 #: Plain progress lines come no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressCallback(Protocol):
+    """What a long task calls: how many are done, of how many, and facts worth showing."""
+
+    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
+        """Tell how far the task is."""
 
 
 class Console(ABC):
@@ -46,7 +50,7 @@ class Console(ABC):
         typer.echo(f"warning: {text}", err=True)
 
     @abstractmethod
-    def progress(self, task: str) -> Progress:
+    def progress(self, task: str) -> ProgressCallback:
         """A callback for one task, to be called as ``(done, total, **facts)``."""
 
     def close(self) -> None:  # noqa: B027
@@ -68,7 +72,7 @@ class QuietConsole(Console):
     def say(self, text: str, **facts: object) -> None:
         """Nothing."""
 
-    def progress(self, task: str) -> Progress:
+    def progress(self, task: str) -> ProgressCallback:
         """A callback that shows nothing."""
         return lambda done, total=None, **facts: None
 
@@ -84,7 +88,7 @@ class JsonConsole(Console):
         """``{"event": "warning", "text": …, facts…}``."""
         self._write({"event": "warning", "text": text, **facts})
 
-    def progress(self, task: str) -> Progress:
+    def progress(self, task: str) -> ProgressCallback:
         """``{"event": "progress", "task": …, "done": …, "total": …, facts…}``."""
 
         def show(done: int, total: int | None = None, **facts: object) -> None:
@@ -103,7 +107,7 @@ class LineConsole(Console):
         """The text."""
         typer.echo(text)
 
-    def progress(self, task: str) -> Progress:
+    def progress(self, task: str) -> ProgressCallback:
         """A callback that prints a line now and then."""
         first: tuple[float, int] | None = None  # a resumed task does not begin at 0
         before = 0
@@ -129,7 +133,7 @@ class BarConsole(Console):
     """A bar for each task, on a terminal."""
 
     def __init__(self) -> None:
-        self._bars: Bars | None = None
+        self._bars: Progress | None = None
 
     def say(self, text: str, **facts: object) -> None:
         """The text, above the bars."""
@@ -139,7 +143,7 @@ class BarConsole(Console):
         """The text, above the bars."""
         self._above(f"warning: {text}")
 
-    def progress(self, task: str) -> Progress:
+    def progress(self, task: str) -> ProgressCallback:
         """A callback that moves a bar."""
         bars = self._open()
         bar: TaskID = bars.add_task(task, total=None, facts="")
@@ -166,7 +170,7 @@ class BarConsole(Console):
         else:
             self._bars.console.print(text, markup=False, highlight=False)
 
-    def _open(self) -> Bars:
+    def _open(self) -> Progress:
         if self._bars is None:
             from rich import progress
 

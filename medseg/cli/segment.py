@@ -44,7 +44,9 @@ def segment(
     root: Annotated[Path | None, typer.Option(help="Where a card's files lie.")] = None,
     format: Annotated[  # noqa: A002
         str,
-        typer.Option(help="Of the masks: nifti, nrrd, slicer, mha, dicom-seg or dicom-labelmap."),
+        typer.Option(
+            help="Of the masks: nifti, nrrd, slicer, mha, dicom-seg, dicom-labelmap, rtstruct."
+        ),
     ] = "nifti",
     volume: Annotated[
         str | None,
@@ -60,6 +62,22 @@ def segment(
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
+    one_file_per_label: Annotated[
+        bool,
+        typer.Option(
+            "--one-file-per-label",
+            help="Write one mask a label, too: per_label/CASE/LABEL.nii.gz (nifti, nrrd, mha).",
+            rich_help_panel=BESIDES,
+        ),
+    ] = False,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="Of the output folder: flat (CASE.nii.gz), or bids, a BIDS derivative "
+            "(sub-*/anat/*_dseg.nii.gz).",
+            rich_help_panel=BESIDES,
+        ),
+    ] = "flat",
     probabilities: Annotated[
         bool,
         typer.Option(
@@ -139,12 +157,13 @@ def segment(
 ) -> None:
     """Segment scans; run the same command again to resume.
 
-    Writes one mask a case, cases.csv, labels.yaml, run.yaml and report.html. A bad scan gets its
+    Writes one mask a case, cases.csv, labels.yaml, run.yaml, report.html, and label_tables/ for 3D
+    Slicer, ITK-SNAP, FreeSurfer and BIDS. A bad scan gets its
     reason in cases.csv and the rest is done; the exit code is 1 then, or where cases still wait.
     Ctrl-C lets cases under way finish. A scan keeps the name of its case as its archive grows.
 
     The column source of cases.csv names files below the arguments, which may name patients; a
-    DICOM SEG holds patient and study of its series, for that is where it belongs.
+    DICOM SEG or RTSTRUCT holds patient and study of its series, for that is where it belongs.
 
     A model of several channels takes files CASE_0000, CASE_0001 … in its channels' order, series
     named by --channel, a cohort card, or a scans.csv with the columns group and channel.
@@ -169,16 +188,24 @@ def segment(
     from medseg.config import SegmentConfig, override, validate
     from medseg.scans.selection import Selection
     from medseg.writers import WRITERS
+    from medseg.writers.layout import SINGLE, Layout
 
     models, scans, assignments = split_words(words)
     chosen = validate(SegmentConfig, override({}, assignments))
     require_choice("--format", format, tuple(WRITERS))
+    require_choice("--layout", layout, tuple(Layout))
+    if layout == Layout.BIDS:
+        require_choice("--format with --layout bids", format, ("nifti",))
+    if one_file_per_label:
+        require_choice("--format with --one-file-per-label", format, SINGLE)
     require_choice("--executor", executor, ("process", "inline"))
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,
         device=device if cluster else device_name(device),
         format=format,
+        layout=Layout(layout),
+        one_file_per_label=one_file_per_label,
         ways=_ways(chosen, probabilities=probabilities),
         limits=Limits(size_bytes(memory), size_bytes(chosen.device_memory), chosen.engine),
         executor="cluster" if cluster else executor,

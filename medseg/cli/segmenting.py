@@ -49,15 +49,16 @@ def segment_batch(search: Search, settings: Settings, console: Console, *, dry_r
     from medseg.batch.batch import open_batch
     from medseg.batch.gather import gather
     from medseg.batch.ledger import remembered
-    from medseg.batch.tables import FILES
+    from medseg.batch.tables import BIDS_FILES, FILES
     from medseg.writers.guard import guard_outputs
 
     output = settings.output
+    files = FILES if settings.layout == "flat" else (*FILES, *BIDS_FILES)
     with guard_outputs(
         output,
         "segment",
-        claims=FILES,
-        patterns=FILES,
+        claims=files,
+        patterns=files,
         inputs=search.scans,
         overwrite=settings.overwrite,
     ):

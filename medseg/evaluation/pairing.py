@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from medseg.evaluation.matching import match_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case
 from medseg.names import safe_name
+from medseg.writers.layout import bids_stem, is_bids_derivative
 
 #: Endings of masks, longest first; ``<case><ending>`` is a prediction.
 ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".img")
@@ -30,6 +32,7 @@ class Predictions:
         files: by name without ending.
         labels: what their values mean.
         run: what ``run.yaml`` says of the model; empty for foreign predictions.
+        bids: whether they lie as BIDS lays them out.
         one_file: whether a file was named, not a folder: of the one case, whatever it is called.
     """
 
@@ -38,6 +41,7 @@ class Predictions:
     labels: LabelTable
     run: Mapping[str, Any]
     one_file: bool = False
+    bids: bool = False
 
     @property
     def training_pixels(self) -> frozenset[str]:
@@ -48,6 +52,11 @@ class Predictions:
         """The name of the mask of each case that has one."""
         if self.one_file and len(cases) == 1:
             return dict.fromkeys([cases[0].case], next(iter(self.files)))
+        if self.bids:
+            stems = {case.case: f"{bids_stem(case.case)}_dseg" for case in cases}
+            exact = {case: stem for case, stem in stems.items() if stem in self.files}
+            if exact:
+                return exact
         return match_names([case.case for case in cases], self.files)
 
 
@@ -76,7 +85,9 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
         )
     table = labels if labels is not None else LabelTable.from_card(load_yaml(named))
     run = load_yaml(place / RUN_FILE) if (place / RUN_FILE).is_file() else {}
-    return Predictions(place, files, table, run, one_file=is_file(folder))
+    return Predictions(
+        place, files, table, run, one_file=is_file(folder), bids=is_bids_derivative(place)
+    )
 
 
 def mask_files(place: Path) -> dict[str, Path]:
@@ -94,7 +105,8 @@ def mask_files(place: Path) -> dict[str, Path]:
             remedy="Name the --output of medseg segment, or a folder of masks.",
         )
     try:
-        paths = sorted(place.iterdir())
+        bids = is_bids_derivative(place)
+        paths = sorted(place.glob("sub-*/**/*_dseg.*") if bids else place.iterdir())
     except OSError as error:
         raise BadOutput("the folder cannot be listed", path=place, found=error.strerror) from None
     files: dict[str, Path] = {}
@@ -142,3 +154,9 @@ def fold_folders(folder: Path) -> dict[int, Path]:
 def extra_files(predictions: Predictions, cases: Sequence[Case]) -> tuple[str, ...]:
     """Names of masks that belong to none of the cases."""
     return tuple(sorted(set(predictions.files) - set(predictions.match(cases).values())))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

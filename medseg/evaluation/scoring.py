@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.checksums import sha256_of
 from medseg.config import EvaluateConfig
 from medseg.errors import GridMismatch, MedsegError
-from medseg.evaluation.pairing import is_file
+from medseg.evaluation.pairing import is_file, sha256_of
 from medseg.evaluation.resample import nearest
 from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.evaluation.translation import same_names
@@ -22,7 +21,8 @@ from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
 from medseg.manifests.reading import named_truth, read_grid, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
-from medseg.readers.labels import needs_image, read_labels
+from medseg.readers.labels import read_labels
+from medseg.scans.masks import mask_needs_image, read_mask
 from medseg.volume import LabelMap, pixel_hash
 
 log = logging.getLogger(__name__)
@@ -164,9 +164,9 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
     require(task.cohort, path)
     facts["truth_sha256"] = sha256_of(path) if is_file(path) else ""
     grid = None
-    if needs_image(path) and task.case.images:
+    if task.case.images and mask_needs_image(path):
         grid = read_grid(task.cohort, task.case)
-    mask = read_labels(path, labels=task.cohort.labels, grid=grid)
+    mask = read_mask(path, labels=task.cohort.labels, grid=grid)
     return named_truth(task.cohort, task.case, mask)
 
 

@@ -4,7 +4,6 @@ from medseg.geometry.grid import (
     MASK_GRID_VOXELS,
     ORTHOGONAL_COSINE,
     SAME_GRID_VOXELS,
-    Box,
     Geometry,
 )
 from medseg.geometry.maps import AxisMap, GridMap, grid_map
@@ -34,7 +33,6 @@ __all__ = [
     "SAME_SPACING",
     "Alignment",
     "AxisMap",
-    "Box",
     "Frame",
     "Geometry",
     "GridMap",

@@ -17,6 +17,7 @@ from medseg.manifests.importing import labels_in, new_case, scans_in
 from medseg.readers.dicom.structures import names, references
 from medseg.readers.entry import Status
 from medseg.scans import FoundScan, discover
+from medseg.scans.masks import mask_file, member_name
 
 
 class DicomOptions(Options):
@@ -85,13 +86,15 @@ def paired(
     for scan in everything:
         if scan.modality not in ("SEG", "RTSTRUCT"):
             continue
-        for source in scan.content.sources:
-            if source.member:
-                remarks.append(f"{source.name}: inside an archive, and not used; unpack it")
-                continue
+        sources = scan.content.sources
+        for number, source in enumerate(sources, start=1):
             path = Path(source.path)
+            if source.member:
+                name = member_name(scan.case, number, len(sources))
+                path = path.with_name(f"{path.name}#{name}")
             try:
-                cases = {owners[key] for key in references(path) if key in owners}
+                with mask_file(path) as file:
+                    cases = {owners[key] for key in references(file) if key in owners}
             except BadScan as error:
                 remarks.append(f"{source.name}: {error.problem}")
                 continue
@@ -115,7 +118,10 @@ def _labels(masks: dict[str, Path], options: DicomOptions, *, by_reference: bool
         return LabelTable.from_card({"labels": options.labels or {"structure": 1}})
     if not by_reference:
         return labels_in(masks.values())
-    called = dict.fromkeys(name for path in masks.values() for name in names(path))
+    called: dict[str, None] = {}
+    for path in masks.values():
+        with mask_file(path) as file:
+            called |= dict.fromkeys(names(file))
     return LabelTable.from_card({"labels": {name: n for n, name in enumerate(called, start=1)}})
 
 
@@ -128,6 +134,8 @@ def _cases(folder: Path, found: list[FoundScan], masks: dict[str, Path]) -> tupl
         patient = numbers.setdefault(identity, f"P{len(numbers) + 1:04d}")
         alone = below[scan.source] == 1
         image = folder / scan.source if alone else folder / f"{scan.source or '.'}#{scan.case}"
+        if (first := scan.content.sources[0]).member:
+            image = Path(f"{first.path}#{scan.case}")
         cases.append(
             new_case(scan.case, {scan.modality: image}, masks.get(scan.case), patient=patient)
         )

@@ -12,23 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from medseg.checksums import sha256_of
 from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
+from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split, channel_modality
 from medseg.memory import usable_cores
 from medseg.names import safe_name
-from medseg.progress import Progress
 from medseg.readers import claims, stem
 from medseg.readers.dicom import volume as dicom
-from medseg.readers.labels import read_labels
+from medseg.scans.masks import read_mask
 
 #: Slicer's ending of masks, before the format's own.
 _SLICER = ".seg"
 
 #: Files of a folder that are looked at to see whether it holds DICOM.
 _LOOKED_AT = 8
+
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ class Importer:
 
 
 def with_checksums(cohort: Cohort, progress: Progress | None = None) -> Cohort:
-    """The same cohort with the SHA-256 of every file, but for series chosen in a folder by #."""
+    """The same cohort with the SHA-256 of every file, but for what is chosen in a place by #."""
 
     def summed(case: Case) -> Case:
         images = {c: sha256_of(path) for c, path in case.images.items() if path.exists()}
-        label = sha256_of(case.label) if case.label is not None else ""
+        own = case.label is not None and case.label.exists()
+        label = sha256_of(case.label) if own and case.label is not None else ""
         return replace(case, image_sha256=images, label_sha256=label)
 
     cases: list[Case] = []
@@ -184,7 +186,7 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
 
 def _held(path: Path) -> dict[int, str]:
     """Values of a mask, each with its name in the file or an empty one."""
-    mask = read_labels(path)
+    mask = read_mask(path)
     named = {} if mask.labels is None else {b.value: b.name for b in mask.labels.labels}
     values = {int(value) for value in np.unique(mask.data)} | set(named)
     return {value: named.get(value, "") for value in values - {0}}

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from medseg.errors import BadCohort, BadLabels, GridMismatch
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort
-from medseg.readers.labels import read_labels
 from medseg.scans import Align, Frames, read_channels
+from medseg.scans.masks import read_mask
 from medseg.volume import LabelMap, Volume
 
 
@@ -94,7 +94,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
         raise BadCohort(f"case {case.case!r} has no label", path=cohort.path)
     require(cohort, case.label)
     image = read_grid(cohort, case) if grid is None else grid
-    mask = read_labels(case.label, labels=cohort.labels, grid=image)
+    mask = read_mask(case.label, labels=cohort.labels, grid=image)
     if not mask.geometry.fits(image):
         raise GridMismatch(
             "the label lies on another grid than its image",

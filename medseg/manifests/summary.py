@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.reading import read_grid, read_truth
 from medseg.memory import usable_cores
-from medseg.progress import Progress
+
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

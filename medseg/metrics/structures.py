@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.geometry import Box
-from medseg.metrics.counts import survey
+from medseg.metrics.counts import Box, survey
 from medseg.metrics.metric import DEFAULT_TOLERANCE_MM
 from medseg.metrics.pair import Pair
 

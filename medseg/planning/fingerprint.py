@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from medseg.errors import BadCohort, MedsegError
 from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
+from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
-from medseg.progress import Progress
 from medseg.volume import LabelMap, Volume
 from medseg.writers.atomic import atomic_path
 
@@ -29,6 +29,8 @@ _SAMPLE = 2000
 
 #: Reading is mostly waiting and unpacking; each thread holds one scan.
 _MOST_WORKERS = 4
+
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, .
 def _key(cohort: Cohort, case: Case) -> str:
     """A name for these very files under this meaning of the labels."""
     files = [*case.sources, *([case.label] if case.label else [])]
-    stats = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in files]
+    there = [file_of(f) for f in files]
+    stats = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in there]
     recipe = [_VERSION, [str(f.resolve()) for f in files], stats, cohort.labels.to_card()]
     recipe += [sorted(cohort.remap.items()), case.labelled]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]

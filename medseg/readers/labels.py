@@ -85,6 +85,17 @@ def needs_image(path: Path) -> bool:
     return path.is_file() and dicom.recognises(path)
 
 
+def contour_names(path: Path) -> tuple[str, ...]:
+    """The structures of an RTSTRUCT, which has no voxels of its own; empty for other files.
+
+    Raises:
+        BadScan: the file is damaged.
+    """
+    from medseg.readers.dicom import structures
+
+    return structures.contour_names(path)
+
+
 def _labelmap(scan: Volume, path: Path, table: LabelTable | None) -> LabelMap:
     values = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=path)
     return LabelMap(values, scan.geometry, table, origin=scan.origin)

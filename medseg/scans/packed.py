@@ -56,6 +56,20 @@ def read(source: Source, *, volume: int | None, nonfinite: NonFinite) -> Volume:
 
 
 @contextmanager
+def copy_of(source: Source) -> Iterator[Path]:
+    """A member as a file in the temporary folder, gone again afterwards.
+
+    Raises:
+        BadScan: it, or the archive, is damaged, or has changed since it was found.
+    """
+    for _, stream in open_each([source]):
+        with _copied(stream, source, most=source.size) as path:
+            yield path
+            return
+    raise BadScan("the archive no longer holds it", path=source.name)
+
+
+@contextmanager
 def _copied(stream: IO[bytes], source: Source, *, most: int) -> Iterator[Path]:
     """The first bytes of a member as a file, gone again afterwards."""
     with ExitStack() as stack:

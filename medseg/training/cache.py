@@ -19,9 +19,9 @@ from medseg.config import PrepareConfig
 from medseg.errors import BadCohort
 from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
+from medseg.manifests.reading import file_of
 from medseg.model.structures import Structure, measure
-from medseg.transforms.prepare import Prepared, prepare_truth
-from medseg.transforms.steps import prepare_files
+from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
 from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
@@ -104,12 +104,12 @@ class CachedCase:
 
     def box(
         self, start: tuple[int, int, int], stop: tuple[int, int, int]
-    ) -> tuple[NDArray[np.float16], NDArray[np.int16]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Image (C, x, y, z) and classes (x, y, z) between two voxels; only these are read."""
         (x0, y0, z0), (x1, y1, z1) = start, stop
         image = self._file.get_slice("image")[:, x0:x1, y0:y1, z0:z1]
         classes = self._file.get_slice("classes")[x0:x1, y0:y1, z0:z1]
-        return image, classes
+        return image.astype(np.float32), classes.astype(np.int64)
 
 
 def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path) -> CachedCase:
@@ -147,7 +147,8 @@ def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
     """A name that changes with the files, the labels and the way of preparing."""
     files = [*case.sources, *([case.label] if case.label else [])]
     stats = [
-        (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in files
+        (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
+        for path in map(file_of, files)
     ]
     recipe = [
         _VERSION,

@@ -57,6 +57,7 @@ WRITERS: dict[str, Writer] = {
     "dicom-labelmap": Writer(
         module="medseg.writers.dicom_labelmap", about="DICOM Segmentation, one number a voxel"
     ),
+    "rtstruct": Writer(module="medseg.writers.rtstruct", about="DICOM RT Structure Set, contours"),
 }
 
 

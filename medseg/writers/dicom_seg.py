@@ -138,7 +138,7 @@ def _segmentation(
 
     pixels = _segment_numbers(labelmap.data, table, kind)
     images = [_stand_in(frame, series, labelmap.geometry) for frame in series.frames]
-    uid = _uids(series, pixels, kind)
+    uid = derived_uids(series, pixels, kind)
     syntax = RLELossless if kind is Kind.LABELMAP else ExplicitVRLittleEndian
     try:
         with warnings.catch_warnings():
@@ -155,7 +155,7 @@ def _segmentation(
                 instance_number=1,
                 manufacturer="medseg",
                 manufacturer_model_name="medseg",
-                software_versions=_version(),
+                software_versions=medseg_version(),
                 device_serial_number="0",
                 content_label="SEGMENTATION",
                 series_description="Segmentation",
@@ -255,10 +255,10 @@ def _describe(label: Label, number: int, path: Path | None) -> Any:
         segment_number=number,
         segment_label=name,
         segmented_property_category=_TISSUE if label.code is None else _ANATOMY,
-        segmented_property_type=_TISSUE if label.code is None else _code(label, path),
+        segmented_property_type=_TISSUE if label.code is None else coded(label, path),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=_version()
+            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=medseg_version()
         ),
         display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
     )
@@ -266,12 +266,17 @@ def _describe(label: Label, number: int, path: Path | None) -> Any:
         description.SegmentDescription = long_string(label.name, _MOST_DESCRIPTION)
     if label.code is not None and label.side in _SIDES:
         side = highdicom.sr.CodedConcept.from_code(_SIDES[label.side])
-        coded = description.SegmentedPropertyTypeCodeSequence[0]
-        coded.SegmentedPropertyTypeModifierCodeSequence = [side]
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [side]
     return description
 
 
-def _code(label: Label, path: Path | None) -> Any:
+def coded(label: Label, path: Path | None) -> Any:
+    """What a label's card says of its anatomy, as a coded concept.
+
+    Raises:
+        BadLabels: the code does not fit into DICOM.
+    """
     import highdicom
 
     scheme, value, meaning = label.code or ("", "", "")
@@ -286,7 +291,7 @@ def _code(label: Label, path: Path | None) -> Any:
     return highdicom.sr.CodedConcept(value, scheme, meaning)
 
 
-def _uids(series: DicomSource, pixels: NDArray[Any], kind: Kind) -> Callable[[str], str]:
+def derived_uids(series: DicomSource, pixels: NDArray[Any], kind: str) -> Callable[[str], str]:
     """UIDs that follow from source and mask, so that equal masks are one object."""
     content = hashlib.sha256(np.ascontiguousarray(pixels).data)
     for frame in series.frames:
@@ -294,7 +299,8 @@ def _uids(series: DicomSource, pixels: NDArray[Any], kind: Kind) -> Callable[[st
     return lambda what: generate_uid(entropy_srcs=["medseg", kind, content.hexdigest(), what])
 
 
-def _version() -> str:
+def medseg_version() -> str:
+    """Of the installed package."""
     try:
         return version("medseg")
     except PackageNotFoundError:

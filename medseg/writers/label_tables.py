@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.labels import Label, LabelTable
 from medseg.writers.atomic import atomic_file
+
+#: Below the masks.
+FOLDER = "label_tables"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +26,22 @@ class LabelTableFormat:
     text: Callable[[LabelTable], str]
 
 
-def write_label_tables(table: LabelTable, folder: Path) -> tuple[Path, ...]:
+def write_label_tables(
+    table: LabelTable, folder: Path, *, at_the_top: Collection[str] = ()
+) -> tuple[Path, ...]:
     """Write the table of every format in `LABEL_TABLES` beside masks.
+
+    Args:
+        table: of the masks' values.
+        folder: of the masks.
+        at_the_top: formats whose table belongs into the folder itself, not into `FOLDER`.
 
     Raises:
         BadOutput: a file cannot be written.
     """
     paths = []
-    for form in LABEL_TABLES.values():
-        path = folder / form.file_name
+    for name, form in LABEL_TABLES.items():
+        path = (folder if name in at_the_top else folder / FOLDER) / form.file_name
         with atomic_file(path) as file:
             file.write(form.text(table).encode())
         paths.append(path)

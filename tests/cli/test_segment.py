@@ -378,6 +378,7 @@ def test_no_leftovers(scans, model_folder, by_threshold, tmp_path):
     assert names == masks | {
         RECORD,
         "cases.csv",
+        "label_tables",
         "labels.yaml",
         "ledger.sqlite",
         "logs",

@@ -13,7 +13,7 @@ from medseg.labels import LabelTable
 from medseg.readers.labels import read_labels
 from medseg.volume import LabelMap
 from medseg.writers import write_labels
-from medseg.writers.label_tables import LABEL_TABLES, write_label_tables
+from medseg.writers.label_tables import FOLDER, LABEL_TABLES, write_label_tables
 from tests.writers.scans import GRIDS, scan
 
 TABLE = LabelTable.from_card(
@@ -71,6 +71,7 @@ def rows_of(program, text):
 
 def test_tables_say_what_the_card_says(tmp_path):
     write_label_tables(TABLE, tmp_path)
+    tmp_path = tmp_path / FOLDER
     for program, form in LABEL_TABLES.items():
         background, kidney, liver = rows_of(
             program, (tmp_path / form.file_name).read_text(encoding="utf-8")

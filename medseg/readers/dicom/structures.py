@@ -65,6 +65,16 @@ def names(path: Path) -> tuple[str, ...]:
     return ()
 
 
+def contour_names(path: Path) -> tuple[str, ...]:
+    """What an RTSTRUCT calls its structures, drawn or not; empty for other objects."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _dataset(path)
+        if str(dataset.get("SOPClassUID", "")) != rtstruct.SOP_CLASS:
+            return ()
+        return tuple(str(item.ROIName) for item in dataset.get("StructureSetROISequence") or ())
+
+
 def references(path: Path) -> frozenset[str]:
     """Hashes of every object and series that the file refers to."""
     with warnings.catch_warnings():

@@ -1,1 +1,0 @@
-"""The study of architectures: cohorts, cells, training, probes and the page that it writes."""
