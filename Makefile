@@ -3,6 +3,9 @@
 PYTHON ?= python3
 # Extras that `make install` adds, besides what medseg needs to run.
 EXTRAS ?= dev
+# The second environment of `make test-all`.
+OTHER_PYTHON ?= python3.12
+OTHER_TORCH ?= 2.6.0
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,7 +21,7 @@ NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); na
 	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all gpu bench docs dist lint types lock clean
+.PHONY: help install demo test test-all test-other gpu bench docs dist lint types lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,7 +29,7 @@ help:
 	@echo "make test      install, then lint, types, the fast tests (layers among them) and docs"
 	@echo "make docs      build the documentation into site/"
 	@echo "make dist      build and check wheel and sdist in dist/"
-	@echo "make test-all  the slow and the GPU tests too"
+	@echo "make test-all  the slow and the GPU tests too, and the fast ones with $(OTHER_PYTHON) and torch $(OTHER_TORCH)"
 	@echo "make gpu       on a CUDA device: the GPU tests, then benchmarks/bench_gpu.py (GPU_DATA=DIR)"
 	@echo "make bench     install other people's tools beside it (.venv-bench), then measure"
 	@echo "make install   only make $(VENV) (PYTHON=python3.12 picks another Python)"
@@ -87,6 +90,15 @@ dist: install
 
 test-all: lint types
 	@$(PYTEST) -q -n 2 -m "not bench"
+	@$(MAKE) --no-print-directory test-other
+
+# The fast tests once more, with another Python and the oldest torch that medseg is written for.
+test-other:
+	@$(OTHER_PYTHON) --version >/dev/null 2>&1 || { echo "not run: there is no $(OTHER_PYTHON); make test-other OTHER_PYTHON=python3.13"; exit 0; }
+	@test -x .venv-other/bin/python || $(OTHER_PYTHON) -m venv .venv-other
+	@echo "Installing medseg with torch $(OTHER_TORCH) into .venv-other"
+	@.venv-other/bin/python -m pip install -q --disable-pip-version-check "torch==$(OTHER_TORCH)" -e ".[dev]"
+	@$(ONE_THREAD) .venv-other/bin/python -m pytest -q -n 2
 
 # Each part has its own time limit and leaves its results at once; in an environment that has what
 # medseg needs, `make -o install gpu PY=python3` installs nothing.
@@ -121,5 +133,5 @@ lock:
 	@echo "constraints.txt holds $$(grep -c == constraints.txt) pins"
 
 clean:
-	rm -rf $(VENV) .venv-lock .venv-bench demo gpu-results dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
+	rm -rf $(VENV) .venv-lock .venv-bench .venv-other demo gpu-results dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis constraints.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

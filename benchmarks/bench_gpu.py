@@ -3,14 +3,14 @@
     python benchmarks/bench_gpu.py --output FOLDER [--data DATA] [--python RIVALS/bin/python]
     python benchmarks/bench_gpu.py --output FOLDER --only machine steps ct-25
 
-Every part runs in a process of its own with a time limit; its rows are in ``FOLDER/PART.json`` and
-in the table ``FOLDER/results.md`` as soon as it is over, so that a run cut short keeps what it
-has. DATA holds ``hippocampus/`` (``images/`` and ``labels/`` of Task04 of the Medical Segmentation
-Decathlon); parts whose data is absent say so. ``--python`` is an environment with nnunetv2, by
-default this one; without it nnU-Net's rows say so too.
+Every part runs in a process of its own with a time limit; each row is in ``FOLDER/PART.json`` as
+soon as it is measured, and in the table ``FOLDER/results.md`` when its part is over, so that a run
+cut short keeps what it has. DATA holds ``hippocampus/`` (``images/`` and ``labels/`` of Task04 of
+the Medical Segmentation Decathlon); parts whose data is absent say so. ``--python`` is an
+environment with nnunetv2, by default this one; without it nnU-Net's rows say so too.
 
-Steps are those of ``medseg train``: patches cut, augmented, through the network, loss and
-optimiser, timed from the tenth to the last. nnU-Net's are its trainer's ``train_step`` on patches
+Steps are those of ``medseg train``: patches cut, augmented, through the network, loss, optimiser
+and averages, timed after the first ten. nnU-Net's are its trainer's ``train_step`` on patches
 that wait on the device, without cutting or augmenting. File to file is the whole command.
 """
 
@@ -18,10 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,30 +63,26 @@ class Asked:
         return folder
 
 
-def machine(asked: Asked) -> list[Row]:
+def machine(asked: Asked) -> Iterator[Row]:
     """Device, versions, and how fast it copies and multiplies."""
-    import platform
-
     import torch
 
     facts: Row = {"python": platform.python_version(), "torch": torch.__version__}
     if asked.device != "cuda":
-        return [facts]
+        yield facts
+        return
     name = torch.cuda.get_device_properties(0)
     block = torch.randn(1 << 28, device="cuda")
     square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     copied = seconds_of(lambda: block.clone())
     multiplied = seconds_of(lambda: square @ square)
-    return [
-        facts
-        | {
-            "device": name.name,
-            "memory_gb": round(name.total_memory / 1e9, 1),
-            "cuda": torch.version.cuda,
-            "copy_tb_a_second": round(2 * 4 * block.numel() / copied / 1e12, 2),
-            "bf16_tflops": round(2 * 8192**3 / multiplied / 1e12),
-        }
-    ]
+    yield facts | {
+        "device": name.name,
+        "memory_gb": round(name.total_memory / 1e9, 1),
+        "cuda": torch.version.cuda,
+        "copy_tb_a_second": round(2 * 4 * block.numel() / copied / 1e12, 2),
+        "bf16_tflops": round(2 * 8192**3 / multiplied / 1e12),
+    }
 
 
 def seconds_of(work: Callable[[], object], times: int = 10) -> float:
@@ -100,87 +99,100 @@ def seconds_of(work: Callable[[], object], times: int = 10) -> float:
     return (time.perf_counter() - began) / times
 
 
-def steps(asked: Asked) -> list[Row]:
-    """Training steps a second, 128³ x 2, 32…320 features, bfloat16; ours and nnU-Net's."""
+def steps(asked: Asked) -> Iterator[Row]:
+    """Training steps a second, 128³ x 2, 32…320 features, 16 bits; ours and nnU-Net's."""
     from rivals.gpu_steps import medseg_steps
 
-    rows = []
-    for compiled in (False, True):
-        changes = {"training.compile": compiled}
-        rows.append(medseg_steps(asked.work, asked.device, PATCH, BATCH, FEATURES, changes))
-    rows.append(nnunet_steps(asked, {}))
-    rows.append(nnunet_steps(asked, {"nnUNet_compile": "0"}))
-    return rows
+    for changes, theirs in (
+        ([], "0"),
+        (["training.compile=true"], "1"),
+        (["training.compile=graphs"], None),
+        (["training.layout=channels_first"], None),
+    ):
+        place = asked.work / "steps"
+        yield medseg_steps(place, asked.device, PATCH, BATCH, FEATURES, changes)
+        if theirs is not None:
+            yield nnunet_steps(asked, {"nnUNet_compile": theirs})
 
 
 def nnunet_steps(asked: Asked, environment: Mapping[str, str]) -> Row:
     """The rival's row."""
-    import os
-
     call = [str(asked.python), str(HERE / "rivals" / "nnunet_step.py"), "--device", asked.device]
     call += ["--patch", *map(str, PATCH), "--batch", str(BATCH)]
     call += ["--features", *map(str, FEATURES)]
     row: Row = {"tool": "nnU-Net", **environment}
     done = subprocess.run(
-        call, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        call, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        return row | {"failed": (done.stderr.strip().splitlines() or ["no output"])[-1]}
+        return row | {"failed": f"exit code {done.returncode}"}
     return row | json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def hippocampus(asked: Asked) -> list[Row]:
+def hippocampus(asked: Asked) -> Iterator[Row]:
     """Minutes of training, the test rows segmented and scored; time waiting for data."""
     from rivals.gpu_steps import trained_cohort
 
     root = asked.data / "hippocampus" if asked.data else Path("absent")
     if not root.is_dir():
-        return [{"failed": "no folder hippocampus in --data"}]
+        yield {"failed": "no folder hippocampus in --data"}
+        return
     card = ROOT / "data_manifests" / "hippocampus.yaml"
-    return trained_cohort(
+    yield trained_cohort(
         asked.work / "hippocampus", card, root, asked.device, minutes=asked.minutes
     )
 
 
-def large(asked: Asked, classes: int) -> list[Row]:
+def large(asked: Asked, classes: int) -> Iterator[Row]:
     """A CT of 512 x 512 x 300 voxels, file to file, on a working grid of 1.5 mm."""
-    return inference(
+    yield from inference(
         asked, "large", "--classes", str(classes), "--spacing", "1.5", "--batch", "4",
         "--features", "32", "64", "128", "256", "320", "--window", "128", "128", "128",
         "--overlap", "0.5",
     )  # fmt: skip
 
 
-def many(asked: Asked) -> list[Row]:
+def many(asked: Asked) -> Iterator[Row]:
     """200 small scans by one command."""
     root = asked.data / "hippocampus" if asked.data else Path("absent")
     if not root.is_dir():
-        return [{"failed": "no folder hippocampus in --data"}]
-    return inference(asked, "folder", "--root", str(root), "--count", "200", "--batch", "16")
+        yield {"failed": "no folder hippocampus in --data"}
+        return
+    yield from inference(asked, "folder", "--root", str(root), "--count", "200", "--batch", "16")
 
 
-def inference(asked: Asked, *words: str) -> list[Row]:
-    """Rows of ``bench_rival_inference.py`` with these words."""
-    results = asked.work / f"{words[0]}-{words[2]}.jsonl"
+def inference(asked: Asked, *words: str) -> Iterator[Row]:
+    """Rows of ``bench_rival_inference.py`` with these words, as each tool is through."""
+    results = asked.work / f"{'-'.join(words[:3])}.jsonl"
     results.unlink(missing_ok=True)
     call = [sys.executable, str(HERE / "bench_rival_inference.py"), *words,
             "--device", asked.device, "--python", str(asked.python), "--results", str(results),
             "--work", str(asked.work / "inference"), "--threads", "8",
             "--workers", "4", "4"]  # fmt: skip
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    rows = (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    )
-    keys = ("tool", "masks", "failed", "seconds", "network_seconds", "outside", "device_mb",
-            "own_mb", "agree", "dice", "windows")  # fmt: skip
-    kept = [{key: row[key] for key in keys if row.get(key) not in (None, {})} for row in rows]
-    if done.returncode:
-        kept.append({"failed": (done.stderr.strip().splitlines() or ["no output"])[-1]})
-    return kept
+    process = subprocess.Popen(call)
+    seen = 0
+    while True:
+        code = process.poll()
+        rows = results.read_text().splitlines() if results.exists() else []
+        for line in rows[seen:]:
+            row = json.loads(line)
+            yield {key: row[key] for key in _KEPT if row.get(key) not in (None, {})}
+        seen = len(rows)
+        if code is not None:
+            break
+        time.sleep(0.5)
+    if code:
+        yield {"failed": f"exit code {code}"}
 
+
+#: Of a row of ``bench_rival_inference.py``.
+_KEPT = (
+    "tool", "masks", "failed", "seconds", "network_seconds", "outside", "before_seconds",
+    "after_seconds", "windows", "device_mb", "own_mb", "agree", "worst_case", "dice",
+)  # fmt: skip
 
 #: Name: (seconds at most, what runs).
-PARTS: dict[str, tuple[int, Callable[[Asked], list[Row]]]] = {
+PARTS: dict[str, tuple[int, Callable[[Asked], Iterator[Row]]]] = {
     "machine": (60, machine),
     "steps": (200, steps),
     "hippocampus": (280, hippocampus),
@@ -192,7 +204,12 @@ PARTS: dict[str, tuple[int, Callable[[Asked], list[Row]]]] = {
 
 def run_part(name: str, asked: Asked) -> None:
     """One part in this process."""
-    (asked.output / f"{name}.json").write_text(json.dumps(PARTS[name][1](asked), indent=1))
+    rows: list[Row] = []
+    began = time.monotonic()
+    for row in PARTS[name][1](asked):
+        rows.append(row)
+        (asked.output / f"{name}.json").write_text(json.dumps(rows, indent=1))
+        print(f"{time.monotonic() - began:.0f} s: {row}", flush=True)
 
 
 def run_all(names: list[str], words: list[str], output: Path) -> bool:
@@ -200,25 +217,33 @@ def run_all(names: list[str], words: list[str], output: Path) -> bool:
     well = True
     for name in names:
         limit = PARTS[name][0]
-        result = output / f"{name}.json"
+        result, log = output / f"{name}.json", output / f"{name}.log"
         result.unlink(missing_ok=True)
         began = time.monotonic()
         call = [sys.executable, str(Path(__file__).resolve()), "--part", name, *words]
-        log = output / f"{name}.log"
-        try:
-            with log.open("w") as file:
-                code = subprocess.run(
-                    call, stdout=file, stderr=subprocess.STDOUT, timeout=limit, check=False
-                ).returncode
-            reason = f"exit code {code}, see {log.name}: {last_line(log)}" if code else ""
-        except subprocess.TimeoutExpired:
-            reason = f"longer than its limit of {limit} s"
-        if reason and not result.exists():
-            result.write_text(json.dumps([{"failed": reason}]))
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                call, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            reason = ending(process, limit)
+        if reason:
+            rows = json.loads(result.read_text()) if result.exists() else []
+            result.write_text(json.dumps([*rows, {"failed": f"{reason}: {last_line(log)}"}]))
         well = well and not reason
         print(f"{name}: {time.monotonic() - began:.0f} s {reason}", flush=True)
         (output / "results.md").write_text(table(output), encoding="utf-8")
     return well
+
+
+def ending(process: subprocess.Popen[bytes], limit: int) -> str:
+    """Wait for a part, and end it with all it began where it is too slow; why it failed, if so."""
+    try:
+        code = process.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"longer than its limit of {limit} s"
+    return f"exit code {code}" if code else ""
 
 
 def last_line(log: Path) -> str:

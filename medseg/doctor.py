@@ -62,6 +62,7 @@ OPTIONAL = (
     ("distributed", "segment --cluster", "pip install 'medseg[cluster]'"),
     ("onnx", "export --to onnx", "pip install 'medseg[onnx]'"),
     ("openvino", "segment engine=openvino, faster on CPUs", "pip install 'medseg[openvino]'"),
+    ("starlette", "medseg review", "pip install 'medseg[review]'"),
     ("tensorboard", "curves in TensorBoard", "pip install 'medseg[tensorboard]'"),
 )
 

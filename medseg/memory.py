@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+#: What a RuntimeError says where memory ran out; cuDNN finds no engine whose workspace fits.
+_SIGNS = ("out of memory", "can't allocate memory", "_alloc_failed", "unable to find an engine")
+
 
 def resident_bytes() -> int:
     """Memory that this process holds now."""
@@ -39,6 +42,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return psutil.cpu_count() or 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a device or on the host.
+
+    torch is told by the names that it uses, so that nothing here loads it.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
 def give_back() -> None:

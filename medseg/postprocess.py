@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.config import PostprocessRule
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry
 from medseg.labels import LabelTable
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 #: Voxels of one component touch by a face, an edge or a corner.
 TOUCHING = np.ones((3, 3, 3), dtype=bool)

@@ -1,4 +1,4 @@
-"""How well does medseg find the hippocampus?  Train, segment the test split, evaluate.
+"""Trains, segments and scores the hippocampus in T1 MR (MSD Task04).
 
     python pipelines/hippocampus.py --root DATA --output RUN
     python pipelines/hippocampus.py --root DATA --output RUN network.name=fcn8s
@@ -11,13 +11,12 @@ DATA holds ``images/`` and ``labels/`` of Task04 of the Medical Segmentation Dec
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from recipe import train_and_score
 
-from medseg.cli import run
 from medseg.cli.environment import restart_tuned
 
 HERE = Path(__file__).parent
@@ -36,25 +35,8 @@ def main(
         from fetch_hippocampus import fetch
 
         root = fetch(download)
-    place = ("--root", root)
-    there = ("--split", "test", *place)
     config = HERE / "hippocampus.yaml"
-    model, masks, scores = (output / name for name in ("model", "masks", "evaluation"))
-    does("train", config, *(changes or []), *place, "--output", output, "--resume",
-         "--device", device)  # fmt: skip
-    does("segment", model, CARD, *there, "--output", masks, "--executor", "inline",
-         "--device", device)  # fmt: skip
-    curves = output / "curves.csv"  # with folds, each has its own
-    does("evaluate", masks, CARD, *there, "--output", scores,
-         *(("--curves", curves) if curves.is_file() else ()))  # fmt: skip
-    print((scores / "summary.csv").read_text(encoding="utf-8"))
-
-
-def does(*words: object) -> None:
-    """One verb; where it fails, so does the pipeline."""
-    code = run(*words)
-    if code:
-        sys.exit(code)
+    train_and_score(config, CARD, root=root, output=output, changes=changes or (), device=device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where do card and table of the hippocampus cohort come from?  From the scans, byte for byte.
+"""Writes card and table of the hippocampus cohort from the scans, byte for byte.
 
     python pipelines/fetch_hippocampus.py data
     python pipelines/hippocampus_card.py data/hippocampus --output data_manifests/hippocampus.yaml
@@ -58,7 +58,7 @@ def hippocampus(folder: Path, home: Path, names: set[str]) -> Cohort:
     kept = sorted((case for case in cohort.cases if case.case in names), key=lambda c: c.case)
     train = [case for place, case in enumerate(kept) if place % EVERY]
     fold_of = {case.case: place % FOLDS for place, case in enumerate(train)}
-    cases = tuple(_at(home, folder, divided(case, fold_of.get(case.case))) for case in kept)
+    cases = tuple(beside(home, folder, divided(case, fold_of.get(case.case))) for case in kept)
     return replace(cohort, root=home, cases=cases, **ORIGIN)
 
 
@@ -67,7 +67,8 @@ def divided(case: Case, fold: int | None) -> Case:
     return replace(case, split=Split.TEST if fold is None else Split.TRAIN, fold=fold)
 
 
-def _at(home: Path, folder: Path, case: Case) -> Case:
+def beside(home: Path, folder: Path, case: Case) -> Case:
+    """The case as if its card in ``home`` lay beside the scans of ``folder``."""
     images = {channel: home / path.relative_to(folder) for channel, path in case.images.items()}
     label = None if case.label is None else home / case.label.relative_to(folder)
     return replace(case, images=images, label=label)

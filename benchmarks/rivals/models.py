@@ -95,7 +95,7 @@ def make_twins(model: Model, folder: Path, python: Path) -> Twins:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "weights.npz", **renamed(network.state_dict()))
     (folder / "spec.json").write_text(json.dumps(_spec(model), indent=1))
-    window = np.random.default_rng(1).normal(size=[min(n, 64) for n in model.infer.window])
+    window = np.random.default_rng(1).normal(size=[min(n, 32) for n in model.infer.window])
     np.save(folder / "window.npy", window)
     _call(python, "make", folder)
     checked = {}

@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--features", type=int, nargs="+", default=(32, 64, 128, 256, 320, 320))
     parser.add_argument("--classes", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--warm-up", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--warm-up", type=int, default=8)
     parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:

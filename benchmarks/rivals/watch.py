@@ -200,8 +200,11 @@ def _busiest(folder: Path) -> tuple[Pass, ...]:
 
 
 def _device_mb(folder: Path) -> float:
-    rows = [row for path in folder.glob("*.jsonl") for row in _lines(path)]
-    return sum(row["device_mb"] for row in rows if isinstance(row, dict))
+    """Of each process the most, of all processes the sum."""
+    return sum(
+        max((row["device_mb"] for row in _lines(path) if isinstance(row, dict)), default=0.0)
+        for path in folder.glob("*.jsonl")
+    )
 
 
 def _lines(path: Path) -> list[Any]:

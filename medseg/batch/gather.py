@@ -14,9 +14,10 @@ from medseg.batch.task import State, Task, Unusable
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
 from medseg.names import safe_name
+from medseg.progress import Progress
 from medseg.readers.entry import Status
 from medseg.readers.sources import printable
-from medseg.scans import Frames, ListedScan, Progress, Selection, scans_of
+from medseg.scans import Frames, ListedScan, Selection, scans_of
 from medseg.scans.arguments import require_place
 from medseg.scans.channels import Channels, ScanCase, into_cases
 from medseg.scans.names import Named, Wish, stable_names

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from medseg.batch.entry import Entry
 from medseg.batch.task import State, Task
+from medseg.checksums import sha256_of
 from medseg.errors import BadOutput
-from medseg.writers.guard import OutputGuard, sha256_of
+from medseg.writers.guard import OutputGuard
 
 
 def taken(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from medseg.contours import outlines
 from medseg.geometry import Geometry, canonical_grid
@@ -106,9 +107,13 @@ def _tile(
     rows = part.T[::-1, ::-1]
     pen = ImageDraw.Draw(picture)
     scale = np.array([size[1] / rows.shape[0], size[0] / rows.shape[1]])
+    boxes = ndimage.find_objects(rows, max_label=max(table.values)) if table else ()
     for label in table.labels if table else ():
-        for line in outlines(rows == label.value):
-            points = ((line + 0.5) * scale - 0.5)[:, ::-1]
+        if (box := boxes[label.value - 1]) is None:
+            continue
+        corner = [side.start for side in box]
+        for line in outlines(rows[box] == label.value):
+            points = ((line + corner + 0.5) * scale - 0.5)[:, ::-1]
             pen.line([(float(x), float(y)) for x, y in points], fill=label.colour, width=1)
     return picture
 

@@ -14,22 +14,18 @@ import json as json_format
 import sys
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from medseg.progress import Progress
+
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 #: Plain progress lines come no more often than this.
 SECONDS_BETWEEN_LINES = 5.0
-
-
-class ProgressCallback(Protocol):
-    """What a long task calls: how many are done, of how many, and facts worth showing."""
-
-    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
-        """Tell how far the task is."""
 
 
 class Console(ABC):
@@ -50,7 +46,7 @@ class Console(ABC):
         typer.echo(f"warning: {text}", err=True)
 
     @abstractmethod
-    def progress(self, task: str) -> ProgressCallback:
+    def progress(self, task: str) -> Progress:
         """A callback for one task, to be called as ``(done, total, **facts)``."""
 
     def close(self) -> None:  # noqa: B027
@@ -72,7 +68,7 @@ class QuietConsole(Console):
     def say(self, text: str, **facts: object) -> None:
         """Nothing."""
 
-    def progress(self, task: str) -> ProgressCallback:
+    def progress(self, task: str) -> Progress:
         """A callback that shows nothing."""
         return lambda done, total=None, **facts: None
 
@@ -88,7 +84,7 @@ class JsonConsole(Console):
         """``{"event": "warning", "text": …, facts…}``."""
         self._write({"event": "warning", "text": text, **facts})
 
-    def progress(self, task: str) -> ProgressCallback:
+    def progress(self, task: str) -> Progress:
         """``{"event": "progress", "task": …, "done": …, "total": …, facts…}``."""
 
         def show(done: int, total: int | None = None, **facts: object) -> None:
@@ -107,7 +103,7 @@ class LineConsole(Console):
         """The text."""
         typer.echo(text)
 
-    def progress(self, task: str) -> ProgressCallback:
+    def progress(self, task: str) -> Progress:
         """A callback that prints a line now and then."""
         first: tuple[float, int] | None = None  # a resumed task does not begin at 0
         before = 0
@@ -133,7 +129,7 @@ class BarConsole(Console):
     """A bar for each task, on a terminal."""
 
     def __init__(self) -> None:
-        self._bars: Progress | None = None
+        self._bars: Bars | None = None
 
     def say(self, text: str, **facts: object) -> None:
         """The text, above the bars."""
@@ -143,7 +139,7 @@ class BarConsole(Console):
         """The text, above the bars."""
         self._above(f"warning: {text}")
 
-    def progress(self, task: str) -> ProgressCallback:
+    def progress(self, task: str) -> Progress:
         """A callback that moves a bar."""
         bars = self._open()
         bar: TaskID = bars.add_task(task, total=None, facts="")
@@ -170,7 +166,7 @@ class BarConsole(Console):
         else:
             self._bars.console.print(text, markup=False, highlight=False)
 
-    def _open(self) -> Progress:
+    def _open(self) -> Bars:
         if self._bars is None:
             from rich import progress
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from medseg.cli.console import Console, ProgressCallback, open_console
+from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
 from medseg.cli.options import BreakLock, Json, Quiet
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
+    from medseg.progress import Progress
     from medseg.readers.values import NonFinite
     from medseg.scans import ListedScan, Selection
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_TOLD = 20
 
 _Row: TypeAlias = dict[str, str]
-_Search: TypeAlias = "Callable[[ProgressCallback], list[ListedScan]]"
+_Search: TypeAlias = "Callable[[Progress], list[ListedScan]]"
 
 
 def convert(
@@ -138,7 +139,7 @@ def _find(
     selection: Selection,
     root: Path | None,
     output: Path,
-    progress: ProgressCallback,
+    progress: Progress,
 ) -> list[ListedScan]:
     """Every scan under every argument; cases are unique over all."""
     from dataclasses import replace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +16,13 @@ from medseg.cli.exits import DONE, SOME_FAILED
 from medseg.cli.options import Device, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Callable
 
-    from medseg.planning import Machine
+    from medseg.manifests import Cohort
+    from medseg.planning import Machine, Plan
+
+#: Real steps that a plan for a GPU is tried with at most.
+_TRIALS = 3
 
 _DIMS: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
 
@@ -75,7 +80,7 @@ def plan(
     other = None if against is None else validate(TrainConfig, load_yaml(against))
     cohort = load_cohort(card, root=root)
     _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
-    machine = _machine(pick_device(device), minutes or PRESETS[preset].minutes, size_bytes(memory))
+    machine = _machine(device, minutes or PRESETS[preset].minutes, size_bytes(memory))
     with (
         guard_outputs(
             output.parent,
@@ -97,7 +102,11 @@ def plan(
         for found in survey.duplicates:
             console.warn(f"{found.case.case}: {found}", case=found.case.case)
         named = _from(output, card)
-        chosen = make_plan(cohort, looks, machine, card=named, preset=preset, dims=_DIMS[dims])
+
+        def planned(machine: Machine) -> Plan:
+            return make_plan(cohort, looks, machine, card=named, preset=preset, dims=_DIMS[dims])
+
+        chosen = _tried(planned(machine), planned, machine, cohort)
         write_plan(chosen, output)
         console.say(
             f"{output}: patch {'×'.join(map(str, chosen.config.patch))}, about {chosen.steps} steps"
@@ -118,20 +127,38 @@ def _from(output: Path, card: Path) -> str:
     return Path(os.path.relpath(card.resolve(), output.resolve().parent)).as_posix()
 
 
-def _machine(device: torch.device, minutes: float, memory_bytes: int | None) -> Machine:
-    """What there is to train on."""
+def _machine(device: str, minutes: float, memory_bytes: int | None) -> Machine:
+    """What there is to train on; of a GPU that is elsewhere the memory must be given."""
     import torch
 
-    from medseg.planning import BYTES_A_VALUE_GPU, MACS_A_CORE, MACS_A_GPU, Machine
+    from medseg.planning import MACS_A_CORE, MACS_A_GPU, Machine
 
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-        speed, name = MACS_A_GPU, torch.cuda.get_device_name(device)
-    else:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        cores = torch.get_num_threads()
-        speed, name = MACS_A_CORE * cores, f"{cores} CPU core{'s' if cores > 1 else ''}"
-    allowed = there / 2 if memory_bytes is None else memory_bytes
-    if device.type == "cuda":
-        return Machine(minutes, allowed, speed, name, BYTES_A_VALUE_GPU)
-    return Machine(minutes, allowed, speed, name)
+    if device.startswith("cuda") and memory_bytes is not None and not torch.cuda.is_available():
+        name = f"a GPU of {memory_bytes / 1e9:.0f} GB"
+        return Machine(minutes, memory_bytes, MACS_A_GPU, name, "cuda")
+    chosen = pick_device(device)
+    if chosen.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(chosen)
+        name = torch.cuda.get_device_name(chosen)
+        return Machine(minutes, memory_bytes or free, MACS_A_GPU, name, "cuda")
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = torch.get_num_threads()
+    name = f"{cores} CPU core{'s' if cores > 1 else ''}"
+    return Machine(minutes, memory_bytes or there / 2, MACS_A_CORE * cores, name)
+
+
+def _tried(plan: Plan, again: Callable[[Machine], Plan], machine: Machine, cohort: Cohort) -> Plan:
+    """The plan, made smaller where one real step of it takes more memory than the GPU has."""
+    import torch
+
+    from medseg.planning.trial import corrected, memory_of_a_step
+
+    if machine.kind != "cuda" or not torch.cuda.is_available():
+        return plan
+    for _ in range(_TRIALS):
+        measured = memory_of_a_step(plan.config, cohort, torch.device("cuda"))
+        if measured <= machine.memory_bytes:
+            return replace(plan, memory_bytes=measured)
+        machine = corrected(machine, plan.memory_bytes, measured)
+        plan = again(machine)
+    return plan

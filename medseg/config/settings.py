@@ -200,7 +200,9 @@ class LoopConfig(Options):
         clip: largest gradient norm.
         decay: how the learning rate falls after the warm-up.
         ema: weight of the past in the averaged weights, which are the ones saved.
-        precision: ``auto`` takes bfloat16 where the processor has it.
+        precision: ``auto`` takes bfloat16 where the processor has it, and float16 on GPUs
+            without; ``tf32`` is float32 whose products a GPU rounds to 19 bits.
+        layout: order of an image's values in memory.
         seed: of weights, patches and augmentation.
         fold: rows of this fold validate; ``None`` trains on every train row.
         validations: how often the fold is scored by whole scans while training.
@@ -211,7 +213,10 @@ class LoopConfig(Options):
         workers: processes that read patches; 0 reads in the training process.
         processes: that train together on this machine, one a GPU (or sharing the CPU), each
             on its part of every batch; more machines with ``torchrun`` or ``srun``.
-        compile: translate the network with ``torch.compile`` before the first step.
+        compile: translate the network with ``torch.compile`` before the first step;
+            ``graphs`` replays it as CUDA graphs, for small patches on a GPU.
+        cases_on_device: largest share of a GPU's free memory that prepared cases may take;
+            those that fit are cut there, others are read by threads ahead of time.
         on_error: whether an unreadable case stops before the first step or is left out.
         rules: whether ``postprocess`` stays as given, or is added to by what raises Dice on
             train rows that were held out (this needs ``folds`` or ``fold``).
@@ -227,7 +232,8 @@ class LoopConfig(Options):
     clip: float = Field(default=1.0, gt=0)
     decay: Literal["cosine", "poly"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    layout: Literal["channels_last", "channels_first"] = "channels_last"
     seed: int = Field(default=0, ge=0)
     fold: int | None = Field(default=None, ge=0)
     validations: int = Field(default=5, ge=0)
@@ -236,7 +242,8 @@ class LoopConfig(Options):
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     workers: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1)
-    compile: bool = False
+    compile: bool | Literal["graphs"] = False
+    cases_on_device: float = Field(default=0.25, ge=0, le=1)
     on_error: Literal["refuse", "skip"] = "refuse"
     rules: Literal["given", "learn"] = "given"
 

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from medseg import __version__
-from medseg.evaluation.pairing import Predictions, extra_files, sha256_of
+from medseg.checksums import sha256_of
+from medseg.evaluation.pairing import Predictions, extra_files
 from medseg.evaluation.scores import REFUSED, UNSCORED, Scores
 from medseg.manifests import Cohort
 

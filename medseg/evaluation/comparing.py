@@ -63,16 +63,18 @@ def compare(
     *,
     config: EvaluateConfig | None = None,
     metrics: Sequence[str] = COMPARED,
+    reference: str | None = None,
 ) -> Comparison:
-    """Compare every two methods, case by case.
+    """Compare every two methods, case by case, or each with one of them.
 
     Args:
         evaluations: at least two, by the name of the method.
         config: of intervals and tests.
         metrics: which; all their tests over all labels and pairs are corrected together.
+        reference: the method that every other is compared with; ``None`` compares all pairs.
 
     Raises:
-        BadConfig: fewer than two evaluations, or an unknown metric.
+        BadConfig: fewer than two evaluations, an unknown metric or an unknown reference.
         BadOutput: no case in common, another truth, or another tolerance.
     """
     chosen = config if config is not None else EvaluateConfig()
@@ -81,11 +83,13 @@ def compare(
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise BadConfig("no such metric", found=unknown, expected=", ".join(METRICS))
+    if reference is not None and reference not in evaluations:
+        raise BadConfig("no such method", found=reference, expected=", ".join(evaluations))
     common = _common_cases(evaluations)
     _refuse_other_truth(evaluations, common)
     pairings = [
         pairing
-        for one, other in itertools.combinations(evaluations, 2)
+        for one, other in _method_pairs(evaluations, reference)
         for metric in metrics
         for pairing in _pairings(one, other, evaluations, metric, common)
     ]
@@ -98,6 +102,14 @@ def compare(
         for name, scores in evaluations.items()
     }
     return Comparison(table, common, left_out, chosen, tuple(evaluations), family)
+
+
+def _method_pairs(
+    evaluations: Mapping[str, Scores], reference: str | None
+) -> list[tuple[str, str]]:
+    if reference is None:
+        return list(itertools.combinations(evaluations, 2))
+    return [(reference, name) for name in evaluations if name != reference]
 
 
 def _common_cases(evaluations: Mapping[str, Scores]) -> tuple[str, ...]:

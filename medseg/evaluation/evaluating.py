@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -20,16 +20,10 @@ from medseg.evaluation.scores import COLUMNS, SCORED, Scores
 from medseg.evaluation.scoring import Outcome, Task, printable, structures_of
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
+from medseg.progress import Progress
 
 #: ``split`` of a cross-validation: every train row by the model that did not see its fold.
 FOLDS = "folds"
-
-
-class Progress(Protocol):
-    """What hears of cases while they are scored."""
-
-    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
-        """`done` of `total` cases are scored."""
 
 
 def evaluate(

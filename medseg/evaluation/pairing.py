@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,9 +153,3 @@ def fold_folders(folder: Path) -> dict[int, Path]:
 def extra_files(predictions: Predictions, cases: Sequence[Case]) -> tuple[str, ...]:
     """Names of masks that belong to none of the cases."""
     return tuple(sorted(set(predictions.files) - set(predictions.match(cases).values())))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

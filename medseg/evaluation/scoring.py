@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.checksums import sha256_of
 from medseg.config import EvaluateConfig
 from medseg.errors import GridMismatch, MedsegError
-from medseg.evaluation.pairing import is_file, sha256_of
+from medseg.evaluation.pairing import is_file
 from medseg.evaluation.resample import nearest
 from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.evaluation.translation import same_names

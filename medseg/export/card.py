@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from medseg import __version__
+from medseg.checksums import sha256_of
 from medseg.export.networks import TOLERANCE, window_of
 from medseg.inference.windows import LEAST_WEIGHT, SIGMA
 from medseg.model import Model
@@ -35,7 +35,7 @@ def _content(model: Model, to: str, paths: list[Path]) -> dict[str, Any]:
         **({"opset": _opset()} if to == "onnx" else {}),
         "medseg": __version__,
         "model": {"name": model.card.name, "sha256": model.checksum},
-        "networks": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+        "networks": {path.name: sha256_of(path) for path in paths},
         "checked": f"logits equal the network's within {TOLERANCE:g} of their spread",
         "input": {
             "name": "windows",

@@ -4,6 +4,7 @@ from medseg.geometry.grid import (
     MASK_GRID_VOXELS,
     ORTHOGONAL_COSINE,
     SAME_GRID_VOXELS,
+    Box,
     Geometry,
 )
 from medseg.geometry.maps import AxisMap, GridMap, grid_map
@@ -33,6 +34,7 @@ __all__ = [
     "SAME_SPACING",
     "Alignment",
     "AxisMap",
+    "Box",
     "Frame",
     "Geometry",
     "GridMap",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg.errors import BadGeometry
 from medseg.geometry.roles import RAS, Frame, nearest_order
+
+#: Voxels of a grid from a first to before a last one, along each array axis.
+Box: TypeAlias = tuple[slice, slice, slice]
 
 #: Two grids are the same where no corner differs by more than this many voxels. Headers keep
 #: float32 affines, whose rounding over 1000 voxels stays below it.

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from medseg.inference.stitch import CLASSES_AT_A_TIME, largest_block, peak_voxels
 from medseg.inference.windows import WindowPlan
 from medseg.memory import give_back, peak_bytes, resident_bytes
-from medseg.transforms.cells import TILE
+from medseg.transforms.cells import tile_bytes, tile_for
 
 #: Convolutions on CPUs pack their channels in groups of this many.
 PACKED_CHANNELS = 16
@@ -30,6 +30,12 @@ WORTH_GIVING_BACK = 1 << 30
 
 #: Share of a device's free memory that a plan may use: the rest goes to gaps and workspaces.
 USABLE_OF_DEVICE = 0.8
+
+#: More windows at a time make no GPU much faster that holds so many bytes already.
+COMFORTABLE_OF_DEVICE = 4_500_000_000
+
+#: Working voxels at a time that keep a GPU busy.
+BUSY_VOXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Demand:
         plan: where the windows lie.
         channels: of the logits.
         itemsize: bytes of an accumulated logit.
-        image_bytes: of the padded working image.
+        image_bytes: of the padded working image, where the device does not hold it yet.
         mask_bytes: of the native mask.
         native_per_working: native voxels per working voxel, for a tile being interpolated.
         window_bytes: peak of one window's forward pass, logits included.
@@ -121,6 +127,21 @@ class Demand:
 def gigabytes(count: int) -> str:
     """Bytes as people say them."""
     return f"{count / 1e9:.2f} GB"
+
+
+def wished_batch(plan: WindowPlan, asked: int, batch: int, device: torch.device) -> int:
+    """Windows at a time, if memory allows.
+
+    Args:
+        plan: where the windows lie.
+        asked: how many there are.
+        batch: as the model says; for a GPU it is rather what keeps it busy, a power of two.
+        device: where the networks run.
+    """
+    if device.type == "cpu":
+        return batch
+    busy = max(1, BUSY_VOXELS // math.prod(plan.window))
+    return 1 << min(busy.bit_length() - 1, max(0, asked - 1).bit_length())
 
 
 def plan_budget(
@@ -145,14 +166,15 @@ def plan_budget(
         give_back()  # windows take up again what was freed, and it would count twice
     taken = {"held": resident_bytes(), "other scans and processes": allowance.elsewhere_bytes}
     if device.type == "cuda" and allowance.device_bytes is None:
-        free = int(torch.cuda.mem_get_info(device)[0] * USABLE_OF_DEVICE)
-        allowance = replace(allowance, device_bytes=free)
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        allowance = replace(allowance, device_bytes=int(free * USABLE_OF_DEVICE))
     places = [host] if device.type == "cpu" else [device, host]
     smallest: Budget | None = None
     for place in places:
         for size in _halving(batch):
             candidate = _predict(demand, size, device, place, taken, allowance)
-            if candidate.fits:
+            modest = size == 1 or candidate.device_bytes <= COMFORTABLE_OF_DEVICE
+            if candidate.fits and modest:
                 return candidate
             smallest = candidate
     if smallest is None:
@@ -163,14 +185,30 @@ def plan_budget(
 def forward_bytes(answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> int:
     """Peak bytes of one forward pass, input and output included, from running it once.
 
-    What lives at a time is added up, operation by operation. A convolution on the CPU also
+    On a GPU its allocator says what was held at most, cuDNN's workspaces included.
+
+    On a CPU, what lives at a time is added up, operation by operation. A convolution also
     holds its input and output in packed form for a moment. The answer, larger than anything
     before where classes are many, finds no place in what was freed before it.
     """
+    if image.device.type == "cuda":
+        return _forward_bytes_on_gpu(answer, image)
     with torch.inference_mode(), Living() as living:
         logits = answer(image)
         peak: int = max(living.peak, living.peak_before(logits) + logits.nbytes)
     return peak + int(image.nbytes)
+
+
+def _forward_bytes_on_gpu(
+    answer: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor
+) -> int:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(image.device)
+    before = torch.cuda.memory_allocated(image.device)
+    with torch.inference_mode():
+        answer(image)
+    peak = torch.cuda.max_memory_allocated(image.device) - before
+    return int(peak) + int(image.nbytes)
 
 
 class Living(TorchDispatchMode):
@@ -243,7 +281,8 @@ def _predict(
     growing = peak_voxels(demand.plan, batch) * (logit + demand.itemsize)
     x, y, z = demand.plan.window
     adding = CLASSES_AT_A_TIME * demand.itemsize * x * y * z
-    tile = int((TILE + 1) ** 3 * max(1.0, demand.native_per_working) * logit * 2)
+    cells = tile_for(place, demand.channels, demand.native_per_working)
+    tile = tile_bytes(cells, demand.channels, demand.native_per_working, demand.itemsize)
     deciding = largest_block(demand.plan) * DECIDING_BYTES
     network = {"windows": batch * demand.window_bytes}
     host = {**taken, "mask": demand.mask_bytes}
@@ -251,12 +290,13 @@ def _predict(
     if device.type == "cpu":
         host |= network
     else:
-        on_device |= {"image": demand.image_bytes, **network}
+        held = torch.cuda.memory_allocated(device)
+        on_device |= {"held": held, "image": demand.image_bytes, **network}
     stitching = {"logits": growing, "restoring": tile + adding + deciding}
     if place.type == "cpu":
         host |= stitching
     else:
-        on_device |= stitching
+        on_device |= {**stitching, "mask": 2 * demand.mask_bytes}  # again as it lies in memory
     if place.type != device.type:
         host["transfer"] = logit * x * y * z
     fits = all(

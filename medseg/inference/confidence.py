@@ -32,15 +32,16 @@ class BoundaryConfidence:
         where = _boundary(decision).flatten().nonzero()[:, 0]
         if len(where) == 0:
             return
-        every = torch.bincount(decision.flatten()[where].long(), minlength=len(self._count)).cpu()
+        labels = len(self._count)
+        every = torch.bincount(decision.flatten()[where], minlength=labels).cpu()
         where = where[:: max(1, len(where) // CONSIDERED)]
+        where = where[_thinned(decision.flatten()[where], labels)]
         decided = decision.flatten()[where].long()
-        chosen = torch.cat([_thinned(decided == value) for value in torch.unique(decided)])
-        where, decided = where[chosen], decided[chosen]
         x, y, z = torch.unravel_index(where, decision.shape)
         sure = self._certainty(logits[:, x, y, z].double(), decided).cpu()
-        looked_at = torch.bincount(decided.cpu(), minlength=len(self._count))
-        total = torch.zeros_like(self._sum).index_add_(0, decided.cpu(), sure)
+        decided = decided.cpu()
+        looked_at = torch.bincount(decided, minlength=labels)
+        total = torch.zeros_like(self._sum).index_add_(0, decided, sure)
         stands_for = torch.where(looked_at > 0, every / looked_at.clamp_min(1), 0.0)
         self._sum += total * stands_for  # a box counts by its surface, however it was cut
         self._count += looked_at * stands_for
@@ -67,10 +68,14 @@ class BoundaryConfidence:
         return certainty
 
 
-def _thinned(which: torch.Tensor) -> torch.Tensor:
-    """The numbers of the true ones, evenly thinned."""
-    numbers = which.nonzero()[:, 0]
-    return numbers[:: max(1, len(numbers) // LOOKED_AT)]
+def _thinned(decided: torch.Tensor, labels: int) -> torch.Tensor:
+    """The numbers of some voxels of each label, evenly thinned; label by label."""
+    by_label = torch.argsort(decided, stable=True)
+    decided = decided[by_label].long()
+    count = torch.bincount(decided, minlength=labels)
+    rank = torch.arange(len(decided), device=decided.device) - (count.cumsum(0) - count)[decided]
+    step = (count // LOOKED_AT).clamp_min(1)
+    return by_label[rank % step[decided] == 0]
 
 
 def _boundary(decision: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medseg.errors import BadConfig
-from medseg.inference.forward import is_out_of_memory
+from medseg.memory import is_out_of_memory
 
 #: What ``engine=openvino`` needs besides torch.
 _NEEDED = ("openvino", "onnx", "onnxscript")

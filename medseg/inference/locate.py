@@ -16,11 +16,9 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.config import LocateModel, LocateThreshold
-from medseg.geometry import AxisMap, Geometry, grid_map
+from medseg.geometry import AxisMap, Box, Geometry, grid_map
 from medseg.inference.ensemble import HoldsModels, SegmentationModel
 from medseg.volume import LabelMap, Volume
-
-Box = tuple[slice, slice, slice]
 
 #: A threshold is looked for at points this far apart: bodies and heads are larger by far.
 COARSE_MM = 4.0

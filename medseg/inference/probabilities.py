@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from medseg.errors import BadOutput
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry
 from medseg.inference.locate import Region
 from medseg.labels import LabelTable
-from medseg.transforms.cells import Box, Layout, tiles
+from medseg.transforms.cells import Layout, tiles
 from medseg.volume import Origin
 from medseg.writers.nifti import ENDING, write_levels
 
@@ -100,7 +100,7 @@ class Probabilities:
         Raises:
             BadOutput: the disk is full.
         """
-        sides = self._layout.sides(logits.shape[1:], corner)
+        sides = self._layout.sides(logits, corner)
         for tile in tiles(sides) if sides is not None else ():
             part = logits[(slice(None), *tile.working)]
             able = self._able(part)

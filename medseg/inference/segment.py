@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from medseg.errors import BadScan, MedsegError
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry
 from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
 from medseg.inference.engine import Engine, engaged, faults, require_engine
 from medseg.inference.ensemble import SegmentationModel, check_alike, input_channels
-from medseg.inference.forward import Precision, autocast, choose_precision, is_out_of_memory
+from medseg.inference.forward import Precision, calculating, choose_precision
 from medseg.inference.locate import (
-    Box,
     Locator,
     Region,
     Search,
@@ -26,10 +26,11 @@ from medseg.inference.locate import (
     whole_region,
 )
 from medseg.inference.probabilities import Probabilities
-from medseg.inference.stream import Ensemble, Machine, Progress, Road, plan_road, stream
+from medseg.inference.stream import Ensemble, Machine, Road, plan_road, stream
 from medseg.inference.windows import WindowPlan, empty_windows
-from medseg.memory import give_back
+from medseg.memory import give_back, is_out_of_memory
 from medseg.postprocess import apply_rules
+from medseg.progress import Progress
 from medseg.scans import read
 from medseg.transforms.prepare import Prepared, prepare_volume
 from medseg.volume import LabelMap, Volume
@@ -125,13 +126,15 @@ class Segmenter:
         volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
         origin, geometry = volume.origin, volume.geometry
         found = self._search.find(volume) if self._search else None
-        prepared = prepare_volume(volume, model.prepare)
+        prepared = prepare_volume(volume, model.prepare, device=self._machine.device)
         warnings = list(dict.fromkeys((*origin.warnings, *prepared.warnings)))
         region = self._region(prepared, found, warnings)
         plan = self._plan(region.working)
         asked = self._asked(plan, volume, region.working)
         del volume, scan  # not needed from here on
-        mask = np.zeros(geometry.shape, dtype=model.labels.dtype)
+        # from a GPU the mask comes in any order: in that of a NIfTI file it is written quickest
+        order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
+        mask = np.zeros(geometry.shape, dtype=model.labels.dtype, order=order)
         kept = Probabilities(region, geometry, model.labels, scratch) if scratch else None
         road = Road(prepared.image[(slice(None), *region.working_box)], region.working,
                     region.native, model.labels, model.infer, plan, asked,
@@ -183,7 +186,7 @@ class Segmenter:
         machine = self._machine
         image = torch.zeros(shape, dtype=machine.image_dtype, device=machine.device)
         try:
-            with autocast(machine.device, machine.dtype):
+            with calculating(machine.device, machine.dtype):
                 return forward_bytes(self._networks[0], image)
         except Exception as error:
             if is_out_of_memory(error):

@@ -16,17 +16,25 @@ from torch import nn
 from medseg.config import InferConfig
 from medseg.errors import BadModel
 from medseg.geometry import Geometry, left_right_axis
-from medseg.inference.budget import UNLIMITED, Allowance, Budget, Demand, plan_budget
+from medseg.inference.budget import (
+    UNLIMITED,
+    Allowance,
+    Budget,
+    Demand,
+    plan_budget,
+    wished_batch,
+)
 from medseg.inference.confidence import BoundaryConfidence
-from medseg.inference.forward import Forward, is_out_of_memory
+from medseg.inference.forward import Forward
 from medseg.inference.mirroring import Mirror, mirrors
 from medseg.inference.stitch import Sink, Stitcher
 from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
 from medseg.labels import LabelTable
+from medseg.memory import is_out_of_memory
+from medseg.progress import Progress
 from medseg.transforms.restore import Restorer
 
 #: Told how many windows are done, of how many.
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -149,8 +157,7 @@ def stream(
     if tell is not None:
         tell(budget)
     confidence = BoundaryConfidence(road.labels)
-    restorer = Restorer(road.working, road.native, road.labels, observe=confidence.observe,
-                        mask=road.mask)  # fmt: skip
+    restorer = _restorer(road, confidence, budget.accumulators)
     stitcher = Stitcher(
         road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
         len(turns) * len(ensemble.networks), _both(restorer.put, road.also),
@@ -162,7 +169,7 @@ def stream(
     near = _brought_near(padded, machine.device)
     walk = _Walk(road, near, forward, stitcher, turns)
     walk.run(progress or (lambda done, total: None))
-    return Streamed(restorer.mask, confidence.result(), budget)
+    return Streamed(restorer.finish(), confidence.result(), budget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +226,18 @@ class _Walk:
         return logits if axis is None else logits.unsqueeze(axis + 2)
 
 
+def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) -> Restorer:
+    """Where finished logits go: beside them where there is room for a mask, else on the host."""
+    for place in dict.fromkeys((device, torch.device("cpu"))):
+        try:
+            return Restorer(road.working, road.native, road.labels, observe=confidence.observe,
+                            mask=road.mask, device=place)  # fmt: skip
+        except RuntimeError as error:
+            if place.type == "cpu" or not is_out_of_memory(error):
+                raise
+    raise AssertionError("the CPU raises its own error")
+
+
 def _both(first: Sink, second: Sink | None) -> Sink:
     """One sink that feeds two."""
     if second is None:
@@ -255,10 +274,11 @@ def _budget(road: Road, padded: torch.Tensor, ensemble: Ensemble, machine: Machi
         plan=road.plan,
         channels=road.labels.channels,
         itemsize=machine.sums.itemsize,
-        image_bytes=padded.nbytes,
+        image_bytes=padded.nbytes if padded.device.type == "cpu" else 0,
         mask_bytes=math.prod(road.native.shape) * road.labels.dtype.itemsize,
         native_per_working=road.native.voxels / road.working.voxels,
         window_bytes=ensemble.window_bytes,
     )
-    return plan_budget(demand, batch=road.infer.batch, device=machine.device,
-                       allowance=machine.allowance)  # fmt: skip
+    asked = int(road.asked.sum())
+    batch = wished_batch(road.plan, asked, road.infer.batch, machine.device)
+    return plan_budget(demand, batch=batch, device=machine.device, allowance=machine.allowance)

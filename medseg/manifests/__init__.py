@@ -14,9 +14,10 @@ from medseg.manifests.check import Problem, check_cohort, examine_cohort, requir
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import Duplicate, Survey, joined_patients, survey_scans
 from medseg.manifests.imported import findings, settled
-from medseg.manifests.importing import Importer, Progress, with_checksums
+from medseg.manifests.importing import Importer, with_checksums
 from medseg.manifests.reading import read_case, read_truth
 from medseg.manifests.split import split_cohort
+from medseg.progress import Progress
 
 __all__ = [
     "IMPORTERS",

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
-from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import duplicates_among, likenesses
 from medseg.manifests.likeness import Likeness
 from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned
 from medseg.memory import usable_cores
+from medseg.progress import Progress
 
 #: Reading is mostly waiting and unpacking, which threads share well.
 MOST_WORKERS = 8
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

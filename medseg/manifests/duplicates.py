@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,9 +12,8 @@ from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.likeness import Likeness, likeness, same_scans
 from medseg.manifests.reading import read_unaligned
 from medseg.memory import usable_cores
+from medseg.progress import Progress
 from medseg.volume import Volume
-
-Progress = Callable[[int, int], object]
 
 #: Reading is mostly waiting and unpacking; each thread holds one scan.
 _MOST_WORKERS = 4

@@ -12,13 +12,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from medseg.errors import BadDownload
-
-Progress = Callable[[int, int | None], object]
+from medseg.progress import Progress
 
 #: Times that a broken connection is taken up again, and seconds before the first.
 ATTEMPTS = 5

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from medseg.checksums import sha256_of
 from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
-from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split, channel_modality
 from medseg.memory import usable_cores
 from medseg.names import safe_name
+from medseg.progress import Progress
 from medseg.readers import claims, stem
 from medseg.readers.dicom import volume as dicom
 from medseg.scans.masks import read_mask
@@ -28,8 +29,6 @@ _SLICER = ".seg"
 
 #: Files of a folder that are looked at to see whether it holds DICOM.
 _LOOKED_AT = 8
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,8 +14,7 @@ from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.reading import read_grid, read_truth
 from medseg.memory import usable_cores
-
-Progress = Callable[[int, int], object]
+from medseg.progress import Progress
 
 
 @dataclass(frozen=True)

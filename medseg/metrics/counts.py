@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels, GridMismatch
+from medseg.geometry import Box
 
 #: Voxels looked at together: small enough for the processor's cache.
 SLAB_VOXELS = 1_000_000
 
 #: Up to this value, values are their own places in tables; above, only those that occur are.
 _SMALL = 255
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.metrics.counts import Box, survey
+from medseg.geometry import Box
+from medseg.metrics.counts import survey
 from medseg.metrics.metric import DEFAULT_TOLERANCE_MM
 from medseg.metrics.pair import Pair
 

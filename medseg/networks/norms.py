@@ -14,6 +14,10 @@ from medseg.errors import BadConfig
 Norm = Literal["instance", "batch", "group", "none"]
 
 
+#: Samples that a GPU norms one by one; more are quicker in one go, copies included.
+MOST_SAMPLES = 8
+
+
 class _SampleBySample(torch.autograd.Function):
     """torch's batch norm over one sample at a time, written straight into one result."""
 
@@ -51,9 +55,10 @@ class _SampleBySample(torch.autograd.Function):
 class InstanceNorm(nn.Module):
     """Normalises each channel of each sample over its voxels (doi:10.48550/arXiv.1607.08022).
 
-    On the CPU it runs torch's batch norm over one sample at a time: the only one of torch's norm
-    kernels that is quick in the channels-last order that the convolutions want.
-    ``F.instance_norm`` copies to channels-first and back; ``F.group_norm`` goes backwards slowly.
+    On the CPU, and on a GPU for a few samples in channels-last order, it runs torch's batch norm
+    over one sample at a time: the only one of torch's norm kernels that is quick in the order that
+    the convolutions want. ``F.instance_norm`` copies to channels-first and back; ``F.group_norm``
+    goes backwards slowly.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -64,12 +69,18 @@ class InstanceNorm(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) to the same, each channel about ``bias`` with spread ``weight``."""
-        if image.device.type != "cpu" or is_translated():
+        if is_translated() or not (image.device.type == "cpu" or _is_few_last(image)):
             return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
         normed: Tensor = _SampleBySample.apply(  # type: ignore[no-untyped-call]
             image, self.weight, self.bias, self.eps
         )
         return normed
+
+
+def _is_few_last(image: Tensor) -> bool:
+    """Whether an image on a GPU is of a few samples, with the channels of a voxel side by side."""
+    order = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
+    return image.is_cuda and len(image) <= MOST_SAMPLES and image.is_contiguous(memory_format=order)
 
 
 def is_translated() -> bool:

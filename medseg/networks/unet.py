@@ -58,6 +58,8 @@ class UNetOptions(Options):
         shrink: how a level is made from the finer one.
         norm: after each convolution; ``groups`` is for ``group`` alone.
         upsampling: see ``upsampling.UPSAMPLING``.
+        skips: how a level's features are handed across: beside what came up (the paper), added
+            to it (as LinkNet does, doi:10.48550/arXiv.1707.03718), or not at all.
         dropout: share of whole channels dropped after each level while training.
         deep_supervision: whether coarser levels have outputs (``forward_deep``).
     """
@@ -73,6 +75,7 @@ class UNetOptions(Options):
     groups: int = Field(default=8, ge=1)
     activation: Activation = "leaky_relu"
     upsampling: Upsampling = "transposed"
+    skips: Literal["concat", "sum", "none"] = "concat"
     dropout: float = Field(default=0.0, ge=0, lt=1)
     deep_supervision: bool = False
 
@@ -114,6 +117,7 @@ class UNet(nn.Module):
         plan = _Plan(dims, options)
         widths = options.features
         self.style = plan.style
+        self.skips = options.skips
         self.strides = [per_axis(stride, dims) for stride in plan.strides]
         self.contract = nn.ModuleList(
             plan.level(level, (in_channels, *widths)[level]) for level in range(len(widths))
@@ -161,8 +165,14 @@ class UNet(nn.Module):
         maps = [skips.pop()]
         for rise, merge in zip(self.rise, self.merge, strict=True):
             skip = skips.pop()
-            maps.append(merge(torch.cat([skip, cut_like(rise(maps[-1]), skip)], 1)))
+            maps.append(merge(self._join(skip, cut_like(rise(maps[-1]), skip))))
         return maps[::-1]
+
+    def _join(self, skip: Tensor, risen: Tensor) -> Tensor:
+        """What a level convolves on the way up."""
+        if self.skips == "concat":
+            return torch.cat([skip, risen], 1)
+        return skip + risen if self.skips == "sum" else risen
 
 
 class _Plan:
@@ -193,8 +203,8 @@ class _Plan:
         return make_rise(self.options.upsampling, self.style.dims, channels, self.strides[level])
 
     def merge(self, level: int) -> nn.Sequential:
-        """Convolve what came up beside what came across."""
-        channels = 2 * self.options.features[level]
+        """Convolve what came up together with what came across."""
+        channels = self.options.features[level] * (2 if self.options.skips == "concat" else 1)
         return nn.Sequential(*self._chain(ConvBlock, level, channels, self.up[level], 1))
 
     def _chain(

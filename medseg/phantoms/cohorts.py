@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.checksums import sha256_of
 from medseg.errors import BadConfig
 from medseg.manifests.card import write_cohort
-from medseg.manifests.checksums import sha256_of
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.split import split_cohort
 from medseg.memory import usable_cores
 from medseg.phantoms.render import Phantom, draw_patient, scan_patient
+from medseg.progress import Progress
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume
 
@@ -24,8 +24,6 @@ from medseg.writers import write_labels, write_volume
 SECOND_VISIT_EVERY = 6
 TEST_SHARE = 0.2
 FOLDS = 5
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

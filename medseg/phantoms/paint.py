@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry
 from medseg.phantoms.anatomy import Anatomy, Part
 
 #: Partial volume: a voxel is the mean of points about this far apart, 2 or 3 along each axis.
@@ -17,8 +17,6 @@ SAMPLE_MM = 2.5
 
 #: Points painted at a time; bounds the memory.
 POINTS_AT_A_TIME = 3_000_000
-
-Box = tuple[slice, slice, slice]
 
 
 def tissues_of(patient: Anatomy) -> list[str]:

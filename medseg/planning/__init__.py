@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from medseg.planning.choices import PRESETS
-from medseg.planning.cost import BYTES_A_VALUE_GPU, MACS_A_CORE, MACS_A_GPU, Machine
+from medseg.planning.cost import MACS_A_CORE, MACS_A_GPU, Machine
 from medseg.planning.fingerprint import CohortLooks, look_at
 from medseg.planning.page import plan_text, write_plan
 from medseg.planning.planner import Plan, make_plan
 from medseg.planning.screen import plan_differences, plan_screen
 
 __all__ = [
-    "BYTES_A_VALUE_GPU",
     "MACS_A_CORE",
     "MACS_A_GPU",
     "PRESETS",

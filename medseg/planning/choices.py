@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import BadCohort, BadConfig
+from medseg.errors import BadCohort
 from medseg.manifests import Cohort
-from medseg.planning.cost import LEAST_STEPS, Levels, Machine, affordable_voxels, levels_for
+from medseg.planning.affordable import ENOUGH_VOXELS
+from medseg.planning.cost import LEAST_STEPS, Levels, levels_for
 from medseg.planning.fingerprint import CohortLooks, median_shape
 
 #: What the working axes are to a scan.
@@ -25,6 +26,9 @@ LEAST_CONTEXT = 1 / 30
 
 #: A structure should be so many voxels wide, else spacing does not give way.
 SMALLEST_VOXELS = 2.5
+
+#: Patches do not get smaller than this along every axis.
+SMALLEST_PATCH = 16
 
 #: A patch that sees less of a scan than this is a plan's weak point.
 LITTLE_CONTEXT = 0.1
@@ -133,7 +137,7 @@ def coarsened(
     """A spacing at which so many voxels show enough of a typical scan."""
     shape = median_shape(looks, spacing_mm)
     share = voxels / math.prod(shape)
-    if share >= LEAST_CONTEXT:
+    if share >= LEAST_CONTEXT or voxels >= ENOUGH_VOXELS:
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
     # the finest axes give way first, so that voxels become more cubic
     wanted = math.prod(spacing_mm) * LEAST_CONTEXT / share
@@ -201,10 +205,10 @@ def fit_patch(
         patch = tuple(
             d * max(1, math.ceil(n / d - 1e-6)) for n, d in zip(size, levels.divisor, strict=True)
         )
-        if math.prod(patch) <= voxels * 1.05 or max(patch) <= 16:
+        if math.prod(patch) <= voxels * 1.05 or max(patch) <= SMALLEST_PATCH:
             return patch, levels
         longest = max(range(len(patch)), key=lambda a: (patch[a] * spacing_mm[a], patch[a]))
-        if patch[longest] <= 16:
+        if patch[longest] <= SMALLEST_PATCH:
             longest = max(range(len(patch)), key=lambda a: patch[a])
         size[longest] = patch[longest] - levels.divisor[longest]
 
@@ -264,36 +268,12 @@ def mirrors(cohort: Cohort, looks: CohortLooks, minutes: float) -> tuple[list[in
     return axes, f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"
 
 
-def batch_for(voxels: float, patch: Sequence[int], preset: Preset, dims: int) -> int:
-    """Patches a step: the preset's in 3D; in 2D as many as the voxels allow."""
-    if dims == 3:
-        return preset.batch
-    return int(min(32, max(2, voxels // math.prod(patch))))
-
-
 def foreground_share(looks: CohortLooks) -> tuple[float, str]:
     """How many patches are centred on a structure."""
     share = float(np.median([case.labelled_share for case in looks.cases]))
     if share < 0.01:
         return 0.67, f"only {share:.2%} of the voxels are labelled: two patches in three show them"
     return 0.5, f"{share:.1%} of the voxels are labelled"
-
-
-def machine_limits(machine: Machine, levels: Levels, channels: int, classes: int) -> float:
-    """Voxels a step; refuses a budget that buys nothing.
-
-    Raises:
-        BadConfig: the memory does not hold the smallest patch.
-    """
-    voxels = affordable_voxels(machine, levels, channels, classes)
-    if voxels < 16**2:
-        least = levels.step_bytes(32**3, channels, classes, machine.bytes_a_value)
-        raise BadConfig(
-            "the memory does not hold a training",
-            found=f"{machine.memory_bytes / 1e9:.1f} GB",
-            expected=f"{least / 1e9:.1f} GB or more",
-        )
-    return voxels
 
 
 def check_cohort_fits(cohort: Cohort, looks: CohortLooks) -> Mapping[str, float]:
@@ -306,13 +286,6 @@ def check_cohort_fits(cohort: Cohort, looks: CohortLooks) -> Mapping[str, float]
     if not typical:
         raise BadCohort("no label occurs in any train row: nothing to learn", path=cohort.path)
     return typical
-
-
-def enough_steps(steps: int) -> str:
-    """A word on the length of a run."""
-    if steps < LEAST_STEPS:
-        return f"about {steps} steps: too few to learn much; give more --minutes"
-    return f"about {steps} steps; the run times its own first ones and then fixes their number"
 
 
 def _neat(value: float) -> float:

@@ -1,10 +1,11 @@
-"""The cost of a training step in multiplications and memory, and what a budget buys."""
+"""The cost of a training step in multiplications, and the shape of the network that pays it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 #: Multiplications (with additions) a second that training reaches: on one CPU core with
 #: bfloat16, and on a GPU. Rough: the run measures its own speed and sets its steps by that.
@@ -13,26 +14,6 @@ MACS_A_GPU = 5e12
 
 #: A step costs its forward pass about three times: forward, gradients of inputs, of weights.
 PASSES = 3
-
-#: Bytes that training holds for each output value of a convolution: before and after norm and
-#: activation, gradients, workspaces, and what the allocator keeps for the next step. Measured on
-#: a CPU with bfloat16, patch 40x56x40, batch 2: 73 with the allocator's variables set as
-#: ``medseg train`` sets them, 44 without.
-BYTES_A_VALUE = 73
-
-#: The same on a GPU with 16-bit activations, from a reported step of `standard`: 128^3 voxels,
-#: two patches, about 7 GB.
-BYTES_A_VALUE_GPU = 7
-
-#: Bytes for each voxel and class of the answer, counted: 16-bit logits (2) and their float32 copy
-#: (4), log-softmax and softmax (8), truth one-hot (4), and the gradients of these (14).
-BYTES_A_CLASS = 32
-
-#: Python and libraries with one prepared batch.
-BASE_BYTES = 0.6e9
-
-#: Weight, gradient, two moments of Adam and the average, each float32.
-BYTES_A_WEIGHT = 20
 
 #: Below this many steps nothing useful is learnt from scratch.
 LEAST_STEPS = 350
@@ -47,14 +28,14 @@ class Machine:
         memory_bytes: of this process, or of the GPU.
         macs_a_second: speed of training.
         name: for people.
-        bytes_a_value: that training holds for each output value of a convolution.
+        kind: what computes.
     """
 
     minutes: float
     memory_bytes: float
     macs_a_second: float
     name: str
-    bytes_a_value: float = BYTES_A_VALUE
+    kind: Literal["cpu", "cuda"] = "cpu"
 
     def steps(self, macs: float) -> int:
         """Steps of so many multiplications that fit; a tenth goes to preparing and ending."""
@@ -118,30 +99,9 @@ class Levels:
             before = width
         return total
 
-    def bytes_a_voxel(self, classes: int, bytes_a_value: float = BYTES_A_VALUE) -> float:
-        """Memory that grows with the voxels of a step."""
-        return self.values_a_voxel() * bytes_a_value + classes * BYTES_A_CLASS
-
-    def step_bytes(
-        self,
-        voxels: float,
-        channels: int,
-        classes: int = 2,
-        bytes_a_value: float = BYTES_A_VALUE,
-    ) -> float:
-        """Peak memory of training with so many voxels a step and channels of the answer."""
-        return (
-            BASE_BYTES
-            + voxels * self.bytes_a_voxel(classes, bytes_a_value)
-            + self.weights(channels) * BYTES_A_WEIGHT
-        )
-
-
-def affordable_voxels(machine: Machine, levels: Levels, channels: int, classes: int) -> float:
-    """Voxels a step that leave time for enough steps, and fit the memory."""
-    in_time = machine.steps(1.0) / LEAST_STEPS / levels.macs_a_voxel(channels)
-    room = machine.memory_bytes - BASE_BYTES - levels.weights(channels) * BYTES_A_WEIGHT
-    return min(in_time, max(0.0, room) / levels.bytes_a_voxel(classes, machine.bytes_a_value))
+    def options(self) -> dict[str, Any]:
+        """The same as options of a U-Net."""
+        return {"features": self.features, "kernels": self.kernels, "strides": self.strides}
 
 
 def levels_for(

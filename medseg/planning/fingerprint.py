@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
+from medseg.progress import Progress
 from medseg.volume import LabelMap, Volume
 from medseg.writers.atomic import atomic_path
 
@@ -29,8 +30,6 @@ _SAMPLE = 2000
 
 #: Reading is mostly waiting and unpacking; each thread holds one scan.
 _MOST_WORKERS = 4
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,17 @@ from medseg.config import THROUGH_PLANE, AugmentConfig, TrainConfig, validate
 from medseg.errors import BadConfig
 from medseg.manifests import Cohort
 from medseg.planning import choices as rules
+from medseg.planning.affordable import (
+    enough_steps,
+    patches_a_step,
+    slices_a_step,
+    voxels_a_step,
+)
 from medseg.planning.choices import PRESETS, Choices, Preset
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.frames import typical_frame
+from medseg.planning.memory import step_memory
 
 _WHY_FRAME = (
     "directions (R, A, S) of the working axes of a typical scan: its slices lie between two body"
@@ -89,8 +96,8 @@ def make_plan(
     _schedule(made, looks, machine, batch, steps)
     made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
     made.choose("infer.skip_below", *rules.empty_below(cohort, looks))
-    classes = cohort.labels.channels
-    memory = levels.step_bytes(voxels, channels, classes, machine.bytes_a_value)
+    classes, network = cohort.labels.channels, PRESETS[preset].network
+    memory = step_memory(machine, levels, channels, classes, network=network).bytes_of(voxels)
     spacing = made.values["prepare"]["spacing_mm"]
     whole = [mm or float(np.median(looks.spacings_mm[:, n])) for n, mm in enumerate(spacing)]
     shape = median_shape(looks, whole)
@@ -127,7 +134,9 @@ def _geometry(
     axes = [axis for axis in range(3) if axis != sliced]
     channels = len(cohort.channels)
     rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
-    voxels = rules.machine_limits(machine, rough, channels, cohort.labels.channels)
+    classes = cohort.labels.channels
+    memory = step_memory(machine, rough, channels, classes, network=preset.network)
+    voxels = voxels_a_step(machine, rough, memory, channels)
     if chosen == 3:
         spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
         why_spacing = why_coarser or why_spacing
@@ -135,9 +144,20 @@ def _geometry(
     else:
         made.choose("slice_axis", sliced, "2 is through plane, found for each scan by itself")
     here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
-    allowed = voxels / (preset.batch if chosen == 3 else 2)
-    patch, levels = rules.fit_patch(here, near, allowed, preset)
-    batch = rules.batch_for(voxels, patch, preset, chosen)
+    least = preset.batch if chosen == 3 else 2
+    allowed = voxels / least
+    while True:
+        patch, levels = rules.fit_patch(here, near, allowed, preset)
+        memory = step_memory(machine, levels, channels, classes, network=preset.network)
+        fits = memory.bytes_of(least * math.prod(patch)) <= machine.memory_bytes
+        if fits or machine.kind == "cpu" or max(patch) <= rules.SMALLEST_PATCH:
+            break
+        allowed *= 0.95
+    batch = (
+        slices_a_step(min(voxels, memory.voxels_in(machine.memory_bytes)), patch)
+        if chosen == 2
+        else patches_a_step(machine, levels, memory, patch, channels, preset.batch)
+    )
     made.choose("patch", list(patch), _why_patch(patch, here, levels))
     whole: list[float | None] = list(spacing)
     if sliced is not None:
@@ -215,7 +235,7 @@ def _augmentation(made: Choices, cohort: Cohort, looks: CohortLooks, machine: Ma
 
 
 def _schedule(made: Choices, looks: CohortLooks, machine: Machine, batch: int, steps: int) -> None:
-    made.choose("training.minutes", machine.minutes, rules.enough_steps(steps))
+    made.choose("training.minutes", machine.minutes, enough_steps(steps))
     made.choose("training.batch", batch)
     share, why = rules.foreground_share(looks)
     made.choose("training.foreground", share, why)

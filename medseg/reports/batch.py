@@ -21,6 +21,7 @@ from PIL import Image
 from medseg import __version__
 from medseg.batch.case import PICTURES
 from medseg.batch.entry import Entry
+from medseg.batch.suspicion import suspicion
 from medseg.batch.task import State
 from medseg.labels import LabelTable
 from medseg.reports.page import write_page
@@ -68,18 +69,6 @@ def write_batch_report(folder: Path, entries: Sequence[Entry], labels: LabelTabl
         },
     )
     return path
-
-
-def suspicion(entries: Sequence[Entry]) -> dict[str, float]:
-    """For each case, the sum over its flags of how surprising each is in this batch, in bits."""
-    done = [entry for entry in entries if entry.state is State.DONE]
-    uses = Counter((flag.kind, flag.label) for entry in done for flag in set(entry.flags))
-    total = len(done) + 2
-    bits = {key: -math.log2((count + 1) / total) for key, count in uses.items()}
-    return {
-        entry.case: math.fsum(bits.get((flag.kind, flag.label), 0.0) for flag in entry.flags)
-        for entry in entries
-    }
 
 
 def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.scans.arguments import ListedScan, scans_of
-from medseg.scans.discover import Progress, discover
+from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
 from medseg.scans.read import read, read_channels
 from medseg.scans.selection import Selection
@@ -14,7 +14,6 @@ __all__ = [
     "FoundScan",
     "Frames",
     "ListedScan",
-    "Progress",
     "Selection",
     "discover",
     "read",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import BadScan
-from medseg.scans.discover import Progress, discover
+from medseg.progress import Progress
+from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection
 from medseg.scans.table import is_table, scans_of_table

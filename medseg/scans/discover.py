@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 from medseg import readers
 from medseg.errors import BadScan
+from medseg.progress import Progress
 from medseg.readers import Glimpse, archive
 from medseg.readers.dicom.classes import is_enhanced
 from medseg.readers.dicom.file import FileHeader, hashed
@@ -40,13 +41,6 @@ _CHUNK = 512
 _THREADS = 4
 #: Letters of a study's hash that tell it from others in a table.
 _GROUP_CHARACTERS = 13
-
-
-class Progress(Protocol):
-    """What is called while files are looked at."""
-
-    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
-        """So many of so many."""
 
 
 def discover(

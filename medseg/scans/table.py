@@ -9,8 +9,9 @@ from pathlib import Path
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
 from medseg.names import safe_name
+from medseg.progress import Progress
 from medseg.readers.entry import Status
-from medseg.scans.discover import Progress, discover
+from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection
 from medseg.tables import csv_columns, csv_text, printable, read_csv

@@ -21,7 +21,8 @@ from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
 from medseg.manifests.reading import file_of
 from medseg.model.structures import Structure, measure
-from medseg.transforms.prepare import Prepared, prepare_files, prepare_truth
+from medseg.transforms.prepare import Prepared, prepare_truth
+from medseg.transforms.steps import prepare_files
 from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
@@ -104,12 +105,12 @@ class CachedCase:
 
     def box(
         self, start: tuple[int, int, int], stop: tuple[int, int, int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.float16], NDArray[np.int16]]:
         """Image (C, x, y, z) and classes (x, y, z) between two voxels; only these are read."""
         (x0, y0, z0), (x1, y1, z1) = start, stop
         image = self._file.get_slice("image")[:, x0:x1, y0:y1, z0:z1]
         classes = self._file.get_slice("classes")[x0:x1, y0:y1, z0:z1]
-        return image.astype(np.float32), classes.astype(np.int64)
+        return image, classes
 
 
 def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path) -> CachedCase:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 
+from medseg.training.averaging import AveragedWeights
 from medseg.training.budget import Schedule
 from medseg.training.checkpoints import read_best, write_best
 from medseg.training.curves import Curves, read_rows
-from medseg.training.module import AveragedWeights, task_of
+from medseg.training.module import task_of
 from medseg.training.times import Times
 from medseg.training.validate import ScoredCase, worst_median_best
 from medseg.writers.atomic import atomic_path
@@ -143,8 +144,8 @@ class WholeScanValidation(L.Callback):
         return self._drawing_seconds < _PICTURE_SHARE * (monotonic() - self._started)
 
 
-class Progress(L.Callback):
-    """Tells how far the run is, and which share of the time waited for data."""
+class ShowProgress(L.Callback):
+    """Says how far the run is, and which share of the time waited for data."""
 
     def __init__(
         self, report: Report, times: Times, validation: WholeScanValidation | None

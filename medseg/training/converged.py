@@ -41,5 +41,5 @@ def _gives_finite_logits(setup: Setup, weights: Mapping[str, Tensor]) -> bool:
     network.to(setup.run.device).eval()
     patch = PatchStream(setup.data.train, setup.plan).batch_of(0).image[:1]
     with torch.inference_mode():
-        logits: Tensor = network(patch.to(setup.run.device))
+        logits: Tensor = network(patch.to(setup.run.device).float())
     return bool(torch.isfinite(logits).all())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from torch.utils.data import DataLoader
 from medseg.config import TrainConfig
 from medseg.errors import BadCohort, MedsegError
 from medseg.manifests import Case, Cohort
+from medseg.progress import Progress
 from medseg.training.cache import CachedCase, cached_case
+from medseg.training.device_cases import DeviceCases
 from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.read_ahead import ReadAhead
 from medseg.transforms.augment import Patches
 
 _log = logging.getLogger(__name__)
@@ -26,7 +29,6 @@ _log = logging.getLogger(__name__)
 LEAST_KEPT = 0.67
 
 #: Called with (cases done, cases in all).
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -118,27 +120,55 @@ def _warn_of_losses(cases: Sequence[CachedCase]) -> None:
 
 
 class PatchData(L.LightningDataModule):
-    """Feeds the training cases' patches from the trainer's current step on."""
+    """Feeds the training cases' patches from the trainer's current step on.
 
-    def __init__(self, cases: tuple[CachedCase, ...], plan: PatchPlan, workers: int) -> None:
+    Args:
+        cases: to cut from.
+        plan: how patches are drawn.
+        workers: processes that read ahead; with 0 a CPU reads in between its steps, and a GPU is
+            fed by threads.
+        pool: the same cases on a GPU, if they fit; nothing is read then.
+    """
+
+    def __init__(
+        self,
+        cases: tuple[CachedCase, ...],
+        plan: PatchPlan,
+        workers: int,
+        pool: DeviceCases | None = None,
+    ) -> None:
         super().__init__()
         self.cases = cases
         self.plan = plan
-        self.workers = workers
+        self.workers = workers if pool is None else 0
+        self.pool = pool
+        self._stream: PatchStream | None = None
 
     def train_dataloader(self) -> DataLoader[Patches]:
         """Batches from the step the trainer is at, so that a resumed run sees what it missed."""
         trainer = self.trainer
         first = trainer.global_step if trainer is not None else 0
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        stream = PatchStream(self.cases, self.plan, first, rank, ranks)
+        self._stream = PatchStream(self.cases, self.plan, first, rank, ranks, self.pool)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        is_read_ahead = on_gpu and self.pool is None
         return DataLoader(
-            stream,
+            ReadAhead(self._stream) if is_read_ahead and not self.workers else self._stream,
             batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            pin_memory=is_read_ahead and self.workers > 0,
             multiprocessing_context="spawn" if self.workers else None,
         )
+
+    def relieve(self) -> bool:
+        """Give the GPU's memory back that cases take; whether there was any."""
+        if self.pool is None or self._stream is None:
+            return False
+        self.pool.release()
+        self.pool = self._stream.pool = None
+        _log.warning("memory ran out: the prepared cases leave the GPU, the batch stays whole")
+        return True
 
     def transfer_batch_to_device(
         self, batch: Patches, device: torch.device, dataloader_idx: int

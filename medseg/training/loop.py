@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
 from medseg.config import TrainConfig
@@ -23,6 +25,7 @@ from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_held_out, check_share
 from medseg.training.converged import check_converged
 from medseg.training.data import PatchData, TrainingData, prepare_cohort
+from medseg.training.device_cases import cases_on
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import keep_origin, start_from
 from medseg.training.rules import learn_on_fold
@@ -102,6 +105,8 @@ def prepare_together(
 def build_task(setup: Setup) -> SegmentationTask:
     """Network, loss and augmentation of a run, weights from the seed or from another model."""
     network = setup.network()
+    if setup.config.training.layout == "channels_first":
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     start_from(network, setup.run)
     loss = build_loss(setup.config.loss, setup.cohort.labels)
     loop = setup.config.training
@@ -119,32 +124,57 @@ def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
     if run.world.first and resume is None:
         write_schedule(run.schedule, cases=cases)
     task.tell_parts = partial(_tell_parts, run, loop.batch)
-    trainer = L.Trainer(
+    trainer = make_trainer(setup, [watch.averaged, *watch.callbacks], task.total_steps or -1)
+    fit(setup, task, trainer, resume)
+    watch.averaged.settle(task)
+    task.steps_done = trainer.global_step
+
+
+def make_trainer(setup: Setup, callbacks: Sequence[L.Callback], steps: int) -> L.Trainer:
+    """Lightning's trainer for a run's device and precision, without anything of its own."""
+    run = setup.run
+    return L.Trainer(
         **_hardware(run),
-        precision=lightning_precision(loop.precision, run.device),
+        precision=lightning_precision(setup.config.training.precision, run.device),
+        benchmark=run.device.type == "cuda",  # every step has the same shapes
         max_epochs=-1,
-        max_steps=task.total_steps or -1,
-        callbacks=[watch.averaged, *watch.callbacks],
+        max_steps=steps,
+        callbacks=[*callbacks],
         plugins=[WholeCheckpoints()],
         logger=False,
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         limit_val_batches=0,
         default_root_dir=run.folder,
     )
-    with warnings.catch_warnings(), _interrupts_raised(trainer):
+
+
+def fit(setup: Setup, task: SegmentationTask, trainer: L.Trainer, resume: Path | None) -> None:
+    """Step by step to the end; on a GPU with the cases there, if they fit."""
+    loop, cases, device = setup.config.training, setup.data.train, setup.run.device
+    pool = cases_on(cases, device, loop.cases_on_device)
+    data = PatchData(cases, setup.plan, loop.workers, pool)
+    task.relieve = data.relieve
+    rounded = loop.precision == "tf32"
+    with warnings.catch_warnings(), _interrupts_raised(trainer), _tf32(allowed=rounded):
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-        trainer.fit(
-            task,
-            datamodule=PatchData(setup.data.train, setup.plan, loop.workers),
-            ckpt_path=resume,
-        )
-    watch.averaged.settle(task)
-    task.steps_done = trainer.global_step
+        trainer.fit(task, datamodule=data, ckpt_path=resume)
+
+
+@contextmanager
+def _tf32(*, allowed: bool) -> Iterator[None]:
+    """Whether a GPU may round the factors of float32 products to 19 bits."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _hardware(run: Run) -> dict[str, Any]:
@@ -187,7 +217,13 @@ def _interrupts_raised(trainer: L.Trainer) -> Iterator[None]:
 
 def lightning_precision(precision: str, device: torch.device) -> Any:
     """Lightning's word for a precision; ``auto``: bfloat16 where the processor multiplies it."""
-    if precision == "auto":
-        native = device.type == "cuda" or cpu_multiplies_bfloat16()
-        precision = "bfloat16" if native else "float32"
-    return {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}[precision]
+    if precision == "auto" and device.type == "cuda":
+        precision = "bfloat16" if _gpu_multiplies_bfloat16(device) else "float16"
+    elif precision == "auto":
+        precision = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+    return {"bfloat16": "bf16-mixed", "float16": "16-mixed"}.get(precision, "32-true")
+
+
+def _gpu_multiplies_bfloat16(device: torch.device) -> bool:
+    """Tensor cores for it came with compute capability 8."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8

@@ -13,13 +13,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from medseg.config import LoopConfig
 from medseg.errors import TrainingFailed
-from medseg.inference.forward import is_out_of_memory
 from medseg.losses import deep_loss
+from medseg.memory import is_out_of_memory
+from medseg.networks.blocks import LAYERS
 from medseg.training.length import Length
 from medseg.transforms.augment import Augment, Patches
 
@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 #: So many steps in a row without a finite gradient end a run.
 _HOPELESS = 50
+
+#: Steps between looks at what a GPU has counted: each makes the host wait for it.
+_LOOK_EVERY = 10
 
 
 class SegmentationTask(L.LightningModule):
@@ -48,7 +51,9 @@ class SegmentationTask(L.LightningModule):
         parts: a batch goes through in so many parts, one after the other; doubled where
             memory runs out.
         tell_parts: called with (step, parts) when that happens.
+        relieve: called first when memory runs out; says whether it made room.
         batch_ended: ``time.monotonic()`` when everything after the last step was over.
+        device_ended: of a GPU, happens when it has done all that it was told in that step.
     """
 
     def __init__(
@@ -68,12 +73,14 @@ class SegmentationTask(L.LightningModule):
         self.steps_done = 0
         self.parts = 1
         self.tell_parts: Callable[[int, int], None] = lambda step, parts: None
+        self.relieve: Callable[[], bool] = lambda: False
         self.batch_ended: float | None = None
+        self.device_ended: torch.cuda.Event | None = None
         self.deep_strides = getattr(network, "deep_strides", None)
         self._run_network: Any = None
         self._gradients_are_ready = False
         self._in_float32 = False
-        self._skipped_in_a_row = 0
+        self._skipped_in_a_row: Tensor | int = 0
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.register_buffer("repeated", torch.zeros((), dtype=torch.long))
 
@@ -114,13 +121,20 @@ class SegmentationTask(L.LightningModule):
             patches = self.augment(batch)
         if self._run_network is None:
             # a method: a network of that name would be a part of the task a second time
-            run: Any = self.network.forward_deep
-            self._run_network = torch.compile(run) if self.loop.compile else run
+            self._run_network = _translated(self.network.forward_deep, self.loop.compile)
+        image = patches.image.contiguous(memory_format=self._layout)
         with self._precision(batch.image.device):
-            logits: Sequence[Tensor] = self._run_network(patches.image)
+            logits: Sequence[Tensor] = self._run_network(image)
         return deep_loss(
             self.loss, logits, patches.classes, patches.known, strides=self.deep_strides
         )
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """In which order the network wants the values of an image in memory."""
+        if self.loop.layout == "channels_first":
+            return torch.contiguous_format
+        return LAYERS[len(self.augment.patch)].memory_format
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Nothing: gradients are cleared when a step begins, and its parts add to them."""
@@ -154,7 +168,9 @@ class SegmentationTask(L.LightningModule):
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self._gradients_are_ready:
                     raise
-            self._halve()
+            if not self.relieve():
+                self._halve()
+            self._free()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         """Full precision where a step is repeated; else the trainer's."""
@@ -180,6 +196,9 @@ class SegmentationTask(L.LightningModule):
                 f"memory ran out in process {self.trainer.global_rank} at step {step}",
                 remedy=f"With --resume the run goes on with each batch in {self.parts} parts.",
             )
+
+    def _free(self) -> None:
+        """Let go of what the step that failed had claimed."""
         self.network.zero_grad(set_to_none=True)
         gc.collect()
         if self.device.type == "cuda":
@@ -188,6 +207,9 @@ class SegmentationTask(L.LightningModule):
     def on_train_batch_end(self, *args: Any) -> None:
         """Comes after all callbacks: from here the next batch is waited for."""
         self.batch_ended = time.monotonic()
+        if self.device.type == "cuda":
+            self.device_ended = torch.cuda.Event()
+            self.device_ended.record()
 
     def configure_optimizers(self) -> Any:
         """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, then down to zero."""
@@ -197,7 +219,10 @@ class SegmentationTask(L.LightningModule):
             {"params": decayed, "weight_decay": self.loop.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.loop.learning_rate)
+        # one kernel for all weights, which leaves them alone where it is told so on the device;
+        # float16 is scaled by torch, which asks the host
+        fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=self.loop.learning_rate, fused=fused or None)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -213,10 +238,16 @@ class SegmentationTask(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip; where a gradient is not finite the step changes nothing and is counted."""
+        """Clip; where a gradient is not finite the step changes nothing and is counted.
+
+        A GPU judges by itself, and the host looks now and then how often it was so.
+        """
         del gradient_clip_val, gradient_clip_algorithm
         self._gradients_are_ready = True
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.loop.clip)
+        if optimizer.param_groups[0].get("fused"):
+            self._judge_on_device(optimizer, norm)
+            return
         if torch.isfinite(norm):
             self._skipped_in_a_row = 0
             self.repeated += self._in_float32
@@ -228,6 +259,22 @@ class SegmentationTask(L.LightningModule):
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= _HOPELESS:
             raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
+
+    def _judge_on_device(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+        """Let the fused optimiser leave a step out, as a gradient scaler would tell it."""
+        wrong = (~torch.isfinite(norm)).float()
+        optimizer.found_inf = wrong  # type: ignore[attr-defined]
+        self.skipped += wrong.long()
+        self._skipped_in_a_row = (self._skipped_in_a_row + wrong) * wrong
+        if self.trainer.global_step % _LOOK_EVERY == 0 and self._skipped_in_a_row >= _HOPELESS:
+            raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
+
+
+def _translated(run: Any, how: bool | str) -> Any:
+    """A network's method as it is, through ``torch.compile``, or with CUDA graphs as well."""
+    if not how:
+        return run
+    return torch.compile(run, mode="reduce-overhead" if how == "graphs" else None)
 
 
 class _NotFinite(Exception):
@@ -250,30 +297,6 @@ _DECAYS: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "poly": lambda done: (1 - done) ** 0.9,  # doi:10.1038/s41592-020-01008-z
 }
-
-
-class AveragedWeights(WeightAveraging):
-    """Exponential moving average of the weights, short at first so that it forgets the start."""
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: Any, current: Any, count: Any) -> None:
-            weight = min(decay, (1 + float(count)) / (10 + float(count)))
-            torch._foreach_lerp_(list(averaged), list(current), 1 - weight)
-
-        super().__init__(use_buffers=False, multi_avg_fn=average)
-
-    def settle(self, task: SegmentationTask) -> None:
-        """Make the average the task's weights, also where a resumed run had no step left."""
-        self._copy_average_to_current(task)
-
-    def network(self) -> nn.Module:
-        """The network with averaged weights, as it is while the run goes on."""
-        if self._average_model is None:
-            raise RuntimeError("there is no average before the run begins")
-        network = self._average_model.module.network
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"expected a network, got {type(network).__name__}")
-        return network
 
 
 def task_of(module: L.LightningModule) -> SegmentationTask:

@@ -1,10 +1,13 @@
-"""Which patch comes when: a pure function of (seed, number of the patch), cut from the cache."""
+"""Which patch comes when: a pure function of (seed, number of the patch).
+
+It is cut from the cache on disk, or on the GPU where that holds the cases; the same either way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from medseg.training.cache import CachedCase
+from medseg.training.device_cases import DeviceCases
 from medseg.transforms.augment import Patches
 
 
@@ -45,6 +49,7 @@ class PatchStream(IterableDataset[Patches]):
         plan: how.
         first_step: number of the first batch to give.
         rank, ranks: which part of every batch this process gives.
+        pool: the same cases on a GPU, where they fit; batches are then cut there.
     """
 
     def __init__(
@@ -54,8 +59,10 @@ class PatchStream(IterableDataset[Patches]):
         first_step: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        pool: DeviceCases | None = None,
     ) -> None:
         super().__init__()
+        self.pool = pool
         self.cases = list(cases)
         self.plan = plan
         self.first_step = first_step
@@ -76,50 +83,78 @@ class PatchStream(IterableDataset[Patches]):
         per_rank = self.plan.batch // self.ranks
         first = step * self.plan.batch + self.rank * per_rank
         numbers = range(first, first + per_rank)
-        drawn = [draw_patch(self.cases, self.plan, index) for index in numbers]
-        images, classes, spacings = zip(*drawn, strict=True)
+        places = [place_of(self.cases, self.plan, index) for index in numbers]
+        cut = self._cut_on_disk if self.pool is None else self._cut_on_device
+        image, classes = cut(places)
         return Patches(
-            torch.from_numpy(np.stack(images)),
-            torch.from_numpy(np.stack(classes)),
-            torch.from_numpy(np.stack(spacings)),
+            image,
+            classes,
+            torch.tensor([_spacing(self.cases[place.case], self.plan) for place in places]),
             torch.arange(first, first + per_rank),
-            self._known(numbers) if self.partly else None,
-            self._left_right(numbers),
+            self._known(places) if self.partly else None,
+            self._left_right(places),
         )
 
-    def _known(self, numbers: Iterable[int]) -> Tensor:
-        """(B, classes) which classes each patch's truth was drawn for."""
-        rows = [case_of(self.cases, self.plan, index).facts.known for index in numbers]
-        return torch.tensor(rows)
+    def _cut_on_disk(self, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+        shape = _box_shape(self.plan)
+        boxes = [_cut(self.cases[place.case], place.start, shape) for place in places]
+        images, classes = zip(*boxes, strict=True)
+        return self._flattened(
+            torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(classes))
+        )
 
-    def _left_right(self, numbers: Iterable[int]) -> Tensor:
+    def _cut_on_device(self, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+        if self.pool is None:
+            raise RuntimeError("no cases are on the device")
+        cases, starts = zip(*places, strict=True)
+        return self._flattened(*self.pool.cut(cases, starts, _box_shape(self.plan)))
+
+    def _flattened(self, image: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Without the axis that slices run across, if any."""
+        for axis in range(3):
+            if axis not in self.plan.axes:
+                image, classes = image.squeeze(axis + 2), classes.squeeze(axis + 1)
+        return image, classes
+
+    def _known(self, places: Iterable[Place]) -> Tensor:
+        """(B, classes) which classes each patch's truth was drawn for."""
+        return torch.tensor([self.cases[place.case].facts.known for place in places])
+
+    def _left_right(self, places: Iterable[Place]) -> Tensor:
         """(B,) the spatial axis that runs most nearly left to right, -1 where none does."""
         axes = self.plan.axes
-        sideways = [case_of(self.cases, self.plan, index).facts.left_right for index in numbers]
+        sideways = [self.cases[place.case].facts.left_right for place in places]
         return torch.tensor([axes.index(axis) if axis in axes else -1 for axis in sideways])
 
 
-def draw_patch(
-    cases: Sequence[CachedCase], plan: PatchPlan, index: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Patch number `index` of a run: image (C, *source), classes (*source), spacing (dims,)."""
-    case = case_of(cases, plan, index)
-    rng = np.random.default_rng([plan.seed, index])
-    centre = _centre(case, plan, rng)
+class Place(NamedTuple):
+    """Where a patch is cut: the number of its case, and the first voxel along its working axes."""
+
+    case: int
+    start: tuple[int, ...]
+
+
+def place_of(cases: Sequence[CachedCase], plan: PatchPlan, index: int) -> Place:
+    """Where patch number `index` of a run is cut; its source may reach beyond the scan."""
+    epoch, place = divmod(index, len(cases))
+    order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
+    case = int(order[place])
+    centre = _centre(cases[case], plan, np.random.default_rng([plan.seed, index]))
+    return Place(
+        case, tuple(int(c) - n // 2 for c, n in zip(centre, _box_shape(plan), strict=True))
+    )
+
+
+def _box_shape(plan: PatchPlan) -> tuple[int, ...]:
+    """Voxels to cut along the three working axes; one across slices."""
     shape = [1, 1, 1]
     for size, axis in zip(plan.source_shape, plan.axes, strict=True):
         shape[axis] = size
-    image, classes = _cut(case, centre, shape)
-    flat = tuple(axis for axis in range(3) if axis not in plan.axes)
-    spacing = np.array([case.facts.spacing_mm[axis] for axis in plan.axes], dtype=np.float32)
-    return image.squeeze(tuple(axis + 1 for axis in flat)), classes.squeeze(flat), spacing
+    return tuple(shape)
 
 
-def case_of(cases: Sequence[CachedCase], plan: PatchPlan, index: int) -> CachedCase:
-    """The case that patch number `index` is cut from."""
-    epoch, place = divmod(index, len(cases))
-    order = np.random.default_rng([plan.seed, epoch, 3]).permutation(len(cases))
-    return cases[int(order[place])]
+def _spacing(case: CachedCase, plan: PatchPlan) -> list[float]:
+    return [case.facts.spacing_mm[axis] for axis in plan.axes]
 
 
 def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -138,9 +173,9 @@ def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDAr
     return np.array(centre)
 
 
-def _cut(case: CachedCase, centre: NDArray[np.int64], shape: Sequence[int]) -> Any:
-    """A box around a voxel; beyond the scan the border repeats and nothing is scored."""
-    start = np.array([c - n // 2 for c, n in zip(centre, shape, strict=True)])
+def _cut(case: CachedCase, first: Sequence[int], shape: Sequence[int]) -> Any:
+    """A box from a voxel on; beyond the scan the border repeats and nothing is scored."""
+    start = np.array(first)
     stop = start + shape
     inner_start = np.clip(start, 0, np.array(case.facts.shape) - 1)
     inner_stop = np.clip(stop, 1, case.facts.shape)

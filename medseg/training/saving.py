@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medseg.checksums import sha256_of
 from medseg.geometry import Frame, distinct_frames, rounded
 from medseg.manifests import Cohort
-from medseg.manifests.checksums import sha256_of
 from medseg.model import (
     Fingerprint,
     Model,

@@ -26,12 +26,20 @@ class Times(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
-        """The batch is here: what passed since everything else was over was waiting."""
+        """The batch is here: what passed since everything else was over was waiting.
+
+        A GPU that is still busy with what it was told before did not wait.
+        """
         del trainer, args
+        task = task_of(pl_module)
         self._began = time.monotonic()
-        ended = task_of(pl_module).batch_ended
-        if ended is not None:
-            self.waiting += self._began - ended
+        if task.batch_ended is None:
+            return
+        passed = self._began - task.batch_ended
+        if task.device_ended is None or task.device_ended.query():
+            self.waiting += passed
+        else:
+            self.working += passed
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any

@@ -12,11 +12,12 @@ from torch import nn
 
 from medseg.manifests import Case
 from medseg.model import Pace, Validation
+from medseg.training.averaging import AveragedWeights
 from medseg.training.budget import Schedule
-from medseg.training.callbacks import Progress, Report, WholeScanValidation
+from medseg.training.callbacks import Report, ShowProgress, WholeScanValidation
 from medseg.training.checkpoints import Interruption, checkpoint_callback
 from medseg.training.curves import Curves
-from medseg.training.module import AveragedWeights, SegmentationTask
+from medseg.training.module import SegmentationTask
 from medseg.training.saving import Outcome
 from medseg.training.setup import Setup
 from medseg.training.times import Times
@@ -57,7 +58,7 @@ def watch_run(setup: Setup, report: Report) -> Watch:
     """The callbacks, in their order after each step; only the first process writes and shows."""
     loop, run = setup.config.training, setup.run
     deadline = None if loop.minutes is None else run.started + 60 * loop.minutes
-    averaged, times = AveragedWeights(loop.ema), Times()
+    averaged, times = AveragedWeights(loop.ema, run.device), Times()
     held_out = setup.data.validation
     rows = tuple(case for case, _ in held_out[: loop.validation_cases])
     # learning rules asks for masks of the whole fold once more
@@ -76,7 +77,7 @@ def watch_run(setup: Setup, report: Report) -> Watch:
             cases=len(rows),
             best_path=run.best,
         )
-    shown = [curves, *([validation] if validation else []), Progress(report, times, validation)]
+    shown = [curves, *([validation] if validation else []), ShowProgress(report, times, validation)]
     return Watch(
         averaged,
         times,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import Transform
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
-from medseg.transforms.load import WARNINGS
+import numpy as np
+from numpy.typing import NDArray
 
 #: The field varies over centimetres: it is fitted on voxels of about this size.
 _FIT_MM = 4.0
@@ -19,28 +17,32 @@ _ITERATIONS = (50, 50, 30, 20)
 _LEAST_VOXELS = 4
 
 
-class CorrectBiasField(Transform):
+def correct_channels(
+    image: NDArray[np.float32], spacing_mm: Sequence[float]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Divide each channel by its bias field, as N4 finds it (doi:10.1109/TMI.2010.2046908).
 
     The field is fitted on a coarse copy, within what Otsu's threshold takes for tissue, and is
     evaluated on the full grid. Its mean over the tissue is 1, so that values keep their level.
     A channel in which nothing stands out, or with fewer than four voxels along an axis after
-    coarsening, stays as it is, with a warning.
-    """
+    coarsening, stays as it is, with a remark.
 
-    def __call__(self, scan: MetaTensor) -> MetaTensor:
-        """(C, X, Y, Z) values on a grid, corrected; negative values are left as they are."""
-        spacing = np.linalg.norm(np.asarray(scan.affine)[:3, :3], axis=0)
-        corrected, remarks = [], []
-        for number, channel in enumerate(np.asarray(scan.as_tensor(), dtype=np.float32)):
-            field = bias_field(channel, spacing)
-            if field is None:
-                remarks.append(f"channel {number}: no bias field could be fitted")
-                corrected.append(channel)
-            else:
-                corrected.append(np.where(channel > 0, channel / field, channel))
-        meta = {**scan.meta, WARNINGS: [*scan.meta.get(WARNINGS, []), *remarks]}
-        return MetaTensor(scan.as_tensor().new_tensor(np.stack(corrected)), meta=meta)
+    Args:
+        image: (C, X, Y, Z) values on a grid; negative ones are left as they are.
+        spacing_mm: of the grid, along its axes.
+
+    Returns:
+        (C, X, Y, Z) corrected values, and remarks.
+    """
+    result, remarks = [], []
+    for number, channel in enumerate(image):
+        field = bias_field(channel, np.asarray(spacing_mm, dtype=np.float64))
+        if field is None:
+            remarks.append(f"channel {number}: no bias field could be fitted")
+            result.append(channel)
+        else:
+            result.append(np.where(channel > 0, channel / field, channel))
+    return np.stack(result).astype(np.float32, copy=False), tuple(remarks)
 
 
 def bias_field(

@@ -1,17 +1,11 @@
-"""Normalise intensities by one rule a channel, through MONAI's transforms."""
+"""Normalise intensities by one rule a channel, on whatever device the image is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import (
-    NormalizeIntensity,
-    ScaleIntensityRange,
-    ScaleIntensityRangePercentiles,
-    Transform,
-)
 
 from medseg.config import Normalise, NormalisePercentiles, NormaliseWindow, NormaliseZScore
 from medseg.errors import BadConfig
@@ -20,55 +14,92 @@ from medseg.errors import BadConfig
 ROUNDING = 1e-5
 
 
-class NormaliseChannels(Transform):
-    """Apply one rule to each channel of a (C, X, Y, Z) MetaTensor, or one rule to all.
+def normalise(image: torch.Tensor, rules: Sequence[Normalise]) -> torch.Tensor:
+    """Apply one rule to each channel, or one rule to all; a copy.
 
     A constant channel becomes zeros, except under a window, which knows what its value means.
 
+    Args:
+        image: (C, X, Y, Z) real-world values.
+        rules: one, or one a channel.
+
+    Returns:
+        (C, X, Y, Z) float32.
+
     Raises:
         BadConfig: the rules are neither one nor one a channel.
+
+    >>> hu = torch.tensor([-1000.0, -160.0, 40.0, 140.0, 3000.0]).reshape(1, 5, 1, 1)
+    >>> normalise(hu, [NormaliseWindow(low=-160, high=240)]).flatten().tolist()
+    [-1.0, -1.0, 0.0, 0.5, 1.0]
     """
-
-    def __init__(self, rules: Sequence[Normalise]) -> None:
-        self.rules = tuple(rules)
-
-    def __call__(self, image: MetaTensor) -> MetaTensor:
-        """Normalise a copy."""
-        channels = image.shape[0]
-        if len(self.rules) not in (1, channels):
-            raise BadConfig(
-                "prepare.normalise does not fit the channels",
-                found=len(self.rules),
-                expected=f"1 rule or {channels}, one a channel",
-            )
-        rules = self.rules if len(self.rules) == channels else self.rules * channels
-        values = image.as_tensor().float()
-        parts = [_normalised(values[c : c + 1], rule) for c, rule in enumerate(rules)]
-        joined = parts[0] if channels == 1 else torch.cat(parts)  # one copy less of a large scan
-        return MetaTensor(joined, meta=image.meta)
+    channels = image.shape[0]
+    if len(rules) not in (1, channels):
+        raise BadConfig(
+            "prepare.normalise does not fit the channels",
+            found=len(rules),
+            expected=f"1 rule or {channels}, one a channel",
+        )
+    result = image.to(torch.float32, copy=True)
+    every = rules if len(rules) == channels else [rules[0]] * channels
+    for channel, rule in zip(result, every, strict=True):
+        _normalise(channel, rule)
+    return result
 
 
-def _normalised(channel: torch.Tensor, rule: Normalise) -> torch.Tensor:
-    low, high = float(channel.min()), float(channel.max())
+def _normalise(channel: torch.Tensor, rule: Normalise) -> None:
+    """Change one (X, Y, Z) channel in place."""
+    low, high = (float(end) for end in channel.aminmax())
     if not isinstance(rule, NormaliseWindow) and high - low <= ROUNDING * max(-low, high):
-        return torch.zeros_like(channel)
-    # a copy, for some of MONAI's transforms write into what they are given
-    return torch.as_tensor(_monai_rule(rule)(channel.clone())).float()
-
-
-def _monai_rule(rule: Normalise) -> Transform:
+        channel.zero_()
+        return
     match rule:
         case NormaliseZScore():
-            return NormalizeIntensity(nonzero=rule.nonzero)
+            _standardise(channel, nonzero=rule.nonzero)
         case NormaliseWindow():
             centre = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
             scale = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
-            return ScaleIntensityRange(
-                rule.low,
-                rule.high,
-                (rule.low - centre) / scale,
-                (rule.high - centre) / scale,
-                clip=True,
-            )
+            ends = (rule.low - centre) / scale, (rule.high - centre) / scale
+            _rescale(channel, (rule.low, rule.high), ends)
         case NormalisePercentiles():
-            return ScaleIntensityRangePercentiles(rule.low, rule.high, 0.0, 1.0, clip=True)
+            _rescale(channel, _percentiles(channel, (rule.low, rule.high)), (0.0, 1.0))
+
+
+def _standardise(channel: torch.Tensor, *, nonzero: bool) -> None:
+    """Mean 0 and standard deviation 1, over the voxels that are not 0 where asked."""
+    seen = channel != 0 if nonzero else None
+    values = channel if seen is None else channel[seen]
+    if not values.numel():
+        return
+    mean, sd = values.mean(), values.std(unbiased=False)
+    sd = torch.where(sd == 0, torch.ones_like(sd), sd)
+    if seen is None:
+        channel.sub_(mean).div_(sd)
+    else:
+        channel[seen] = (values - mean) / sd
+
+
+def _rescale(
+    channel: torch.Tensor, source: tuple[float, float], target: tuple[float, float]
+) -> None:
+    """The range `source` to the range `target`; what lies outside is clipped."""
+    (low, high), (first, last) = source, target
+    if high == low:
+        channel.sub_(low).add_(first)
+    else:
+        channel.sub_(low).div_(high - low).mul_(last - first).add_(first)
+    channel.clamp_(first, last)
+
+
+def _percentiles(channel: torch.Tensor, wanted: tuple[float, float]) -> tuple[float, float]:
+    """Percentiles, interpolated between the two values that lie about each."""
+    if channel.device.type == "cpu":
+        low, high = np.percentile(channel.numpy(), wanted)
+        return float(low), float(high)
+    ranked = channel.flatten().sort().values
+    position = torch.tensor(wanted, dtype=torch.float64) / 100 * (len(ranked) - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp_max(len(ranked) - 1)
+    first, second = (ranked[at.to(ranked.device)].double().cpu() for at in (below, above))
+    low, high = (first + (position - below) * (second - first)).tolist()
+    return low, high

@@ -1,30 +1,23 @@
-"""Turn a scan into the working tensor that a network sees, deterministically, as one Compose."""
+"""Turn a scan in memory into the working tensor that a network sees, deterministically."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, Transform
 from numpy.typing import NDArray
 
 from medseg.config import PrepareConfig
-from medseg.errors import MedsegError
 from medseg.geometry import Geometry, working_grid
 from medseg.labels import LabelTable
-from medseg.scans import Frames
-from medseg.transforms.bias_field import CorrectBiasField
-from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, meta_of
-from medseg.transforms.normalise import NormaliseChannels
+from medseg.memory import is_out_of_memory
+from medseg.transforms.normalise import normalise
 from medseg.transforms.resample import resample
 from medseg.transforms.truth import resample_labels
 from medseg.volume import LabelMap, Volume
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,68 +41,55 @@ class Prepared:
     intensity: tuple[tuple[float, float, float], ...] = ()
 
 
-class ToWorkingGrid(Transform):
-    """Resample a scan onto its working grid: one resampling, anti-aliased.
-
-    A :class:`Volume` is taken as it is stored, a block at a time; a (C, X, Y, Z) MetaTensor holds
-    measured values already.
-    """
-
-    def __init__(self, config: PrepareConfig) -> None:
-        self.config = config
-
-    def __call__(self, scan: MetaTensor | Volume) -> MetaTensor:
-        """The scan on its working grid."""
-        if isinstance(scan, Volume):
-            native, meta, measure = scan.geometry, meta_of(scan), scan.measuring()
-            array: torch.Tensor | NDArray[Any] = scan.data
-        else:
-            native, meta, measure = geometry_of(scan), scan.meta, None
-            array = scan.as_tensor()
-        target = grid_for(native, self.config)
-        data = resample(array, native, target, kernel=self.config.resampling, measure=measure)
-        return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
-
-
 def grid_for(native: Geometry, config: PrepareConfig) -> Geometry:
     """The working grid of a scan under a config."""
     return working_grid(native, config.spacing_mm, alignment=config.alignment, frame=config.frame)
 
 
-def prepare_steps(config: PrepareConfig) -> Compose:
-    """The deterministic road from a scan in memory to the working tensor."""
-    correct = [] if config.bias_field == "keep" else [CorrectBiasField()]
-    return Compose([ToWorkingGrid(config), *correct, NormaliseChannels(config.normalise)])
-
-
-def load_steps(config: PrepareConfig, frames: Frames = Frames.CHECK) -> Compose:
-    """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
-    # map_items would take a list of channels for a list of scans
-    return Compose([_loader(frames), *prepare_steps(config).transforms], map_items=False)
-
-
-@cache
-def _loader(frames: Frames) -> LoadScan:
-    return LoadScan(frames)
-
-
-def prepare_volume(volume: Volume, config: PrepareConfig) -> Prepared:
-    """Prepare a scan that was read already."""
-    image = _run(prepare_steps(config), volume)
-    return _prepared(image, volume.geometry)
-
-
-def prepare_files(
-    paths: Sequence[str | Path], config: PrepareConfig, *, frames: Frames = Frames.CHECK
+def prepare_volume(
+    volume: Volume, config: PrepareConfig, *, device: torch.device = _CPU
 ) -> Prepared:
-    """Read and prepare one scan (several paths are its channels, see `Frames`)."""
-    names = [str(path) for path in paths]
-    image = _run(load_steps(config, frames), names if len(names) > 1 else names[0])
-    native = Geometry(
-        tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
-        image.meta["original_affine"],
-    )
-    return _prepared(image, native)
+    """Resample a scan onto its working grid, correct it where asked, and normalise it.
+
+    Args:
+        volume: the scan.
+        config: the working grid and the rules.
+        device: where that is calculated and the image stays; where memory runs out there, it
+            is done on the CPU.
+
+    Raises:
+        BadConfig: the rules do not fit the scan's channels.
+    """
+    working = grid_for(volume.geometry, config)
+    image = _on_grid(volume, working, config, device)
+    remarks: tuple[str, ...] = ()
+    if config.bias_field != "keep":
+        image, remarks = without_bias_field(image, working)
+    image = normalise(image, config.normalise)
+    return Prepared(image, working, volume.geometry, (*volume.origin.warnings, *remarks))
+
+
+def without_bias_field(
+    image: torch.Tensor, working: Geometry
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """(C, X, Y, Z) float32 values on a grid, N4-corrected on the CPU; and remarks."""
+    from medseg.transforms.bias_field import correct_channels  # loads SimpleITK
+
+    values, remarks = correct_channels(image.cpu().numpy(), working.spacing_mm)
+    return torch.from_numpy(values).to(image.device), remarks
+
+
+def _on_grid(
+    volume: Volume, working: Geometry, config: PrepareConfig, device: torch.device
+) -> torch.Tensor:
+    for place in dict.fromkeys((device, _CPU)):
+        try:
+            return resample(volume.data, volume.geometry, working, kernel=config.resampling,
+                            measure=volume.measuring(), device=place)  # fmt: skip
+        except RuntimeError as error:
+            if place == _CPU or not is_out_of_memory(error):
+                raise
+    raise AssertionError("the CPU raises its own error")
 
 
 def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDArray[np.int16]:
@@ -125,28 +105,3 @@ def prepare_truth(truth: LabelMap, labels: LabelTable, working: Geometry) -> NDA
     classes = index_of[truth.data]
     present = [int(value) for value in np.unique(classes)]
     return np.asarray(resample_labels(classes, truth.geometry, working, present), dtype=np.int16)
-
-
-def _run(steps: Compose, first: Any) -> MetaTensor:
-    """Run the steps; a refusal comes out as itself, not wrapped by MONAI's Compose."""
-    try:
-        image: MetaTensor = steps(first)
-    except RuntimeError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MedsegError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
-    return image
-
-
-def _prepared(image: MetaTensor, native: Geometry) -> Prepared:
-    return Prepared(
-        image.as_tensor().float().contiguous(),
-        geometry_of(image),
-        native,
-        tuple(image.meta[WARNINGS]),
-        image.meta.get(PIXELS, ""),
-        tuple((low, middle, high) for low, middle, high in image.meta.get(INTENSITY, ())),
-    )

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from medseg.errors import GridMismatch
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
-from medseg.transforms.cells import Layout, Side, Tile
+from medseg.transforms.canvas import Canvas, DeviceCanvas, HostCanvas
+from medseg.transforms.cells import Layout, Side, Tile, tile_for
+
+_CPU = torch.device("cpu")
 
 #: (K, X, Y, Z) logits to (X, Y, Z) positions in `LabelTable.channel_values`.
 Decide = Callable[[torch.Tensor], torch.Tensor]
@@ -45,7 +48,8 @@ class Restorer:
     """A mask on the native grid that grows box by box of working logits.
 
     Attributes:
-        mask: (X, Y, Z) integers on the native grid; 0 where no box was put yet.
+        mask: (X, Y, Z) integers on the native grid, once `finish` was called; 0 where no box
+            was put.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Restorer:
         *,
         observe: Observer | None = None,
         mask: NDArray[Any] | None = None,
+        device: torch.device = _CPU,
     ) -> None:
         """Prepare an empty mask.
 
@@ -65,6 +70,7 @@ class Restorer:
             labels: what the channels mean.
             observe: told of every box of working logits with its decision.
             mask: where to write, such as a part of a larger mask; a new one where there is none.
+            device: where logits come from; on a GPU the mask grows there until `finish`.
 
         Raises:
             GridMismatch: the axes of the two grids are not parallel, or `mask` is of another
@@ -78,11 +84,14 @@ class Restorer:
             np.zeros(native.shape, dtype=labels.dtype) if mask is None else mask
         )
         self._regions = bool(labels.regions)
-        self._values = np.array(labels.channel_values, dtype=labels.dtype)
-        self._small = torch.uint8 if len(self._values) <= 256 else torch.int32
+        channels = len(labels.channel_values)
+        self._small = torch.uint8 if channels <= 256 else torch.int32
         self._observe = observe
-        self._layout = Layout(working, native)
-        self._turned = self._layout.turn(self.mask)
+        tile = tile_for(device, channels, native.voxels / working.voxels)
+        self._layout = Layout(working, native, tile)
+        canvas = HostCanvas if device.type == "cpu" else DeviceCanvas
+        values = np.array(labels.channel_values, dtype=labels.dtype)
+        self._canvas: Canvas = canvas(self._layout.turn(self.mask), values, device)
 
     def put(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Decide the native voxels in the cells of a box of working voxels.
@@ -97,20 +106,25 @@ class Restorer:
         Raises:
             GridMismatch: the box does not fit into the working grid.
         """
-        sides = self._layout.sides(logits.shape[1:], corner)
+        sides = self._layout.sides(logits, corner)
         if sides is None:
             return
         decide = painted if self._regions else strongest
         decision = decide(logits).to(self._small)
         region = decision
         for axis, side in enumerate(sides):
-            region = region.index_select(axis, side.nearest.to(decision.device))
+            region = region.index_select(axis, side.nearest)
         if self._observe is not None:
             self._observe(logits, decision)
         if any(side.invents for side in sides):
             for tile in self._mixed(decision, sides):
                 self._interpolate(logits, region, tile)
-        self._turned[tuple(side.native for side in sides)] = self._values[region.cpu().numpy()]
+        self._canvas.paint((sides[0].native, sides[1].native, sides[2].native), region)
+
+    def finish(self) -> NDArray[Any]:
+        """The mask, once every box was put."""
+        self._canvas.finish()
+        return self.mask
 
     def _mixed(self, decision: torch.Tensor, sides: Sequence[Side]) -> list[Tile]:
         """The tiles in which the decision changes."""
@@ -153,4 +167,4 @@ def restore(
         )
     restorer = Restorer(working, native, labels)
     restorer.put(logits, (0, 0, 0))
-    return restorer.mask
+    return restorer.finish()

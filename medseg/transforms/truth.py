@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.geometry import Geometry, grid_map
+from medseg.geometry import Box, Geometry, grid_map
 from medseg.transforms.resample import (
     BLOCK_VOXELS,
     AxisWeights,
-    Box,
     apply_weights,
     axis_weights,
     shrinking_first,

@@ -8,7 +8,6 @@ already must be one that the same verb wrote and that nobody has edited since.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from medseg.checksums import sha256_of
 from medseg.errors import BadOutput
 
 #: Beside the outputs of a verb that has no ledger: names relative to the folder, and checksums.
@@ -223,12 +223,6 @@ def require_writable(folder: Path) -> None:
             found=error.strerror,
             remedy="Check the path, free space and permissions, or choose another --output.",
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remedy(problem: str) -> str:

@@ -74,7 +74,7 @@ def test_on_a_small_device_the_batch_shrinks_and_then_the_logits_leave():
     near = plan(device=device, device_bytes=8 << 30)
     assert near.accumulators == device
     assert near.device_bytes > 8 * DEMAND.window_bytes
-    smaller = plan(device=device, device_bytes=300 << 20)
+    smaller = plan(device=device, device_bytes=500 << 20)
     assert (smaller.accumulators, smaller.batch) == (device, 1)
     far = plan(device=device, device_bytes=130 << 20)
     assert (far.accumulators, far.batch) == (CPU, 1)

@@ -7,7 +7,8 @@ import torch
 from medseg.config import InferConfig
 from medseg.errors import MedsegError
 from medseg.inference import Allowance, segment
-from medseg.inference.forward import Forward, choose_precision, is_out_of_memory
+from medseg.inference.forward import Forward, choose_precision
+from medseg.memory import is_out_of_memory
 from tests.inference.models import TinyModel, scan
 from tests.transforms.grids import NATIVE
 

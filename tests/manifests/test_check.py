@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from medseg.checksums import sha256_of
 from medseg.errors import BadCohort
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
@@ -19,7 +20,6 @@ from medseg.manifests import (
     split_cohort,
     write_cohort,
 )
-from medseg.manifests.checksums import sha256_of
 from medseg.manifests.importing import with_checksums
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume

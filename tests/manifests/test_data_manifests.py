@@ -1,4 +1,4 @@
-"""Are the cards that come with medseg sound, and do they divide as they say?"""
+"""The cards that come with medseg are sound and divide as they say."""
 
 import subprocess
 import sys
@@ -34,13 +34,47 @@ def test_hippocampus_files_are_those_of_the_card(shared_data):
     assert check_cohort(cohort.with_cases(cohort.cases[::20])) == []
 
 
-def test_hippocampus_comes_from_its_script_byte_for_byte(shared_data, tmp_path):
-    script = REPOSITORY / "pipelines/hippocampus_card.py"
-    scans, card = shared_data / "hippocampus", tmp_path / "hippocampus.yaml"
-    subprocess.run([sys.executable, script, scans, "--output", card], check=True)
-    for name in ("hippocampus.yaml", "hippocampus.csv"):
-        committed = REPOSITORY / "data_manifests" / name
-        assert (tmp_path / name).read_bytes() == committed.read_bytes(), name
+@pytest.mark.parametrize("card", ["acdc", "acdc_scribbles"])
+def test_acdc_is_divided_by_its_rule(card):
+    cohort = load_cohort(REPOSITORY / f"data_manifests/{card}.yaml")
+    patients = sorted({*cohort.patients, "patient076"})
+    test = {case.patient for case in cohort.cases if case.split is Split.TEST}
+    assert len(cohort.cases) == 158 and len(patients) == 80
+    assert test == {name for j, name in enumerate(patients) if j % 5 == 0} - {"patient076"}
+    assert sum(case.split is Split.TEST for case in cohort.cases) == 30
+    assert len(cohort.folds) == 5 and all(label.side == "none" for label in cohort.labels.labels)
+    for fold in cohort.folds:  # patients are whole
+        inside = set(cohort.select(fold=fold).patients)
+        others = {case.patient for case in cohort.cases if case.fold not in (fold, None)}
+        assert 12 <= len(inside) <= 13 and not inside & (others | test)
+
+
+def test_scribbles_are_trained_and_full_masks_are_scored():
+    cohort = load_cohort(REPOSITORY / "data_manifests/acdc_scribbles.yaml")
+    folders = {(case.split, case.label.parent.name) for case in cohort.cases}
+    assert folders == {(Split.TRAIN, "scribbles"), (Split.TEST, "labels")}
+    assert cohort.labels.ignore == 4
+
+
+def test_acdc_files_are_those_of_the_card(shared_data):
+    for card in ("acdc", "acdc_scribbles"):
+        path = REPOSITORY / f"data_manifests/{card}.yaml"
+        cohort = load_cohort(path, root=shared_data / "acdc")
+        assert check_cohort(cohort.with_cases(cohort.cases[::40])) == []
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "acdc", "acdc_scribbles"])
+def test_a_card_comes_from_its_script_byte_for_byte(shared_data, tmp_path, name):
+    data, _, variant = name.partition("_")
+    script = REPOSITORY / f"pipelines/{data}_card.py"
+    options = [f"--{variant}"] if variant else []
+    card = tmp_path / f"{name}.yaml"
+    subprocess.run(
+        [sys.executable, script, shared_data / data, "--output", card, *options], check=True
+    )
+    for file in (f"{name}.yaml", f"{name}.csv"):
+        committed = REPOSITORY / "data_manifests" / file
+        assert (tmp_path / file).read_bytes() == committed.read_bytes(), file
 
 
 @pytest.mark.slow

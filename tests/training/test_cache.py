@@ -13,7 +13,8 @@ from medseg.manifests import load_cohort
 from medseg.scans import read
 from medseg.training import cache
 from medseg.training.cache import cached_case
-from medseg.transforms.prepare import prepare_files, prepare_truth
+from medseg.transforms.prepare import prepare_truth
+from medseg.transforms.steps import prepare_files
 from medseg.volume import pixel_hash
 from medseg.writers import write_labels, write_volume
 from tests.training.cohorts import make_scan, tiny_cohort

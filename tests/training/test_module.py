@@ -12,6 +12,7 @@ import torch
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import TrainingFailed
 from medseg.training import Run, begin_run, read_curves, train
+from medseg.training.data import PatchData
 from medseg.training.module import SegmentationTask, split
 from medseg.transforms.augment import Augment, Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
@@ -207,3 +208,66 @@ def test_patches_are_cut_alike_whatever_the_precision_of_the_network(fit, monkey
     for one, other in zip(*cut.values(), strict=True):
         assert one.dtype == other.dtype == torch.float32
         assert torch.equal(one, other)
+
+
+class _Trainer:
+    precision = "bf16-mixed"
+    global_step = 10
+
+
+def _task_on_a_device(monkeypatch):
+    """A task whose optimiser is the fused one, as on a GPU; its kernel for CPUs does the same."""
+    loop = validate(TrainConfig, PLAN).training
+    task = SegmentationTask(torch.nn.Linear(2, 1), torch.nn.Identity(), None, loop, 104)
+    monkeypatch.setattr(SegmentationTask, "trainer", _Trainer())
+    return task, torch.optim.AdamW(task.network.parameters(), lr=0.1, fused=True)
+
+
+def test_a_device_leaves_out_a_step_whose_gradient_is_not_finite(monkeypatch):
+    task, optimizer = _task_on_a_device(monkeypatch)
+    finite, before = torch.ones(3, 2), [p.detach().clone() for p in task.network.parameters()]
+    for image, skipped in ((finite, 0), (finite * math.inf, 1), (finite, 1)):
+        optimizer.zero_grad()
+        task.network(image).sum().backward()
+        task.configure_gradient_clipping(optimizer)
+        optimizer.step()
+        after = [p.detach().clone() for p in task.network.parameters()]
+        changed = [not torch.equal(a, b) for a, b in zip(after, before, strict=True)]
+        assert all(changed) != bool(image.isinf().any())
+        assert all(torch.isfinite(each).all() for each in after)
+        assert int(task.skipped) == skipped
+        before = after
+    (state, _) = optimizer.state.values()
+    assert int(state["step"]) == 2
+
+
+def test_a_device_ends_a_run_whose_gradients_are_never_finite(monkeypatch):
+    task, optimizer = _task_on_a_device(monkeypatch)
+    with pytest.raises(TrainingFailed, match="50 steps in a row"):
+        for _ in range(60):
+            optimizer.zero_grad()
+            (task.network(torch.ones(3, 2)) * math.nan).sum().backward()
+            task.configure_gradient_clipping(optimizer)
+            optimizer.step()
+    assert int(task.skipped) == 50
+
+
+def test_cases_leave_the_device_before_a_batch_is_divided(fit, memory_for):
+    """The first retreat changes no weight: the same patches are cut elsewhere."""
+    undisturbed = weights_of(fit("undisturbed"))
+    roomy = SegmentationTask._loss
+    memory_for(2, from_step=4)
+    relieved = []
+
+    def relieve(self):
+        relieved.append(True)
+        SegmentationTask._loss = roomy
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PatchData, "relieve", relieve)
+        model = fit("run")
+    assert relieved == [True]
+    assert model.card.provenance.pace.parts == 1
+    for name, value in weights_of(model).items():
+        assert torch.equal(value, undisturbed[name]), name

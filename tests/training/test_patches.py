@@ -9,7 +9,10 @@ from torch.utils.data import DataLoader
 
 from medseg.config import PrepareConfig
 from medseg.training.cache import cached_case
-from medseg.training.patches import PatchPlan, PatchStream, draw_patch
+from medseg.training.device_cases import DeviceCases, needed_bytes
+from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.read_ahead import ReadAhead
+from medseg.transforms.augment import Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
 
 PLAN = PatchPlan(
@@ -23,6 +26,12 @@ def cases(tmp_path_factory):
     cohort = tiny_cohort(folder / "data", cases=3, shape=(22, 20, 18), spacing=(2.0, 2.0, 3.0))
     rows = cohort.select(split="train").cases
     return [cached_case(cohort, row, PrepareConfig(), folder / "cache") for row in rows]
+
+
+def draw_patch(cases, plan, number):
+    """Image (C, *source), classes (*source) and spacing (dims,) of one patch of a run."""
+    batch = PatchStream(cases, replace(plan, batch=1)).batch_of(number)
+    return batch.image[0].numpy(), batch.classes[0].numpy(), batch.spacing_mm[0].numpy()
 
 
 def same(one, other):
@@ -177,3 +186,28 @@ def test_a_patch_says_which_classes_its_truth_was_drawn_for(tmp_path):
             assert there <= {int(c) for c in known.nonzero()}
             seen |= there
     assert seen == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        replace(PLAN, patch=(40, 41, 39), source_shape=(44, 45, 43)),
+        replace(PLAN, patch=(10, 8), source_shape=(12, 10), axes=(0, 2)),
+        replace(PLAN, patch=(20, 18), source_shape=(30, 30), axes=(1, 2)),
+    ],
+    ids=["inside", "beyond every border", "slices", "slices beyond the border"],
+)
+def test_cases_held_together_give_what_the_disk_gives(cases, plan):
+    pool = DeviceCases(cases, torch.device("cpu"))
+    assert pool.bytes == needed_bytes(cases) == 3 * 22 * 20 * 18 * 4
+    stream, held = PatchStream(cases, plan), PatchStream(cases, plan, pool=pool)
+    for step in range(4):
+        assert same(stream.batch_of(step), held.batch_of(step))
+
+
+def test_threads_read_ahead_in_order(cases, monkeypatch):
+    monkeypatch.setattr(Patches, "pin_memory", lambda self: self)  # needs a GPU
+    stream = PatchStream(cases, PLAN, first_step=3)
+    for step, batch in zip(range(3, 30), ReadAhead(stream), strict=False):
+        assert same(batch, stream.batch_of(step))

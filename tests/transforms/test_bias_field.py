@@ -8,9 +8,10 @@ from monai.data import MetaTensor
 
 from medseg.config import PrepareConfig
 from medseg.geometry import Geometry
-from medseg.transforms.bias_field import CorrectBiasField, bias_field
+from medseg.transforms.bias_field import bias_field
 from medseg.transforms.load import WARNINGS
 from medseg.transforms.prepare import prepare_volume
+from medseg.transforms.steps import CorrectBiasField
 from medseg.volume import Volume
 
 SHAPE = (64, 56, 24)

@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 
 from medseg.config import NormalisePercentiles, NormaliseWindow, NormaliseZScore
 from medseg.errors import BadConfig
-from medseg.transforms.normalise import NormaliseChannels
+from medseg.transforms.steps import NormaliseChannels
 
 RULES = {
     "zscore": NormaliseZScore(),

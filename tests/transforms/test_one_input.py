@@ -13,7 +13,8 @@ from medseg.config import (
 )
 from medseg.geometry import Geometry
 from medseg.readers import read
-from medseg.transforms.prepare import prepare_files, prepare_volume
+from medseg.transforms.prepare import prepare_volume
+from medseg.transforms.steps import prepare_files
 from medseg.volume import Origin, Volume
 
 RULES = {

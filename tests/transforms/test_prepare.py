@@ -13,8 +13,9 @@ from medseg.labels import LabelTable
 from medseg.scans import read, read_channels
 from medseg.transforms import resample as resample_module
 from medseg.transforms.load import geometry_of
-from medseg.transforms.prepare import ToWorkingGrid, prepare_files, prepare_truth, prepare_volume
+from medseg.transforms.prepare import prepare_truth, prepare_volume
 from medseg.transforms.resample import resample
+from medseg.transforms.steps import ToWorkingGrid, prepare_files
 from medseg.volume import LabelMap, Origin, Volume, pixel_hash
 from medseg.writers import write_volume
 from tests.transforms.grids import NATIVE, grid

@@ -9,12 +9,13 @@ nothing. Torch is not imported by this: it is met when the command imports it.
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import json
 import os
 import sys
 import time
+from collections import deque
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 NETWORKS = frozenset({"UNet", "PlainConvUNet", "Converted"})
@@ -61,7 +62,8 @@ def watch(kind) -> None:
     kind.__call__ = timed
 
 
-_calls = []
+_waiting = deque()
+_zero = []
 
 
 def on_device(folder, windows, call):
@@ -70,12 +72,16 @@ def on_device(folder, windows, call):
 
     if torch.cuda.is_current_stream_capturing():
         return call()
-    if not _calls:
-        _calls.append((time.monotonic(), _recorded_event(), None, 0))
-        atexit.register(write_device, folder)
+    if not _zero:
+        torch.cuda.synchronize()
+        _zero.extend((time.monotonic(), _recorded_event()))
+        # unlike atexit, this runs in children of multiprocessing too
+        Finalize(None, write_device, args=(folder, True), exitpriority=100)
     begin = _recorded_event()
     answer = call()
-    _calls.append((None, begin, _recorded_event(), windows))
+    _waiting.append((begin, _recorded_event(), windows))
+    if len(_waiting) % 16 == 0:
+        write_device(folder, False)
     return answer
 
 
@@ -87,14 +93,15 @@ def _recorded_event():
     return event
 
 
-def write_device(folder) -> None:
-    """All calls of this process on the device, on the clock of the machine."""
+def write_device(folder, is_last) -> None:
+    """The calls that the device is through with, on the clock of the machine."""
     import torch
 
-    torch.cuda.synchronize()
-    (zero, first, _, _), *calls = _calls
-    for _, begin, end, windows in calls:
-        times = [zero + first.elapsed_time(event) / 1000 for event in (begin, end)]
+    if is_last:
+        torch.cuda.synchronize()
+    while _waiting and _waiting[0][1].query():
+        begin, end, windows = _waiting.popleft()
+        times = [_zero[0] + _zero[1].elapsed_time(event) / 1000 for event in (begin, end)]
         write(folder, [*times, windows, False])
     write(folder, {"device_mb": torch.cuda.max_memory_reserved() / 1e6})
 

@@ -1,4 +1,4 @@
-"""Are these the bytes that were meant?  SHA-256 of a file, and of a folder of DICOM files."""
+"""SHA-256 of a file, and of a folder of DICOM files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 in hexadecimal.
+    """SHA-256 as 64 hexadecimal digits.
 
     That of a folder is the SHA-256 over the sorted checksums of all files below it, one a line:
     it does not depend on their names, which archives like to change.
+
+    Raises:
+        OSError: a file cannot be read.
     """
     if path.is_dir():
         sums = sorted(sha256_of(file) for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,137 @@
+"""``medseg review``: look at masks in the browser, mend them, accept or reject them."""
+
+from __future__ import annotations
+
+import getpass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.console import open_console
+from medseg.cli.options import Json, Quiet
+
+#: Packages of the extra ``review`` that the server cannot do without.
+_NEEDED = ("starlette", "uvicorn")
+
+
+def review(
+    masks: Annotated[
+        Path,
+        typer.Argument(metavar="MASKS", help="The --output of medseg segment, or masks by scans."),
+    ],
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the loopback address; 0 takes a free one.")
+    ] = 0,
+    rater: Annotated[str, typer.Option(help="Who looks; the user's name by default.")] = "",
+    blind: Annotated[
+        bool,
+        typer.Option(
+            "--blind",
+            help="Hide flags, scores, truth and other raters' verdicts; random order.",
+        ),
+    ] = False,
+    scans: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the scans, for masks that no batch made."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="CARD|TRUTHS", help="A cohort's card, or a folder of true masks."),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="The --output of medseg evaluate: worst Dice first."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder where the card's paths start.")] = None,
+    group: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of the cohort's table, to filter by.")
+    ] = "",
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=VALUE,…|FILE", help="What the values of foreign masks mean: liver=1."
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for verdicts and corrected masks; else MASKS."),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Look at masks, worst first; accept, mend or reject each, in a browser.
+
+    Serves on this machine alone and prints the address, which holds a secret token. From another
+    machine: ssh -L PORT:localhost:PORT, then the same address. Ends with Ctrl-C. Every verdict and
+    every stroke is kept at once: review.csv, corrected/CASE.nii.gz. A mask itself is never changed.
+
+    \b
+    Examples:
+        medseg review masks
+        medseg review masks --truth cohort.yaml --evaluation evaluation --port 8765
+        medseg review predictionsTs --scans imagesTs --labels liver=1,tumour=2 --rater ab
+    """
+    from medseg.errors import BadConfig
+    from medseg.labels import LabelTable
+    from medseg.manifests import Cohort
+
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        raise BadConfig(
+            "medseg review needs packages that are not installed",
+            found=f"no {' and no '.join(missing)}",
+            remedy="Install them: pip install 'medseg[review]'",
+        )
+    from medseg.review.desk import Desk, Review
+    from medseg.review.items import Places, items_of, require_folder, run_facts, scores_of
+    from medseg.review.running import serve
+    from medseg.review.store import open_store
+    from medseg.writers.guard import require_writable
+
+    folder = require_folder(masks)
+    table: LabelTable | None = _labels(labels)
+    cohort: Cohort | None = _cohort(truth, table, root)
+    scores = {} if evaluation is None else scores_of(evaluation)
+    places = Places(folder, scans, cohort, table, scores, group)
+    named, items = items_of(places)
+    home = output if output is not None else folder
+    require_writable(home)
+    who = rater.strip() or getpass.getuser()
+    about = Review(folder, home, named, who, blind=blind, run=run_facts(folder))
+    with open_console(quiet=quiet, json=json) as console:
+
+        def tell(address: str, own_port: int) -> None:
+            console.say(
+                f"{len(items)} masks. Open {address}",
+                address=address,
+                port=own_port,
+                cases=len(items),
+            )
+            console.say(
+                f"From another machine first: ssh -L {own_port}:localhost:{own_port} THIS_MACHINE. "
+                "Ctrl-C ends."
+            )
+
+        serve(Desk(about, items, open_store(home)), port=port, tell=tell)
+        console.say(f"verdicts: {home / 'review.csv'}", review=str(home / "review.csv"))
+
+
+def _labels(text: str):  # type: ignore[no-untyped-def]
+    from medseg.config import load_yaml
+    from medseg.evaluation.folders import labels_from_text
+    from medseg.labels import LabelTable
+
+    if not text:
+        return None
+    if "=" in text and not Path(text).is_file():
+        return labels_from_text(text)
+    return LabelTable.from_card(load_yaml(Path(text)))
+
+
+def _cohort(truth: Path | None, labels, root: Path | None):  # type: ignore[no-untyped-def]
+    from medseg.review.items import cohort_of
+
+    return None if truth is None else cohort_of(truth, labels, root)

@@ -1,0 +1,75 @@
+"""What a machine's time and memory buy: voxels a step, patches a batch, steps a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from medseg.errors import BadConfig
+from medseg.planning.cost import LEAST_STEPS, Levels, Machine
+from medseg.planning.memory import StepMemory
+
+#: A patch of so many voxels is what the literature's networks see (128³, less a rounding): from
+#: there on spacing does not give way for a patch to show more of a scan.
+ENOUGH_VOXELS = 0.9 * 128**3
+
+#: A GPU takes more patches a step than the preset says only while so many steps are left.
+PLENTY_STEPS = 4000
+
+#: Patches a step on a GPU where whole scans are small.
+MOST_PATCHES = 8
+
+
+def voxels_a_step(machine: Machine, levels: Levels, memory: StepMemory, channels: int) -> float:
+    """Voxels a step that leave time for enough steps, and fit the memory.
+
+    Raises:
+        BadConfig: the memory does not hold the smallest patch.
+    """
+    in_time = machine.steps(1.0) / LEAST_STEPS / levels.macs_a_voxel(channels)
+    voxels = min(in_time, memory.voxels_in(machine.memory_bytes))
+    if voxels < 16**2:
+        raise BadConfig(
+            "the memory does not hold a training",
+            found=f"{machine.memory_bytes / 1e9:.1f} GB",
+            expected=f"{memory.bytes_of(32**3) / 1e9:.1f} GB or more",
+        )
+    return voxels
+
+
+def patches_a_step(
+    machine: Machine,
+    levels: Levels,
+    memory: StepMemory,
+    patch: Sequence[int],
+    channels: int,
+    least: int,
+) -> int:
+    """The preset's number in 3D, on a GPU more while its memory and the time allow them.
+
+    Args:
+        machine: to train on.
+        levels: of the network.
+        memory: of a step.
+        patch: voxels along each axis.
+        channels: of the image.
+        least: the preset's.
+    """
+    if machine.kind == "cpu":
+        return least
+    size = math.prod(patch)
+    in_time = machine.steps(levels.macs_a_voxel(channels) * size) // PLENTY_STEPS
+    fitting = int(memory.voxels_in(machine.memory_bytes) // size)
+    return max(least, min(in_time, fitting, MOST_PATCHES))
+
+
+def slices_a_step(voxels: float, patch: Sequence[int]) -> int:
+    """In 2D as many as the voxels allow."""
+    return int(min(32, max(2, voxels // math.prod(patch))))
+
+
+def enough_steps(steps: int) -> str:
+    """A word on the length of a run."""
+    if steps < LEAST_STEPS:
+        return f"about {steps} steps: too few to learn much; give more --minutes"
+    return f"about {steps} steps; the run times its own first ones and then fixes their number"

@@ -1,0 +1,351 @@
+"""What one rater does with the cases of a folder: look, judge, mend, save; HTTP aside."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.checksums import sha256_of
+from medseg.ct_windows import WINDOWS
+from medseg.errors import BadConfig, MedsegError
+from medseg.labels import LabelTable
+from medseg.readers.labels import read_labels
+from medseg.review import edits as tools
+from medseg.review.colours import distinct_colours
+from medseg.review.corrected import save
+from medseg.review.edits import Change
+from medseg.review.items import Item, ranked, with_volume_flags
+from medseg.review.opened import Opened, open_case
+from medseg.review.planes import BY_NAME, canonical_shape, plane_named
+from medseg.review.raters import agreements
+from medseg.review.shelf import Shelf
+from medseg.review.store import Edit, Store, Verdict
+from medseg.review.table import write_review
+
+#: Letters that a note may have.
+LONGEST_NOTE = 4000
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a review is about.
+
+    Attributes:
+        folder: of the masks.
+        output: where verdicts and corrected masks go.
+        labels: of the masks.
+        rater: who looks.
+        blind: whether flags, scores, confidence and other raters' verdicts stay hidden, and the
+            cases come in an order of chance.
+        run: what ``run.yaml`` says of the models.
+    """
+
+    folder: Path
+    output: Path
+    labels: LabelTable
+    rater: str
+    blind: bool = False
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Desk:
+    """The state behind the pages; every method may be called from any thread."""
+
+    def __init__(self, review: Review, items: Sequence[Item], store: Store) -> None:
+        self.review, self.store = review, store
+        self._lock = threading.Lock()
+        self._plain = list(items)
+        self._items: dict[str, Item] = {}
+        self._arrange()
+        self._shelf = Shelf(self._open)
+
+    def item(self, case: str) -> Item | None:
+        """The case of that name, or ``None``."""
+        return self._items.get(case)
+
+    def items(self) -> list[Item]:
+        """Every case in the order of the list."""
+        return list(self._items.values())
+
+    def learn(self, measured: Mapping[str, Item]) -> None:
+        """Take in what was measured of the masks meanwhile: volumes, Dice; the order follows."""
+        with self._lock:
+            self._plain = [measured.get(item.case, item) for item in self._plain]
+            self._arrange()
+
+    def overview(self) -> dict[str, Any]:
+        """The list, as the page wants it."""
+        review, store = self.review, self.store
+        verdicts: dict[str, dict[str, Any]] = {}
+        for one in store.judgements():
+            verdicts.setdefault(one.case, {})[one.rater] = one
+        saved, last = store.corrected(), store.last_edits()
+        rows = []
+        for item in self._items.values():
+            said = verdicts.get(item.case, {})
+            own = said.get(review.rater)
+            key = (item.case, review.rater)
+            unsaved = last.get(key, 0) > (saved[key].last_edit if key in saved else 0)
+            row = {
+                "case": item.case,
+                "verdict": own.verdict.value if own else "",
+                "note": own.note if own else "",
+                "corrected": key in saved,
+                "unsaved": unsaved,
+                "truth": item.has_truth,
+                "group": item.group,
+                "volumes": {name: _number(ml) for name, ml in item.volumes_ml.items()},
+            }
+            if not review.blind:
+                row |= {
+                    "flags": [[flag.kind, flag.label, flag.text] for flag in item.flags],
+                    "suspicion": round(item.suspicion, 2),
+                    "confidence": _number(item.confidence),
+                    "dice": _number(item.dice),
+                    "others": {
+                        rater: one.verdict.value
+                        for rater, one in said.items()
+                        if rater != review.rater and one.verdict is not Verdict.NONE
+                    },
+                }
+            rows.append(row)
+        return {
+            "title": review.folder.resolve().name,
+            "rater": review.rater,
+            "blind": review.blind,
+            "labels": self._labels(),
+            "windows": {name: list(ends) for name, ends in WINDOWS.items()},
+            "cases": rows,
+        }
+
+    def describe(self, case: str) -> dict[str, Any]:
+        """What the page must know before it draws a case.
+
+        Raises:
+            MedsegError: the mask cannot be read.
+        """
+        opened = self._shelf.take(case)
+        grid, shades = opened.geometry, opened.shades
+        axes = grid.canonical_axes[0]
+        return {
+            "case": case,
+            "shape": canonical_shape(grid),
+            "spacing": [grid.spacing_mm[axis] for axis in axes],
+            "planes": {
+                p.name: {"cut": p.cut, "across": p.across, "up": p.up, "letters": p.letters}
+                for p in BY_NAME.values()
+            },
+            "scan": None
+            if shades is None
+            else {
+                "slope": shades.slope,
+                "intercept": shades.intercept,
+                "window": shades.window,
+                "ct": shades.is_ct,
+            },
+            "layers": [
+                name
+                for name in ("mask", "prediction", "truth", "uncertainty")
+                if opened.layer(name) is not None
+                and not (self.review.blind and name in ("truth", "uncertainty"))
+            ],
+            "bits": 8 * opened.mask.itemsize,
+            "focus": opened.focus(),
+            "before": "" if self.review.blind else opened.item.before,
+            "notes": opened.notes,
+            "has": self._state(opened),
+        }
+
+    def opened(self, case: str) -> Opened:
+        """The case in memory.
+
+        Raises:
+            MedsegError: the mask cannot be read.
+        """
+        return self._shelf.take(case)
+
+    def judge(self, case: str, verdict: str, note: str) -> dict[str, Any]:
+        """Keep a verdict.
+
+        Raises:
+            BadConfig: no such verdict, or an endless note.
+        """
+        if verdict not in list(Verdict):
+            raise BadConfig(
+                "no such verdict", found=repr(verdict), expected="accept, edit or reject"
+            )
+        if len(note) > LONGEST_NOTE:
+            raise BadConfig("the note is too long", expected=f"at most {LONGEST_NOTE} letters")
+        digest = sha256_of(self._items[case].mask)
+        said = self.store.judge(case, self.review.rater, Verdict(verdict), note, digest)
+        self._export()
+        return {"verdict": said.verdict.value, "note": said.note, "time": said.time}
+
+    def edit(self, case: str, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a change with a tool and keep it.
+
+        Args:
+            case: which.
+            order: ``tool`` (paint, fill, largest, island, swap) and what it needs: ``label``,
+                ``plane``, ``position``, ``runs``, ``other``.
+
+        Raises:
+            BadConfig: no such tool, label or pixel.
+        """
+        opened = self._shelf.take(case)
+        tool = str(order.get("tool"))
+        with opened.lock:
+            change = self._change(opened, tool, order)
+            if change.voxels.size:
+                number = self.store.add_edit(
+                    case, self.review.rater, tool, opened.mask_sha256, change
+                )
+                opened.apply(Edit(number, tool, opened.mask_sha256, change))
+            return {"voxels": int(change.voxels.size), **self._state(opened)}
+
+    def undo(self, case: str) -> dict[str, Any]:
+        """Take the last change back, also one of an earlier day."""
+        opened = self._shelf.take(case)
+        with opened.lock:
+            edit = opened.undo()
+            if edit is not None:
+                self.store.drop_edit(edit.number)
+            return {"voxels": int(edit.change.voxels.size) if edit else 0, **self._state(opened)}
+
+    def save(self, case: str) -> dict[str, Any]:
+        """Write the corrected mask; the verdict becomes ``edit``.
+
+        Raises:
+            BadOutput: it cannot be written.
+        """
+        opened = self._shelf.take(case)
+        saved = save(opened, self.review.output, self.store, self.review.rater, self.review.run)
+        note = next(
+            (
+                one.note
+                for one in self.store.judgements()
+                if (one.case, one.rater) == (case, self.review.rater)
+            ),
+            "",
+        )
+        self.judge(case, Verdict.EDIT.value, note)
+        return {"name": saved.name, "voxels_changed": saved.voxels_changed, **self._state(opened)}
+
+    def agreement(self) -> list[dict[str, Any]]:
+        """Every pair of raters; none while blinded."""
+        if self.review.blind:
+            return []
+        pairs = agreements(self.store.judgements(), self.store.corrected(), self._final)
+        return [
+            {
+                **{key: getattr(pair, key) for key in ("one", "other", "cases", "same", "edited")},
+                "kappa": _number(pair.kappa),
+                "dice": _number(pair.dice),
+            }
+            for pair in pairs
+        ]
+
+    def _open(self, case: str) -> Opened:
+        edits = self.store.edits(case, self.review.rater)
+        return open_case(self._items[case], self.review.labels, edits)
+
+    def _change(self, opened: Opened, tool: str, order: Mapping[str, Any]) -> Change:
+        mask, grid = opened.mask, opened.geometry
+        if tool in ("paint", "fill", "island"):
+            plane = plane_named(str(order.get("plane")))
+            position = _integer(order, "position")
+        if tool == "paint":
+            value = _integer(order, "label")
+            if value:
+                self._require_label(value)
+            return tools.paint(mask, grid, plane, position, _runs(order), value)
+        if tool == "fill":
+            value = self._require_label(_integer(order, "label"))
+            return tools.fill_between(mask, grid, plane, position, value)
+        if tool == "largest":
+            return tools.keep_largest(mask, self._require_label(_integer(order, "label")))
+        if tool == "island":
+            pixel = np.array([_integer(order, "pixel")], np.int64)
+            return tools.remove_island(mask, int(tools.voxels(pixel, grid, plane, position)[0]))
+        if tool == "swap":
+            one, other = (self._require_label(_integer(order, key)) for key in ("label", "other"))
+            return tools.exchange(mask, one, other)
+        raise BadConfig(
+            "no such tool", found=repr(tool), expected="paint, fill, largest, island or swap"
+        )
+
+    def _require_label(self, value: int) -> int:
+        self.review.labels.name_of(value)
+        return value
+
+    def _state(self, opened: Opened) -> dict[str, Any]:
+        key = (opened.item.case, self.review.rater)
+        saved = self.store.corrected().get(key)
+        last = opened.edits[-1][0].number if opened.edits else 0
+        return {
+            "version": f"{len(opened.edits)}-{last}",
+            "edits": len(opened.edits),
+            "saved": bool(saved and saved.last_edit == last),
+            "corrected": saved.name if saved else "",
+            "volumes": {name: _number(ml) for name, ml in opened.volumes_ml().items()},
+        }
+
+    def _labels(self) -> list[dict[str, Any]]:
+        table = self.review.labels
+        colours = distinct_colours(table)
+        return [
+            {"name": one.name, "value": one.value, "colour": colours[one.value]}
+            for one in table.labels
+        ]
+
+    def _arrange(self) -> None:
+        """Worst first; blinded, an order of chance that stays the same for a rater."""
+        items = ranked(with_volume_flags(self._plain))
+        if self.review.blind:
+            items.sort(key=lambda item: item.case)
+            random.Random(self.review.rater).shuffle(items)
+        self._items = {item.case: item for item in items}
+
+    def _final(self, case: str, rater: str) -> NDArray[Any] | None:
+        item = self._items.get(case)
+        saved = self.store.corrected().get((case, rater))
+        if item is None:
+            return None
+        path = self.review.output / saved.name if saved else item.mask
+        try:
+            return read_labels(path, labels=self.review.labels).data
+        except MedsegError:
+            return None
+
+    def _export(self) -> None:
+        with self._lock:
+            write_review(self.review.output, self.store)
+
+
+def _integer(order: Mapping[str, Any], key: str) -> int:
+    value = order.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadConfig(f"{key} is no whole number", found=repr(value))
+    return value
+
+
+def _runs(order: Mapping[str, Any]) -> list[int]:
+    runs = order.get("runs")
+    if not isinstance(runs, list) or len(runs) % 2 or not all(type(n) is int for n in runs):
+        raise BadConfig("runs are not pairs of whole numbers", found=repr(runs)[:60])
+    if sum(runs[1::2]) > 1 << 26:
+        raise BadConfig("too many pixels in one stroke")
+    return runs
+
+
+def _number(value: float | None) -> float | None:
+    """Four digits; ``None`` where there is none, since JSON knows no NaN."""
+    return None if value is None or isnan(value) else float(f"{value:.4g}")

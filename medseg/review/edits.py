@@ -1,0 +1,163 @@
+"""Changes of a mask by hand: paint, fill between slices, islands, labels exchanged.
+
+Every tool looks at a mask and gives a :class:`Change`; nothing is changed here. A change is
+applied, kept and undone as a whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medseg.errors import BadConfig
+from medseg.geometry import Geometry
+from medseg.pictures import Plane
+from medseg.postprocess import TOUCHING
+from medseg.review.planes import canonical_shape, require_position, turned, voxels
+
+Mask = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """New values of some voxels.
+
+    Attributes:
+        voxels: flat numbers (C order) in the (X, Y, Z) mask, ascending.
+        values: what each becomes.
+    """
+
+    voxels: NDArray[np.int64]
+    values: NDArray[np.uint16]
+
+    def apply(self, mask: Mask) -> Change:
+        """Change a C-contiguous mask in place.
+
+        Returns:
+            The change that undoes this one.
+        """
+        flat = mask.reshape(-1)
+        before = Change(self.voxels, flat[self.voxels].astype(np.uint16))
+        flat[self.voxels] = self.values
+        return before
+
+    def to_bytes(self) -> bytes:
+        """Compact, for the store."""
+        steps = np.diff(self.voxels, prepend=0).astype("<i8")
+        return zlib.compress(steps.tobytes() + self.values.astype("<u2").tobytes(), 1)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Change:
+        """What :meth:`to_bytes` packed."""
+        raw = zlib.decompress(content)
+        count = len(raw) // 10
+        steps = np.frombuffer(raw, "<i8", count)
+        values = np.frombuffer(raw, "<u2", count, offset=8 * count)
+        return cls(np.cumsum(steps), values.astype(np.uint16))
+
+
+def differing(mask: Mask, where: NDArray[np.int64], value: int) -> Change:
+    """The change that gives some voxels a value; those that have it already are left out."""
+    where = np.unique(where)
+    where = where[mask.reshape(-1)[where] != value]
+    return Change(where, np.full(where.size, value, np.uint16))
+
+
+def paint(
+    mask: Mask, geometry: Geometry, plane: Plane, position: int, runs: list[int], value: int
+) -> Change:
+    """Pixels of one picture get a value; 0 erases.
+
+    Args:
+        mask: (X, Y, Z), C-contiguous.
+        geometry: of the mask.
+        plane: which plane the picture shows.
+        position: of the cut.
+        runs: start, length, start, length … of flat pixel numbers (C order) in the picture.
+        value: the label's.
+
+    Raises:
+        BadConfig: pixels outside the picture.
+    """
+    pairs = np.asarray(runs, dtype=np.int64).reshape(-1, 2)
+    sizes = canonical_shape(geometry)
+    size = sizes[plane.across] * sizes[plane.up]
+    if pairs.size and (pairs.min() < 0 or pairs.sum(axis=1).max() > size):
+        raise BadConfig("pixels outside the picture", expected=f"numbers below {size}")
+    parts = [np.arange(start, start + length) for start, length in pairs]
+    pixels = np.concatenate(parts) if parts else np.empty(0, np.int64)
+    return differing(mask, voxels(pixels.astype(np.int64), geometry, plane, position), value)
+
+
+def fill_between(mask: Mask, geometry: Geometry, plane: Plane, position: int, value: int) -> Change:
+    """An empty slice between two drawn ones, and its empty neighbours, are filled.
+
+    The signed distances to the outlines of the nearest drawn slices on both sides are interpolated
+    (shape-based interpolation, doi:10.1109/42.52980). Only background is filled.
+
+    Raises:
+        BadConfig: the slice holds the label already, or one of the sides has no drawn slice.
+    """
+    require_position(geometry, plane, position)
+    canonical = np.moveaxis(turned(mask, geometry), plane.cut, 0)
+    drawn = np.flatnonzero((canonical == value).any(axis=(1, 2)))
+    below, above = drawn[drawn < position], drawn[drawn > position]
+    if position in drawn or not below.size or not above.size:
+        raise BadConfig(
+            "nothing to fill between",
+            found=f"{plane.name} slice {position}",
+            expected="a slice without this label, with drawn slices on both sides of it",
+        )
+    low, high = int(below[-1]), int(above[0])
+    axes = geometry.canonical_axes[0]
+    spacing = [geometry.spacing_mm[axes[axis]] for axis in range(3) if axis != plane.cut]
+    start, end = (_signed_mm(canonical[k] == value, spacing) for k in (low, high))
+    numbers = np.moveaxis(turned(np.arange(mask.size).reshape(mask.shape), geometry), plane.cut, 0)
+    found = []
+    for k in range(low + 1, high):
+        share = (k - low) / (high - low)
+        inside = ((1 - share) * start + share * end > 0) & (canonical[k] == 0)
+        found.append(numbers[k][inside])
+    return differing(mask, np.concatenate(found), value)
+
+
+def keep_largest(mask: Mask, value: int) -> Change:
+    """Every island of a label but the largest becomes background."""
+    islands, count = ndimage.label(mask == value, TOUCHING)
+    sizes = np.bincount(islands.reshape(-1), minlength=count + 1)
+    sizes[0] = 0
+    others = (islands > 0) & (islands != int(sizes.argmax()))
+    return differing(mask, np.flatnonzero(others.reshape(-1)), 0)
+
+
+def remove_island(mask: Mask, voxel: int) -> Change:
+    """The island of one label that holds a voxel becomes background.
+
+    Raises:
+        BadConfig: the voxel is background.
+    """
+    value = int(mask.reshape(-1)[voxel])
+    if value == 0:
+        raise BadConfig("no island here", found="background")
+    islands, _ = ndimage.label(mask == value, TOUCHING)
+    flat = islands.reshape(-1)
+    return differing(mask, np.flatnonzero(flat == flat[voxel]), 0)
+
+
+def exchange(mask: Mask, one: int, other: int) -> Change:
+    """Two labels change places everywhere."""
+    flat = mask.reshape(-1)
+    where = np.flatnonzero((flat == one) | (flat == other))
+    return Change(where, np.where(flat[where] == one, other, one).astype(np.uint16))
+
+
+def _signed_mm(inside: NDArray[np.bool_], spacing: list[float]) -> NDArray[np.float64]:
+    """Distance to the outline in mm, positive inside."""
+    within = ndimage.distance_transform_edt(inside, sampling=spacing)
+    outside = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    return np.asarray(within - outside, dtype=np.float64)
