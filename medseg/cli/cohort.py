@@ -211,6 +211,123 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
 
 
 @app.command()
+def add(
+    card: Card,
+    *,
+    review: Annotated[
+        Path, typer.Option("--from", metavar="REVIEW", help="Folder that was reviewed.")
+    ],
+    rater: Annotated[str, typer.Option(help="Whose verdicts count; everybody's by default.")] = "",
+    patients: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="CSV with the columns case and patient.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="New card; else the table is rewritten.")
+    ] = None,
+    root: Root = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Make train rows of masks that were accepted or corrected in medseg review.
+
+    Test rows never change, and a patient or scan of the test part is never added. A scan that the
+    cohort has under another patient joins that patient. Every row says why it came or was left
+    out. Exit code 1 where nothing was added.
+
+    \b
+    Examples:
+        medseg cohort add liver.yaml --from masks
+        medseg cohort add liver.yaml --from masks --output liver2.yaml
+        medseg train plan.yaml --init runs/liver/model --output runs/liver2
+    """
+    from medseg.manifests import load_cohort, write_cohort
+    from medseg.manifests.card import rewrite_table, table_of
+    from medseg.review.harvest import harvest
+
+    cohort = load_cohort(card, root=root)
+    with open_console(quiet=quiet, json=json) as console:
+        result = harvest(
+            cohort, review, rater=rater, patients=patients, progress=console.progress("comparing")
+        )
+        for remark in result.remarks:
+            console.warn(remark, remark=remark)
+        for case, reason in result.left_out.items():
+            console.say(f"  left out  {case}: {reason}", case=case, left_out=reason)
+        for case, what in result.added.items():
+            console.say(f"  added     {case}: {what}", case=case, added=what)
+        if not result.added:
+            console.say(f"{card}: nothing to add", added=0)
+            raise typer.Exit(SOME_FAILED)
+        if output is None:
+            with _guard(card, overwrite, in_place=[table_of(card).name]):
+                written = rewrite_table(result.cohort, card)
+        else:
+            with _guard(output, overwrite, inputs=[card, table_of(card)]):
+                written = write_cohort(result.cohort, output)
+        console.say(
+            f"{written}: {_counted(len(result.added), 'row')} added",
+            path=str(written),
+            rows=len(result.added),
+        )
+        _say_parts(console, result.cohort)
+
+
+@app.command("next")
+def next_(
+    card: Card,
+    *,
+    masks: Annotated[
+        Path, typer.Option("--from", metavar="MASKS", help="The --output of medseg segment.")
+    ],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many cases.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write them as a table.")
+    ] = None,
+    root: Root = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Propose which cases to annotate next, with the reason for each.
+
+    Cases that the network is unsure of, unlike one another and unlike what is labelled already;
+    never a test row or a test patient, and first one scan of every patient.
+
+    \b
+    Example:
+        medseg cohort next liver.yaml --from masks -n 20 --output next.csv
+    """
+    from medseg.manifests import load_cohort
+    from medseg.review.choosing import choose_next
+    from medseg.tables import csv_text
+    from medseg.writers.atomic import atomic_path
+    from medseg.writers.guard import guard_outputs
+
+    choices = choose_next(load_cohort(card, root=root), masks, count=count)
+    columns = ("case", "uncertainty", "distance", "reason")
+    with open_console(quiet=quiet, json=json) as console:
+        for rank, choice in enumerate(choices, start=1):
+            facts = {name: getattr(choice, name) for name in columns}
+            console.say(f"{rank:>4}  {choice.case}  {choice.reason}", **facts)
+        if output is not None:
+            rows = [{name: getattr(choice, name) for name in columns} for choice in choices]
+            with (
+                guard_outputs(
+                    output.parent,
+                    "cohort",
+                    claims=[output.name],
+                    patterns=[output.name],
+                    inputs=[card],
+                    overwrite=overwrite,
+                ),
+                atomic_path(output) as temporary,
+            ):
+                temporary.write_text(csv_text(columns, rows), encoding="utf-8", newline="")
+            console.say(f"table: {output}", path=str(output))
+
+
+@app.command()
 def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
     """Show what a cohort holds: cases a part, patients, grids, volumes of the labels.
 

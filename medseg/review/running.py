@@ -54,6 +54,7 @@ def serve(desk: Desk, *, port: int, tell: Callable[[str, int], None]) -> None:
             server_header=False,
             timeout_graceful_shutdown=2,
         )
+        desk.store.remember("masks", str(desk.review.folder.resolve()))
         survey(desk)
         tell(f"http://{HOST}:{own_port}/?token={token}", own_port)
         try:

@@ -424,7 +424,9 @@ class Review {
   }
 }
 
-new Review().start().catch(error => {
+const review = new Review();
+globalThis.review = review; // for the browser's console
+review.start().catch(error => {
   const box = el("message");
   box.textContent = error.message;
   box.hidden = false;

@@ -1,0 +1,210 @@
+"""The real application in a headless Chromium: open, scroll, draw, kill, resume, save."""
+
+import http.server
+import threading
+from functools import partial
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.readers.labels import read_labels
+from medseg.review.planes import BY_NAME, picture
+from medseg.review.store import look_store
+from tests.review.chromium import Server, open_browser, shown, wait
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser():
+    pytest.importorskip("selenium")
+    driver = open_browser(1280, 800)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def server(masks):
+    running = Server(masks, "--rater", "ann")
+    yield running
+    running.kill()
+
+
+def press(browser, keys):
+    from selenium.webdriver.common.by import By
+
+    for key in keys:
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+
+
+def drag(browser, plane, start, end):
+    """From and to, as shares of the canvas from its middle."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    canvas = browser.find_element(By.CSS_SELECTOR, f"[data-plane={plane}] canvas")
+    width, height = canvas.size["width"], canvas.size["height"]
+    places = [(int(x * width), int(y * height)) for x, y in (start, end)]
+    chain = ActionChains(browser, duration=50)
+    chain.move_to_element_with_offset(canvas, *places[0]).click_and_hold()
+    chain.move_to_element_with_offset(canvas, *places[1]).release().perform()
+
+
+def state(browser, expression):
+    return browser.execute_script(f"return {expression}")
+
+
+def slice_shown(browser, plane):
+    script = "const v = review.viewer; return [v.at(arguments[0]),"
+    script += " Array.from(review.loaded.slice('mask', arguments[0], v.at(arguments[0])))]"
+    position, pixels = browser.execute_script(script, plane)
+    return position, np.array(pixels)
+
+
+def test_what_is_drawn_survives_a_kill_and_is_what_is_saved(masks, browser):
+    before = read_labels(masks / "case_0.nii.gz")
+    server = Server(masks, "--rater", "ann")
+    browser.get(f"{server.address}")
+    shown(browser)
+    browser.execute_script("location.hash = 'case_0'")
+    shown(browser, "case_0")
+    assert "token" not in browser.current_url
+    press(browser, ["e", "2"])
+    drag(browser, "axial", (-0.2, -0.1), (0.2, 0.15))
+    wait(lambda: state(browser, "document.body.dataset.edits") == "1", "the stroke to be kept")
+    position, drawn = slice_shown(browser, "axial")
+    server.kill()
+
+    again = Server(masks, "--rater", "ann")
+    try:
+        browser.get(again.address)
+        shown(browser)
+        browser.execute_script("location.hash = 'case_0'")
+        shown(browser, "case_0")
+        assert state(browser, "document.body.dataset.edits") == "1"
+        assert np.array_equal(slice_shown(browser, "axial")[1], drawn)
+        press(browser, ["s"])
+        wait(
+            lambda: state(browser, "document.body.dataset.saved") == "true", "the mask to be saved"
+        )
+    finally:
+        again.kill()
+
+    saved = nib.load(masks / "corrected" / "case_0.nii.gz")
+    scan = nib.load(masks.parent / "images" / "case_0.nii.gz")
+    data = np.asarray(saved.dataobj)
+    plane = BY_NAME["axial"]
+    assert np.array_equal(picture(data, before.geometry, plane, position).reshape(-1), drawn)
+    changed = np.count_nonzero(data != before.data)
+    in_slice = picture(data != before.data, before.geometry, plane, position)
+    assert changed == np.count_nonzero(in_slice) > 20  # the stroke, and nothing elsewhere
+    assert set(np.unique(data[data != before.data])) == {2}
+    assert saved.affine.tobytes() == scan.affine.tobytes()
+    assert np.array_equal(read_labels(masks / "case_0.nii.gz").data, before.data)
+
+
+def test_the_keyboard_alone_judges_scrolls_and_undoes(masks, server, browser):
+    browser.get(server.address)
+    first = shown(browser)
+    at = state(browser, "review.viewer.at('axial')")
+    press(browser, ["\ue013"])  # arrow up
+    wait(lambda: state(browser, "review.viewer.at('axial')") == at + 1, "the next slice")
+    press(browser, ["r"])
+    second = wait(lambda: (name := shown(browser)) != first and name, "the next case")
+    press(browser, ["a"])
+    shown(browser)
+    wait(
+        lambda: (
+            "2 of 3, 1 to redo" in state(browser, "document.getElementById('progress').textContent")
+        ),
+        "progress",
+    )
+    press(browser, ["k"])
+    store = look_store(masks)
+    said = {one.case: one.verdict.value for one in store.judgements()}
+    assert said == {first: "reject", second: "accept"}
+    store.close()
+    shown(browser, second)
+    press(browser, ["b"])
+    drag(browser, "coronal", (0, 0), (0.1, 0.1))
+    wait(lambda: state(browser, "document.body.dataset.edits") == "1", "a stroke")
+    press(browser, ["z"])
+    wait(lambda: state(browser, "document.body.dataset.edits") == "0", "the stroke undone")
+    contour = state(browser, "review.viewer.look.contour")
+    press(browser, ["\ue00c", " "])  # escape, space
+    assert state(browser, "review.viewer.look.contour") is not contour
+
+
+def test_names_and_notes_with_markup_do_nothing(masks, server, browser):
+    browser.get(server.address)
+    shown(browser)
+    hostile = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
+    browser.execute_script("document.getElementById('note').value = arguments[0]", hostile)
+    press(browser, ["r"])
+    shown(browser)
+    browser.refresh()
+    shown(browser)
+    assert state(browser, "window.hacked") is None
+    assert state(browser, "document.images.length") == 0
+    assert "<img src=x" in state(browser, "document.getElementById('labels').textContent")
+
+
+def test_a_page_of_another_site_reads_and_changes_nothing(masks, server, browser, tmp_path):
+    """Cookies know no ports: a page of another local server does send this server's cookie."""
+    browser.get(server.address)
+    case = shown(browser)
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("<title>other</title>", encoding="utf-8")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{other.server_address[1]}/")
+        script = """
+            const done = arguments[arguments.length - 1];
+            const root = `http://127.0.0.1:${arguments[0]}/api`, way = { credentials: "include" };
+            const verdict = `${root}/cases/${arguments[1]}/verdict`;
+            const post = { ...way, method: "POST", body: '{"verdict": "accept"}' };
+            const json = { "Content-Type": "application/json" };
+            const attempts = [
+              fetch(`${root}/list`, way),
+              fetch(verdict, { ...post, mode: "no-cors" }),
+              fetch(verdict, { ...post, headers: json }),
+            ].map(answer => answer.then(r => r.text()));
+            Promise.allSettled(attempts).then(all => done(all.map(one => one.value || "")));
+        """
+        texts = browser.execute_async_script(script, server.port, case)
+        other.shutdown()
+    assert texts == ["", "", ""]
+    store = look_store(masks)
+    assert store.judgements() == []
+    store.close()
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(server):
+    phone = open_browser(400, 800)
+    try:
+        phone.get(server.address)
+        phone.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 400, "height": 800, "deviceScaleFactor": 2, "mobile": True},
+        )
+        shown(phone)
+        assert phone.execute_script("return document.documentElement.scrollWidth") <= 400
+        assert not phone.execute_script("return document.getElementById('side').offsetParent")
+        phone.execute_script("document.getElementById('show-list').click()")
+        assert phone.execute_script("return document.querySelectorAll('#cases li').length") == 3
+    finally:
+        phone.quit()
+
+
+def test_three_dimensions_by_niivue(server, browser):
+    pytest.importorskip("ipyniivue")
+    browser.get(server.address)
+    case = shown(browser)
+    if not state(browser, "Boolean(document.createElement('canvas').getContext('webgl2'))"):
+        pytest.skip("no WebGL 2 in this browser")
+    press(browser, ["v"])
+    wait(lambda: state(browser, "document.getElementById('solid').dataset.shown") == case, "3D")
+    assert state(browser, "document.querySelector('#solid-box canvas').width") > 50

@@ -1,0 +1,97 @@
+"""What to annotate next: unsure, unlike, never a test patient, patients before second scans."""
+
+from pathlib import Path
+
+import pytest
+
+from medseg.batch.entry import Recipe
+from medseg.batch.ledger import open_ledger
+from medseg.batch.task import Flag, Outcome, State, Task, Written
+from medseg.errors import BadOutput
+from medseg.labels import LabelTable
+from medseg.manifests import Case, Cohort, Split
+from medseg.review.choosing import choose_next
+from medseg.review.items import Places, items_of, ranked
+
+
+def batch(folder: Path, facts: dict[str, tuple[float, float, tuple[Flag, ...]]]) -> Path:
+    """A ledger of cases: confidence, volume in ml, flags."""
+    folder.mkdir(exist_ok=True)
+    ledger = open_ledger(folder)
+    ledger.adopt(Recipe(("model",)))
+    for case, (sure, ml, flags) in facts.items():
+        ledger.add(Task(case, f"{case}.nii.gz", f"/scans/{case}.nii.gz", case, 1, None))
+        (folder / f"{case}.nii.gz").write_bytes(b"mask")
+        ledger.finish(
+            Outcome(
+                case,
+                State.DONE,
+                flags=flags,
+                volumes_ml={"ball": ml},
+                confidence={"ball": sure},
+                written=Written(f"{case}.nii.gz", 4, 0, "0" * 64),
+            )
+        )
+    ledger.close()
+    (folder / "labels.yaml").write_text("labels: {ball: 1}\n", encoding="utf-8")
+    return folder
+
+
+def cohort(*rows: Case) -> Cohort:
+    labels = LabelTable.from_card({"labels": {"ball": 1}})
+    return Cohort("balls", "CT", ("CT",), labels, rows, Path())
+
+
+def row(case, patient, split="train", label=None):
+    return Case(case, patient, Split(split), None, {"CT": Path("x")}, label)
+
+
+def test_the_unsure_come_first_with_their_reason(tmp_path):
+    facts = {f"c{k}": (0.9, 10.0 + 0.01 * k, ()) for k in range(10)} | {"odd": (0.4, 10.0, ())}
+    first = choose_next(cohort(), batch(tmp_path / "masks", facts), count=1)[0]
+    assert first.case == "odd" and "unsure of ball (0.40, usually 0.90)" in first.reason
+
+
+def test_two_of_a_kind_are_not_chosen_one_after_the_other(tmp_path):
+    facts = {f"c{k}": (0.9, 10.0, ()) for k in range(10)}
+    facts |= {"twin_a": (0.40, 10.0, ()), "twin_b": (0.41, 10.0, ()), "large": (0.42, 80.0, ())}
+    chosen = [one.case for one in choose_next(cohort(), batch(tmp_path / "m", facts), count=2)]
+    assert "large" in chosen and len({"twin_a", "twin_b"} & set(chosen)) == 1
+
+
+def test_test_patients_and_labelled_cases_are_never_proposed(tmp_path):
+    facts = {f"c{k}": (0.1 * k, 10.0 + k, ()) for k in range(8)}
+    table = cohort(
+        row("c0", "A", "test"), row("x", "B", "test"), row("c1", "B"),
+        row("c2", "C", label=Path("m")), row("c3", "D"),
+    )  # fmt: skip
+    chosen = {one.case for one in choose_next(table, batch(tmp_path / "m", facts), count=99)}
+    assert chosen == {"c3", "c4", "c5", "c6", "c7"}
+
+
+def test_every_patient_comes_before_a_second_scan_of_one(tmp_path):
+    facts = {"a1": (0.1, 1.0, ()), "a2": (0.15, 90.0, ())}
+    facts |= {"b": (0.8, 10.0, ()), "c": (0.9, 11.0, ())}
+    table = cohort(row("a1", "A"), row("a2", "A"), row("b", "B"), row("c", "C"))
+    chosen = [one.case for one in choose_next(table, batch(tmp_path / "m", facts), count=4)]
+    assert {chosen[0][0], chosen[1][0], chosen[2][0]} == {"a", "b", "c"} and chosen[3][0] == "a"
+
+
+def test_nothing_left_is_said(tmp_path):
+    folder = batch(tmp_path / "m", {"c": (0.5, 1.0, ())})
+    with pytest.raises(BadOutput, match="every case"):
+        choose_next(cohort(row("c", "A", "test")), folder, count=1)
+    with pytest.raises(BadOutput, match="no masks of medseg segment"):
+        choose_next(cohort(), tmp_path, count=1)
+
+
+def test_a_review_of_a_batch_begins_with_flags_then_the_unsure(tmp_path):
+    rare = Flag("pieces", "ball", "ball is in 3 pieces")
+    facts = {f"c{k}": (0.9, 10.0, ()) for k in range(20)}
+    facts |= {"flagged": (0.9, 10.0, (rare,)), "unsure": (0.3, 10.0, ()), "huge": (0.9, 99.0, ())}
+    from medseg.review.items import with_volume_flags
+
+    _, items = items_of(Places(batch(tmp_path / "m", facts)))
+    order = [item.case for item in ranked(with_volume_flags(items))]
+    assert set(order[:2]) == {"flagged", "huge"} and order[2] == "unsure"
+    assert items[0].place.startswith("/scans/")
