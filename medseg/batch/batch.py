@@ -41,6 +41,7 @@ from medseg.batch.thumbnail import thumbnail
 from medseg.batch.trial import trial_of
 from medseg.errors import BadOutput
 from medseg.labels import LabelTable
+from medseg.manifests.looks import read_looks, write_looks
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
 from medseg.writers.guard import FOREIGN
@@ -230,6 +231,7 @@ class Batch:
         write_label_tables(self.labels, self.settings.output, at_the_top=("bids",) if bids else ())
         if bids:
             write_description(self.settings.output, version=__version__)
+        write_looks(self.settings.output, read_looks(model.folder for model in self.models))
         recipe = _recipe(self.settings, self.models)
         write_run_card(
             self.settings.output,

@@ -6,9 +6,13 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from medseg.batch.task import Flag, State, Written
+from medseg.config import parse_json
 
 
 @dataclass(frozen=True)
@@ -51,42 +55,58 @@ class Recipe:
         plain = {"models": list(self.models), "options": dict(self.options)}
         return json.dumps(plain, sort_keys=True)
 
+    @classmethod
+    def of_text(cls, text: str) -> Recipe:
+        """What `to_text` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return TypeAdapter(Recipe).validate_python(parse_json(text))
+
+
+#: Columns that hold JSON.
+_JSON = ("warnings", "flags", "volumes_ml", "confidence", "facts")
+#: Kinds of values are checked: SQLite keeps whatever it is given.
+_ENTRY = TypeAdapter(Entry)
+
 
 def entry_of(row: sqlite3.Row) -> Entry:
-    """A row of the table of cases."""
-    written = None
-    if row["output"] is not None:
-        written = Written(
-            row["output"], row["output_bytes"], row["output_modified_ns"], row["output_sha256"]
-        )
-    return Entry(
-        case=row["case"],
-        source=row["source"],
-        place=row["place"],
-        identity=row["identity"],
-        size_bytes=row["size_bytes"],
-        state=State(row["state"]),
-        attempts=row["attempts"],
-        reason=row["reason"],
-        warnings=tuple(json.loads(row["warnings"])),
-        flags=tuple(Flag(*flag) for flag in json.loads(row["flags"])),
-        volumes_ml=json.loads(row["volumes_ml"]),
-        confidence=json.loads(row["confidence"]),
-        facts=json.loads(row["facts"]),
-        seconds=row["seconds"],
-        segment_seconds=row["segment_seconds"],
-        finished=row["finished"],
-        written=written,
+    """A row of the table of cases.
+
+    Raises:
+        ValueError: it holds what medseg does not write.
+    """
+    values = {key: row[key] for key in row.keys()}  # noqa: SIM118 - rows iterate over values
+    values |= {key: parse_json(values[key]) for key in _JSON}
+    values["flags"] = [
+        dict(zip(("kind", "label", "text"), flag, strict=True)) for flag in values["flags"]
+    ]
+    name = values["output"]
+    values["written"] = (
+        None
+        if name is None
+        else {
+            "name": name,
+            "size_bytes": values["output_bytes"],
+            "modified_ns": values["output_modified_ns"],
+            "sha256": values["output_sha256"],
+        }
     )
+    entry = _ENTRY.validate_python(values)
+    for text in (entry.case, entry.written.name if entry.written else entry.case):
+        if Path(text).name != text:
+            raise ValueError(f"{text[:60]!r} names another folder")
+    return entry
 
 
 def difference(known: str, wanted: str) -> str:
     """In which words two recipes (see :meth:`Recipe.to_text`) differ."""
-    before, now = json.loads(known), json.loads(wanted)
-    if before["models"] != now["models"]:
+    before, now = Recipe.of_text(known), Recipe.of_text(wanted)
+    if before.models != now.models:
         return "another model"
-    keys = sorted({*before["options"], *now["options"]})
-    changed = [k for k in keys if before["options"].get(k) != now["options"].get(k)]
+    keys = sorted({*before.options, *now.options})
+    changed = [key for key in keys if before.options.get(key) != now.options.get(key)]
     return "; ".join(
-        f"{key} {before['options'].get(key)!r}, now {now['options'].get(key)!r}" for key in changed
+        f"{key} {before.options.get(key)!r}, now {now.options.get(key)!r}" for key in changed
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from medseg.batch.entry import Entry, Recipe, difference, entry_of
 from medseg.batch.task import Outcome, State, Task, Unusable
+from medseg.config import parse_json
 from medseg.errors import BadConfig, BadOutput
 from medseg.scans.names import Named
 from medseg.tables import printable
@@ -169,21 +170,26 @@ class Ledger:
     def recall(self, key: str) -> Any:
         """A fact kept before, or ``None``."""
         text = self._fact(key)
-        return None if text is None else json.loads(text)
+        with _refusals(self._path):
+            return None if text is None else parse_json(text)
 
     def entry(self, case: str) -> Entry | None:
         """One case, or ``None`` where it was never entered."""
         rows = self._read('SELECT * FROM cases WHERE "case" = ?', (case,))
-        return entry_of(rows[0]) if rows else None
+        with _refusals(self._path):
+            return entry_of(rows[0]) if rows else None
 
     def entries(self) -> list[Entry]:
         """Every case in the order of discovery."""
-        return [entry_of(row) for row in self._read("SELECT * FROM cases ORDER BY position", ())]
+        rows = self._read("SELECT * FROM cases ORDER BY position", ())
+        with _refusals(self._path):
+            return [entry_of(row) for row in rows]
 
     def count(self) -> dict[State, int]:
         """Number of cases in each state."""
         rows = self._read("SELECT state, COUNT(*) AS n FROM cases GROUP BY state", ())
-        return dict.fromkeys(State, 0) | {State(row["state"]): row["n"] for row in rows}
+        with _refusals(self._path):
+            return dict.fromkeys(State, 0) | {State(row["state"]): row["n"] for row in rows}
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -230,7 +236,9 @@ class Ledger:
             BadConfig: to another command: masks and volumes share no folder.
         """
         known = self._fact("recipe")
-        if known is not None and bool(json.loads(known)["models"]) != bool(recipe.models):
+        with _refusals(self._path):
+            is_of_models = None if known is None else bool(Recipe.of_text(known).models)
+        if is_of_models not in (None, bool(recipe.models)):
             raise BadConfig(
                 "the folder holds the results of another command",
                 path=self._path.parent,
@@ -329,7 +337,7 @@ def look(folder: Path) -> Ledger:
 def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError) as error:
         raise BadOutput(
             "the ledger cannot be read or written",
             path=path,

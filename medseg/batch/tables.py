@@ -10,6 +10,7 @@ import yaml
 
 from medseg.batch.entry import Entry
 from medseg.labels import LabelTable
+from medseg.manifests.looks import LOOKS_FILE
 from medseg.scans.table import line
 from medseg.tables import csv_text
 from medseg.writers.atomic import atomic_path
@@ -23,6 +24,7 @@ FILES = (
     CASES,
     LABELS,
     RUN,
+    LOOKS_FILE,
     "report.html",
     *(f"{FOLDER}/{form.file_name}" for form in LABEL_TABLES.values()),
 )

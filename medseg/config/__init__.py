@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medseg.config.checking import Choice, Options, override, validate
+from medseg.config.json_text import load_json, parse_json
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
 from medseg.config.rules import LearntRule
 from medseg.config.segmenting import SegmentConfig
@@ -44,7 +45,9 @@ __all__ = [
     "PrepareConfig",
     "SegmentConfig",
     "TrainConfig",
+    "load_json",
     "load_yaml",
     "override",
+    "parse_json",
     "validate",
 ]

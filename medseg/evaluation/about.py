@@ -20,6 +20,7 @@ def about_evaluation(
     sets: Mapping[int | None, Predictions],
     evaluated: Cohort,
     leaks: Sequence[str],
+    copies: Sequence[str],
 ) -> dict[str, Any]:
     """What the page must say of where the scores come from; plain YAML values."""
     matches = {case: name for p in sets.values() for case, name in p.match(evaluated.cases).items()}
@@ -46,6 +47,7 @@ def about_evaluation(
         "extra_predictions": extras,
         "other_names": {case: name for case, name in matches.items() if case != name},
         "leaked": list(leaks),
+        "copies_of_training": list(copies),
         "leakage": _leakage_check(sets),
         "run": run,
         "versions": {
@@ -60,7 +62,10 @@ def _leakage_check(sets: Mapping[int | None, Predictions]) -> str:
     known = [len(predictions.training_pixels) for predictions in sets.values()]
     if min(known) == 0:
         return "not checked: run.yaml does not say which scans trained the model"
-    return f"pixels of every case compared with those of {max(known)} training scans"
+    text = f"pixels of every case compared with those of {max(known)} training scans"
+    if all(predictions.model_scans is not None for predictions in sets.values()):
+        return f"{text}; copies that were saved again are looked for, too"
+    return text
 
 
 def problems(scores: Scores) -> list[str]:
@@ -95,6 +100,12 @@ def problems(scores: Scores) -> list[str]:
     if leaked:
         lines.append(
             f"LEAKAGE: the model was trained on {len(leaked)} of these cases: {some_names(leaked)}"
+        )
+    copies = scores.about.get("copies_of_training") or []
+    if copies:
+        lines.append(
+            f"LEAKAGE: {len(copies)} of these cases look like scans that trained the model, saved"
+            f" again: {some_names(copies)}. Leave them out unless you know better"
         )
     return lines
 

@@ -13,7 +13,7 @@ from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.about import about_evaluation, some_names
 from medseg.evaluation.folders import is_truth, truth_cohort
 from medseg.evaluation.journal import Journal
-from medseg.evaluation.leakage import refuse_leaks
+from medseg.evaluation.leakage import copies_of_training, refuse_leaks
 from medseg.evaluation.pairing import Predictions, fold_folders, load_predictions
 from medseg.evaluation.running import score_all
 from medseg.evaluation.scores import COLUMNS, SCORED, Scores
@@ -81,11 +81,12 @@ def evaluate(
     ]
     if chosen.leakage == "refuse":
         refuse_leaks(leaks, cohort=whole)
+    copies = copies_of_training(tasks, outcomes)
     if not any(outcome.status == SCORED for outcome in outcomes):
         raise _nothing_scored(Path(predictions), split, sets, tasks, outcomes)
     table = pd.DataFrame([row for o in outcomes for row in o.rows], columns=list(COLUMNS))
-    about = about_evaluation(whole, split, sets, evaluated, leaks)
-    return Scores(table, _case_table(tasks, outcomes), chosen, about)
+    about = about_evaluation(whole, split, sets, evaluated, leaks, copies)
+    return Scores(table, _case_table(tasks, outcomes, copies), chosen, about)
 
 
 def _cohort(cohort: Cohort | str | Path, labels: LabelTable | None) -> Cohort:
@@ -211,10 +212,13 @@ def _task(
         predictions.labels,
         predictions.training_pixels,
         config,
+        predictions.model_scans,
     )
 
 
-def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFrame:
+def _case_table(
+    tasks: Sequence[Task], outcomes: Sequence[Outcome], copies: Sequence[str]
+) -> pd.DataFrame:
     """One row a case, covariates last."""
     rows: list[dict[str, Any]] = []
     for task, outcome in zip(tasks, outcomes, strict=True):
@@ -226,7 +230,7 @@ def _case_table(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> pd.DataFr
                 "fold": "" if case.fold is None else str(case.fold),
                 "status": outcome.status,
                 "reason": outcome.reason,
-                "leaked": "yes" if outcome.leaked else "",
+                "leaked": "yes" if outcome.leaked else "copy" if case.case in copies else "",
                 "prediction": "" if task.prediction is None else printable(task.prediction.name),
                 "prediction_sha256": outcome.facts.get("prediction_sha256", ""),
                 "truth_sha256": outcome.facts.get("truth_sha256", ""),

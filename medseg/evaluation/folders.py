@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from medseg.config import load_yaml
+from medseg.config import load_yaml, parse_json
 from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.pairing import LABELS_FILE, is_file, mask_files, mask_name
 from medseg.labels import LabelTable
@@ -79,12 +78,12 @@ def _of_dataset(path: Path) -> LabelTable:
         BadLabels: it names none, or regions instead.
     """
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = parse_json(path.read_text(encoding="utf-8-sig"))["labels"]
         named = {
             str(value if str(key).isdigit() else key): int(key if str(key).isdigit() else value)
             for key, value in labels.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError):
         raise BadLabels(
             "no single labels in the data set's description",
             path=path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class Journal:
         self._path = path
         self._outcomes: dict[str, Outcome] = {}
         self._begun: Counter[str] = Counter()
-        lines = path.read_text(encoding="utf-8").splitlines() if is_file(path) else []
+        lines = _text(path).splitlines() if is_file(path) else []
         for line in lines:
             self._take(line)
         self._write({"version": __version__})
@@ -65,6 +66,7 @@ class Journal:
             "reason": outcome.reason,
             "facts": outcome.facts,
             "leaked": outcome.leaked,
+            "look": b64encode(outcome.look).decode("ascii"),
         }
         self._write({"end": _key(task), **content})
 
@@ -95,9 +97,17 @@ class Journal:
                 str(entry["reason"]),
                 {str(name): str(text) for name, text in entry["facts"].items()},
                 leaked=bool(entry["leaked"]),
+                look=b64decode(entry["look"], validate=True),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BadOutput("the file cannot be read", path=path, found=error.strerror) from None
 
 
 def _row(cells: Sequence[Any]) -> tuple[str, str, str, str, float, str, str]:
@@ -116,6 +126,7 @@ def _key(task: Task) -> str:
         repr(task.cohort.labels),
         sorted(task.cohort.remap.items()),
         sorted(task.training_pixels),
+        str(task.model_scans),
         task.config.model_dump(mode="json"),
     ]
     return hashlib.sha256(json.dumps(content).encode("utf-8", "replace")).hexdigest()

@@ -13,6 +13,7 @@ from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.matching import match_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case
+from medseg.manifests.looks import LOOKS_FILE
 from medseg.names import safe_name
 from medseg.writers.layout import bids_stem, is_bids_derivative
 
@@ -46,6 +47,11 @@ class Predictions:
     def training_pixels(self) -> frozenset[str]:
         """Pixel hashes of the scans that trained the model."""
         return frozenset(str(pixels) for pixels in self.run.get("training_pixels") or ())
+
+    @property
+    def model_scans(self) -> Path | None:
+        """The folder, where it holds what the scans that trained the model are recognised by."""
+        return self.folder if (self.folder / LOOKS_FILE).is_file() else None
 
     def match(self, cases: Sequence[Case]) -> dict[str, str]:
         """The name of the mask of each case that has one."""

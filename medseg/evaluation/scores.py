@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from pandas.api.types import is_numeric_dtype
 
 from medseg.config import EvaluateConfig, load_yaml, validate
 from medseg.errors import BadOutput
+from medseg.tables import inert, read_csv
 from medseg.writers.atomic import atomic_path
 
 #: Columns of ``scores.csv``.
@@ -64,9 +67,17 @@ class Scores:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whose numbers read back to the same bits; undefined values are empty."""
+    """Write a CSV whose numbers read back to the same bits; undefined values are empty.
+
+    Texts that a spreadsheet would run as formulas are made inert.
+    """
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        safe = table.rename(columns=inert)
+        for name, column in table.items():
+            if not is_numeric_dtype(column):
+                cells = [inert(cell) if isinstance(cell, str) else cell for cell in column]
+                safe[inert(str(name))] = pd.Series(cells, table.index, dtype=object)
+        safe.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_scores(scores: Scores, folder: Path) -> None:
@@ -94,20 +105,48 @@ def read_scores(folder: Path) -> Scores:
             expected=f"a folder with {SCORES_FILE}",
             remedy="Name the --output of medseg evaluate.",
         )
-    texts = {name: str for name in COLUMNS if name != "value"}
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
-    absent = [name for name in COLUMNS if name not in table.columns]
-    if absent:
+    table = _texts(path, COLUMNS)
+    table["value"] = [_value(text, path) for text in table["value"]]
+    twice = table[table.duplicated(["case", "label", "metric"])]
+    if len(twice):
+        first = twice.iloc[0]
         raise BadOutput(
-            "the scores lack columns", path=path, found=list(table.columns), expected=list(COLUMNS)
+            "one score occurs twice",
+            path=path,
+            found=f"{first['metric']} of {first['label']} in {first['case']}",
+            expected="one row a case, label and metric",
         )
-    table["value"] = table["value"].astype(float)
-    cases = folder / CASES_FILE
-    if cases.is_file():
-        rows = pd.read_csv(cases, dtype=str, keep_default_na=False)
+    if (folder / CASES_FILE).is_file():
+        rows = _texts(folder / CASES_FILE, ("case", "patient", "status"))
     else:
         rows = table[["case", "patient"]].drop_duplicates(ignore_index=True)
         rows["status"] = SCORED
-    facts = load_yaml(folder / ABOUT_FILE) if (folder / ABOUT_FILE).is_file() else {}
-    config = validate(EvaluateConfig, facts.get("config", {}), path=str(folder / ABOUT_FILE))
-    return Scores(table, rows, config, facts.get("about", {}))
+    about = folder / ABOUT_FILE
+    facts = load_yaml(about) if about.is_file() else {}
+    config = validate(EvaluateConfig, facts.get("config", {}), path=str(about))
+    more = facts.get("about", {})
+    if not isinstance(more, dict):
+        raise BadOutput("`about` is not a mapping", path=about, found=repr(more)[:80])
+    return Scores(table, rows, config, more)
+
+
+def _texts(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
+    """A table of texts that has the wanted columns, and perhaps others."""
+    columns, rows = read_csv(path, refusal=BadOutput)
+    absent = [name for name in wanted if name not in columns]
+    if absent:
+        raise BadOutput(
+            "the table lacks columns",
+            path=path,
+            found=", ".join(columns) or "no columns",
+            expected=", ".join(wanted),
+        )
+    return pd.DataFrame([row.cells for row in rows], columns=list(columns), dtype=object)
+
+
+def _value(text: str, path: Path) -> float:
+    """A score; NaN where it is undefined."""
+    try:
+        return float(text) if text else nan
+    except ValueError:
+        raise BadOutput("a score is no number", path=path, found=repr(text)[:60]) from None

@@ -20,6 +20,8 @@ from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.evaluation.translation import same_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
+from medseg.manifests.duplicates import likenesses
+from medseg.manifests.looks import pack_looks
 from medseg.manifests.reading import named_truth, read_grid, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
 from medseg.readers.labels import read_labels
@@ -43,6 +45,8 @@ class Task:
         prediction: the mask, or ``None`` where there is none.
         labels: what the prediction's values mean.
         training_pixels: scans that trained the model; empty asks nothing.
+        model_scans: folder that holds what these are recognised by when they were saved again,
+            or ``None``.
         config: tolerances, and what to do with other grids.
     """
 
@@ -51,6 +55,7 @@ class Task:
     labels: LabelTable
     training_pixels: frozenset[str]
     config: EvaluateConfig
+    model_scans: Path | None = None
 
     @property
     def case(self) -> Case:
@@ -68,6 +73,7 @@ class Outcome:
         reason: why not scored, or what was done to score it.
         facts: checksums.
         leaked: whether the scan's pixels trained the model.
+        look: what the scan is recognised by, where the model says that of its training scans.
     """
 
     rows: tuple[Row, ...]
@@ -75,6 +81,7 @@ class Outcome:
     reason: str
     facts: dict[str, str]
     leaked: bool
+    look: bytes = b""
 
 
 def structures_of(labels: LabelTable) -> tuple[Structure, ...]:
@@ -103,18 +110,18 @@ def score_case(task: Task) -> Outcome:
     facts: dict[str, str] = {}
     try:
         truth = _read_truth(task, facts)
-        leaked = _leaked(task)
+        leaked, look = _seen(task)
     except Exception as error:  # noqa: BLE001 - one bad case never stops a cohort
         return unscored(task, _reason(error, task), facts)
     if task.prediction is None:
         rows = _rows_without(task, truth, "prediction missing")
-        return Outcome(rows, MISSING, "no prediction of that name", facts, leaked)
+        return Outcome(rows, MISSING, "no prediction of that name", facts, leaked, look)
     try:
         prediction, note = _read_prediction(task, truth, facts)
-        return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked)
+        return Outcome(_rows(task, truth, prediction, note), SCORED, note, facts, leaked, look)
     except Exception as error:  # noqa: BLE001 - one bad case never stops a cohort
         rows = _rows_without(task, truth, "prediction refused")
-        return Outcome(rows, REFUSED, _reason(error, task), facts, leaked)
+        return Outcome(rows, REFUSED, _reason(error, task), facts, leaked, look)
 
 
 def unscored(task: Task, reason: str, facts: dict[str, str] | None = None) -> Outcome:
@@ -171,14 +178,19 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
     return named_truth(task.cohort, task.case, mask)
 
 
-def _leaked(task: Task) -> bool:
-    """Whether this very scan trained the model; reads it only when hashes are known."""
+def _seen(task: Task) -> tuple[bool, bytes]:
+    """Whether this very scan trained the model, and else what it is recognised by.
+
+    The scan is read only where the model says which scans it was trained on.
+    """
     if not task.training_pixels or not task.case.images:
-        return False
+        return False, b""
     from medseg.transforms.channels import aligner
 
     scan = read_case(task.cohort, task.case, align=aligner(task.cohort.frames))
-    return pixel_hash(scan) in task.training_pixels
+    if pixel_hash(scan) in task.training_pixels:
+        return True, b""
+    return False, pack_looks(likenesses(scan)) if task.model_scans is not None else b""
 
 
 def _read_prediction(

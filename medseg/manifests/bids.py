@@ -15,7 +15,7 @@ from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity
 from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import labels_in, modality_of, new_case, read_json, scan_stem
+from medseg.manifests.importing import labels_in, modality_of, new_case, read_description, scan_stem
 from medseg.manifests.table import COLUMNS
 
 
@@ -50,7 +50,7 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
             there are masks and none of them fits.
     """
     described = folder / "dataset_description.json"
-    about = read_json(described) if described.exists() else {}
+    about = read_description(described) if described.exists() else {}
     people = _participants(folder / "participants.tsv")
     choice = _choice(folder, options)
     cases, incomplete = [], []
@@ -172,19 +172,27 @@ def _participants(path: Path) -> dict[str, dict[str, str]]:
     """Subject -> covariates; ``n/a`` is empty."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
     return {
         row["participant_id"]: {
             (f"participant_{name}" if name.partition(":")[0] in COLUMNS else name): ""
-            if value in ("n/a", None)
-            else value.strip()
+            if value == "n/a"
+            else value
             for name, value in row.items()
-            if name and name != "participant_id"
+            if name != "participant_id"
         }
-        for row in rows
+        for row in _tab_separated(path)
         if row.get("participant_id")
     }
+
+
+def _tab_separated(path: Path) -> list[dict[str, str]]:
+    """The rows of a table as BIDS writes it; cells that a row lacks are empty."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t", restval=""))
+    except (OSError, csv.Error) as error:
+        raise BadCohort("not a table of tab-separated values", path=path, found=error) from None
+    return [{name: (cell or "").strip() for name, cell in row.items() if name} for row in rows]
 
 
 def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable:
@@ -204,8 +212,7 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     )
     if not tables:
         return labels_in(masks)
-    with tables[0].open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
+    rows = _tab_separated(tables[0])
     try:
         return LabelTable.from_card({"labels": {row["name"]: int(row["index"]) for row in rows}})
     except (KeyError, ValueError, TypeError):

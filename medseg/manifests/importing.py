@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medseg.checksums import sha256_of
-from medseg.config import Options
+from medseg.config import Options, load_json
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort, Split, channel_modality
@@ -64,25 +63,14 @@ def with_checksums(cohort: Cohort, progress: Progress | None = None) -> Cohort:
     return cohort.with_cases(tuple(cases))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON object in which a convention describes a data set.
 
     Raises:
         BadCohort: the file is missing or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise BadCohort(
-            "no such file",
-            path=path,
-            remedy="Name the folder that holds it, or another convention.",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BadCohort("the file is not JSON", path=path, found=error) from None
-    if not isinstance(content, dict):
-        raise BadCohort("not a mapping of keys to values", path=path, found=type(content).__name__)
-    return content
+    remedy = "Name the folder that holds it, or another convention."
+    return load_json(path, refusal=BadCohort, remedy=remedy)
 
 
 def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:

@@ -9,7 +9,7 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.importing import modality_of, new_case, read_json, scan_stem, scans_in
+from medseg.manifests.importing import modality_of, new_case, read_description, scan_stem, scans_in
 
 
 class MsdOptions(Options):
@@ -32,7 +32,7 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
     Raises:
         BadCohort: no dataset.json, or files that it lists are missing.
     """
-    card = read_json(folder / "dataset.json")
+    card = read_description(folder / "dataset.json")
     channels = _channels(folder, card)
     training = [_case(folder, entry, channels) for entry in _entries(folder, card, "training")]
     if not training:

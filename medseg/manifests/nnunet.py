@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.config import Options
+from medseg.config import Options, parse_json
 from medseg.errors import BadCohort, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.card import painted
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.importing import modality_of, new_case, read_json, scans_in
+from medseg.manifests.importing import modality_of, new_case, read_description, scans_in
 from medseg.names import safe_name
 
 
@@ -38,7 +37,7 @@ def build(folder: Path, options: NnunetOptions) -> Cohort:
     Raises:
         BadCohort: no dataset.json, or labels or images are missing.
     """
-    card = read_json(folder / "dataset.json")
+    card = read_description(folder / "dataset.json")
     channels = _channels(folder, card)
     ending = str(card.get("file_ending", ".nii.gz"))
     training = (
@@ -174,10 +173,10 @@ def _with_folds(cases: list[Case], path: Path) -> list[Case]:
     try:
         folds = {
             safe_name(str(name)): k
-            for k, fold in enumerate(json.loads(path.read_text(encoding="utf-8")))
+            for k, fold in enumerate(parse_json(path.read_text(encoding="utf-8")))
             for name in fold["val"]
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise BadCohort(
             "the folds cannot be read",
             path=path,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -13,6 +11,7 @@ from medseg.errors import BadCohort
 from medseg.manifests.cohort import Case, Split
 from medseg.manifests.rows import check_together
 from medseg.names import MOST_BYTES, PUNCTUATION, is_safe, safe_name
+from medseg.tables import csv_text, read_csv
 
 #: Columns that are not covariates; ``image`` and ``image_sha256`` may carry ``:channel``.
 COLUMNS = (
@@ -29,7 +28,7 @@ def read_table(
 ) -> tuple[Case, ...]:
     """Read and check a cohort's table.
 
-    Comma, semicolon and tab are understood, and the byte-order mark that spreadsheets write.
+    Every form in which spreadsheets save a table is understood: see `medseg.tables`.
 
     Args:
         table: the CSV file.
@@ -70,59 +69,26 @@ def write_table(cases: Sequence[Case], root: Path, channels: Sequence[str]) -> s
         "label_sha256",
         *covariates,
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for case in cases:
-        writer.writerow(
-            [
-                case.case,
-                case.patient,
-                case.split.value,
-                "" if case.fold is None else case.fold,
-                *(_relative(case.images[channel], root) for channel in channels),
-                "" if case.label is None else _relative(case.label, root),
-                *(";".join(case.labelled) for _ in partly),
-                *(case.image_sha256.get(channel, "") for channel in channels),
-                case.label_sha256,
-                *(case.covariates.get(name, "") for name in covariates),
-            ]
-        )
-    return text.getvalue()
-
-
-def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The header, and the rows that hold anything, each with its number in a spreadsheet."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadCohort(
-            "no such table", path=table, remedy="Check the key `table` of the card."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BadCohort(
-            "the table cannot be read", path=table, found=error, expected="a CSV file in UTF-8"
-        ) from None
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise BadCohort("the table is not CSV", path=table, found=error) from None
-    columns = [name.strip() for name in lines[0]] if lines else []
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        values = [value.strip() for value in line]
-        if not any(values):
-            continue
-        if len(values) != len(columns):
-            raise BadCohort(
-                f"row {number} has another number of cells than the header",
-                path=table,
-                found=len(values),
-                expected=len(columns),
-            )
-        rows.append((number, dict(zip(columns, values, strict=True))))
+    for case in cases:
+        row: dict[str, object] = {
+            "case": case.case,
+            "patient": case.patient,
+            "split": case.split.value,
+            "fold": "" if case.fold is None else case.fold,
+            "label": "" if case.label is None else _relative(case.label, root),
+            "labelled": ";".join(case.labelled),
+            "label_sha256": case.label_sha256,
+        }
+        row |= {column: _relative(case.images[name], root) for name, column in images.items()}
+        row |= {column: case.image_sha256.get(name, "") for name, column in sums.items()}
+        rows.append({**case.covariates, **row})
+    return csv_text(header, rows)
+
+
+def _cells(table: Path) -> tuple[tuple[str, ...], list[tuple[int, Mapping[str, str]]]]:
+    """The header, and the rows that hold anything, each with its number in a spreadsheet."""
+    columns, rows = read_csv(table, refusal=BadCohort)
     if not rows:
         raise BadCohort(
             "the table has no rows",
@@ -130,13 +96,10 @@ def _cells(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             expected="one row a case",
             remedy="`medseg cohort import` writes one from a folder.",
         )
-    return columns, rows
+    return columns, [(row.number, row.cells) for row in rows]
 
 
 def _check_columns(table: Path, columns: Sequence[str], channels: Sequence[str]) -> None:
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise BadCohort("the same column occurs twice", path=table, found=twice)
     missing = [name for name in REQUIRED if name not in columns]
     if "image" not in columns:
         missing += [

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from medseg.config import parse_json
 from medseg.errors import BadCohort, MedsegError
 from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
@@ -204,27 +205,30 @@ def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, .
 def _key(cohort: Cohort, case: Case) -> str:
     """A name for these very files under this meaning of the labels."""
     files = [*case.sources, *([case.label] if case.label else [])]
-    there = [file_of(f) for f in files]
-    stats = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in there]
+    stats = [_stamp(file_of(file)) for file in files]
     recipe = [_VERSION, [str(f.resolve()) for f in files], stats, cohort.labels.to_card()]
     recipe += [sorted(cohort.remap.items()), case.labelled]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None  # reading says why
+    return status.st_size, status.st_mtime_ns
+
+
 def _read_kept(path: Path | None) -> dict[str, CaseLooks | MedsegError]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
-        return {key: _looks(plain) for key, plain in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        text = path.read_text(encoding="utf-8") if path is not None else "{}"
+        return dict(_KEPT.validate_python(parse_json(text)))
+    except (OSError, ValueError):  # pydantic's errors are such, too
         return {}
 
 
-def _looks(plain: Mapping[str, Any]) -> CaseLooks:
-    return CaseLooks(**{key: _tuple(value) for key, value in plain.items()})
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(_tuple(inner) for inner in value) if isinstance(value, list) else value
+#: Kinds and lengths of what is kept are checked: anybody may have edited the file.
+_KEPT = TypeAdapter(dict[str, CaseLooks])
 
 
 def _keep(path: Path | None, known: Mapping[str, CaseLooks | MedsegError]) -> None:

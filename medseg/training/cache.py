@@ -19,6 +19,8 @@ from medseg.config import PrepareConfig
 from medseg.errors import BadCohort
 from medseg.geometry import Frame, left_right_axis, role_grid
 from medseg.manifests import Case, Cohort, read_truth
+from medseg.manifests.likeness import Likeness
+from medseg.manifests.looks import unpack_looks
 from medseg.manifests.reading import file_of
 from medseg.model.structures import Structure, measure
 from medseg.transforms.prepare import Prepared, prepare_truth
@@ -27,7 +29,7 @@ from medseg.volume import LabelMap
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 7
+_VERSION = 8
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -80,7 +82,8 @@ class CachedCase:
     """A prepared case on disk.
 
     The file holds ``image`` (C, X, Y, Z) float16, ``classes`` (X, Y, Z) int16 class indices
-    (-1 = not scored) and, for each class that occurs, ``centres_<class>`` (n, 3) voxels.
+    (-1 = not scored), for each class that occurs ``centres_<class>`` (n, 3) voxels, and ``look``,
+    by which the scan is recognised.
     """
 
     path: Path
@@ -102,6 +105,11 @@ class CachedCase:
             int(name.removeprefix("centres_")): self._file.get_tensor(name)
             for name in sorted(names)
         }
+
+    @property
+    def look(self) -> tuple[Likeness, ...]:
+        """What each channel of the scan is recognised by."""
+        return unpack_looks(self._file.get_tensor("look").tobytes(), path=self.path)
 
     def box(
         self, start: tuple[int, int, int], stop: tuple[int, int, int]
@@ -214,6 +222,7 @@ def _write(path: Path, prepared: Prepared, classes: NDArray[np.int16], facts: Ca
     arrays: dict[str, NDArray[Any]] = {
         "image": prepared.image.numpy().astype(np.float16),
         "classes": np.ascontiguousarray(classes),
+        "look": np.frombuffer(prepared.look, np.uint8),
     }
     rng = np.random.default_rng(0)
     for value in np.unique(classes):

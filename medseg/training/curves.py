@@ -15,9 +15,11 @@ from typing import Any
 import lightning as L
 import torch
 
+from medseg.errors import BadOutput
+from medseg.tables import inert, read_csv
 from medseg.training.budget import SPARE_SHARE
 from medseg.training.module import task_of
-from medseg.training.run import Draw, Row
+from medseg.training.run import DAMAGED, Draw, Row
 from medseg.writers.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
@@ -39,11 +41,11 @@ class Table:
         """Drop the rows after a step."""
         if not self.path.is_file():
             return
-        rows = [row for row in read_rows(self.path) if int(row["step"]) <= step]
+        rows = [row for row in read_rows(self.path) if _step(row, self.path) <= step]
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(map(_inert, rows))
 
     def add(self, *rows: Mapping[str, object]) -> None:
         """Append rows; columns that a row lacks stay empty."""
@@ -52,15 +54,30 @@ class Table:
             writer = csv.DictWriter(file, self.columns)
             if not begun:
                 writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(map(_inert, rows))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a run's table; none where there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [dict(row) for row in csv.DictReader(file)]
+    """The rows of a run's table; none where there is no file.
+
+    Raises:
+        BadOutput: the file is no table.
+    """
+    return [row.cells for row in read_csv(path, refusal=BadOutput)[1]] if path.is_file() else []
+
+
+def _step(row: Row, path: Path) -> int:
+    try:
+        return int(row["step"])
+    except (KeyError, ValueError):
+        raise BadOutput(
+            "a row has no step", path=path, found=str(dict(row))[:80], remedy=DAMAGED
+        ) from None
+
+
+def _inert(row: Mapping[str, object]) -> dict[str, object]:
+    """A row that no spreadsheet runs as a formula."""
+    return {name: inert(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def read_curves(path: Path) -> list[Row]:

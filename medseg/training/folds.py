@@ -14,6 +14,7 @@ import safetensors.torch
 from medseg.config import TrainConfig
 from medseg.errors import BadCohort
 from medseg.manifests import Cohort
+from medseg.manifests.looks import read_looks, write_looks
 from medseg.model import CARD, Model, Provenance, load_model, save_model
 from medseg.model.structures import widest
 from medseg.training.callbacks import Report
@@ -192,4 +193,5 @@ def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
         for model in models
         for name in model.card.weights
     }
+    write_looks(run.model, read_looks(model.folder for model in models))
     return save_model(run.model, card, cohort.labels, weights)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from medseg.errors import BadConfig, BadModel
+from medseg.config import load_json, validate
+from medseg.errors import BadConfig, BadModel, BadOutput
+from medseg.manifests.looks import read_looks, write_looks
 from medseg.model import Origin, load_model
-from medseg.training.run import Run
+from medseg.training.run import DAMAGED, Run
 from medseg.writers.atomic import atomic_path
 
 
@@ -43,7 +44,7 @@ def start_from(network: nn.Module, run: Run) -> None:
 
 
 def keep_origin(run: Run, *, begun: bool, needed: bool) -> None:
-    """Remember in the run's folder which model it starts from, and what that one has seen.
+    """Remember in the run's folder which model it starts from, and which scans that one has seen.
 
     Args:
         run: with ``init`` or without.
@@ -70,6 +71,7 @@ def keep_origin(run: Run, *, begun: bool, needed: bool) -> None:
         with atomic_path(_place(run)) as temporary:
             content = {"origin": origin.model_dump(mode="json"), "training_pixels": seen}
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_looks(run.folder, read_looks([model.folder]))
 
 
 def _other_origin(run: Run, found: str, expected: str) -> BadConfig:
@@ -87,8 +89,11 @@ def read_origin(run: Run) -> tuple[Origin, tuple[str, ...]] | None:
     path = _place(run)
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Origin(**content["origin"]), tuple(content["training_pixels"])
+    content = load_json(path, refusal=BadOutput, remedy=DAMAGED)
+    pixels = content.get("training_pixels", ())
+    if not isinstance(pixels, list) or not all(isinstance(one, str) for one in pixels):
+        raise BadOutput("the hashes of scans cannot be read", path=path, remedy=DAMAGED)
+    return validate(Origin, content.get("origin"), path=str(path)), tuple(pixels)
 
 
 def _place(run: Run) -> Path:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from medseg.errors import MedsegError
+from medseg.config import load_json
+from medseg.errors import BadOutput, MedsegError
 from medseg.inference import segment
 from medseg.manifests import Cohort, read_case
 from medseg.model import Model
-from medseg.training.run import Run
+from medseg.training.run import DAMAGED, Run
 from medseg.transforms.channels import aligner
 from medseg.writers import write_labels
 from medseg.writers.atomic import atomic_path
@@ -31,8 +32,9 @@ def masks_made(run: Run) -> dict[str, str]:
     """Cases of which a mask is there, with the SHA-256 of the weights that made it."""
     folder = run.folder / OUT_OF_FOLD
     path = folder / _MADE_BY
-    made: dict[str, str] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return {case: by for case, by in made.items() if (folder / f"{case}.nii.gz").is_file()}
+    made = load_json(path, refusal=BadOutput, remedy=DAMAGED) if path.is_file() else {}
+    there = {mask.name for mask in folder.glob("*.nii.gz")}
+    return {case: str(by) for case, by in made.items() if f"{case}.nii.gz" in there}
 
 
 def gather_predictions(model: Model, rows: Cohort, run: Run) -> Path:

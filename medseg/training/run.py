@@ -13,12 +13,16 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from medseg.config import TrainConfig, load_yaml
+from medseg.config import TrainConfig, load_json, load_yaml
 from medseg.errors import BadCohort, BadConfig, BadOutput
+from medseg.manifests.looks import LOOKS_FILE
 from medseg.training.length import Length
 from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
 from medseg.writers.lock import RUN_LOCK, FolderLock
+
+#: What to do about a file of a run that was damaged.
+DAMAGED = "Restore the file, or begin a new run in another folder."
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +131,8 @@ def begin_run(folder: Path, config: TrainConfig, *, resume: bool, free: Sequence
     if not resume or (changed_keys(before, config) and not is_begun):
         schedule.unlink(missing_ok=True)  # of an attempt that gained nothing
     if not resume:
-        (folder / "init.json").unlink(missing_ok=True)
+        for name in ("init.json", LOOKS_FILE):
+            (folder / name).unlink(missing_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -220,19 +225,23 @@ def read_schedule(path: Path) -> tuple[Length | None, int]:
                 now,
                 facts.get(name),
             )
-    plans = tuple((int(start), int(steps)) for start, steps in facts.get("plans", ()))
-    return Length(plans) if plans else None, int(facts.get("parts", 1))
+    try:
+        plans = tuple((int(start), int(steps)) for start, steps in facts.get("plans", ()))
+        return Length(plans) if plans else None, int(facts.get("parts", 1))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadOutput(
+            "the length of the run cannot be read", path=path, found=error, remedy=DAMAGED
+        ) from None
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """What ``schedule.json`` holds; nothing where there is none."""
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return facts
+    return load_json(path, refusal=BadOutput, remedy=DAMAGED) if path.is_file() else {}
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
-    for key in sorted({*before, *now}):
+    for key in sorted({*before, *now}, key=str):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             keys += _changed(old, new, f"{prefix}{key}.")

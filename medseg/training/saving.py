@@ -12,6 +12,7 @@ import torch
 from medseg.checksums import sha256_of
 from medseg.geometry import Frame, distinct_frames, rounded
 from medseg.manifests import Cohort
+from medseg.manifests.looks import read_looks, write_looks
 from medseg.model import (
     Fingerprint,
     Model,
@@ -86,6 +87,8 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
             versions=versions(),
         ),
     )
+    looks = [look for case in setup.data.train for look in case.look]
+    write_looks(run.model, [*looks, *read_looks([run.folder])])
     fold = config.training.fold
     stem = "all" if fold is None else f"fold_{fold}"
     return save_model(run.model, card, cohort.labels, {stem: weights_kept(setup, task, outcome)})

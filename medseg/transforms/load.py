@@ -17,6 +17,8 @@ from monai.transforms import LoadImage, MapTransform
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
+from medseg.manifests.duplicates import likenesses
+from medseg.manifests.looks import pack_looks
 from medseg.scans import Frames, read, read_channels
 from medseg.transforms.channels import aligner
 from medseg.volume import Gridded, Volume, intensity_percentiles, pixel_hash
@@ -29,6 +31,10 @@ PIXELS = "medseg_pixels"
 
 #: Key of the percentiles of the scan's real-world values, set by ``LoadImage``.
 INTENSITY = "medseg_intensity"
+
+
+#: Key of what the scan is recognised by (see :mod:`medseg.manifests.looks`), set by ``LoadImage``.
+LOOK = "medseg_look"
 
 
 class MedsegReader(ImageReader):
@@ -62,6 +68,7 @@ class MedsegReader(ImageReader):
         return img.measured(), {
             **meta_of(img),
             PIXELS: pixel_hash(img),
+            LOOK: pack_looks(likenesses(img)).decode("latin-1"),  # MONAI takes no bytes
             INTENSITY: [list(row) for row in intensity_percentiles(img)],
         }
 

@@ -31,6 +31,7 @@ class Prepared:
         warnings: what the reader accepted but the user should know.
         pixels: the scan's pixel hash; empty when the scan was read before preparing.
         intensity: percentiles of its real-world values; empty like `pixels`.
+        look: what the scan is recognised by (see `medseg.manifests.looks`); empty like `pixels`.
     """
 
     image: torch.Tensor
@@ -39,6 +40,7 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     pixels: str = ""
     intensity: tuple[tuple[float, float, float], ...] = ()
+    look: bytes = b""
 
 
 def grid_for(native: Geometry, config: PrepareConfig) -> Geometry:

@@ -17,7 +17,15 @@ from medseg.config import Normalise, PrepareConfig
 from medseg.errors import MedsegError
 from medseg.geometry import Geometry
 from medseg.scans import Frames
-from medseg.transforms.load import INTENSITY, PIXELS, WARNINGS, LoadScan, geometry_of, meta_of
+from medseg.transforms.load import (
+    INTENSITY,
+    LOOK,
+    PIXELS,
+    WARNINGS,
+    LoadScan,
+    geometry_of,
+    meta_of,
+)
 from medseg.transforms.normalise import normalise
 from medseg.transforms.prepare import Prepared, grid_for, without_bias_field
 from medseg.transforms.resample import resample
@@ -97,6 +105,7 @@ def prepare_files(
         tuple(image.meta[WARNINGS]),
         image.meta.get(PIXELS, ""),
         tuple((low, middle, high) for low, middle, high in image.meta.get(INTENSITY, ())),
+        image.meta.get(LOOK, "").encode("latin-1"),
     )
 
 

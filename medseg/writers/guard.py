@@ -73,8 +73,8 @@ class FileRecord:
         for line in text.splitlines():
             try:
                 verb, name, digest = json.loads(line)
-            except ValueError:
-                continue  # empty, or cut off by a crash
+            except (ValueError, TypeError, RecursionError):
+                continue  # empty, cut off by a crash, or not a line of medseg's
             if verb == self._verb:
                 yield name, digest
 

@@ -10,20 +10,15 @@ damage, or where another library puts the damaged file. The last lines are the c
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import resource
 import shutil
-import signal
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -36,24 +31,9 @@ from medseg.volume import Volume
 from tests.fuzz import reference
 from tests.fuzz.mutate import mutate
 from tests.fuzz.seeds import Seed, make_seeds
+from tests.fuzz.workers import BAD, SECONDS, Outcome, TooLong, run, start_clock, stop_clock
 
-SECONDS, MEMORY_BYTES = 10, 3 << 30
-BAD = ("crash", "hang", "memory", "wrong")
-
-
-class TooLong(BaseException):
-    """The time is over."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one mutant."""
-
-    number: int
-    seed: str
-    mutation: str
-    result: str
-    detail: str = ""
+MEMORY_BYTES = 3 << 30
 
 
 def examine(seed: Seed, number: int, folder: Path) -> Outcome:
@@ -64,8 +44,7 @@ def examine(seed: Seed, number: int, folder: Path) -> Outcome:
     victim = chance.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
     mutation, content = mutate(victim.read_bytes(), chance)
     victim.write_bytes(content)
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    start_clock()
     try:
         result, detail = _judge(seed, folder)
     except TooLong:
@@ -75,12 +54,8 @@ def examine(seed: Seed, number: int, folder: Path) -> Outcome:
     except Exception:  # noqa: BLE001 - any of them is what we look for
         result, detail = "crash", traceback.format_exc(limit=-4)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        stop_clock()
     return Outcome(number, seed.name, mutation, result, f"{victim.name}: {detail}")
-
-
-def _too_long(signum: int, frame: object) -> None:
-    raise TooLong
 
 
 def _judge(seed: Seed, folder: Path) -> tuple[str, str]:
@@ -92,7 +67,7 @@ def _judge(seed: Seed, folder: Path) -> tuple[str, str]:
             accepted.append((scan, scan.read()))
         except MedsegError:
             continue
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    stop_clock()
     if not accepted:
         return "refused", ""
     same = True
@@ -168,46 +143,10 @@ def _near(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool
     return bool(apart <= max(0.05, 0.02 * scale, 1e-4 * np.abs(other).max()))
 
 
-def _worker(seeds: list[Seed], numbers: list[int], channel: Connection, folder: Path) -> None:
+def begin() -> None:
+    """A worker: quiet, with little memory."""
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    for number in numbers:
-        seed = seeds[number % len(seeds)]
-        channel.send((number, seed.name))
-        channel.send(examine(seed, number, folder))
-    channel.close()
-
-
-def run(seeds: list[Seed], numbers: list[int], scratch: Path) -> Iterator[Outcome]:
-    """The outcome of every mutant; a worker that dies or hangs is replaced."""
-    context = multiprocessing.get_context("fork")
-    left = list(numbers)
-    while left:
-        ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_worker, args=(seeds, left, theirs, scratch / "case"))
-        worker.start()
-        theirs.close()
-        current = (left[0], "?")
-        while left:
-            if not ours.poll(3 * SECONDS):
-                worker.kill()
-                yield Outcome(*current, "?", "hang", "not even interruptible")
-                left = left[left.index(current[0]) + 1 :]
-                break
-            try:
-                message = ours.recv()
-            except EOFError:
-                worker.join()
-                if left:
-                    yield Outcome(*current, "?", "crash", f"process died ({worker.exitcode})")
-                    left = left[left.index(current[0]) + 1 :]
-                break
-            if isinstance(message, Outcome):
-                yield message
-                left = left[left.index(message.number) + 1 :]
-            else:
-                current = message
-        worker.join()
 
 
 def main() -> None:
@@ -230,7 +169,8 @@ def main() -> None:
             if not options.only or options.only in seed.name
         ]
         numbers = list(range(options.first, options.first + options.mutants))
-        for outcome in run(seeds, numbers, Path(scratch)):
+        case = Path(scratch) / "case"
+        for outcome in run(lambda n: examine(seeds[n % len(seeds)], n, case), numbers, begin):
             counts.setdefault(outcome.seed, Counter())[outcome.result] += 1
             if outcome.result in BAD:
                 print(
