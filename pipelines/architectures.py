@@ -58,6 +58,7 @@ def main(
         bool, typer.Option("--prepare-only", help="Only keep the cohorts.")
     ] = False,
     page: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
+    page_only: Annotated[bool, typer.Option("--page-only", help="Run nothing.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Run what is missing, then write the page and the report."""
@@ -65,6 +66,7 @@ def main(
     from study.length import settled_steps
     from study.results import Folder
     from study.running import Study, run_study
+    from study.writing import write_study
 
     from medseg.cli.device import pick_device
 
@@ -78,15 +80,18 @@ def main(
     if prepare_only:
         return
     folder = Folder(output / "cells")
-    where = pick_device(device)
-    length = settled_steps(
-        output / "study.json", ready[0], steps=steps, minutes=minutes,
-        usual=QUICK_STEPS if quick else STEPS, device=where,
-    )  # fmt: skip
-    limit = float("inf") if until_minutes is None else started + 60 * until_minutes
-    say(f"{len(ready)} cohorts, {length} steps a run, on {where}")
-    study = Study(folder, where, length, 1 if quick else seeds, limit, chosen, say)
-    run_study(study, ready)
+    count = 1 if quick else seeds
+    if not page_only:
+        where = pick_device(device)
+        length = settled_steps(
+            output / "study.json", ready[0], steps=steps, minutes=minutes,
+            usual=QUICK_STEPS if quick else STEPS, device=where,
+        )  # fmt: skip
+        limit = float("inf") if until_minutes is None else started + 60 * until_minutes
+        say(f"{len(ready)} cohorts, {length} steps a run, on {where}")
+        run_study(Study(folder, where, length, count, limit, chosen, say), ready)
+    write_study(output, ready, folder, seeds=count, page=page)
+    say(f"{output / 'report.html'}")
 
 
 def gathered(

@@ -1,13 +1,17 @@
-"""``medseg networks``: which architectures are there, what do they see and what do they cost?"""
+"""``medseg networks``: what each architecture sees and costs, and its figure."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Overwrite, Quiet
+
+if TYPE_CHECKING:
+    from medseg.cli.console import Console
 
 
 def networks(
@@ -20,6 +24,18 @@ def networks(
         int, typer.Option("--patch", min=1, help="Voxels along each axis of the patch.")
     ] = 96,
     classes: Annotated[int, typer.Option("--classes", min=1, help="Output channels.")] = 2,
+    figure: Annotated[
+        str | None,
+        typer.Option("--figure", metavar="NAME", help="Draw this network for the patch, as SVG."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="Of it, e.g. features=[16,32]."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="SVG file; NAME.svg if not given.")
+    ] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -29,7 +45,13 @@ def networks(
     Examples:
         medseg networks
         medseg networks unet --dims 2 --patch 256
+        medseg networks --figure unet_original --dims 2 --patch 388 --output unet.svg
     """
+    if figure is not None:
+        path = output or Path(f"{figure}.svg")
+        with open_console(quiet=quiet, json=json) as console:
+            _draw(console, figure, option or [], path, (dims, patch, classes), overwrite=overwrite)
+        return
     from medseg.networks import NETWORKS, build_network
     from medseg.networks.inspect import cost, receptive_field
 
@@ -61,3 +83,33 @@ def networks(
         if name:
             for key, field in NETWORKS[name].options.model_fields.items():
                 console.say(f"  {key}: {field.default!r}", option=key, default=field.default)
+
+
+def _draw(
+    console: Console,
+    name: str,
+    options: list[str],
+    path: Path,
+    asked: tuple[int, int, int],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the figure of a network; ``asked`` is dims, patch and classes."""
+    from medseg.config import override
+    from medseg.networks import build_network
+    from medseg.reports.network_figure import draw_network
+    from medseg.writers.atomic import atomic_path
+    from medseg.writers.guard import guard_outputs
+
+    dims, patch, classes = asked
+    given = override({}, options)
+    network = build_network(name, dims=dims, in_channels=1, out_channels=classes, options=given)
+    size = "×".join([str(patch)] * dims)
+    svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {size}")
+    claims = [path.name]
+    with (
+        guard_outputs(path.parent, "networks", claims=claims, patterns=claims, overwrite=overwrite),
+        atomic_path(path) as temporary,
+    ):
+        temporary.write_bytes(svg)
+    console.say(f"{path}: {name} for an input of {size}", figure=str(path))

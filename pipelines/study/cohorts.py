@@ -154,7 +154,8 @@ def _every(rows: list[Case], step: int) -> list[Case]:
 
 
 def _prepared(cohort: Any, row: Case, recipe: Recipe, *, test: bool) -> StudyCase:
-    from medseg.transforms.prepare import prepare_files, prepare_truth
+    from medseg.transforms.prepare import prepare_truth
+    from medseg.transforms.steps import prepare_files
 
     ready = prepare_files(row.sources, PrepareConfig(spacing_mm=recipe.spacing_mm))
     truth = read_truth(cohort, row, grid=ready.native)

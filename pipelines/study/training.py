@@ -73,7 +73,8 @@ def train(network: nn.Module, stream: Stream, steps: int) -> Trained:
     device, dims = stream.device, stream.cohort.dims
     network.to(device, memory_format=LAYERS[dims].memory_format)  # type: ignore[call-overload]
     network.train()
-    optimiser = torch.optim.AdamW(_groups(network), lr=LEARNING_RATE)
+    fused = device.type == "cuda"
+    optimiser = torch.optim.AdamW(_groups(network), lr=LEARNING_RATE, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
     loss_of = build_loss(Choice(name="dice_ce"), stream.cohort.table).to(device)
     classify = isinstance(network, Classifier)
