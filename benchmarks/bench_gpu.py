@@ -104,10 +104,12 @@ def steps(asked: Asked) -> Iterator[Row]:
     from rivals.gpu_steps import medseg_steps
 
     for changes, theirs in (
-        ([], "0"),
-        (["training.compile=true"], "1"),
-        (["training.compile=graphs"], None),
+        (["training.layout=channels_last"], "0"),
         (["training.layout=channels_first"], None),
+        (["training.layout=channels_last", "training.precision=float16"], None),
+        (["training.layout=channels_first", "training.precision=float16"], None),
+        (["training.compile=true"], "1"),
+        (["training.compile=true", "training.layout=channels_first"], None),
     ):
         place = asked.work / "steps"
         yield medseg_steps(place, asked.device, PATCH, BATCH, FEATURES, changes)

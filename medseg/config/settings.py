@@ -202,7 +202,8 @@ class LoopConfig(Options):
         ema: weight of the past in the averaged weights, which are the ones saved.
         precision: ``auto`` takes bfloat16 where the processor has it, and float16 on GPUs
             without; ``tf32`` is float32 whose products a GPU rounds to 19 bits.
-        layout: order of an image's values in memory.
+        layout: order of an image's values in memory; ``auto`` tries both on a GPU, once, and
+            takes the quicker.
         seed: of weights, patches and augmentation.
         fold: rows of this fold validate; ``None`` trains on every train row.
         validations: how often the fold is scored by whole scans while training.
@@ -213,8 +214,7 @@ class LoopConfig(Options):
         workers: processes that read patches; 0 reads in the training process.
         processes: that train together on this machine, one a GPU (or sharing the CPU), each
             on its part of every batch; more machines with ``torchrun`` or ``srun``.
-        compile: translate the network with ``torch.compile`` before the first step;
-            ``graphs`` replays it as CUDA graphs, for small patches on a GPU.
+        compile: translate the network with ``torch.compile`` before the first step.
         cases_on_device: largest share of a GPU's free memory that prepared cases may take;
             those that fit are cut there, others are read by threads ahead of time.
         on_error: whether an unreadable case stops before the first step or is left out.
@@ -233,7 +233,7 @@ class LoopConfig(Options):
     decay: Literal["cosine", "poly"] = "cosine"
     ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
-    layout: Literal["channels_last", "channels_first"] = "channels_last"
+    layout: Literal["auto", "channels_last", "channels_first"] = "auto"
     seed: int = Field(default=0, ge=0)
     fold: int | None = Field(default=None, ge=0)
     validations: int = Field(default=5, ge=0)
@@ -242,7 +242,7 @@ class LoopConfig(Options):
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     workers: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1)
-    compile: bool | Literal["graphs"] = False
+    compile: bool = False
     cases_on_device: float = Field(default=0.25, ge=0, le=1)
     on_error: Literal["refuse", "skip"] = "refuse"
     rules: Literal["given", "learn"] = "given"

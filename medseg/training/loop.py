@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
 
 from medseg.config import TrainConfig
 from medseg.inference.forward import cpu_multiplies_bfloat16
@@ -26,6 +27,7 @@ from medseg.training.checks import check_config, check_held_out, check_share
 from medseg.training.converged import check_converged
 from medseg.training.data import PatchData, TrainingData, prepare_cohort
 from medseg.training.device_cases import cases_on
+from medseg.training.layout import Layout, memory_format, quickest_layout
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import keep_origin, start_from
 from medseg.training.rules import learn_on_fold
@@ -105,12 +107,40 @@ def prepare_together(
 def build_task(setup: Setup) -> SegmentationTask:
     """Network, loss and augmentation of a run, weights from the seed or from another model."""
     network = setup.network()
-    if setup.config.training.layout == "channels_first":
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    loop = setup.config.training
+    layout = _layout(setup, network) if loop.layout == "auto" else loop.layout
+    network.to(memory_format=memory_format(layout, setup.config.dims))  # type: ignore[call-overload]
     start_from(network, setup.run)
     loss = build_loss(setup.config.loss, setup.cohort.labels)
-    loop = setup.config.training
-    return SegmentationTask(network, loss, setup.augment(), loop, loop.steps)
+    task = SegmentationTask(network, loss, setup.augment(), loop, loop.steps)
+    task.layout = layout
+    return task
+
+
+def _layout(setup: Setup, network: nn.Module) -> Layout:
+    """The quicker one on a GPU of its own; elsewhere channels-last.
+
+    Processes that train together must agree, and what is compiled is laid out by the compiler.
+    """
+    run, loop = setup.run, setup.config.training
+    if run.device.type != "cuda" or run.world.size > 1 or loop.compile:
+        return "channels_last"
+    names = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    dtype = names.get(lightning_precision(loop.precision, run.device), torch.float32)
+    shape = (loop.batch, len(setup.cohort.channels), *setup.plan.patch)
+    with _tf32(allowed=loop.precision == "tf32"), _chosen_kernels():
+        return quickest_layout(network, shape, run.device, dtype)
+
+
+@contextmanager
+def _chosen_kernels() -> Iterator[None]:
+    """Let cuDNN choose its kernels by trying them, as a run does."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:

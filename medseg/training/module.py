@@ -19,7 +19,7 @@ from medseg.config import LoopConfig
 from medseg.errors import TrainingFailed
 from medseg.losses import deep_loss
 from medseg.memory import is_out_of_memory
-from medseg.networks.blocks import LAYERS
+from medseg.training.layout import Layout, memory_format
 from medseg.training.length import Length
 from medseg.transforms.augment import Augment, Patches
 
@@ -50,6 +50,7 @@ class SegmentationTask(L.LightningModule):
         repeated: steps whose gradient was finite only when computed once more in float32.
         parts: a batch goes through in so many parts, one after the other; doubled where
             memory runs out.
+        layout: order of an image's values in memory; the network's weights lie so too.
         tell_parts: called with (step, parts) when that happens.
         relieve: called first when memory runs out; says whether it made room.
         batch_ended: ``time.monotonic()`` when everything after the last step was over.
@@ -77,6 +78,7 @@ class SegmentationTask(L.LightningModule):
         self.batch_ended: float | None = None
         self.device_ended: torch.cuda.Event | None = None
         self.deep_strides = getattr(network, "deep_strides", None)
+        self.layout: Layout = "channels_last"
         self._run_network: Any = None
         self._gradients_are_ready = False
         self._in_float32 = False
@@ -121,20 +123,15 @@ class SegmentationTask(L.LightningModule):
             patches = self.augment(batch)
         if self._run_network is None:
             # a method: a network of that name would be a part of the task a second time
-            self._run_network = _translated(self.network.forward_deep, self.loop.compile)
-        image = patches.image.contiguous(memory_format=self._layout)
+            run: Any = self.network.forward_deep
+            self._run_network = torch.compile(run) if self.loop.compile else run
+        order = memory_format(self.layout, len(self.augment.patch))
+        image = patches.image.contiguous(memory_format=order)
         with self._precision(batch.image.device):
             logits: Sequence[Tensor] = self._run_network(image)
         return deep_loss(
             self.loss, logits, patches.classes, patches.known, strides=self.deep_strides
         )
-
-    @property
-    def _layout(self) -> torch.memory_format:
-        """In which order the network wants the values of an image in memory."""
-        if self.loop.layout == "channels_first":
-            return torch.contiguous_format
-        return LAYERS[len(self.augment.patch)].memory_format
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Nothing: gradients are cleared when a step begins, and its parts add to them."""
@@ -268,13 +265,6 @@ class SegmentationTask(L.LightningModule):
         self._skipped_in_a_row = (self._skipped_in_a_row + wrong) * wrong
         if self.trainer.global_step % _LOOK_EVERY == 0 and self._skipped_in_a_row >= _HOPELESS:
             raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
-
-
-def _translated(run: Any, how: bool | str) -> Any:
-    """A network's method as it is, through ``torch.compile``, or with CUDA graphs as well."""
-    if not how:
-        return run
-    return torch.compile(run, mode="reduce-overhead" if how == "graphs" else None)
 
 
 class _NotFinite(Exception):

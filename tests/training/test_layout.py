@@ -1,0 +1,57 @@
+"""The layout of a run is tried out, and both layouts train the same network."""
+
+import copy
+
+import pytest
+import torch
+
+from medseg.networks import build_network
+from medseg.training import layout as layouts
+from medseg.training.layout import memory_format, quickest_layout
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("slow", ["channels_last", "channels_first"])
+def test_the_quicker_layout_is_taken(monkeypatch, dims, slow):
+    network = build_network("unet", dims=dims, in_channels=1, out_channels=3,
+                            options={"features": [4, 8]})  # fmt: skip
+    monkeypatch.setattr(layouts, "_seconds", lambda *words: 2.0 if words[-1] == slow else 1.0)
+    shape = (2, 1, *(8,) * dims)
+    other = {"channels_last", "channels_first"} - {slow}
+    assert {quickest_layout(network, shape, CPU, torch.float32)} == other
+
+
+def test_a_layout_that_does_not_fit_is_not_taken(monkeypatch):
+    def seconds(*words):
+        if words[-1] == "channels_first":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return 9.0
+
+    monkeypatch.setattr(layouts, "_seconds", seconds)
+    assert quickest_layout(torch.nn.Identity(), (1, 1, 4, 4), CPU, torch.float32) == "channels_last"
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_trial_leaves_the_network_as_it_was(dims):
+    network = build_network("unet", dims=dims, in_channels=2, out_channels=3,
+                            options={"features": [4, 8], "norm": "batch"})  # fmt: skip
+    before = copy.deepcopy(network.state_dict())
+    chosen = quickest_layout(network, (2, 2, *(8,) * dims), CPU, torch.float32)
+    assert chosen in ("channels_last", "channels_first")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(each.grad is None for each in network.parameters())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_both_layouts_give_the_same_logits(dims):
+    network = build_network("unet", dims=dims, in_channels=1, out_channels=3,
+                            options={"features": [4, 8]}).eval()  # fmt: skip
+    image = torch.randn(2, 1, *(12,) * dims, generator=torch.Generator().manual_seed(1))
+    logits = []
+    for layout in ("channels_last", "channels_first"):
+        order = memory_format(layout, dims)
+        trial = copy.deepcopy(network).to(memory_format=order)
+        logits.append(trial(image.contiguous(memory_format=order)))
+    assert torch.allclose(*logits, atol=1e-4)
