@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("medseg",),
     ("reports", "review"),
-    ("training", "batch", "evaluation", "export", "notebooks", "doctor"),
+    ("training", "batch", "evaluation", "export", "model_import", "notebooks", "doctor"),
     ("inference", "planning"),
     ("model",),
     ("transforms", "networks", "losses", "metrics", "postprocess", "pictures", "phantoms"),

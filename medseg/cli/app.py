@@ -20,6 +20,7 @@ from medseg.cli import (
     doctor,
     evaluate,
     export,
+    import_model,
     networks,
     plan,
     preview,
@@ -67,6 +68,7 @@ VERBS = (
     compare.compare,
     networks.networks,
     export.export,
+    import_model.import_model,
     doctor.doctor,
 )
 #: Those that take ``key=value``, and the model in `medseg.config` that checks it.

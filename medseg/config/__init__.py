@@ -5,6 +5,15 @@ from __future__ import annotations
 from medseg.config.checking import Choice, Options, override, validate
 from medseg.config.json_text import load_json, parse_json
 from medseg.config.locating import Locate, LocateModel, LocateThreshold
+from medseg.config.preparing import (
+    Normalise,
+    NormaliseInside,
+    NormaliseNothing,
+    NormalisePercentiles,
+    NormaliseWindow,
+    NormaliseZScore,
+    PrepareConfig,
+)
 from medseg.config.rules import LearntRule
 from medseg.config.segmenting import SegmentConfig
 from medseg.config.settings import (
@@ -14,12 +23,7 @@ from medseg.config.settings import (
     InferConfig,
     LoopConfig,
     MirrorAxis,
-    Normalise,
-    NormalisePercentiles,
-    NormaliseWindow,
-    NormaliseZScore,
     PostprocessRule,
-    PrepareConfig,
     TrainConfig,
 )
 from medseg.config.yaml_text import load_yaml
@@ -37,6 +41,8 @@ __all__ = [
     "LoopConfig",
     "MirrorAxis",
     "Normalise",
+    "NormaliseInside",
+    "NormaliseNothing",
     "NormalisePercentiles",
     "NormaliseWindow",
     "NormaliseZScore",

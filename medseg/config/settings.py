@@ -1,65 +1,14 @@
-"""Every option of preparing, training, segmenting and scoring, with its default."""
+"""Every option of training, segmenting and scoring, with its default."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from medseg.config.checking import Choice, Options
 from medseg.config.locating import Locate
-from medseg.geometry import Alignment, Frame
-
-
-class NormaliseZScore(Options):
-    """Subtract the mean and divide by the standard deviation of the scan's own voxels."""
-
-    kind: Literal["zscore"] = "zscore"
-    #: Only voxels that are not exactly 0 count: zeros stand for what was not scanned.
-    nonzero: bool = False
-
-
-class NormaliseWindow(Options):
-    """Clip real-world values to a window, then shift and scale (CT: HU).
-
-    ``mean`` and ``sd`` default to the window's centre and half width.
-    """
-
-    kind: Literal["window"] = "window"
-    low: float
-    high: float
-    mean: float | None = None
-    sd: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _check_window(self) -> NormaliseWindow:
-        if self.high <= self.low:
-            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
-        return self
-
-
-class NormalisePercentiles(Options):
-    """Map the scan's own percentiles to 0 and 1, clipped."""
-
-    kind: Literal["percentiles"] = "percentiles"
-    low: float = Field(default=0.5, ge=0, le=100)
-    high: float = Field(default=99.5, ge=0, le=100)
-
-    @model_validator(mode="after")
-    def _check_percentiles(self) -> NormalisePercentiles:
-        if self.high <= self.low:
-            raise ValueError(f"high ({self.high}) must be above low ({self.low})")
-        return self
-
-
-#: Told apart by ``kind``, so that a mistake is judged by the rule that was meant.
-Normalise = Annotated[
-    NormaliseZScore | NormaliseWindow | NormalisePercentiles, Field(discriminator="kind")
-]
-
-#: A working axis by its role: 0 and 1 lie in plane, 2 through plane.
-WorkingAxis = Annotated[int, Field(ge=0, le=2)]
+from medseg.config.preparing import Positive, PrepareConfig, WorkingAxis
 
 #: The last of them, along which 2D networks slice unless told otherwise.
 THROUGH_PLANE: Literal[2] = 2
@@ -67,39 +16,8 @@ THROUGH_PLANE: Literal[2] = 2
 #: An axis to mirror: a working axis, or whichever of a scan's runs most nearly left to right.
 MirrorAxis = WorkingAxis | Literal["left-right"]
 
-#: Voxels, mm or a factor: more than nothing.
+#: Voxels: more than none.
 Size = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class PrepareConfig(Options):
-    """How a scan becomes a working tensor; travels in the model folder.
-
-    Attributes:
-        spacing_mm: working spacing in plane, in plane and through plane; ``None`` keeps the
-            scan's.
-        frame: RAS directions of the three working axes of a typical scan, to which others are
-            turned; ``None`` turns each as near to R, A, S as its role allows.
-        alignment: how the working grid sits on the scan's.
-        normalise: one rule a channel, or one for all.
-        resampling: kernel for intensities.
-        bias_field: whether the slow shading of MR is taken out first, by N4; every channel of
-            the scan is corrected.
-    """
-
-    spacing_mm: tuple[Positive | None, Positive | None, Positive | None] = (None, None, None)
-    frame: Frame | None = None
-    alignment: Alignment = Alignment.COVER
-    normalise: tuple[Normalise, ...] = Field(default=(NormaliseZScore(),), min_length=1)
-    resampling: Literal["linear", "cubic"] = "linear"
-    bias_field: Literal["keep", "n4"] = "keep"
-
-    @model_validator(mode="after")
-    def _check_frame(self) -> PrepareConfig:
-        products = np.array(self.frame or np.eye(3)) @ np.array(self.frame or np.eye(3)).T
-        if np.abs(products - np.eye(3)).max() > 0.1:
-            raise ValueError("frame needs three directions of length 1 at right angles")
-        return self
 
 
 class InferConfig(Options):
@@ -108,7 +26,12 @@ class InferConfig(Options):
     Attributes:
         window: voxels in plane, in plane and through plane; empty means the training patch.
         overlap: share of a window that overlaps its neighbour.
-        weighting: importance of a window's voxels.
+        steps: whether windows lie a fixed step apart with the last one at the grid's end, or
+            evenly spread, as nnU-Net lays them.
+        padding: what surrounds a grid that is smaller than a window.
+        weighting: importance of a window's voxels; ``gaussian_nnunet`` lies about the voxel
+            beside the middle of an even window and falls to almost nothing in its corners.
+        cpu_precision: what ``auto`` means on CPUs that multiply bfloat16 in hardware.
         batch: windows at a time.
         mirror_axes: working axes averaged over mirrors, by role, or ``left-right``.
         skip_below: windows whose every voxel is below this real-world value in every
@@ -118,7 +41,10 @@ class InferConfig(Options):
 
     window: tuple[Size, ...] = ()
     overlap: float = Field(default=0.5, ge=0, lt=1)
-    weighting: Literal["constant", "gaussian"] = "gaussian"
+    steps: Literal["fixed", "even"] = "fixed"
+    padding: Literal["border", "zeros"] = "border"
+    weighting: Literal["constant", "gaussian", "gaussian_nnunet"] = "gaussian"
+    cpu_precision: Literal["auto", "float32"] = "auto"
     batch: int = Field(default=2, ge=1)
     mirror_axes: tuple[MirrorAxis, ...] = ()
     skip_below: float | None = None

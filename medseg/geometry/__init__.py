@@ -6,8 +6,9 @@ from medseg.geometry.grid import (
     SAME_GRID_VOXELS,
     Box,
     Geometry,
+    part_of,
 )
-from medseg.geometry.maps import AxisMap, GridMap, grid_map
+from medseg.geometry.maps import AxisMap, GridMap, grid_map, nearest_voxel
 from medseg.geometry.roles import (
     RAS,
     Frame,
@@ -22,7 +23,9 @@ from medseg.geometry.working import (
     Alignment,
     canonical_grid,
     left_right_axis,
+    respaced,
     role_grid,
+    stored_grid,
     working_grid,
 )
 
@@ -43,9 +46,13 @@ __all__ = [
     "distinct_frames",
     "grid_map",
     "left_right_axis",
+    "nearest_voxel",
+    "part_of",
+    "respaced",
     "role_grid",
     "role_order",
     "rounded",
+    "stored_grid",
     "through_plane",
     "working_grid",
 ]

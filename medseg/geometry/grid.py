@@ -172,3 +172,18 @@ class Geometry:
         shape = "x".join(str(n) for n in self.shape)
         spacing = "x".join(f"{mm:.4g}" for mm in self.spacing_mm)
         return f"{shape} voxels of {spacing} mm ({self.orientation})"
+
+
+def part_of(grid: Geometry, box: Box) -> Geometry:
+    """The grid of a box of a grid's voxels; the grid itself where the box is all of it.
+
+    >>> part = part_of(Geometry((9, 9, 9), np.eye(4)), (slice(2, 5), slice(0, 9), slice(0, 9)))
+    >>> part.shape, part.affine[:3, 3].tolist()
+    ((3, 9, 9), [2.0, 0.0, 0.0])
+    """
+    if all((side.start, side.stop) == (0, n) for side, n in zip(box, grid.shape, strict=True)):
+        return grid
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world([side.start for side in box])
+    x, y, z = (side.stop - side.start for side in box)
+    return Geometry((x, y, z), affine)

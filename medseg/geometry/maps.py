@@ -15,6 +15,9 @@ from medseg.geometry.grid import Geometry
 #: than 1e-5 voxels.
 _DECIMALS = 8
 
+#: Positions this near to half-way, in decimals of a voxel, are half-way.
+_TIE_DECIMALS = 6
+
 
 @dataclass(frozen=True)
 class AxisMap:
@@ -62,6 +65,15 @@ class AxisMap:
     def source_index(self) -> NDArray[np.float64]:
         """(size,) fractional source index of every target voxel centre."""
         return self.start + self.step * np.arange(self.size, dtype=np.float64)
+
+
+def nearest_voxel(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The whole number next to each position; of two that are equally near, the greater.
+
+    >>> nearest_voxel(np.array([0.2, 0.5, 1.5, 1.4999999]))
+    array([0., 1., 2., 2.])
+    """
+    return np.asarray(np.floor(np.round(position, _TIE_DECIMALS) + 0.5))
 
 
 GridMap = tuple[AxisMap, AxisMap, AxisMap]

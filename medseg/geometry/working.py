@@ -9,10 +9,16 @@ from enum import StrEnum
 import numpy as np
 
 from medseg.geometry.grid import Geometry
-from medseg.geometry.roles import Frame, Order, role_order
+from medseg.geometry.roles import Frame, Order, nearest_order, role_order
 
 #: A working axis whose spacing differs by less than this from the scan's keeps the scan's.
 SAME_SPACING = 1e-3
+
+#: RAS direction of each axis code.
+_CODES = {
+    "R": (1.0, 0.0, 0.0), "L": (-1.0, 0.0, 0.0), "A": (0.0, 1.0, 0.0), "P": (0.0, -1.0, 0.0),
+    "S": (0.0, 0.0, 1.0), "I": (0.0, 0.0, -1.0),
+}  # fmt: skip
 
 
 class Alignment(StrEnum):
@@ -38,6 +44,30 @@ def role_grid(native: Geometry, frame: Frame | None = None) -> Geometry:
     """
     order = role_order(native.shape, native.spacing_mm, native.directions, frame)
     return _ordered(native, order)
+
+
+def stored_grid(native: Geometry, axes: Sequence[int], turned_to: str | None = None) -> Geometry:
+    """The same voxels with the scan's stored axes in another order.
+
+    Args:
+        native: the scan's own grid.
+        axes: the stored axis behind each axis of the result.
+        turned_to: axis codes such as ``RAS`` to which the scan is turned first; ``None`` takes
+            it as it is stored.
+
+    >>> lps = Geometry((40, 50, 60), np.diag([-1.0, -1.0, 2.0, 1.0]))
+    >>> stored_grid(lps, (2, 1, 0)).orientation, stored_grid(lps, (2, 1, 0), "RAS").orientation
+    ('SPL', 'SAR')
+    """
+    order, backwards = (0, 1, 2), (False, False, False)
+    if turned_to is not None:
+        right, front, up = (_CODES[code] for code in turned_to)
+        order, backwards = nearest_order(native.directions, [(right, front, up)])
+    x, y, z = axes
+    return _ordered(
+        native,
+        ((order[x], order[y], order[z]), (backwards[x], backwards[y], backwards[z])),
+    )
 
 
 def left_right_axis(grid: Geometry) -> int:
@@ -67,15 +97,31 @@ def working_grid(
     >>> working_grid(sagittal, (1.8, 1.8, None)).shape
     (129, 129, 20)
     """
-    grid = role_grid(native, frame)
+    return respaced(role_grid(native, frame), spacing_mm, alignment)
+
+
+def respaced(
+    grid: Geometry, spacing_mm: Sequence[float | None] | None, alignment: Alignment
+) -> Geometry:
+    """A grid over the same place, along the same axes, at another spacing.
+
+    Args:
+        grid: what is covered.
+        spacing_mm: along each of its axes; ``None`` keeps the grid's, for one axis or for all.
+        alignment: see :class:`Alignment`.
+
+    >>> respaced(Geometry((10, 10, 7), np.eye(4)), (2.0, None, 2.0), Alignment.EDGES).shape
+    (5, 10, 4)
+    """
     targets = spacing_mm if spacing_mm is not None else (None, None, None)
     shape, affine = list(grid.shape), grid.affine.copy()
     for axis, (target, spacing, size) in enumerate(
         zip(targets, grid.spacing_mm, grid.shape, strict=True)
     ):
-        if target is None or abs(target / spacing - 1) < SAME_SPACING:
+        same = SAME_SPACING if alignment is Alignment.COVER else 0.0
+        if target is None or abs(target / spacing - 1) <= same:
             continue
-        new_size, step = _fit_axis(size, target / spacing, alignment)
+        new_size, step = _fit_axis(size, spacing, target, alignment)
         start = (size - 1) / 2 - step * (new_size - 1) / 2
         shape[axis] = new_size
         affine[:3, 3] += grid.affine[:3, axis] * start
@@ -83,11 +129,13 @@ def working_grid(
     return Geometry((shape[0], shape[1], shape[2]), affine)
 
 
-def _fit_axis(size: int, step: float, alignment: Alignment) -> tuple[int, float]:
+def _fit_axis(size: int, spacing: float, target: float, alignment: Alignment) -> tuple[int, float]:
     """Working voxels along an axis, and scan voxels per working voxel."""
     if alignment is Alignment.EDGES:
-        new_size = max(1, round(size / step))
+        # headers keep float32: an oblique affine says 1.50000004 where the header says 1.5
+        new_size = max(1, round(float(np.float32(spacing)) / target * size))
         return new_size, size / new_size
+    step = target / spacing
     return math.ceil((size - 1) / step - 1e-4) + 1, step
 
 

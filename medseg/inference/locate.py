@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.config import LocateModel, LocateThreshold
-from medseg.geometry import AxisMap, Box, Geometry, grid_map
+from medseg.geometry import AxisMap, Box, Geometry, grid_map, part_of
 from medseg.inference.ensemble import HoldsModels, SegmentationModel
 from medseg.volume import LabelMap, Volume
 
@@ -109,13 +109,20 @@ def search_for(
     return Search(lambda volume: box_of_values(coarse(volume).labelmap, values), locator.margin_mm)
 
 
-def whole_region(working: Geometry, native: Geometry) -> Region:
-    """All of a scan."""
-    return Region(_all(working), _all(native), working, native)
+def whole_region(working: Geometry, native: Geometry, kept: Box | None = None) -> Region:
+    """All of a scan, or all of the box of it that the working grid covers."""
+    box = kept or _all(native)
+    return Region(_all(working), box, working, part_of(native, box))
 
 
 def region_about(
-    found: Box, margin_mm: float, working: Geometry, native: Geometry, window: Sequence[int]
+    found: Box,
+    margin_mm: float,
+    working: Geometry,
+    native: Geometry,
+    window: Sequence[int],
+    *,
+    kept: Box | None = None,
 ) -> Region:
     """The region about a box of scan voxels.
 
@@ -126,25 +133,19 @@ def region_about(
         native: the scan's own grid.
         window: voxels of a window along the working axes: the region is no smaller where the
             scan is not, so that windows see the scan and not a repeated border.
+        kept: the box of scan voxels that the working grid covers; ``None`` is all of them.
     """
-    working_box, native_box = [slice(0, n) for n in working.shape], [slice(0, n) for n in found]
-    for axis, mapping in enumerate(grid_map(working, native)):
-        fed = mapping.source_axis
-        side = _working_side(mapping, found[axis], margin_mm / native.spacing_mm[axis], window[fed])
+    kept = kept or _all(native)
+    working_box, native_box = [slice(0, n) for n in working.shape], list(kept)
+    for axis, mapping in enumerate(grid_map(working, part_of(native, kept))):
+        fed, first = mapping.source_axis, kept[axis].start
+        inside = slice(found[axis].start - first, found[axis].stop - first)
+        side = _working_side(mapping, inside, margin_mm / native.spacing_mm[axis], window[fed])
         working_box[fed] = side
-        native_box[axis] = _native_side(mapping, side)
+        own = _native_side(mapping, side)
+        native_box[axis] = slice(own.start + first, own.stop + first)
     w, n = _box(working_box), _box(native_box)
     return Region(w, n, part_of(working, w), part_of(native, n))
-
-
-def part_of(grid: Geometry, box: Box) -> Geometry:
-    """The grid of a box of a grid's voxels; the grid itself where the box is all of it."""
-    if box == _all(grid):
-        return grid
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_world([side.start for side in box])
-    x, y, z = (side.stop - side.start for side in box)
-    return Geometry((x, y, z), affine)
 
 
 def largest_above(volume: Volume, above: float) -> Box | None:

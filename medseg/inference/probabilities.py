@@ -54,7 +54,15 @@ class Probabilities:
         names: of the labels (regions, where a model has them), background left out.
     """
 
-    def __init__(self, region: Region, whole: Geometry, labels: LabelTable, folder: Path) -> None:
+    def __init__(
+        self,
+        region: Region,
+        whole: Geometry,
+        labels: LabelTable,
+        folder: Path,
+        *,
+        nearest_axis: int | None = None,
+    ) -> None:
         """Begin with 0 everywhere.
 
         Args:
@@ -62,13 +70,14 @@ class Probabilities:
             whole: the scan's grid.
             labels: what the channels of the logits mean.
             folder: on whose disk they are kept until they are written.
+            nearest_axis: working axis along which native voxels take the nearest logits.
 
         Raises:
             BadOutput: nothing can be written there.
         """
         self._regions = bool(labels.regions)
         self.names = tuple(part.name for part in labels.regions) or labels.names
-        self._layout = Layout(region.working, region.native)
+        self._layout = Layout(region.working, region.native, nearest_axis=nearest_axis)
         self._start = [side.start for side in region.native_box]
         self._whole = whole
         self._pieces: list[dict[int, list[_Piece]]] = [{} for _ in self.names]

@@ -90,6 +90,8 @@ class Segmenter:
         self._models = tuple(models) if isinstance(models, Sequence) else (models,)
         check_alike(self._models)
         device = torch.device(device)
+        if precision == "auto" and device.type == "cpu":
+            precision = self._models[0].infer.cpu_precision
         dtype = choose_precision(precision, device)
         require_engine(engine, device, dtype)
         self._machine = Machine(device, dtype, allowance)
@@ -135,10 +137,15 @@ class Segmenter:
         # from a GPU the mask comes in any order: in that of a NIfTI file it is written quickest
         order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
         mask = np.zeros(geometry.shape, dtype=model.labels.dtype, order=order)
-        kept = Probabilities(region, geometry, model.labels, scratch) if scratch else None
+        nearest = prepared.nearest_axis
+        kept = (
+            Probabilities(region, geometry, model.labels, scratch, nearest_axis=nearest)
+            if scratch
+            else None
+        )
         road = Road(prepared.image[(slice(None), *region.working_box)], region.working,
                     region.native, model.labels, model.infer, plan, asked,
-                    model.slice_axis if model.dims == 2 else None,
+                    model.slice_axis if model.dims == 2 else None, nearest,
                     mask[region.native_box], kept.put if kept else None)  # fmt: skip
         ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
         streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
@@ -158,10 +165,10 @@ class Segmenter:
         if self._search is not None and found is not None:
             window = self._plan(prepared.working).window
             return region_about(found, self._search.margin_mm, prepared.working, prepared.native,
-                                window)  # fmt: skip
+                                window, kept=prepared.kept)  # fmt: skip
         if self._search is not None:
             warnings.append("the locator found nothing: the whole scan is looked at")
-        return whole_region(prepared.working, prepared.native)
+        return whole_region(prepared.working, prepared.native, prepared.kept)
 
     def _asked(self, plan: WindowPlan, volume: Volume, working: Geometry) -> np.ndarray:
         threshold = self._models[0].infer.skip_below

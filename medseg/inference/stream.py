@@ -77,6 +77,7 @@ class Road:
         mask: (X, Y, Z) on `native`, where to write; a new one where there is none.
         also: takes finished logits beside the mask, such as to keep probabilities.
         slice_axis: along which a 2D network slices.
+        nearest_axis: working axis along which native voxels take the nearest logits.
     """
 
     image: torch.Tensor
@@ -87,6 +88,7 @@ class Road:
     plan: WindowPlan
     asked: NDArray[np.bool_]
     slice_axis: int | None = None
+    nearest_axis: int | None = None
     mask: NDArray[Any] | None = None
     also: Sink | None = None
 
@@ -126,7 +128,8 @@ def plan_road(
     if not infer.window:
         raise BadModel("the model does not say how large its windows are", expected="infer.window")
     axis = slice_axis if dims == 2 else None
-    return plan_windows(working.shape, infer.window, infer.overlap, slice_axis=axis)
+    return plan_windows(working.shape, infer.window, infer.overlap, slice_axis=axis,
+                        steps=infer.steps, filling=infer.padding)  # fmt: skip
 
 
 def stream(
@@ -231,7 +234,8 @@ def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) 
     for place in dict.fromkeys((device, torch.device("cpu"))):
         try:
             return Restorer(road.working, road.native, road.labels, observe=confidence.observe,
-                            mask=road.mask, device=place)  # fmt: skip
+                            mask=road.mask, device=place,
+                            nearest_axis=road.nearest_axis)  # fmt: skip
         except RuntimeError as error:
             if place.type == "cpu" or not is_out_of_memory(error):
                 raise

@@ -16,7 +16,9 @@ from medseg.errors import BadConfig
 from medseg.geometry import Geometry, grid_map
 from medseg.volume import Volume
 
-Weighting = Literal["constant", "gaussian"]
+Weighting = Literal["constant", "gaussian", "gaussian_nnunet"]
+Steps = Literal["fixed", "even"]
+Padding = Literal["border", "zeros"]
 Corner = tuple[int, int, int]
 
 #: Standard deviation of the Gaussian weights, in window lengths.
@@ -24,6 +26,9 @@ SIGMA = 0.125
 
 #: The least weight of a window's voxel, against division by almost nothing.
 LEAST_WEIGHT = 1e-3
+
+#: The same for `gaussian_nnunet`: what is left of the smallest float16 above 0 at a peak of 10.
+LEAST_NNUNET_WEIGHT = 2.0**-24 / 10
 
 #: Native voxels along each side of the cubes whose largest value is kept to find empty windows.
 CUBE = 8
@@ -38,8 +43,9 @@ class WindowPlan:
 
     Attributes:
         size: (X, Y, Z) of the working grid.
-        padding: border voxels repeated before and after each axis, where the grid is smaller
-            than a window; stitching takes them off again.
+        padding: voxels added before and after each axis, where the grid is smaller than a
+            window; stitching takes them off again.
+        filling: what they hold: the border's values again, or zeros.
         window: voxels of a window along each working axis; 1 along the slice axis in 2D.
         starts: where windows start along each axis, on the padded grid.
         stream: the axis along which finished logits are let go.
@@ -52,6 +58,7 @@ class WindowPlan:
     starts: tuple[tuple[int, ...], ...]
     stream: int
     second: int
+    filling: Padding = "border"
 
     @property
     def padded(self) -> tuple[int, int, int]:
@@ -71,7 +78,10 @@ class WindowPlan:
         return result
 
     def pad(self, image: torch.Tensor) -> torch.Tensor:
-        """(C, X, Y, Z) with the border repeated up to the padded grid; no copy where none is."""
+        """(C, X, Y, Z) filled up to the padded grid; no copy where nothing is added."""
+        if self.filling == "zeros":
+            margins = [n for pair in self.padding[::-1] for n in pair]
+            return torch.nn.functional.pad(image, margins) if any(margins) else image
         for axis, (before, after) in enumerate(self.padding):
             if before or after:
                 at = torch.arange(-before, self.size[axis] + after, device=image.device)
@@ -85,7 +95,13 @@ class WindowPlan:
 
 
 def plan_windows(
-    size: Sequence[int], window: Sequence[int], overlap: float, *, slice_axis: int | None = None
+    size: Sequence[int],
+    window: Sequence[int],
+    overlap: float,
+    *,
+    slice_axis: int | None = None,
+    steps: Steps = "fixed",
+    filling: Padding = "border",
 ) -> WindowPlan:
     """Lay windows over a working grid; the last one of an axis ends where the grid ends.
 
@@ -94,6 +110,8 @@ def plan_windows(
         window: voxels along the three axes, or along the two of a slice.
         overlap: share of a window that overlaps its neighbour.
         slice_axis: for 2D networks, the working axis along which slices are stacked.
+        steps: ``fixed`` puts the rest of an axis into its last step, ``even`` into all of them.
+        filling: what surrounds a grid that is smaller than a window.
 
     Raises:
         BadConfig: the window has another number of axes than the network.
@@ -110,12 +128,13 @@ def plan_windows(
         missing = max(0, w - n)
         padding.append((missing // 2, missing - missing // 2))
     padded = [max(n, w) for n, w in zip(size, full, strict=True)]
-    starts = tuple(_starts(n, w, overlap) for n, w in zip(padded, full, strict=True))
+    lay = _starts if steps == "fixed" else _even_starts
+    starts = tuple(lay(n, w, overlap) for n, w in zip(padded, full, strict=True))
     longest = sorted(range(3), key=lambda axis: -padded[axis])
     stream = longest[0] if slice_axis is None else slice_axis
     second = next(axis for axis in longest if axis != stream)
     return WindowPlan((size[0], size[1], size[2]), tuple(padding), (full[0], full[1], full[2]),
-                      starts, stream, second)  # fmt: skip
+                      starts, stream, second, filling)  # fmt: skip
 
 
 def importance(window: Sequence[int], weighting: Weighting) -> torch.Tensor:
@@ -123,16 +142,19 @@ def importance(window: Sequence[int], weighting: Weighting) -> torch.Tensor:
 
     Gaussian: the outer product of exp(-x^2 / 2 sigma^2) with sigma = `SIGMA` window lengths about
     the window's centre, and `LEAST_WEIGHT` at least, as is usual in this field
-    (doi:10.1038/s41592-020-01008-z).
+    (doi:10.1038/s41592-020-01008-z). ``gaussian_nnunet`` is nnU-Net's own: about voxel n // 2,
+    which is beside the centre of an even window, and `LEAST_NNUNET_WEIGHT` at least.
     """
     weight = torch.ones(tuple(window), dtype=torch.float64)
     if weighting == "constant":
         return weight
+    nnunet = weighting == "gaussian_nnunet"
     for axis, n in enumerate(window):
-        distance = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+        centre = n // 2 if nnunet else (n - 1) / 2
+        distance = torch.arange(n, dtype=torch.float64) - centre
         bell = torch.exp(-(distance**2) / (2 * (SIGMA * n) ** 2))
         weight *= bell.reshape([-1 if a == axis else 1 for a in range(len(window))])
-    return weight.clamp_min(LEAST_WEIGHT)
+    return weight.clamp_min(LEAST_NNUNET_WEIGHT if nnunet else LEAST_WEIGHT)
 
 
 def empty_windows(
@@ -164,6 +186,12 @@ def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
     step = max(1, int(window * (1 - overlap)))
     count = max(0, math.ceil((size - window) / step)) + 1
     return tuple(min(n * step, size - window) for n in range(count))
+
+
+def _even_starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
+    count = math.ceil((size - window) / (window * (1 - overlap))) + 1
+    step = (size - window) / (count - 1) if count > 1 else 0.0
+    return tuple(sorted({round(step * n) for n in range(count)}))
 
 
 def _loudest(volume: Volume) -> NDArray[np.float64]:

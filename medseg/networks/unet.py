@@ -52,6 +52,7 @@ class UNetOptions(Options):
         features: channels at each level, finest first; their number is the number of levels.
         kernels: of all convolutions, or one a level; each a number or one an axis. Odd.
         strides: between levels, so one fewer than levels, or one for all.
+        stem: channels of one convolution before the first level; ``None`` has none.
         convs_per_level: convolutions (blocks, where residual) on the way down.
         convs_per_level_up: convolutions on the way up.
         block: plain convolutions, or residual blocks on the way down.
@@ -67,6 +68,7 @@ class UNetOptions(Options):
     features: tuple[int, ...] = Field(default=(16, 32, 64, 128, 128), min_length=1)
     kernels: int | tuple[PerAxis, ...] = 3
     strides: int | tuple[PerAxis, ...] = 2
+    stem: int | None = Field(default=None, ge=1)
     convs_per_level: int | tuple[int, ...] = 2
     convs_per_level_up: int | tuple[int, ...] = 2
     block: Literal["plain", "residual"] = "plain"
@@ -119,8 +121,10 @@ class UNet(nn.Module):
         self.style = plan.style
         self.skips = options.skips
         self.strides = [per_axis(stride, dims) for stride in plan.strides]
+        self.stem = plan.stem(in_channels)
+        entering = (options.stem or in_channels, *widths)
         self.contract = nn.ModuleList(
-            plan.level(level, (in_channels, *widths)[level]) for level in range(len(widths))
+            plan.level(level, entering[level]) for level in range(len(widths))
         )
         upward = range(len(widths) - 2, -1, -1)
         self.rise = nn.ModuleList(plan.rise(level) for level in upward)
@@ -154,11 +158,17 @@ class UNet(nn.Module):
     def deepest_path(self) -> list[nn.Module]:
         """The longest way from image to logits, in order (for the receptive field)."""
         steps = zip(self.rise, self.merge, strict=True)
-        return [*self.contract, *(module for step in steps for module in step), self.heads[0]]
+        return [
+            self.stem,
+            *self.contract,
+            *(module for step in steps for module in step),
+            self.heads[0],
+        ]
 
     def _finest_first(self, image: Tensor) -> list[Tensor]:
         """The features of each level of the expanding path."""
         skips = []
+        image = self.stem(image)
         for level in self.contract:
             image = level(image)
             skips.append(image)
@@ -186,6 +196,12 @@ class _Plan:
         self.strides = _each(options.strides, levels - 1)
         self.down = _each(options.convs_per_level, levels)
         self.up = _each(options.convs_per_level_up, levels - 1)
+
+    def stem(self, channels: int) -> nn.Module:
+        """One convolution before the first level, where there is one."""
+        if self.options.stem is None:
+            return nn.Identity()
+        return ConvBlock(self.style, (channels, self.options.stem), self.kernels[0])
 
     def level(self, level: int, channels: int) -> nn.Sequential:
         """Shrink (but for the first level), then convolve."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from medseg.errors import GridMismatch
-from medseg.geometry import AxisMap, Box, Geometry, grid_map
+from medseg.geometry import AxisMap, Box, Geometry, grid_map, nearest_voxel
 
 #: Cells (gaps between working voxels) along each side of a tile, on a CPU.
 TILE = 16
@@ -54,13 +54,22 @@ class Layout:
     The native axes in working order and direction are called *turned*.
     """
 
-    def __init__(self, working: Geometry, native: Geometry, tile: int = TILE) -> None:
+    def __init__(
+        self,
+        working: Geometry,
+        native: Geometry,
+        tile: int = TILE,
+        *,
+        nearest_axis: int | None = None,
+    ) -> None:
         """Map one grid onto the other.
 
         Args:
             working: the grid of the logits.
             native: the scan's own grid.
             tile: cells along each side of a tile.
+            nearest_axis: the working axis along which native voxels take the nearest working
+                voxel, while everything else is interpolated.
 
         Raises:
             GridMismatch: the axes of the two grids are not parallel.
@@ -69,7 +78,10 @@ class Layout:
         self._shape = native.shape
         self._fed = [next(n for n in range(3) if maps[n].source_axis == w) for w in range(3)]
         self._backwards = [maps[n].step < 0 for n in self._fed]
-        self._axes = [_axis_cells(maps[n], tile) for n in self._fed]
+        self._axes = [
+            _axis_cells(maps[n], tile, nearest=working_axis == nearest_axis)
+            for working_axis, n in enumerate(self._fed)
+        ]
         self._near: dict[tuple[object, ...], Side] = {}
         self.turned_shape = tuple(native.shape[axis] for axis in self._fed)
 
@@ -191,8 +203,10 @@ class _Cells:
         return Strip((first - low, voxels), counted, torch.from_numpy(matrix))
 
 
-def _axis_cells(axis: AxisMap, tile: int) -> _Cells:
+def _axis_cells(axis: AxisMap, tile: int, *, nearest: bool) -> _Cells:
     position = axis.ascending().source_index().clip(0, axis.source_size - 1)
+    if nearest:
+        position = nearest_voxel(position)
     whole = np.rint(position)
     position = np.where(np.abs(position - whole) < ON_A_VOXEL, whole, position)
     cell = np.floor(position).astype(np.int64).clip(0, max(0, axis.source_size - 2))

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from medseg.config import Normalise, NormalisePercentiles, NormaliseWindow, NormaliseZScore
+from medseg.config import (
+    Normalise,
+    NormaliseInside,
+    NormaliseNothing,
+    NormalisePercentiles,
+    NormaliseWindow,
+    NormaliseZScore,
+)
 from medseg.errors import BadConfig
 
 #: A channel whose values differ by less than this share is constant: resampling rounds.
@@ -42,12 +49,26 @@ def normalise(image: torch.Tensor, rules: Sequence[Normalise]) -> torch.Tensor:
         )
     result = image.to(torch.float32, copy=True)
     every = rules if len(rules) == channels else [rules[0]] * channels
+    inside = _inside(image) if any(isinstance(rule, NormaliseInside) for rule in every) else None
     for channel, rule in zip(result, every, strict=True):
-        _normalise(channel, rule)
+        if isinstance(rule, NormaliseInside):
+            _standardise(channel, inside)
+        elif not isinstance(rule, NormaliseNothing):
+            _normalise(channel, rule)
     return result
 
 
-def _normalise(channel: torch.Tensor, rule: Normalise) -> None:
+def _inside(image: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) whether a voxel is not 0 in some channel, or enclosed by such voxels."""
+    from scipy import ndimage
+
+    filled = ndimage.binary_fill_holes((image != 0).any(0).cpu().numpy())
+    return torch.from_numpy(np.asarray(filled)).to(image.device)
+
+
+def _normalise(
+    channel: torch.Tensor, rule: NormaliseZScore | NormaliseWindow | NormalisePercentiles
+) -> None:
     """Change one (X, Y, Z) channel in place."""
     low, high = (float(end) for end in channel.aminmax())
     if not isinstance(rule, NormaliseWindow) and high - low <= ROUNDING * max(-low, high):
@@ -55,7 +76,7 @@ def _normalise(channel: torch.Tensor, rule: Normalise) -> None:
         return
     match rule:
         case NormaliseZScore():
-            _standardise(channel, nonzero=rule.nonzero)
+            _standardise(channel, channel != 0 if rule.nonzero else None)
         case NormaliseWindow():
             centre = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
             scale = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
@@ -65,9 +86,8 @@ def _normalise(channel: torch.Tensor, rule: Normalise) -> None:
             _rescale(channel, _percentiles(channel, (rule.low, rule.high)), (0.0, 1.0))
 
 
-def _standardise(channel: torch.Tensor, *, nonzero: bool) -> None:
-    """Mean 0 and standard deviation 1, over the voxels that are not 0 where asked."""
-    seen = channel != 0 if nonzero else None
+def _standardise(channel: torch.Tensor, seen: torch.Tensor | None) -> None:
+    """Mean 0 and standard deviation 1 over the voxels that are seen; the others stay."""
     values = channel if seen is None else channel[seen]
     if not values.numel():
         return

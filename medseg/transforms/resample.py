@@ -5,7 +5,7 @@ one small matrix an axis. Outside the source its border goes on. Where an axis s
 kernel is widened, so that nothing between two target voxels goes unseen: it is averaged over
 sqrt(step^2 - 1) source voxels. A source voxel is a mean over its own width and a target voxel
 over `step` of them; that box adds just the spread between the two, and since it is centred, a
-ramp stays where it is.
+ramp stays where it is. Splines and nearest voxels are the exceptions: they are never widened.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medseg.geometry import AxisMap, Geometry, GridMap, grid_map
+from medseg.geometry import AxisMap, Geometry, GridMap, grid_map, nearest_voxel
 from medseg.volume import Measure
 
-Kernel: TypeAlias = Literal["linear", "cubic"]
+Kernel: TypeAlias = Literal["linear", "cubic", "spline", "nearest"]
 
-#: Source voxels on either side that a kernel reaches before it is widened.
-SUPPORT: dict[Kernel, int] = {"linear": 1, "cubic": 2}
+#: Source voxels on either side that a kernel reaches before it is widened. A spline reaches
+#: everywhere; beyond this it weighs less than 1e-7.
+SUPPORT: dict[Kernel, int] = {"linear": 1, "cubic": 2, "spline": 14}
+
+#: Cardinal cubic B-splines fall off by this factor a voxel.
+_POLE = math.sqrt(3) - 2
 
 #: Source voxels (times channels) that are held in floating point at a time.
 BLOCK_VOXELS = 1 << 24
@@ -70,15 +74,19 @@ def axis_weights(axis: AxisMap, kernel: Kernel, *, antialias: bool = True) -> Ax
 
     Args:
         axis: where the target voxels lie in the source.
-        kernel: ``linear`` (a triangle) or ``cubic`` (Keys 1981, a = -1/2,
-            doi:10.1109/TASSP.1981.1163711).
+        kernel: ``linear`` (a triangle), ``cubic`` (Keys 1981, a = -1/2,
+            doi:10.1109/TASSP.1981.1163711), ``spline`` (the cubic B-spline through the voxels,
+            Unser 1999, doi:10.1109/79.799930) or ``nearest``; the last two are never widened.
         antialias: widen the kernel where the axis shrinks.
     """
     if axis.is_copy:
         index = np.rint(axis.source_index()).astype(np.int64)[:, None]
         return AxisWeights(index, np.ones(index.shape), is_copy=True)
     position = axis.source_index()
-    width = math.sqrt(max(0.0, axis.step**2 - 1)) if antialias else 0.0
+    if kernel == "nearest":
+        return _nearest(position, axis.source_size)
+    widened = antialias and kernel != "spline"
+    width = math.sqrt(max(0.0, axis.step**2 - 1)) if widened else 0.0
     reach = SUPPORT[kernel] + width / 2
     taps = math.ceil(2 * reach) + 1
     index = np.floor(position - reach).astype(np.int64)[:, None] + np.arange(taps)
@@ -92,7 +100,7 @@ def resample(
     source: Geometry,
     target: Geometry,
     *,
-    kernel: Kernel = "linear",
+    kernel: Kernel | Sequence[Kernel] = "linear",
     antialias: bool = True,
     measure: Measure | None = None,
     device: torch.device | None = None,
@@ -105,7 +113,8 @@ def resample(
         array: what is resampled.
         source: the grid it lies on.
         target: the grid of the result.
-        kernel: how values between voxels are interpolated.
+        kernel: how values between voxels are interpolated, along each axis of the target or
+            along all; what splines give keeps to the range of their source.
         antialias: widen the kernel where an axis shrinks.
         measure: makes float32 of the array's numbers, a block at a time.
         device: where to calculate and where the result stays; where the array is by default.
@@ -115,7 +124,11 @@ def resample(
         GridMismatch: the axes of the two grids are not parallel.
     """
     axes = grid_map(source, target)
-    plans = [axis_weights(axis.forwards(), kernel, antialias=antialias) for axis in axes]
+    kernels = [kernel] * 3 if isinstance(kernel, str) else list(kernel)
+    plans = [
+        axis_weights(axis.forwards(), kind, antialias=antialias)
+        for axis, kind in zip(axes, kernels, strict=True)
+    ]
     if device is not None:
         array = _brought(array, device)
     turned = turn_to(array, axes)
@@ -135,12 +148,39 @@ def resample(
             for axis in shrinking_first(plans, spans, parts):
                 block = apply_weights(block, plans[axis], parts[axis], axis)
             result[channel].narrow(longest, part.start, part.stop - part.start).copy_(block)
+        if "spline" in kernels:
+            low, high = _range(turned[channel], kernels, plans, measure)
+            torch.clamp(result[channel], low.to(result), high.to(result), out=result[channel])
     return result
+
+
+def _range(
+    channel: torch.Tensor | NDArray[Any],
+    kernels: Sequence[Kernel],
+    plans: Sequence[AxisWeights],
+    measure: Measure | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Least and greatest source value for each target voxel, of one size along splined axes."""
+    mixed = tuple(axis for axis in range(3) if kernels[axis] != "nearest")
+    values = np.asarray(channel.cpu() if isinstance(channel, torch.Tensor) else channel)
+    ends = np.stack([values.min(axis=mixed, keepdims=True), values.max(axis=mixed, keepdims=True)])
+    for axis in range(3):
+        if axis not in mixed:
+            ends = ends.take(plans[axis].index[:, 0], axis=axis + 1)
+    ends = np.sort(ends if measure is None else measure(ends), axis=0)
+    return torch.from_numpy(ends[0]), torch.from_numpy(ends[1])
+
+
+def _nearest(position: NDArray[np.float64], size: int) -> AxisWeights:
+    index = nearest_voxel(position).astype(np.int64).clip(0, size - 1)
+    return AxisWeights(index[:, None], np.ones((len(index), 1)), is_copy=True)
 
 
 def _averaged(kernel: Kernel, offset: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """The kernel, averaged over `width` source voxels about each offset."""
     if width < 1e-3:
+        if kernel == "spline":
+            return _cardinal_spline(offset)
         distance = np.abs(offset)
         return np.maximum(0, 1 - distance) if kernel == "linear" else _keys(distance)
     integral = _triangle_integral if kernel == "linear" else _keys_integral
@@ -151,6 +191,22 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+
+
+def _cardinal_spline(offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cubic spline that is 1 at 0 and 0 at all other whole numbers.
+
+    B-splines about whole numbers k weigh sqrt(3) * pole^|k|: the inverse of (1, 4, 1) / 6.
+    """
+    first = np.floor(offset) - 1
+    total = np.zeros_like(offset)
+    for more in range(4):
+        number = first + more
+        distance = np.abs(offset - number)
+        near = 2 / 3 - distance**2 + distance**3 / 2
+        far = np.maximum(2 - distance, 0) ** 3 / 6
+        total += math.sqrt(3) * _POLE ** np.abs(number) * np.where(distance < 1, near, far)
+    return total
 
 
 def _triangle_integral(offset: NDArray[np.float64]) -> NDArray[np.float64]:

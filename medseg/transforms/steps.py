@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from medseg.config import Normalise, PrepareConfig
 from medseg.errors import MedsegError
-from medseg.geometry import Geometry
+from medseg.geometry import Box, Geometry, part_of
 from medseg.scans import Frames
+from medseg.transforms.crop import box_of_content
 from medseg.transforms.load import (
     INTENSITY,
     LOOK,
@@ -27,9 +28,41 @@ from medseg.transforms.load import (
     meta_of,
 )
 from medseg.transforms.normalise import normalise
-from medseg.transforms.prepare import Prepared, grid_for, without_bias_field
+from medseg.transforms.prepare import (
+    Prepared,
+    Way,
+    grid_for,
+    kernels,
+    nearest_axis,
+    without_bias_field,
+)
 from medseg.transforms.resample import resample
 from medseg.volume import Volume
+
+#: Key of a MetaTensor's ``meta`` under which the voxels that were kept travel: (3, 2) integers.
+KEPT = "medseg_kept"
+
+
+class Measured(Transform):
+    """A :class:`Volume` as a (C, X, Y, Z) MetaTensor of measured values; others as they are."""
+
+    def __call__(self, scan: MetaTensor | Volume) -> MetaTensor:
+        """The scan in real-world values."""
+        if not isinstance(scan, Volume):
+            return scan
+        return MetaTensor(torch.from_numpy(scan.measured()), meta=meta_of(scan))
+
+
+class CropZeros(Transform):
+    """Keep the box of voxels that are not 0 in every channel."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, X, Y, Z) to (C, X', Y', Z'), a view with the affine of what is left."""
+        box = box_of_content(image.as_tensor().cpu().numpy())
+        affine = part_of(geometry_of(image), box).affine
+        kept = np.array([[side.start, side.stop] for side in box])
+        meta = {**image.meta, "affine": np.array(affine), KEPT: kept}
+        return MetaTensor(image.as_tensor()[(slice(None), *box)], meta=meta)
 
 
 class ToWorkingGrid(Transform):
@@ -51,7 +84,8 @@ class ToWorkingGrid(Transform):
             native, meta, measure = geometry_of(scan), scan.meta, None
             array = scan.as_tensor()
         target = grid_for(native, self.config)
-        data = resample(array, native, target, kernel=self.config.resampling, measure=measure)
+        along = kernels(native, self.config)
+        data = resample(array, native, target, kernel=along, measure=measure)
         return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
 
 
@@ -79,7 +113,11 @@ class NormaliseChannels(Transform):
 def prepare_steps(config: PrepareConfig) -> Compose:
     """The deterministic road from a scan in memory to the working tensor."""
     correct = [] if config.bias_field == "keep" else [CorrectBiasField()]
-    return Compose([ToWorkingGrid(config), *correct, NormaliseChannels(config.normalise)])
+    crop = [] if config.crop == "nothing" else [Measured(), CropZeros()]
+    intensities = [*correct, NormaliseChannels(config.normalise)]
+    if config.normalise_on == "scan":
+        return Compose([Measured(), *crop, *intensities, ToWorkingGrid(config)])
+    return Compose([*crop, ToWorkingGrid(config), *intensities])
 
 
 def load_steps(config: PrepareConfig, frames: Frames = Frames.CHECK) -> Compose:
@@ -106,7 +144,16 @@ def prepare_files(
         image.meta.get(PIXELS, ""),
         tuple((low, middle, high) for low, middle, high in image.meta.get(INTENSITY, ())),
         image.meta.get(LOOK, "").encode("latin-1"),
+        _kept(image),
+        nearest_axis(native, config, Way.HOME),
     )
+
+
+def _kept(image: MetaTensor) -> Box | None:
+    if KEPT not in image.meta:
+        return None
+    x, y, z = (slice(int(start), int(stop)) for start, stop in image.meta[KEPT])
+    return x, y, z
 
 
 @cache
