@@ -369,7 +369,7 @@ class Review {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const typing = event.target.matches("input[type=text], input[type=search], input[type=number], select");
+    const typing = event.target.matches("input[type=text], input[type=search], input[type=number], input[type=range], select");
     if (event.key === "Escape") {
       if (typing) event.target.blur();
       else this.edit(false);
@@ -377,7 +377,7 @@ class Review {
     }
     if (typing) {
       if (event.key === "Enter") event.target.blur();
-      return;
+      if (!event.target.matches("input[type=range]") || event.key.startsWith("Arrow")) return;
     }
     const digit = /^Digit([1-9])$/.exec(event.code);
     const act = digit ? () => this.digit(Number(digit[1]) - 1, event.shiftKey) : this.keys[event.key];

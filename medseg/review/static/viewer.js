@@ -145,6 +145,8 @@ export class Viewer {
             ((event.clientY - box.top) * ratio - f.top) / f.sy];
   }
 
+  slider(plane) { return this.canvases[plane].parentElement.querySelector(".slices"); }
+
   at(plane) { return this.loaded.position[this.loaded.facts.planes[plane].cut]; }
 
   /** Move the crosshair to a pixel of a plane. */
@@ -193,6 +195,11 @@ export class Viewer {
       else this.scroll(plane, (event.deltaY < 0 ? 1 : -1) * (event.shiftKey ? 10 : 1));
     }, { passive: false });
     canvas.addEventListener("pointerdown", event => this.press(plane, event));
+    this.slider(plane).addEventListener("input", event => {
+      if (!this.loaded) return;
+      this.active = plane;
+      this.scroll(plane, Number(event.target.value) - this.at(plane));
+    });
     canvas.addEventListener("pointermove", event => { if (this.loaded) this.hover?.(plane, event); });
     canvas.addEventListener("pointerleave", () => this.hover?.(plane, null));
   }
@@ -278,6 +285,7 @@ export class Viewer {
     const text = `${plane} ${at + 1} of ${count}`;
     canvas.parentElement.querySelector("figcaption").textContent = text;
     canvas.setAttribute("aria-label", `${this.loaded.name}, ${text}`);
+    Object.assign(this.slider(plane), { max: count - 1, value: at });
     canvas.dataset.ready = String(!this.loaded.waiting.size);
   }
 
