@@ -47,7 +47,7 @@ from rivals.tools import Ways, run_medseg, run_monai, run_nnunet
 from rivals.watch import available_mb
 
 from medseg.config import InferConfig, PrepareConfig
-from medseg.model import load_model
+from medseg.model import Model, load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "data_manifests" / "hippocampus.yaml"
@@ -115,7 +115,14 @@ def small_twins(chosen: argparse.Namespace) -> Twins:
         print("no trained model: random weights (see the sub-command train)")
         model = random_model(place / "medseg", features=chosen.features, classes=3,
                              prepare=PrepareConfig(), infer=infer, modality="MR")  # fmt: skip
-    return make_twins(model, place / "nnunet", chosen.python)
+    return twins_of(chosen, model, place / "nnunet")
+
+
+def twins_of(chosen: argparse.Namespace, model: Model, folder: Path) -> Twins:
+    """The model for nnU-Net too, where it is among the tools."""
+    if chosen.only and "nnunet" not in chosen.only:
+        return Twins(model.folder, folder, {})
+    return make_twins(model, folder, chosen.python)
 
 
 def big(chosen: argparse.Namespace) -> None:
@@ -128,7 +135,7 @@ def big(chosen: argparse.Namespace) -> None:
     model = random_model(_fresh(place / "models") / "medseg", features=chosen.features,
                          classes=chosen.classes, prepare=prepare_ct(chosen.spacing), infer=infer,
                          modality="CT")  # fmt: skip
-    twins = make_twins(model, place / "models" / "nnunet", chosen.python)
+    twins = twins_of(chosen, model, place / "models" / "nnunet")
     ways = ways_of(chosen, 1 - chosen.overlap)
     scan = Path(cases.words[0])
     words = [*cases.words, *(["--memory", chosen.memory] if chosen.memory else [])]
