@@ -173,7 +173,7 @@ BAD = {
         "medseg/networks/unet.py",
         "from medseg.geometry import Geometry",
     ),
-    "a loss that reads files": ("medseg/losses.py", "from pathlib import Path"),
+    "a loss that reads files": ("medseg/losses/kinds.py", "from pathlib import Path"),
     "a metric that knows torch": ("medseg/metrics/overlap.py", "def f():\n    import torch.nn"),
     "recipes inside the package": ("medseg/cli/demo.py", "from pipelines import hippocampus"),
     "a module on no layer": ("medseg/utils.py", ""),
@@ -198,7 +198,7 @@ GOOD = {
         "import numpy as np\nfrom scipy import ndimage",
     ),
     "a longer name": (
-        "medseg/losses.py",
+        "medseg/losses/kinds.py",
         "from osmosis import x\nfrom medseg.labels import LabelTable",
     ),
 }

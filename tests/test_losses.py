@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss
 from medseg.config import Choice
 from medseg.errors import BadConfig
 from medseg.labels import LabelTable
-from medseg.losses import IGNORE, LOSSES, build_loss, deep_loss, thinned
+from medseg.losses import IGNORE, LOSSES, build_loss, deep_loss, softmax, thinned
 
 ORGANS = LabelTable.from_card({"labels": {"liver": 1, "spleen": 5}})
 TUMOUR = LabelTable.from_card(
@@ -335,3 +335,51 @@ def test_deep_supervision_keeps_ignored_voxels_ignored():
 def test_an_unknown_loss_or_option_says_what_there_is(choice, said):
     with pytest.raises(BadConfig, match=said):
         build_loss(choice, ORGANS)
+
+
+def written_out(logits, index, weight):
+    """The same sums as `softmax_sums`, from everything at once."""
+    log_probability = logits.float().log_softmax(1)
+    counted = weight[:, None]
+    true = F.one_hot(index, logits.shape[1]).movedim(-1, 1) * counted
+    probability = log_probability.exp() * counted
+    axes = [0, *range(2, logits.ndim)]
+    losses = -log_probability.gather(1, index[:, None])[:, 0]
+    return (probability * true).sum(axes), probability.sum(axes), true.sum(axes), losses
+
+
+@pytest.mark.parametrize("portion", [1, 150, 10**6])
+@pytest.mark.parametrize("shape", [(3, 7, 5, 4), (2, 9, 6), (1, 1, 1, 1)])
+def test_sums_by_portions_are_those_of_everything_at_once(portion, shape, monkeypatch):
+    monkeypatch.setattr(softmax, "_PORTION", portion)
+    generator = torch.Generator().manual_seed(1)
+    values = 3 * torch.randn(shape[0], 6, *shape[1:], generator=generator)
+    index = torch.randint(0, 6, shape, generator=generator)
+    weight = torch.rand(shape, generator=generator) > 0.3
+    of_sums = torch.randn(2, 6, generator=generator)
+    of_losses = torch.randn(shape, generator=generator)
+    answers = []
+    for sums_of in (softmax.softmax_sums, written_out):
+        logits = values.clone().requires_grad_()
+        hit, probable, true, losses = sums_of(logits, index, weight)
+        ((of_sums[0] * hit + of_sums[1] * probable).sum() + (of_losses * losses).sum()).backward()
+        answers.append((hit, probable, true.float(), losses, logits.grad))
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_many_classes_keeps_little_beside_the_logits():
+    """Voxels times classes are kept once, as the logits themselves; written out it was eight."""
+    labels = LabelTable.from_card({"labels": {f"organ {n}": n for n in range(1, 106)}})
+    loss = build_loss(Choice(name="dice_ce"), labels)
+    logits = torch.randn(1, 106, 12, 12, 12, requires_grad=True)
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        value = loss(logits, torch.randint(0, 106, (1, 12, 12, 12)))
+    value.backward()
+    assert sum(kept.values()) < 1.2 * logits.nbytes
