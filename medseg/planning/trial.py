@@ -66,6 +66,6 @@ def _step(config: TrainConfig, cohort: Cohort, device: torch.device) -> None:
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = network.forward_deep(image)  # type: ignore[operator]
-        deep_loss(loss, logits, classes).backward()  # type: ignore[no-untyped-call]
+        deep_loss(loss, logits, classes).backward()
         optimizer.step()
     del average
