@@ -1,4 +1,4 @@
-"""What two copies of one scan have in common however they were saved, and two patients have not.
+"""Recognises two copies of one scan however they were saved, and no two patients as one.
 
 Two looks at the voxels, which miss different things:
 
@@ -7,7 +7,8 @@ Two looks at the voxels, which miss different things:
   axes. Landmarks of equal codes that lie alike in two scans are the same voxels. A crop, another
   header, another number type or changed voxels leave most of them; interpolation does not.
 - a **thumbnail** of the whole scan, its coarse anatomy taken away. Resampling, smoothing and noise
-  hardly change it; a crop does.
+  hardly change it; a crop does. Copies are alike in every part of it, two patients of one anatomy
+  in most parts.
 
 So neither sees a scan that was cropped *and* resampled, resampled onto turned axes, or acquired
 again.
@@ -40,6 +41,14 @@ ALIKE = 0.82
 
 #: The same in what a pair does not share with the rest of its cohort: one anatomy is no copy.
 ALIKE_BEYOND = 0.5
+
+#: Parts along each axis of the thumbnail, and the correlation that all but a twentieth of them must
+#: reach. Copies resampled by 0.7 or smoothed came to 0.68 or more, and two phantoms of one anatomy
+#: whose whole thumbnails pass to 0.62 at most (2,000 pairs of one anatomy).
+PARTS, FEW_PARTS, ALIKE_IN_PARTS = 4, 0.05, 0.65
+
+#: A part is left out where its detail is less than this share of the mean.
+_FAINT = 0.1
 
 #: Below so many scans nothing says what they share, and a pair must correlate more.
 _SMALL_COHORT, ALIKE_OF_FEW = 5, 0.93
@@ -219,8 +228,10 @@ def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, 
             for row, other in np.argwhere(close).tolist():
                 one = start + row
                 rest = total - known[one] - known[other]
-                if one < other and (
-                    few or _beyond(rest, known[one], turned[other]) >= ALIKE_BEYOND
+                if (
+                    one < other
+                    and (few or _beyond(rest, known[one], turned[other]) >= ALIKE_BEYOND)
+                    and _alike_everywhere(known[one], turned[other])
                 ):
                     yield one, other
 
@@ -232,6 +243,23 @@ def _beyond(
     common = rest / max(float(np.linalg.norm(rest)), 1e-12)
     own, others = one - (one @ common) * common, other - (other @ common) * common
     return float(own @ others / max(float(np.linalg.norm(own) * np.linalg.norm(others)), 1e-12))
+
+
+def _alike_everywhere(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two thumbnails correlate in nearly all of their parts."""
+    first, second = _parts(one), _parts(other)
+    own, others = (first**2).sum(axis=1), (second**2).sum(axis=1)
+    detail = np.maximum(own, others)
+    rich = detail > _FAINT * detail.mean()
+    alike = (first * second).sum(axis=1) / np.sqrt(np.maximum(own * others, 1e-30))
+    return bool(np.quantile(alike[rich], FEW_PARTS) >= ALIKE_IN_PARTS)
+
+
+def _parts(thumb: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(parts, voxels) of a thumbnail."""
+    size = THUMB // PARTS
+    cubes = thumb.reshape(PARTS, size, PARTS, size, PARTS, size).transpose(0, 2, 4, 1, 3, 5)
+    return cubes.reshape(PARTS**3, size**3).astype(np.float64)
 
 
 def _array_turns() -> list[Callable[[NDArray[Any]], NDArray[Any]]]:

@@ -6,6 +6,8 @@ from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.manifests.likeness import likeness, same_scans
+from medseg.phantoms import Population
+from medseg.phantoms.cohorts import phantom_of
 
 SHAPE = (36, 40, 24)
 
@@ -64,6 +66,40 @@ def test_patients_of_one_anatomy_are_told_apart():
     cohort = [look(patient(seed)) for seed in range(12)]
     for size in (2, 4, 6, 12):
         assert same_scans(cohort[:size]) == []
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    """Two dozen phantoms of one anatomy that varies in few ways, several visits among them."""
+    population = Population(spacing_mm=12.0, grids=("axial", "oblique"), seed=5)
+    scans = [phantom_of(population, number) for number in range(24)]
+    return [(patient, phantom.volume) for phantom, patient, _ in scans]
+
+
+def test_two_phantoms_are_never_one_scan(phantoms):
+    looks = [likeness(volume.data[0], volume.geometry) for _, volume in phantoms]
+    patients = [patient for patient, _ in phantoms]
+    for size in (5, 12, 24):
+        pairs = same_scans(looks[:size])
+        assert [pair for pair in pairs if patients[pair[0]] != patients[pair[1]]] == []
+
+
+KEPT = (
+    "other numbers",
+    "8 bits",
+    "mirrored, axes swapped",
+    "a half of it",
+    "padded",
+    "finer",
+    "noise",
+)
+
+
+@pytest.mark.parametrize("saved", KEPT)
+def test_a_copied_phantom_is_known(phantoms, saved):
+    looks = [likeness(volume.data[0], volume.geometry) for _, volume in phantoms]
+    copy = look(COPIES[saved](phantoms[3][1].values()[0] + 1024))  # air is 0, as in the tests above
+    assert (3, 24) in same_scans([*looks, copy])
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (40, 40, 1), (3, 3, 3), (1, 1, 1)])
