@@ -59,7 +59,9 @@ def outline(network: nn.Module, shape: Sequence[int]) -> list[FeatureMap]:
         if (operation := _operation(network, name, module)) is not None
     ]
     try:
-        with FakeTensorMode() as fake, torch.no_grad():
+        with (
+            FakeTensorMode() as fake
+        ):  # with gradients: without, a head on the CPU is a bare product
             weights: dict[str, Tensor] = {
                 name: fake.from_tensor(value)
                 for name, value in network.state_dict(keep_vars=True).items()

@@ -422,3 +422,14 @@ def test_bland_altman_of_two_patients_has_a_bias_but_no_limits():
     told = bland_altman(np.array([1.0, 2]), np.array([2.0, 2]), ["a", "b"], MANY)
     assert told["bias"] == 0.5
     assert np.isnan(told["upper"])
+
+
+def test_with_a_reference_every_other_method_is_compared_with_it_alone():
+    base = np.linspace(0.7, 0.9, 20)
+    methods = {name: scores_of(base - 0.01 * place) for place, name in enumerate("abcd")}
+    found = compare(methods, metrics=["dice"], reference="c")
+    assert set(found.table["first"]) == {"c"}
+    assert list(dict.fromkeys(found.table["second"])) == ["a", "b", "d"]
+    assert found.family < compare(methods, metrics=["dice"]).family
+    with pytest.raises(BadConfig, match="no such method"):
+        compare(methods, reference="e")

@@ -84,6 +84,22 @@ def test_on_its_training_size_a_convolutionalised_classifier_gives_the_same_numb
     torch.testing.assert_close(places.flatten(1), classifier(image))
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.parametrize(("dims", "size"), [(2, 96), (2, 224), (3, 33)])
+def test_classifier_and_its_convolutional_form_agree_to_a_hundred_thousandth(dims, size, norm):
+    torch.manual_seed(1)
+    options = FCNOptions(**SMALL, norm=norm)
+    classifier = Classifier(dims, 1, 4, options, size=size)
+    classifier.train()
+    for _ in range(3):  # running means of a batch norm that has seen images
+        classifier(torch.randn(4, 1, *(size,) * dims))
+    classifier.eval()
+    image = torch.randn(4, 1, *(size,) * dims)
+    with torch.no_grad():
+        difference = classifier(image) - convolutionalise(classifier).eval()(image).flatten(1)
+    assert difference.abs().max() < 1e-5
+
+
 def test_on_a_larger_image_it_gives_a_map_each_place_being_the_classifier_there():
     torch.manual_seed(0)
     classifier = Classifier(2, 1, 3, OPTIONS, size=160).eval()

@@ -54,12 +54,31 @@ def test_every_3d_size_comes_out_as_itself(name, largest):
             assert network(torch.zeros(1, 1, *order)).shape[2:] == order
 
 
-@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_every_2d_size_from_1_to_70_comes_out_as_itself(name, axis):
+    network = without_norm(name, 2)
+    for size in range(1, 71):
+        shape = (size, 71 - size) if axis == 0 else (size, size)
+        assert network(torch.zeros(1, 1, *shape)).shape[2:] == shape
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_3d_size_from_1_to_70_comes_out_as_itself_along_each_axis(name, axis):
+    network = without_norm(name, 3)
+    for size in range(1, 71):
+        shape = [1 + size % 5, 1 + size % 3, 1 + size % 7]
+        shape[axis] = size
+        assert network(torch.zeros(1, 1, *shape)).shape[2:] == tuple(shape)
+
+
+@pytest.mark.parametrize("skips", ["sum", "none"])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_every_size_of_two_fcn_cells_comes_out_as_itself(name, dims):
-    network = without_norm(name, dims, upsampling="nearest")
-    for size in range(1, 66):
-        shape = (size, 67 - size if dims == 2 else 3, 2)[:dims]
+def test_sizes_do_not_depend_on_how_skips_are_joined(skips, dims):
+    network = without_norm("unet", dims, skips=skips)
+    for size in range(1, 14):
+        shape = (size, 14 - size, 3)[:dims]
         assert network(torch.zeros(1, 1, *shape)).shape[2:] == shape
 
 

@@ -143,3 +143,29 @@ def test_levels_halve_resolution_and_double_channels_as_in_the_paper():
         sizes.append(tuple(image.shape[1:]))
     assert sizes == [(4, 16, 16), (8, 8, 8), (16, 4, 4)]
     assert all(b[0] == 2 * a[0] and 2 * b[1] == a[1] for a, b in pairwise(sizes))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_skips_added_or_left_out_halve_what_a_level_convolves(dims):
+    widths = {
+        skips: [merge[0][0].in_channels for merge in unet(dims, skips=skips).merge]
+        for skips in ("concat", "sum", "none")
+    }
+    assert widths["sum"] == widths["none"] == [n // 2 for n in widths["concat"]]
+
+
+def test_without_skips_the_finest_level_reaches_the_logits_only_through_the_deepest():
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, 16, 16, 16)
+    reached = {}
+    for skips in ("concat", "sum", "none"):
+        network = unet(3, skips=skips).eval()
+        with torch.no_grad():
+            before = network(image)
+            for parameter in network.rise.parameters():
+                parameter.zero_()  # nothing comes up any more
+            blind = network(image)
+            other = network(torch.randn(1, 1, 16, 16, 16))
+        assert not torch.allclose(before, blind)
+        reached[skips] = not torch.allclose(blind, other)
+    assert reached == {"concat": True, "sum": True, "none": False}
