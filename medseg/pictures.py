@@ -247,7 +247,7 @@ def _figure(
 
 def _slice(array: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
     """(up, across) pixels of one plane."""
-    cut = np.take(array, index, axis=plane.cut)
+    cut = np.moveaxis(array, plane.cut, 0)[index]
     return np.asarray(cut.T)
 
 

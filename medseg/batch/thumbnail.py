@@ -8,7 +8,7 @@ left of the picture; up is anterior in the axial plane and superior in the other
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,7 +60,8 @@ def _drawn(
     for cut, across, up in _PLANES:
         index = _best_index(labels, cut)
         near = min(index // steps[cut], thinned.shape[cut] - 1)
-        plane, part = np.take(thinned, near, axis=cut), np.take(labels, index, axis=cut)
+        # views: np.take would copy a whole array that does not lie in order
+        plane, part = np.moveaxis(thinned, cut, 0)[near], np.moveaxis(labels, cut, 0)[index]
         tiles.append(_tile(plane, part, (spacing[across], spacing[up]), window, mask.labels))
     return _joined(tiles)
 
@@ -107,7 +108,9 @@ def _tile(
     rows = part.T[::-1, ::-1]
     pen = ImageDraw.Draw(picture)
     scale = np.array([size[1] / rows.shape[0], size[0] / rows.shape[1]])
-    boxes = ndimage.find_objects(rows, max_label=max(table.values)) if table else ()
+    boxes: Sequence[tuple[slice, ...] | None] = (
+        ndimage.find_objects(rows, max_label=max(table.values)) if table else ()
+    )
     for label in table.labels if table else ():
         if (box := boxes[label.value - 1]) is None:
             continue

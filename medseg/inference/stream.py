@@ -34,8 +34,6 @@ from medseg.memory import is_out_of_memory
 from medseg.progress import Progress
 from medseg.transforms.restore import Restorer
 
-#: Told how many windows are done, of how many.
-
 
 @dataclass(frozen=True)
 class Machine:

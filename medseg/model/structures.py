@@ -71,7 +71,7 @@ def measure(
     """
     order = role_order(grid.shape, grid.spacing_mm, grid.directions, frame)
     highest = max(labels.values)
-    boxes: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(mask, max_label=highest)
+    boxes = _boxes(mask, highest)
     structures = {}
     for label in labels.labels:
         box = boxes[label.value - 1]
@@ -83,6 +83,14 @@ def measure(
         cuts = _cuts(part, box, mask.shape, order)
         structures[label.name] = Structure(ml, cuts, _large_pieces(part))
     return structures
+
+
+def _boxes(mask: NDArray[Any], highest: int) -> list[tuple[slice, ...] | None]:
+    """The bounding box of each label; looked for in the order in which the mask lies in memory."""
+    order = sorted(range(3), key=lambda axis: -abs(mask.strides[axis]))
+    boxes = ndimage.find_objects(mask.transpose(order), max_label=highest)
+    home = [order.index(axis) for axis in range(3)]
+    return [None if box is None else tuple(box[at] for at in home) for box in boxes]
 
 
 def learn_limits(cases: Sequence[Mapping[str, Structure]]) -> dict[str, Limits]:

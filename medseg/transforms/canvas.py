@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 Box = tuple[slice, slice, slice]
 
 #: Signed stand-ins for the unsigned numbers that torch hardly knows: the same bits.
-_STAND_INS = {np.dtype(np.uint16): np.dtype(np.int16), np.dtype(np.uint32): np.dtype(np.int32)}
+_STAND_INS: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.uint16): np.dtype(np.int16),
+    np.dtype(np.uint32): np.dtype(np.int32),
+}
 
 
 class Canvas(Protocol):
@@ -55,7 +58,7 @@ class DeviceCanvas:
 
     def __init__(self, mask: NDArray[Any], values: NDArray[Any], device: torch.device) -> None:
         self._mask = mask
-        self._kind = _STAND_INS.get(values.dtype, values.dtype)
+        self._kind: np.dtype[Any] = _STAND_INS.get(values.dtype, values.dtype)
         self._values = torch.from_numpy(values.view(self._kind)).to(device)
         self._grown = torch.zeros(mask.shape, dtype=self._values.dtype, device=device)
 

@@ -149,27 +149,24 @@ class Volume(Gridded):
             ends = np.array([np.fmin.reduce(data, axis=None), np.fmax.reduce(data, axis=None)])
         low, high = np.sort(self._real(ends))
         if low <= BELOW_ANY_HU:
-            second, _ = self._ends(above=low)
+            second = self._next_to(low, 1)
             if np.isfinite(second) and second - low > STANDS_ALONE:
                 return low, second
         if high >= ABOVE_ANY_SIGNAL:
-            _, second = self._ends(below=high)
+            second = self._next_to(high, -1)
             if np.isfinite(second) and high - second > 4 * max(second - low, 1):
                 return high, low
         return None
 
-    def _ends(
-        self, *, above: float = -np.inf, below: float = np.inf
-    ) -> tuple[np.float32, np.float32]:
-        """Smallest and largest real-world value within limits, plane by plane."""
-        low, high = np.float32(np.inf), np.float32(-np.inf)
+    def _next_to(self, end: np.float32, way: int) -> np.float32:
+        """The real-world value next to an end, above it (`way` 1) or below (-1), plane by plane."""
+        nearest, limit = np.float32(np.inf), np.float32(way * end + 0.5)
         thickest = 1 + int(np.argmax(self.data.strides[1:]))
         for plane in np.moveaxis(self.data, thickest, 0):
             values = self._real(plane)
-            values = values[(values > above + 0.5) & (values < below - 0.5)]
-            low = np.fmin.reduce(values, initial=low)
-            high = np.fmax.reduce(values, initial=high)
-        return low, high
+            values *= way
+            nearest = min(nearest, np.where(values > limit, values, np.float32(np.inf)).min())
+        return np.float32(way * nearest)
 
     def with_warning(self, warning: str) -> Volume:
         """The same volume with one more thing the user should know."""
