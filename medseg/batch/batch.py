@@ -82,6 +82,7 @@ class Settings:
         shard: of a job array, or ``None`` for all cases.
         break_lock: take the folder over from a process of another host.
         overwrite: replace masks that medseg did not write, or that were edited since.
+        early: a worker process that was started already, for the executor of that name.
     """
 
     models: tuple[Path, ...]
@@ -101,6 +102,7 @@ class Settings:
     shard: Shard | None = None
     break_lock: bool = False
     overwrite: bool = False
+    early: Any = None
 
     @property
     def home(self) -> Path:
@@ -153,7 +155,8 @@ class Batch:
         try:
             if not self.plan.tasks:
                 return Summary(0, interrupted=False, seconds=0.0, segment_seconds=0.0)
-            with make_executor(self._job(), self.settings) as executor:
+            first = self.plan.tasks[0]
+            with make_executor(self._job(), self.settings, first) as executor:
                 heard.begun(self._seconds_at(executor.window_seconds))
                 return run_batch(self.plan.tasks, executor, self.ledger, heard)
         finally:
@@ -358,12 +361,13 @@ def _beside(output: Path, case: str) -> list[str]:
     return [path.relative_to(output).as_posix() for path in paths if path.exists()]
 
 
-def make_executor(job: Job, settings: Settings) -> Executor:
+def make_executor(job: Job, settings: Settings, ahead: Task | None = None) -> Executor:
     """The executor that the settings name."""
     from medseg.batch import EXECUTORS
 
     module = import_module(EXECUTORS[settings.executor])
-    executor: Executor = module.build(job, Placement(settings.patience, settings.cluster))
+    place = Placement(settings.patience, settings.cluster, settings.early, ahead)
+    executor: Executor = module.build(job, place)
     return executor
 
 

@@ -85,7 +85,11 @@ class Placement:
     Attributes:
         patience: time-outs.
         cluster: address of a Dask scheduler, or a Dask cluster object.
+        early: a worker process that was started before, and the connection to it.
+        ahead: the first task that is going to be submitted.
     """
 
     patience: Patience = field(default_factory=Patience)
     cluster: Any = None
+    early: Any = None
+    ahead: Task | None = None

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -30,6 +31,10 @@ _LOOK_S = 0.5
 _FALSE_STARTS = 3
 #: Cases that a worker holds at once, so that it need not wait for the next.
 _HELD = 3
+
+
+#: A worker process and the connection to it.
+Started = tuple[BaseProcess, Connection]
 
 
 @dataclass
@@ -54,7 +59,9 @@ class _Worker:
 
 def build(job: Work, placement: Placement) -> ProcessExecutor:
     """The executor of ``EXECUTORS``."""
-    return ProcessExecutor(job, patience=placement.patience)
+    return ProcessExecutor(
+        job, patience=placement.patience, early=placement.early, ahead=placement.ahead
+    )
 
 
 class ProcessExecutor:
@@ -66,6 +73,9 @@ class ProcessExecutor:
         patience: a case beyond it has failed.
         forked: the first workers are copies of this process, which start at once with all that
             is imported; only where it has a single thread, and never for work that needs torch.
+        early: becomes the first worker; it waits for its work.
+        ahead: the first task that is going to be submitted: its scan is read while the first
+            worker loads the model.
     """
 
     def __init__(
@@ -75,11 +85,14 @@ class ProcessExecutor:
         workers: int = 1,
         patience: Patience | None = None,
         forked: bool = False,
+        early: Started | None = None,
+        ahead: Task | None = None,
     ) -> None:
         self.capacity = workers * _HELD
         self.window_seconds: float | None = None
         self._forked = forked and sys.platform.startswith("linux")
         self._job, self._number = job, workers
+        self._early, self._ahead = early, ahead
         self._patience = patience or Patience()
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
@@ -129,11 +142,17 @@ class ProcessExecutor:
         return events
 
     def _start(self) -> _Worker:
+        ahead, self._ahead = self._ahead, None  # once: it may be what ends its worker
+        early, self._early = self._early, None
+        if early is not None and early[0].is_alive():
+            with suppress(OSError):
+                early[1].send((self._job, ahead))
+                return _Worker(*early)
         alone = threading.active_count() == 1
         context = multiprocessing.get_context("fork" if self._forked and alone else "spawn")
         ours, theirs = context.Pipe()
         process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=serve, args=(theirs, self._job), daemon=True
+            target=serve, args=(theirs, self._job, ahead), daemon=True
         )
         process.start()
         theirs.close()

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from medseg.batch.ahead import ReadAhead
 from medseg.batch.engine import Engine
 from medseg.batch.task import Forecast, Outcome, Stage, Task
 from medseg.batch.work import Work
@@ -33,8 +34,14 @@ class Unable:
 Message = Ready | Unable | Stage | Forecast | Outcome
 
 
-def serve(connection: Connection, work: Work) -> None:
-    """Run in the worker process: tasks come in, messages go out, until the parent is gone."""
+def serve(connection: Connection, work: Work, ahead: Task | None = None) -> None:
+    """Run in the worker process: tasks come in, messages go out, until the parent is gone.
+
+    Args:
+        connection: to the parent.
+        work: loaded here.
+        ahead: a task that is going to come; its scan is read meanwhile.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
@@ -47,6 +54,7 @@ def serve(connection: Connection, work: Work) -> None:
         except OSError:
             os._exit(1)  # the parent is gone, and this batch with it
 
+    reading = ReadAhead(ahead) if ahead else None
     try:
         engine = Engine(work, send, send)
     except MedsegError as error:
@@ -54,7 +62,7 @@ def serve(connection: Connection, work: Work) -> None:
         return
     send(Ready(engine.window_seconds))
     while (task := _next(connection)) is not None:
-        engine.submit(task)
+        engine.submit(reading.instead(task) if reading else task)
     # No waiting: what is under way belongs to a run that has ended.
     os._exit(0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,39 @@ def device_name(text: str) -> str:
             remedy="`medseg doctor` says what this machine offers.",
         )
     return name
+
+
+def worker_device(text: str) -> str:
+    """The device for a process of its own, which decides what ``auto`` is; torch stays unloaded.
+
+    Only where no driver answers for the GPU that is named is torch asked, for what it says.
+
+    Raises:
+        BadConfig: the text names no device of this machine.
+    """
+    if text == "auto":
+        return "auto" if _may_have_gpu() else "cpu"
+    name = "cuda:0" if text == "cuda" else text
+    if name in {f"cuda:{n}" for n in range(_visible_gpus())}:
+        return name
+    return device_name(text)
+
+
+def _visible_gpus() -> int:
+    """GPUs that NVIDIA's driver shows this process, where torch can use them; else 0."""
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return 0
+    if not (Path(torch.origin).parent / "lib" / "libtorch_cuda.so").exists():
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
 
 
 def _may_have_gpu() -> bool:

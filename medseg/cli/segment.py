@@ -9,7 +9,8 @@ import typer
 
 from medseg.cli.arguments import require_choice, size_bytes, split_words, volume_choice
 from medseg.cli.console import open_console
-from medseg.cli.device import device_name
+from medseg.cli.device import worker_device
+from medseg.cli.early import started_early
 from medseg.cli.options import (
     BESIDES,
     CHANNELS,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 def segment(
+    context: typer.Context,
     words: Annotated[
         list[Path],
         typer.Argument(
@@ -178,6 +180,10 @@ def segment(
         medseg segment runs/liver/model archive/ --output masks --shard $SLURM_ARRAY_TASK_ID/8
         medseg segment runs/liver/model scan.nii.gz --output masks tta=none engine=compiled
     """
+    early = None
+    if executor == "process" and cluster is None and not dry_run:
+        # it loads torch while this process loads its own modules and looks for scans
+        early = context.with_resource(started_early(device))
     from medseg.batch.batch import OtherRecipe, Settings
     from medseg.batch.executors import Patience
     from medseg.batch.models import Limits
@@ -202,7 +208,7 @@ def segment(
     settings = Settings(
         models=tuple(path.absolute() for path in models),
         output=output,
-        device=device if cluster else device_name(device),
+        device=device if cluster else worker_device(device),
         format=format,
         layout=Layout(layout),
         one_file_per_label=one_file_per_label,
@@ -217,6 +223,7 @@ def segment(
         shard=Shard.parse(shard) if shard else None,
         break_lock=break_lock,
         overwrite=overwrite,
+        early=early,
     )
     selection = Selection(volume=volume_choice(volume))
     frames = "register" if register else "trust" if trust_frames else None
