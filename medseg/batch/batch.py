@@ -154,7 +154,7 @@ class Batch:
         self._write_cards()
         try:
             if not self.plan.tasks:
-                return Summary(0, interrupted=False, seconds=0.0, segment_seconds=0.0)
+                return Summary(0, interrupted=False, seconds=0.0, stage_seconds={})
             first = self.plan.tasks[0]
             with make_executor(self._job(), self.settings, first) as executor:
                 heard.begun(self._seconds_at(executor.window_seconds))

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,10 @@ class Segmented(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Wall time of the parts of segmenting."""
 
     @property
     def probabilities(self) -> Kept | None:
@@ -215,25 +220,27 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         finally:
             kept.close()
     _write_moves(task, job, scan)
-    if job.one_file_per_label:
-        write_single_labels(
-            result.labelmap, job.output, task.case, format=job.format, layout=job.layout
-        )
-    remarks = write_labels(result.labelmap, job.output / name, format=job.format)
-    written = describe(job.output / name, name)
-    flags = scan.inspect(result)
-    if scan.depict:
-        picture = scan.depict(result.labelmap)
+    with ThreadPoolExecutor(2) as beside:  # a large mask keeps each of them busy for a second
+        flags = beside.submit(scan.inspect, result)
+        picture = beside.submit(scan.depict, result.labelmap) if scan.depict else None
+        if job.one_file_per_label:
+            write_single_labels(
+                result.labelmap, job.output, task.case, format=job.format, layout=job.layout
+            )
+        remarks = write_labels(result.labelmap, job.output / name, format=job.format)
+        written = describe(job.output / name, name)
+    if picture is not None:
         with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
-            temporary.write_bytes(picture)
+            temporary.write_bytes(picture.result())
     warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings, *remarks))
     return Outcome(
         task.case,
         State.DONE,
         warnings=tuple(relative(warning, task) for warning in warnings),
-        flags=flags,
+        flags=flags.result(),
         volumes_ml=dict(result.volumes_ml),
         confidence=dict(result.confidence or {}),
+        segment_seconds=dict(result.seconds),
         written=written,
     )
 
@@ -268,5 +275,6 @@ def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:
     if foreseen:
         lines.append(f"memory: {foreseen}")
     lines += [f"{stage}: {seconds:.3f} s" for stage, seconds in outcome.stage_seconds.items()]
+    lines += [f"segment, {part}: {s:.3f} s" for part, s in outcome.segment_seconds.items()]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([*lines, trace]).rstrip() + "\n", encoding="utf-8")

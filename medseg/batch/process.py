@@ -29,8 +29,8 @@ from medseg.errors import MedsegError
 _LOOK_S = 0.5
 #: Workers that end before their model is loaded, one after another, before we give up.
 _FALSE_STARTS = 3
-#: Cases that a worker holds at once, so that it need not wait for the next.
-_HELD = 3
+#: Cases that a worker holds at once: those under way, and some that it need not wait for.
+_HELD = 6
 
 
 #: A worker process and the connection to it.

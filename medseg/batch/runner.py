@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -60,13 +60,14 @@ class Summary:
         finished: cases it settled.
         interrupted: whether the user ended it before its last case.
         seconds: wall time.
-        segment_seconds: summed over cases, the device's share of it.
+        stage_seconds: of each stage, summed over cases: read, wait, segment, write; and of the
+            parts of segment: prepare, trial, network, restore, clean.
     """
 
     finished: int
     interrupted: bool
     seconds: float
-    segment_seconds: float
+    stage_seconds: Mapping[str, float]
 
 
 def run_batch(
@@ -101,7 +102,8 @@ class _Run:
         self._executor, self._ledger, self._listener = executor, ledger, listener
         self._total = total
         self._under_way: set[str] = set()
-        self._finished, self._bad, self._segment_seconds = 0, 0, 0.0
+        self._finished, self._bad = 0, 0
+        self._stage_seconds: Counter[str] = Counter()
         self._foreseen_bytes = 0
         self._started = self._tables_at = time.monotonic()
         self.interrupted = False
@@ -140,7 +142,7 @@ class _Run:
 
     def summary(self) -> Summary:
         seconds = time.monotonic() - self._started
-        return Summary(self._finished, self.interrupted, seconds, self._segment_seconds)
+        return Summary(self._finished, self.interrupted, seconds, dict(self._stage_seconds))
 
     def _begin(self, waiting: deque[Task]) -> None:
         """Start as many cases as there is room for, entered in the ledger with one flush."""
@@ -178,7 +180,8 @@ class _Run:
 
     def _hear(self, outcome: Outcome) -> None:
         self._finished += 1
-        self._segment_seconds += outcome.stage_seconds.get("segment", 0.0)
+        for seconds in (outcome.stage_seconds, outcome.segment_seconds):
+            self._stage_seconds.update(seconds)
         if outcome.state in (State.REFUSED, State.FAILED):
             self._bad += 1
             tell = self._listener.trouble or self._listener.notice

@@ -152,6 +152,7 @@ class Outcome:
         confidence: by label name, 0-1, where the network tells.
         facts: what else goes into a table, by column.
         stage_seconds: wall time by stage: read, wait, segment, write.
+        segment_seconds: of the stage segment by part: prepare, trial, network, restore, clean.
         written: the mask or volume.
         output_lost: the disk is full, read-only or gone: the batch cannot go on.
     """
@@ -165,6 +166,7 @@ class Outcome:
     confidence: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    segment_seconds: Mapping[str, float] = field(default_factory=dict)
     written: Written | None = None
     output_lost: bool = False
 

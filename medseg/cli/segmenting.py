@@ -103,7 +103,7 @@ def _run(batch: Batch, console: Console) -> bool:
             f"{summary.finished} cases in {duration(summary.seconds)} ({pace:.1f} a minute)",
             finished=summary.finished,
             seconds=summary.seconds,
-            segment_seconds=summary.segment_seconds,
+            stage_seconds={stage: round(s, 3) for stage, s in summary.stage_seconds.items()},
         )
     return summary.interrupted
 

@@ -162,7 +162,7 @@ def plan_budget(
         allowance: what to keep within.
     """
     host = torch.device("cpu")
-    if resident_bytes() > WORTH_GIVING_BACK:
+    if device.type == "cpu" and resident_bytes() > WORTH_GIVING_BACK:
         give_back()  # windows take up again what was freed, and it would count twice
     taken = {"held": resident_bytes(), "other scans and processes": allowance.elsewhere_bytes}
     if device.type == "cuda" and allowance.device_bytes is None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medseg.errors import BadModel, MedsegError
+from medseg.inference.clock import NetworkClock
 from medseg.memory import is_out_of_memory
 
 Precision = Literal["auto", "float32", "float64", "bfloat16", "float16"]
@@ -80,6 +81,7 @@ class Forward:
         device: where the networks are now.
         dtype: in which they calculate now.
         batch: windows at a time now.
+        clock: adds up how long they run.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Forward:
             warn: told of every retreat.
         """
         self.device, self.dtype, self.batch = device, dtype, batch
+        self.clock = NetworkClock()
         self._networks = list(networks)
         self._relieve, self._warn = relieve, warn
 
@@ -136,7 +139,11 @@ class Forward:
         """Logits, or ``None`` where memory ran out."""
         try:
             images = _sent(windows, self.device)
-            with torch.inference_mode(), calculating(self.device, self.dtype):
+            with (
+                torch.inference_mode(),
+                calculating(self.device, self.dtype),
+                self.clock.running(self.device),
+            ):
                 logits: torch.Tensor = self._networks[member](images)
             return logits
         except Exception as error:

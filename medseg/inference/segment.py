@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,9 @@ class Segmentation:
         confidence: 0-1 for each label that has a surface: how sure the network was there.
         warnings: what the user should know about the scan and the run.
         budget: predicted memory.
+        seconds: wall time of each part: ``prepare``; ``trial`` of one window, for its memory,
+            once a process; ``network`` (on a GPU, its own time); ``restore``, which is blending
+            and the way back to the scan's grid; ``clean``, which is rules and volumes.
         probabilities: of every label, on disk and to be closed, where they were wanted; before
             post-processing.
     """
@@ -55,6 +59,7 @@ class Segmentation:
     confidence: Mapping[str, float]
     warnings: tuple[str, ...]
     budget: Budget
+    seconds: Mapping[str, float]
     probabilities: Probabilities | None = None
 
 
@@ -124,7 +129,7 @@ class Segmenter:
             scratch: a folder on whose disk the probabilities of every label are kept, where
                 they are wanted.
         """
-        model = self._models[0]
+        model, began = self._models[0], time.perf_counter()
         volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
         origin, geometry = volume.origin, volume.geometry
         found = self._search.find(volume) if self._search else None
@@ -147,14 +152,25 @@ class Segmenter:
                     region.native, model.labels, model.infer, plan, asked,
                     model.slice_axis if model.dims == 2 else None, nearest,
                     mask[region.native_box], kept.put if kept else None)  # fmt: skip
+        prepared_at = time.perf_counter()
         ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
+        tried_at = time.perf_counter()
         streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
                           tell=tell)  # fmt: skip
+        streamed_at = time.perf_counter()
         mask = apply_rules(mask, geometry, model.labels, model.postprocess)
         labelmap = LabelMap(mask, geometry, model.labels, origin)
         warnings += faults(self._engaged)
-        return Segmentation(labelmap, volumes_ml(labelmap), streamed.confidence, tuple(warnings),
-                            streamed.budget, kept)  # fmt: skip
+        volumes = volumes_ml(labelmap)
+        seconds = {
+            "prepare": prepared_at - began,
+            "trial": tried_at - prepared_at,
+            "network": streamed.network_seconds,
+            "restore": max(0.0, streamed_at - tried_at - streamed.network_seconds),
+            "clean": time.perf_counter() - streamed_at,
+        }
+        return Segmentation(labelmap, volumes, streamed.confidence, tuple(warnings),
+                            streamed.budget, seconds, kept)  # fmt: skip
 
     def _plan(self, working: Geometry) -> WindowPlan:
         model = self._models[0]
@@ -243,7 +259,7 @@ def volumes_ml(labelmap: LabelMap) -> dict[str, float]:
     counts = np.zeros(highest + 1, dtype=np.int64)
     thickest = int(np.argmax(labelmap.data.strides))
     for plane in np.moveaxis(labelmap.data, thickest, 0):
-        counts += np.bincount(plane.ravel(), minlength=highest + 1)
+        counts += np.bincount(plane.ravel(order="K"), minlength=highest + 1)
     return {
         label.name: int(counts[label.value]) * labelmap.geometry.voxel_ml
         for label in labelmap.labels.labels

@@ -106,11 +106,19 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """What came out: the mask, how sure the surfaces are, and what it was predicted to take."""
+    """What came out.
+
+    Attributes:
+        mask: on the native grid.
+        confidence: how sure the surfaces are.
+        budget: what it was predicted to take.
+        network_seconds: of all forward passes; on a GPU, its own time.
+    """
 
     mask: NDArray[np.integer]
     confidence: dict[str, float]
     budget: Budget
+    network_seconds: float
 
 
 def plan_road(
@@ -170,7 +178,8 @@ def stream(
     near = _brought_near(padded, machine.device)
     walk = _Walk(road, near, forward, stitcher, turns)
     walk.run(progress or (lambda done, total: None))
-    return Streamed(restorer.finish(), confidence.result(), budget)
+    mask = restorer.finish()
+    return Streamed(mask, confidence.result(), budget, forward.clock.seconds())
 
 
 @dataclass(frozen=True, eq=False)

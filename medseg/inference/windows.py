@@ -197,7 +197,14 @@ def _even_starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
 def _loudest(volume: Volume) -> NDArray[np.float64]:
     """The largest real-world value of any channel in each cube of voxels."""
     extreme: Any = np.maximum if volume.slope >= 0 else np.minimum
-    cubes = volume.data
-    for axis in (1, 2, 3):
+    # whole planes are compared first, which is quick; an eighth is left to the other axes
+    thickest, *others = sorted((1, 2, 3), key=lambda axis: -abs(volume.data.strides[axis]))
+    planes = np.moveaxis(volume.data, thickest, 0)
+    cubes = planes[::CUBE].copy(order="K")
+    for offset in range(1, CUBE):
+        more = planes[offset::CUBE]
+        extreme(cubes[: len(more)], more, out=cubes[: len(more)])
+    cubes = np.moveaxis(cubes, 0, thickest)
+    for axis in others:
         cubes = extreme.reduceat(cubes, np.arange(0, cubes.shape[axis], CUBE), axis=axis)
     return np.asarray(extreme.reduce(cubes, axis=0) * float(volume.slope) + volume.intercept)

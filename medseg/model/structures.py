@@ -88,7 +88,9 @@ def measure(
 def _boxes(mask: NDArray[Any], highest: int) -> list[tuple[slice, ...] | None]:
     """The bounding box of each label; looked for in the order in which the mask lies in memory."""
     order = sorted(range(3), key=lambda axis: -abs(mask.strides[axis]))
-    boxes = ndimage.find_objects(mask.transpose(order), max_label=highest)
+    boxes: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(
+        mask.transpose(order), max_label=highest
+    )
     home = [order.index(axis) for axis in range(3)]
     return [None if box is None else tuple(box[at] for at in home) for box in boxes]
 

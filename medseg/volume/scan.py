@@ -90,7 +90,7 @@ class Volume(Gridded):
             )
 
     def __repr__(self) -> str:
-        low, high = self._ends()
+        low, high = self._next_to(np.float32(-np.inf), 1), self._next_to(np.float32(np.inf), -1)
         values = f"values {low:.6g} to {high:.6g}" if low <= high else "no finite values"
         channels = f"; channels {', '.join(self.channels)}" if self.channels else ""
         if not channels and len(self.data) > 1:

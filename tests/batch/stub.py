@@ -32,6 +32,7 @@ class Result:
     volumes_ml: dict[str, float]
     confidence: dict[str, float] | None = None
     warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
     probabilities: None = None
 
 
