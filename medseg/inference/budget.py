@@ -225,6 +225,11 @@ class Living(TorchDispatchMode):
         self._known: dict[int, int] = {}
         self._peak_before: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What torch asks: yes would load all of torch.compile, for which a scan waits seconds."""
+        return False
+
     def peak_before(self, tensor: torch.Tensor) -> int:
         """The most bytes at a time before a tensor's storage was there; 0 if it never came."""
         return self._peak_before.get(tensor.untyped_storage()._cdata, 0)
