@@ -153,9 +153,8 @@ class Desk:
             },
             "layers": [
                 name
-                for name in ("mask", "prediction", "truth", "uncertainty")
-                if opened.layer(name) is not None
-                and not (self.review.blind and name in ("truth", "uncertainty"))
+                for name in opened.layers
+                if not (self.review.blind and name in ("truth", "uncertainty"))
             ],
             "bits": 8 * opened.mask.itemsize,
             "focus": opened.focus(),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.checksums import sha256_of
 from medseg.ct_windows import WINDOWS, window_for
-from medseg.errors import BadScan, GridMismatch, MedsegError
+from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.manifests import read_case, read_truth
@@ -28,6 +28,7 @@ from medseg.review.edits import Change
 from medseg.review.items import Item, first_place
 from medseg.review.planes import turned
 from medseg.review.store import Edit
+from medseg.review.uncertainty import uncertainty, uncertainty_files
 from medseg.scans import discover, read
 from medseg.volume import LabelMap, Origin, Volume
 
@@ -65,7 +66,7 @@ class Opened:
         prediction: (X, Y, Z) as the file holds it, C-contiguous.
         mask: the same with this rater's changes.
         truth: (X, Y, Z) under the same values, or ``None``.
-        uncertainty: (X, Y, Z) uint8, 255 the most uncertain, or ``None``.
+        maps: files that say how uncertain each voxel is; read when first asked for.
         mask_sha256: of the prediction's file.
         notes: what went wrong with less than the whole: no scan, no truth.
         edits: the changes in `mask`, with what undoes each.
@@ -80,30 +81,45 @@ class Opened:
     prediction: NDArray[Any]
     mask: NDArray[Any]
     truth: NDArray[Any] | None
-    uncertainty: NDArray[np.uint8] | None
+    maps: tuple[Path, ...]
     mask_sha256: str
     notes: tuple[str, ...] = ()
     edits: list[tuple[Edit, Change]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _uncertainty: NDArray[np.uint8] | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
-        held = [self.prediction, self.mask, self.truth, self.uncertainty]
+        held = [self.prediction, self.mask, self.truth, self._uncertainty]
         held += [self.shades.data] if self.shades else []
         return sum(array.nbytes for array in held if array is not None)
 
     def layer(self, name: str) -> NDArray[Any] | None:
-        """The array behind a layer's name; ``None`` where the case has none."""
+        """The array behind a layer's name; ``None`` where the case has none.
+
+        Raises:
+            MedsegError: a map of uncertainty cannot be read.
+        """
         if name == "scan":
             return self.shades.data if self.shades else None
         layers: dict[str, NDArray[Any] | None] = {
             "mask": self.mask,
             "prediction": self.prediction,
             "truth": self.truth,
-            "uncertainty": self.uncertainty,
         }
+        if name == "uncertainty" and self.maps:
+            with self.lock:
+                if self._uncertainty is None:
+                    self._uncertainty = uncertainty(self.maps, self.geometry)
+            return self._uncertainty
         return layers.get(name)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of what lies over the scan."""
+        truth = ("truth",) if self.truth is not None else ()
+        return ("mask", "prediction", *truth, *(("uncertainty",) if self.maps else ()))
 
     def apply(self, edit: Edit) -> None:
         """Change the mask and remember how to undo it."""
@@ -177,7 +193,7 @@ def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
         prediction=prediction,
         mask=prediction.copy(),
         truth=None if truth is None else truth.astype(dtype),
-        uncertainty=_uncertainty(item, geometry, notes),
+        maps=tuple(uncertainty_files(item.mask.parent, item.case)),
         mask_sha256=sha256_of(item.mask),
         notes=(),
     )
@@ -260,29 +276,6 @@ def _truth(
     except MedsegError as error:
         notes.append(f"no truth: {error.problem}")
         return None
-
-
-#: Folder beside the masks, and what the names of its files end in.
-UNCERTAINTY, UNCERTAINTY_ENDING = "uncertainty", ".nii.gz"
-
-
-def uncertainty_path(item: Item) -> Path:
-    """Where the voxel by voxel uncertainty of a case lies, if it was written."""
-    return item.mask.parent / UNCERTAINTY / f"{item.case}{UNCERTAINTY_ENDING}"
-
-
-def _uncertainty(item: Item, geometry: Geometry, notes: list[str]) -> NDArray[np.uint8] | None:
-    path = uncertainty_path(item)
-    if not path.is_file():
-        return None
-    try:
-        volume = read(path)
-        if not volume.geometry.fits(geometry):
-            raise GridMismatch("it lies on another grid")
-    except MedsegError as error:
-        notes.append(f"no uncertainty: {error.problem}")
-        return None
-    return np.clip(volume.values()[0] * 255, 0, 255).astype(np.uint8)
 
 
 def drawn(case: Opened) -> LabelMap:

@@ -112,7 +112,7 @@ class Pages:
     async def slice(self, request: Request) -> Response:
         """One plane of a layer: rows from top to bottom, little-endian."""
         opened = await run_in_threadpool(self._desk.opened, self._case(request))
-        array = opened.layer(self._layer(request))
+        array = await run_in_threadpool(opened.layer, self._layer(request))
         if array is None:
             raise BadConfig("this case has no such layer")
         plane = plane_named(request.path_params["plane"])
