@@ -120,6 +120,7 @@ def evaluate(
             progress=console.progress("scoring"),
             journal=output / JOURNAL,
         )
+        scores = scores.at(predictions, truths, root, beside=output)
         for line in evaluation.problems(scores):
             console.warn(line)
         tasks = evaluation.plan_tasks(predictions, cohort, split=split, labels=table, config=config)

@@ -19,7 +19,9 @@ _NEEDED = ("starlette", "uvicorn")
 def review(
     masks: Annotated[
         Path,
-        typer.Argument(metavar="MASKS", help="The --output of medseg segment, or masks by scans."),
+        typer.Argument(
+            metavar="MASKS", help="The --output of medseg segment or evaluate, or masks."
+        ),
     ],
     *,
     port: Annotated[
@@ -71,7 +73,8 @@ def review(
     \b
     Examples:
         medseg review masks
-        medseg review masks --truth cohort.yaml --evaluation evaluation --port 8765
+        medseg review evaluation --port 8765
+        medseg review masks --truth cohort.yaml --group site
         medseg review predictionsTs --scans imagesTs --labels liver=1,tumour=2 --rater ab
     """
     from medseg.errors import BadConfig
@@ -86,12 +89,23 @@ def review(
             remedy="Install them: pip install 'medseg[review]'",
         )
     from medseg.review.desk import Desk, Review
-    from medseg.review.items import Places, items_of, require_folder, run_facts, scores_of
+    from medseg.review.items import (
+        Places,
+        evaluated,
+        items_of,
+        require_folder,
+        run_facts,
+        scores_of,
+    )
     from medseg.review.running import serve
     from medseg.review.store import open_store
     from medseg.writers.guard import require_writable
 
     folder = require_folder(masks)
+    made_of = evaluated(folder)
+    if made_of is not None:
+        evaluation, folder = folder, made_of.masks
+        truth, root = truth or made_of.truths, root or made_of.root
     table: LabelTable | None = _labels(labels)
     cohort: Cohort | None = _cohort(truth, table, root)
     scores = {} if evaluation is None else scores_of(evaluation)

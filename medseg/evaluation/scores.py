@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,23 @@ class Scores:
     def metrics(self) -> tuple[str, ...]:
         """Metrics in the order of the table."""
         return tuple(self.table["metric"].unique())
+
+    def at(self, predictions: Path, truths: Path, root: Path | None, *, beside: Path) -> Scores:
+        """The same scores, which say where their masks lie, relative to the evaluation's folder.
+
+        Args:
+            predictions: folder or mask.
+            truths: card, folder or mask.
+            root: where the card's paths start, if not where it says.
+            beside: the evaluation's folder.
+        """
+        named = {"predictions": predictions, "truths": truths, "root": root}
+        places = {
+            name: Path(os.path.relpath(path, beside)).as_posix()
+            for name, path in named.items()
+            if path is not None
+        }
+        return replace(self, about={**self.about, "places": places})
 
     def with_status(self, status: str) -> tuple[str, ...]:
         """The cases of a status."""

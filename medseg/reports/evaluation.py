@@ -316,7 +316,7 @@ def _metric_row(name: str, tolerance: float) -> tuple[str, ...]:
 
 def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and text of everything known, nested keys joined by dots."""
-    hidden = {"labels", "extra_predictions", "leaked"}
+    hidden = {"labels", "extra_predictions", "leaked", "places"}
     return [
         (name.replace("_", " "), text)
         for name, text in _flat(about, "")

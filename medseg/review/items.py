@@ -166,21 +166,52 @@ def require_folder(masks: Path) -> Path:
     """The folder of masks, refused where it is something else.
 
     Raises:
-        BadOutput: it is no folder, or an evaluation, which does not hold the masks themselves.
+        BadOutput: it is no folder.
     """
-    if not masks.is_dir():
+    if masks.is_dir():
+        return masks
+    raise BadOutput(
+        "no such folder of masks",
+        path=masks,
+        expected="the --output of medseg segment or evaluate, or a folder of masks",
+    )
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation was made of.
+
+    Attributes:
+        masks: the folder of predictions.
+        truths: the card, or the folder of true masks.
+        root: where the card's paths start, or ``None``.
+    """
+
+    masks: Path
+    truths: Path
+    root: Path | None
+
+
+def evaluated(folder: Path) -> Evaluated | None:
+    """What an evaluation was made of; ``None`` where the folder holds no evaluation.
+
+    Raises:
+        BadOutput: it does not say where its masks lie, or they are gone.
+    """
+    if not (folder / SCORES_FILE).is_file() or mask_files(folder):
+        return None
+    places = read_scores(folder).about.get("places") or {}
+    if (
+        not {"predictions", "truths"} <= set(places)
+        or not (folder / places["predictions"]).is_dir()
+    ):
         raise BadOutput(
-            "no such folder of masks",
-            path=masks,
-            expected="the --output of medseg segment, or a folder of masks",
+            "the evaluation does not say where its masks lie, or they are gone",
+            path=folder,
+            remedy=f"Name them: medseg review MASKS --truth CARD --evaluation {folder}",
         )
-    if (masks / SCORES_FILE).is_file() and not mask_files(masks):
-        raise BadOutput(
-            "an evaluation, which holds no masks",
-            path=masks,
-            remedy=f"Name the masks: medseg review MASKS --truth CARD --evaluation {masks}",
-        )
-    return masks
+    root = folder / places["root"] if "root" in places else None
+    return Evaluated(folder / places["predictions"], folder / places["truths"], root)
 
 
 def scores_of(evaluation: Path) -> dict[str, float]:
