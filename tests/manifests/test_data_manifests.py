@@ -63,7 +63,27 @@ def test_acdc_files_are_those_of_the_card(shared_data):
         assert check_cohort(cohort.with_cases(cohort.cases[::40])) == []
 
 
-@pytest.mark.parametrize("name", ["hippocampus", "acdc", "acdc_scribbles"])
+def test_brain_names_both_halves_and_is_divided_by_its_rule():
+    cohort = load_cohort(REPOSITORY / "data_manifests/brain.yaml")
+    ids = sorted(case.case for case in cohort.cases)
+    test = {case.case for case in cohort.cases if case.split is Split.TEST}
+    assert len(ids) == len(cohort.patients) == 15
+    assert test == {name for j, name in enumerate(ids) if j % 5 == 0}
+    sides = [label.side for label in cohort.labels.labels]
+    assert len(sides) == 144 and sides.count("left") == sides.count("right") == 67
+    assert cohort.labels.mirror_obstacle == "" and len(cohort.labels.mirror_pairing()) == 67
+
+
+def test_sarcoma_has_three_channels_and_the_contours_of_the_first(shared_data):
+    path = REPOSITORY / "data_manifests/sarcoma.yaml"
+    cohort = load_cohort(path, root=shared_data / "sarcoma")
+    assert cohort.channels == ("CT", "PET", "T1") and len(cohort.cases) == 5
+    assert [case.case for case in cohort.cases if case.split is Split.TEST] == ["STS_002"]
+    assert cohort.folds == (0, 1, 2, 3)
+    assert check_cohort(cohort.with_cases(cohort.cases[1:2])) == []
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "acdc", "acdc_scribbles", "brain", "sarcoma"])
 def test_a_card_comes_from_its_script_byte_for_byte(shared_data, tmp_path, name):
     data, _, variant = name.partition("_")
     script = REPOSITORY / f"pipelines/{data}_card.py"
