@@ -64,6 +64,8 @@ OPTIONAL = (
     ("openvino", "segment engine=openvino, faster on CPUs", "pip install 'medseg[openvino]'"),
     ("starlette", "medseg review", "pip install 'medseg[review]'"),
     ("tensorboard", "curves in TensorBoard", "pip install 'medseg[tensorboard]'"),
+    ("mlflow", "training.logger=mlflow", "pip install 'medseg[mlflow]'"),
+    ("wandb", "training.logger=wandb", "pip install 'medseg[wandb]'"),
 )
 
 

@@ -144,6 +144,9 @@ class LoopConfig(Options):
         cases_on_device: largest share of a GPU's free memory that prepared cases may take;
             those that fit are cut there, others are read by threads ahead of time.
         on_error: whether an unreadable case stops before the first step or is left out.
+        logger: who else sees the figures of ``curves.csv``; ``auto`` is TensorBoard where it is
+            installed. ``mlflow`` and ``wandb`` write into the run's folder until the environment
+            names a server.
         rules: whether ``postprocess`` stays as given, or is added to by what raises Dice on
             train rows that were held out (this needs ``folds`` or ``fold``).
     """
@@ -171,6 +174,7 @@ class LoopConfig(Options):
     compile: bool = False
     cases_on_device: float = Field(default=0.25, ge=0, le=1)
     on_error: Literal["refuse", "skip"] = "refuse"
+    logger: Literal["auto", "none", "tensorboard", "mlflow", "wandb"] = "auto"
     rules: Literal["given", "learn"] = "given"
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from medseg.model import Model
 from medseg.training.origin import read_origin
 from medseg.training.run import Run
 from medseg.training.setup import Setup, network_of
+from medseg.training.trackers import require_tracker
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def check_config(config: TrainConfig, cohort: Cohort) -> None:
             expected=", ".join(cohort.labels.names),
         )
     loop = config.training
+    require_tracker(loop.logger)
     if loop.keep == "best" and loop.fold is None and config.folds is None:
         raise BadConfig(
             "training.keep=best needs scans to validate on",

@@ -1,4 +1,4 @@
-"""Shows how a run goes: ``curves.csv``, ``curves.png`` and, where it is installed, TensorBoard.
+"""Shows how a run goes: ``curves.csv``, ``curves.png`` and the board of a tracker.
 
 A resumed run first drops what lies after its checkpoint, so that no step is there twice.
 """
@@ -20,6 +20,7 @@ from medseg.tables import inert, read_csv
 from medseg.training.budget import SPARE_SHARE
 from medseg.training.module import task_of
 from medseg.training.run import DAMAGED, Draw, Row
+from medseg.training.trackers import Board
 from medseg.writers.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
@@ -86,13 +87,14 @@ def read_curves(path: Path) -> list[Row]:
 
 
 class Curves(L.Callback):
-    """Keeps ``curves.csv`` and ``validation.csv``, redraws ``curves.png``, feeds TensorBoard.
+    """Keeps ``curves.csv`` and ``validation.csv``, redraws ``curves.png``, feeds a tracker.
 
     Args:
         folder: of the run.
         data_wait: share of the time so far that was spent waiting for patches.
         draw: makes the picture; ``None`` for none.
         every: steps a row.
+        open_board: (steps done) to the board of a tracker; ``None`` for none.
     """
 
     columns = ("step", "minutes", "loss", "learning_rate", "data_wait", "dice", "detail")
@@ -103,6 +105,7 @@ class Curves(L.Callback):
         data_wait: Callable[[], float],
         draw: Draw | None = None,
         every: int = 10,
+        open_board: Callable[[int], Board | None] = lambda step: None,
     ) -> None:
         self.folder = folder
         self.table = Table(folder / "curves.csv", self.columns)
@@ -114,7 +117,8 @@ class Curves(L.Callback):
         self._losses: list[torch.Tensor] = []
         self._started = time.monotonic()
         self._drawing_seconds = 0.0
-        self._board: Any = None
+        self._open_board = open_board
+        self._board: Board | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the files, or cut them back to the checkpoint."""
@@ -123,7 +127,7 @@ class Curves(L.Callback):
         self.cases.cut_back(trainer.global_step)
         rows = read_rows(self.table.path)
         self.minutes_before = float(rows[-1]["minutes"]) if rows else 0.0
-        self._board = open_board(self.folder / "tensorboard", trainer.global_step)
+        self._board = self._open_board(trainer.global_step)
         self._started = time.monotonic()
 
     def on_train_batch_end(
@@ -199,8 +203,7 @@ class Curves(L.Callback):
 
     def _show(self, step: int, figures: Mapping[str, float]) -> None:
         if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+            self._board.show(step, figures)
 
 
 def mean_by_label(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -210,13 +213,3 @@ def mean_by_label(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
         for label, dice in scores.items():
             found.setdefault(label, []).append(dice)
     return {label: sum(values) / len(values) for label, values in found.items()}
-
-
-def open_board(folder: Path, step: int) -> Any:
-    """A writer of TensorBoard's files from a step on, or ``None`` where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        _log.info("no tensorboard package: %s is not written", folder.name)
-        return None
-    return SummaryWriter(folder, purge_step=step + 1)

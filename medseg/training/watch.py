@@ -21,6 +21,7 @@ from medseg.training.module import SegmentationTask
 from medseg.training.saving import Outcome
 from medseg.training.setup import Setup
 from medseg.training.times import Times
+from medseg.training.trackers import open_board
 from medseg.training.validate import NetworkInTraining, ScoredCase, picture_of, score_cases
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ def watch_run(setup: Setup, report: Report) -> Watch:
     trailing = len(held_out) / len(rows) if rows and loop.rules == "learn" else 0.0
     wanted = loop.validations if rows else 0
     schedule = Schedule(run.schedule, deadline, wanted, trailing)
-    curves = Curves(run.folder, times.data_wait, run.draw)
+    opened = partial(open_board, run.folder, setup.config)
+    curves = Curves(run.folder, times.data_wait, run.draw, open_board=opened)
     validation = None
     if rows:
         validation = WholeScanValidation(
