@@ -177,7 +177,7 @@ def stream(
                       warn=warn)  # fmt: skip
     near = _brought_near(padded, machine.device)
     walk = _Walk(road, near, forward, stitcher, turns)
-    walk.run(progress or (lambda done, total: None))
+    walk.run(progress or (lambda done, total=None, **facts: None))
     mask = restorer.finish()
     return Streamed(mask, confidence.result(), budget, forward.clock.seconds())
 

@@ -6,7 +6,7 @@ import torch
 
 from medseg.config import InferConfig
 from medseg.errors import MedsegError
-from medseg.inference import Allowance, segment
+from medseg.inference import segment
 from medseg.inference.forward import Forward, choose_precision
 from medseg.memory import is_out_of_memory
 from tests.inference.models import TinyModel, scan
@@ -127,16 +127,3 @@ def test_bfloat16_agrees_but_for_a_few_voxels():
     exact = segment(TinyModel(infer=INFER), volume, precision="float32").labelmap.data
     mixed = segment(TinyModel(infer=INFER), volume, precision="bfloat16").labelmap.data
     assert (exact == mixed).mean() > 0.97
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("device_bytes", [None, 1])
-def test_a_gpu_gives_the_same_mask(device_bytes):
-    from medseg.inference import Segmenter
-
-    volume = scan(NATIVE["axial LPS"], seed=4)
-    model = TinyModel(infer=INFER, folds=2)
-    expected = segment(model, volume, precision="float64").labelmap.data
-    segmenter = Segmenter(model, device="cuda", allowance=Allowance(None, device_bytes),
-                          precision="float64")  # fmt: skip
-    assert np.array_equal(segmenter(volume).labelmap.data, expected)
