@@ -57,6 +57,7 @@ def main(
     prepare_only: Annotated[
         bool, typer.Option("--prepare-only", help="Only keep the cohorts.")
     ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that score.")] = 2,
     page: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
     page_only: Annotated[bool, typer.Option("--page-only", help="Run nothing.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -89,7 +90,7 @@ def main(
         )  # fmt: skip
         limit = float("inf") if until_minutes is None else started + 60 * until_minutes
         say(f"{len(ready)} cohorts, {length} steps a run, on {where}")
-        run_study(Study(folder, where, length, count, limit, chosen, say), ready)
+        run_study(Study(folder, where, length, count, limit, chosen, workers, say), ready)
     write_study(output, ready, folder, seeds=count, page=page)
     say(f"{output / 'report.html'}")
 

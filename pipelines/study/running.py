@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -35,6 +34,7 @@ class Study:
         seeds: how many.
         until: moment (``time.monotonic``) after which no cell begins.
         chosen: names of the cells that are wanted.
+        workers: processes that score.
         say: prints a line.
     """
 
@@ -44,6 +44,7 @@ class Study:
     seeds: int
     until: float
     chosen: frozenset[str]
+    workers: int
     say: Callable[[str], None]
     waiting: list[Future[None]] = field(default_factory=list)
 
@@ -55,8 +56,7 @@ class Study:
 
 def run_study(study: Study, cohorts: Sequence[StudyCohort]) -> None:
     """Run what is missing; every seed of all cells before the next seed."""
-    workers = max(1, (os.cpu_count() or 2) - 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(study.workers, mp_context=get_context("spawn")) as pool:
         for seed, cohort in _rounds(study, cohorts):
             stream = Stream(cohort, seed, study.device)
             for cell in CELLS:
