@@ -1,4 +1,4 @@
-"""Does memory stay flat over thousands of small cases, and how busy is the network?
+"""Memory and use of the network over thousands of small cases.
 
     python benchmarks/batch_many.py MODEL IMAGES --cases 2000
 

@@ -1,4 +1,4 @@
-"""Is every planted bad scan of a batch flagged, and how many good ones are flagged with it?
+"""Counts how many planted bad scans of a batch are flagged, and how many good ones with them.
 
     python benchmarks/batch_planted.py MODEL IMAGES [--keep DIR]
 

@@ -1,4 +1,4 @@
-"""How much memory do ten bombs take, and which limit stops each?
+"""Memory that ten bombs take, and the limit that stops each.
 
     python benchmarks/bench_bombs.py
 

@@ -1,4 +1,4 @@
-"""Do DICOM SEGs of real series hold the NIfTI mask's voxels, as highdicom and dcmqi read them?
+"""Compares DICOM SEGs of real series with the NIfTI mask, as highdicom and dcmqi read them.
 
     PYTHONPATH=. python benchmarks/bench_dicom_seg.py SCANS [--dcmqi FOLDER_OF_PROGRAMS]
 

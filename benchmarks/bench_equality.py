@@ -1,4 +1,4 @@
-"""On how many voxels does a streamed mask differ from the whole-volume one?
+"""Counts the voxels on which a streamed mask differs from the whole-volume one.
 
     python -m benchmarks.bench_equality trained MODEL SCAN [SCAN ...]
     python -m benchmarks.bench_equality large [--extent 500 --classes 55]    # 10 minutes

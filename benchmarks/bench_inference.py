@@ -1,4 +1,4 @@
-"""Where do the time and the memory of one large CT go, and was the memory foreseen?
+"""Time and memory of one large CT, and whether the memory was predicted.
 
     python benchmarks/bench_inference.py                                  # a few minutes
     python benchmarks/bench_inference.py --extents 250 500 1000 --classes 5 25 105   # an hour

@@ -1,4 +1,4 @@
-"""How does our U-Net compare with others' of the same widths: parameters, time, memory?
+"""Our U-Net beside others' of the same widths: parameters, time, memory.
 
     python benchmarks/bench_networks.py [--rounds 5] [--small]
 

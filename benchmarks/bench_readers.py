@@ -1,4 +1,4 @@
-"""Who reads scans right, and how fast? medseg, dcm2niix, SimpleITK and dicom2nifti side by side.
+"""medseg, dcm2niix, SimpleITK and dicom2nifti side by side: who reads scans right, and how fast.
 
     python3 -m venv RIVALS && RIVALS/bin/pip install dcm2niix SimpleITK dicom2nifti nibabel
     python benchmarks/bench_readers.py --scans SCANS --rivals RIVALS [--speed]

@@ -1,4 +1,4 @@
-"""How long do medseg, nnU-Net and MONAI take with the same weights, windows and forward passes?
+"""medseg, nnU-Net and MONAI timed with the same weights, windows and forward passes.
 
     P=RIVALS/bin/python        # an environment of its own: pip install nnunetv2==2.8.1
     python benchmarks/bench_rival_inference.py train  --root DATA            # 8 minutes

@@ -1,4 +1,4 @@
-"""Would 16-bit sums of logits change masks?  The share of voxels that another number type decides.
+"""The share of voxels that 16-bit sums of logits decide otherwise.
 
     python benchmarks/bench_sums.py
 

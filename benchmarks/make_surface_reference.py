@@ -1,4 +1,4 @@
-"""What does DeepMind's surface-distance say of our test pairs?  Prints the table of the tests.
+"""Prints what DeepMind's surface-distance says of our test pairs: the table of the tests.
 
 Run where ``surface-distance`` is installed:
 ``python -m benchmarks.make_surface_reference > tests/metrics/surface_distance_0_1.csv``

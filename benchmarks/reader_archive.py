@@ -1,4 +1,4 @@
-"""How is a large archive made from a few real series? Copies under new UIDs, files untouched else.
+"""Makes a large archive of a few real series: copies under new UIDs, files untouched else.
 
 python benchmarks/reader_archive.py SCANS FOLDER [--files 5000]
 """

@@ -1,4 +1,4 @@
-"""How does nnU-Net get a model of ours? Runs inside nnU-Net's own environment.
+"""Gives nnU-Net a model of ours; runs inside nnU-Net's own environment.
 
     RIVALS/bin/python benchmarks/rival_nnunet.py make FOLDER
     RIVALS/bin/python benchmarks/rival_nnunet.py logits FOLDER float64

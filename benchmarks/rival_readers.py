@@ -1,4 +1,4 @@
-"""How do other people's converters read a list of scans? Runs inside their own environment.
+"""Other people's converters read a list of scans; runs inside their own environment.
 
     RIVALS/bin/python benchmarks/rival_readers.py TOOL < jobs.json > results.json
 

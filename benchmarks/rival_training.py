@@ -1,4 +1,4 @@
-"""How far does nnU-Net come in the same time on the same cases?  Runs in its own environment.
+"""nnU-Net trained in the same time on the same cases; runs in its own environment.
 
     python3.11 -m venv RIVAL
     RIVAL/bin/pip install torch==2.13.0 nnunetv2==2.8.1

@@ -1,4 +1,4 @@
-"""How does ``python -m medseg`` start?  As ``medseg`` does."""
+"""``python -m medseg`` starts as ``medseg`` does."""
 
 from medseg.cli import main
 

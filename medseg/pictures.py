@@ -1,4 +1,4 @@
-"""What does a segmentation look like?  One scan, one picture: three planes through a structure.
+"""One scan, one picture: three planes through a structure with its outline.
 
 Radiological convention: the patient's right is on the left of the picture, anterior on top of
 axial and on the left of sagittal planes; letters say so. Pixels keep the voxels' aspect ratio.

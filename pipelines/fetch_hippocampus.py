@@ -1,4 +1,4 @@
-"""Where do the hippocampus scans come from?  Fetch MSD Task04, check it, lay it out for the card.
+"""Fetches the hippocampus scans (MSD Task04), checks them and lays them out for the card.
 
     python pipelines/fetch_hippocampus.py data
 

@@ -1,4 +1,4 @@
-"""Where do the README's pictures come from?  Draw them again from a demo and a training run.
+"""Draws the README's pictures again from a demo and a training run.
 
     make demo
     python pipelines/readme_pictures.py demo RUN docs/pictures

@@ -1,4 +1,4 @@
-"""Which way of upsampling leaves a checkerboard?  Measure it, draw it, write the table.
+"""Measures which way of upsampling leaves a checkerboard; draws it and writes the table.
 
     python pipelines/upsampling_study.py [docs]
 

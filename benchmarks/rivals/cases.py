@@ -1,4 +1,4 @@
-"""On which files are the tools compared? A test split, a folder of many, a large CT."""
+"""Files on which the tools are compared: a test split, a folder of many, a large CT."""
 
 from __future__ import annotations
 

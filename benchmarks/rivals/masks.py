@@ -1,4 +1,4 @@
-"""Are two folders of masks the same masks, and how near is each to the truth?"""
+"""Compares two folders of masks with each other and with the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do medseg and nnU-Net get the same network? One medseg model, its weights renamed.
+"""Gives medseg and nnU-Net the same network: one medseg model, its weights renamed.
 
 medseg sees (X, Y, Z), nnU-Net (Z, Y, X): kernels are turned round. nnU-Net joins what came up
 before what came across, medseg the other way round: the two halves of that kernel change places.

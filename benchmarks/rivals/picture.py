@@ -1,4 +1,4 @@
-"""How much memory does each tool take, by the length of the scan and its classes? One SVG."""
+"""Memory of each tool by the length of the scan and its classes, as one SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is each tool called, file in to file out, and what did its run take?"""
+"""Calls each tool, file in to file out, and says what its run took."""
 
 from __future__ import annotations
 

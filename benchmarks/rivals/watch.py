@@ -1,4 +1,4 @@
-"""What does a command take, from its start to its end: time, memory, time inside the network?"""
+"""What a command takes from start to end: time, memory, time inside the network."""
 
 from __future__ import annotations
 

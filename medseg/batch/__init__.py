@@ -1,4 +1,4 @@
-"""How are thousands of scans segmented and none lost?  A ledger, a runner and its executors."""
+"""Thousands of scans segmented and none lost: a ledger, a runner and its executors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a batch run on many machines?  On Dask workers that share the output folder.
+"""Runs a batch on many machines: Dask workers that share the output folder.
 
 Each worker process holds the model once and takes as many cases side by side as it has threads
 (start it with ``--nthreads 3``: one reads, one is in the network, one writes). The scheduler

@@ -1,4 +1,4 @@
-"""What does the ledger know of a case, and of the way in which masks are made?"""
+"""What the ledger knows of a case, and of the way in which masks are made."""
 
 from __future__ import annotations
 

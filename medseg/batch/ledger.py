@@ -1,4 +1,4 @@
-"""How does every case of a batch stand?  A SQLite file in the output folder, one writer.
+"""How every case of a batch stands: a SQLite file in the output folder, with one writer.
 
 With a rollback journal and full flushing, so that it is right after a crash, on a network share
 too. It alone holds whole paths; tables and pages show sources relative to what the user passed.

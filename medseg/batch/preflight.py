@@ -1,4 +1,4 @@
-"""What will a batch need of disk, memory and time?  Said before it starts."""
+"""What a batch will need of disk, memory and time, said before it starts."""
 
 from __future__ import annotations
 

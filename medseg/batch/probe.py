@@ -1,4 +1,4 @@
-"""How long will a batch take, before its first case is done?  By the windows its scans need."""
+"""The time a batch will take, from its windows and one timed window, before the first case."""
 
 from __future__ import annotations
 

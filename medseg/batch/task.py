@@ -1,4 +1,4 @@
-"""What is one case of a batch, before and after it was segmented?  Plain values that travel."""
+"""One case of a batch, before and after it was segmented: plain values that travel."""
 
 from __future__ import annotations
 

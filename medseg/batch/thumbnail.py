@@ -1,4 +1,4 @@
-"""What does a case look like at a glance?  Three planes with contours, as a small JPEG.
+"""A case at a glance: three planes with contours, as a small JPEG.
 
 Drawn without a plotting library, in a few milliseconds, for every case of a large batch. In
 radiological convention: the patient's right, and in the sagittal plane the front, lies on the

@@ -1,4 +1,4 @@
-"""How long does one window take on this machine?  Timed where the model is loaded anyway."""
+"""The time of one window on this machine, taken where the model is loaded anyway."""
 
 from __future__ import annotations
 

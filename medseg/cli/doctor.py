@@ -1,4 +1,4 @@
-"""``medseg doctor``: what does this machine offer, what is missing, and how does one get it?"""
+"""``medseg doctor``: what this machine offers, what is missing, and how to get it."""
 
 from __future__ import annotations
 

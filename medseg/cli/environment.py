@@ -1,4 +1,4 @@
-"""Which environment variables must be set before Python starts?  Standard library only.
+"""Environment variables that must be set before Python starts; standard library only.
 
 glibc gives big blocks back to the system when they are freed and faults them in again when the
 next tensor needs them; on a CPU that alone makes training and segmenting up to 1.6 times

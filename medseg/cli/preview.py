@@ -1,4 +1,4 @@
-"""``medseg preview``: what will the network see?  A contact sheet before training begins."""
+"""``medseg preview``: a contact sheet of what the network will see, before training."""
 
 from __future__ import annotations
 

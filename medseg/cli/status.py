@@ -1,4 +1,4 @@
-"""``medseg status``: how does a batch stand, at which rate, and how long will it take?"""
+"""``medseg status``: how a batch stands, its rate, and the time left."""
 
 from __future__ import annotations
 

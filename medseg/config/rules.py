@@ -1,4 +1,4 @@
-"""What is kept of a cleaning rule that was learnt?  The rule, and what it was worth."""
+"""A cleaning rule that was learnt, and what it was worth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a published file come here whole?  Over https, resumed, checked, unpacked safely."""
+"""Downloads a published file whole: over https, resumed, checked, unpacked safely."""
 
 from __future__ import annotations
 

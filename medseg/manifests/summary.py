@@ -1,4 +1,4 @@
-"""What is in a cohort, at a glance?  Cases a part, grids, volumes of the labels."""
+"""A cohort at a glance: cases of each part, grids, volumes of the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is a model folder written, read and checked?  A card (YAML) and weights (safetensors).
+"""Model folders, written, read and checked: a card (YAML) and weights (safetensors).
 
 Loading a model runs no code from its folder. One weights file is one network; several are the
 folds of an ensemble. Reading a card needs no torch, which is loaded with the first network: what

@@ -1,4 +1,4 @@
-"""Which layers do 2D and 3D networks share? One table, ``dims`` -> layers, and blocks of them."""
+"""Layers that 2D and 3D networks share: one table, ``dims`` -> layers, and blocks of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much checkerboard is in a map? The energy at the stride's frequencies, as an index.
+"""The checkerboard in a map: energy at the frequencies of the stride, as an index.
 
 Upsampling by s can leave a pattern that repeats every s voxels: lines in the spectrum at 1/s, 2/s …
 cycles a voxel (Odena, Dumoulin and Olah 2016, doi:10.23915/distill.00003). The index is the energy

@@ -1,4 +1,4 @@
-"""How does a fully connected classifier become fully convolutional? Its weights, read as kernels.
+"""Turns a fully connected classifier into a convolutional one: its weights, read as kernels.
 
 Long, Shelhamer and Darrell 2015 (doi:10.1109/CVPR.2015.7298965), section 3.1: a fully connected
 layer over a map of 7×7 cells *is* a 7×7 convolution evaluated in one place. Kept as a convolution,

@@ -1,4 +1,4 @@
-"""What is an FCN, and why is its output coarse? Score every 32nd voxel, then upsample.
+"""FCN-32s, 16s and 8s: score every 32nd voxel, then upsample, which is why they are coarse.
 
 Long, Shelhamer and Darrell 2015 (doi:10.1109/CVPR.2015.7298965). A VGG-style classifier shrinks
 the image 32-fold; a 1×1 convolution scores each coarse voxel. FCN-32s enlarges that 32-fold in

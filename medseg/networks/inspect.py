@@ -1,4 +1,4 @@
-"""What does a network see and cost? Receptive field, parameters, multiply-adds, memory.
+"""What a network sees and costs: receptive field, parameters, multiply-adds, memory.
 
 Everything but the effective receptive field is arithmetic on shapes: no voxel is computed, so any
 patch can be asked about, however large.

@@ -1,4 +1,4 @@
-"""Which norms can follow a convolution? Instance, batch, group, or none."""
+"""Norms that can follow a convolution: instance, batch, group, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was the first U-Net exactly? Valid convolutions, cropped skips, 572×572 in, 388×388 out.
+"""The first U-Net exactly: valid convolutions, cropped skips, 572×572 in, 388×388 out.
 
 Ronneberger, Fischer and Brox 2015 (doi:10.1007/978-3-319-24574-4_28): five levels of 64 to 1024
 channels, two 3×3 convolutions without padding and ReLU at each, 2×2 max pooling down, 2×2

@@ -1,4 +1,4 @@
-"""How does a coarse map become a finer one? One table of upsampling kinds for every network.
+"""Ways in which a coarse map becomes a finer one: one table for every network.
 
 Every kind goes by whole factors: coarse voxel j becomes fine voxels s·j … s·j+s−1, whatever the
 size, and what reaches past the wanted size is cut off at the far end. Resizing to an odd size

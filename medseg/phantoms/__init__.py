@@ -1,4 +1,4 @@
-"""What can be tested and shown without a real patient?  Anatomy whose every volume is known."""
+"""Anatomy whose every volume is known: what is tested and shown without a real patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where do the organs of the upper abdomen lie?  Liver, spleen, kidneys and aorta, and the rest.
+"""The upper abdomen: liver, spleen, kidneys and aorta, and what lies around them.
 
 Sizes and places are those of an adult in mm, rounded; the left-right axis x grows to the
 patient's right, y forwards, z upwards.

@@ -1,4 +1,4 @@
-"""What does a made-up patient consist of?  Parts painted in order, some of them labelled."""
+"""A made-up patient: parts painted in order, some of them labelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does each tissue look like?  Levels, texture, shading and noise of CT and MR scanners."""
+"""How tissues look: levels, texture, shading and noise of CT and MR scanners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does one make a DICOM archive of phantoms?  As untidy as those that hospitals hand out."""
+"""DICOM archives of phantoms, as untidy as those that hospitals hand out."""
 
 from __future__ import annotations
 

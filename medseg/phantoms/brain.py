@@ -1,4 +1,4 @@
-"""Where does a brain tumour lie?  A head with oedema around an enhancing core, off the midline."""
+"""A head with a tumour: oedema around an enhancing core, off the midline."""
 
 from __future__ import annotations
 

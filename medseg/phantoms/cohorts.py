@@ -1,4 +1,4 @@
-"""How does one make a cohort of phantoms?  NIfTI scans and masks, with card and table."""
+"""Cohorts of phantoms: NIfTI scans and masks, with card and table."""
 
 from __future__ import annotations
 

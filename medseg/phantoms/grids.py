@@ -1,4 +1,4 @@
-"""On which grids do scanners lay their voxels?  One name for each habit, from axial to tilted."""
+"""Grids on which scanners lay their voxels: one name for each habit, from axial to tilted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tissues fill a voxel?  Parts painted on a finer grid, averaged voxel by voxel."""
+"""Fills voxels with tissues: parts painted on a finer grid, averaged voxel by voxel."""
 
 from __future__ import annotations
 

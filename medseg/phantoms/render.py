@@ -1,4 +1,4 @@
-"""How does an anatomy become a scan and its truth?  Painted finely, averaged, blurred and noisy."""
+"""Turns an anatomy into a scan and its truth: painted finely, averaged, blurred and noisy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is an organ on paper?  Shapes whose volume is known exactly, however they are bent.
+"""Shapes whose volume is known exactly, however they are bent.
 
 An ellipsoid or cylinder is bent, tapered and warped only by maps of determinant 1 (shears, and
 swelling paid for by shortening), so it looks grown while its volume stays the plain shape's.

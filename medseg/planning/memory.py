@@ -1,4 +1,4 @@
-"""How much memory does a training step take?  Foretold for a CPU or a GPU, without having one.
+"""Memory of a training step, predicted for a CPU or a GPU without having one.
 
 On a GPU the values that a network keeps for its backward pass are counted, by walking it without
 data on torch's ``meta`` device. On a CPU they are counted by the rule of a U-Net, at a cost each

@@ -1,4 +1,4 @@
-"""Is this a grid that a scanner can have made? Checks and warnings that all readers share."""
+"""Checks and warnings of grids that all readers share."""
 
 from __future__ import annotations
 

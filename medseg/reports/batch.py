@@ -1,4 +1,4 @@
-"""Which masks of a batch should a person look at, and what came out?  One page, up to thousands.
+"""The page of a batch: which masks a person should look at, and what came out.
 
 Cases come sorted by suspicion: each flag counts as much as it is rare in this batch, so that a
 flag that every second case has does not hide the one that a single case has.

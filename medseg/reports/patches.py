@@ -1,4 +1,4 @@
-"""What does the network see in training?  A contact sheet of patches with the truth outlined."""
+"""A contact sheet of training patches with the truth outlined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How did a training go?  Its loss, its learning rate and its Dice on whole scans, in one PNG."""
+"""A training in one PNG: loss, learning rate and Dice on whole scans."""
 
 from __future__ import annotations
 

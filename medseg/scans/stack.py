@@ -1,4 +1,4 @@
-"""How do several scans of one patient become one volume's channels?  In one space, or refused."""
+"""Stacks scans of one patient as channels of one volume: in one space, or refused."""
 
 from __future__ import annotations
 

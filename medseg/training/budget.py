@@ -1,4 +1,4 @@
-"""How many steps does a run have?  A time budget becomes steps; the deadline is hard."""
+"""Turns a time budget into steps, with a hard deadline."""
 
 from __future__ import annotations
 

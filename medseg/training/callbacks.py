@@ -1,4 +1,4 @@
-"""What else happens after a step?  Whole-scan validation with its pictures, and progress."""
+"""What happens after a step besides: whole-scan validation with pictures, and progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cleaning rules are worth trying?  Those that the truths themselves suggest."""
+"""Cleaning rules worth trying: those that the truths themselves suggest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far along is a step?  A planned number of steps, corrected on the way without a jump."""
+"""How far along a step is: a planned number of steps, corrected on the way without a jump."""
 
 from __future__ import annotations
 

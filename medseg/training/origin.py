@@ -1,4 +1,4 @@
-"""Which weights does a run start from?  The seed's, or another model's, which is remembered."""
+"""The weights a run starts from: the seed's, or another model's, which is remembered."""
 
 from __future__ import annotations
 

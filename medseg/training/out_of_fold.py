@@ -1,4 +1,4 @@
-"""What does a network find in train rows it never saw?  Their masks, kept beside the run."""
+"""Masks of train rows by the network that never saw them, kept beside the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does a training step of a plan cost on a device?  Measured on the very loop of a run."""
+"""The cost of a training step of a plan on a device, measured on the very loop of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cleaning rules raise Dice?  Tried on masks of train rows that the network never saw."""
+"""Cleaning rules that raise Dice, tried on masks of train rows that the network never saw."""
 
 from __future__ import annotations
 

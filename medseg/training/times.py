@@ -1,4 +1,4 @@
-"""Where does the time of a run go?  Steps, waiting for their patches, and the rest."""
+"""Where the time of a run goes: steps, waiting for their patches, and the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good are the weights so far?  Dice on whole scans, in their native grid, as users get it."""
+"""Dice of the present weights on whole scans, in their native grid, as users get it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What happens to arrays on the way to a network and back?  Prepare, augment, resample, restore."""
+"""Arrays on the way to a network and back: prepare, augment, resample, restore."""

@@ -1,4 +1,4 @@
-"""How do logits on the working grid become a mask on the scan's own grid, a box at a time?
+"""Brings logits from the working grid to a mask on the scan's own grid, a box at a time.
 
 Linear interpolation between working voxels is a mean with weights that add up to 1. So where
 all corners of a cell agree on the strongest class, so does everything between them, and only

@@ -1,4 +1,4 @@
-"""When was a network asked, in any process of a command, ours or another's?
+"""Notes when a network is run, in any process of a command, ours or another's.
 
 A folder on ``PYTHONPATH`` makes Python import this file at its start. Where ``RIVAL_CLOCK`` names
 a folder, every call of a whole network (a module of one of ``NETWORKS``) is written there as

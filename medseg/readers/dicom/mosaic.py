@@ -1,4 +1,4 @@
-"""Where do the slices lie that Siemens MR scanners tile into one picture, a mosaic?
+"""Slices that Siemens MR scanners tile into one picture, a mosaic, put back where they lie.
 
 The position in the header is that of the mosaic's corner, as if the whole picture were one slice
 around the centre of the first. The number of tiles and the direction in which slices follow each

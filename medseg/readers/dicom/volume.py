@@ -1,4 +1,4 @@
-"""How does a DICOM file or series become a Volume?"""
+"""Turns a DICOM file or series into a Volume."""
 
 from __future__ import annotations
 
