@@ -19,13 +19,29 @@ WINDOWS: dict[str, tuple[float, float]] = {
 _WORDS = {
     "lung": ("lung", "airway", "bronch", "trachea", "nodule", "emphys", "covid", "ggo"),
     "bone": (
-        "bone", "vertebra", "rib", "spine", "skull", "femur", "pelvis", "sacrum", "hip", "scapula",
-        "clavic", "humerus", "mandible", "stern", "tibia", "fibula", "tooth", "teeth",
+        "bone",
+        "vertebra",
+        "rib",
+        "spine",
+        "skull",
+        "femur",
+        "pelvis",
+        "sacrum",
+        "hip",
+        "scapula",
+        "clavic",
+        "humerus",
+        "mandible",
+        "stern",
+        "tibia",
+        "fibula",
+        "tooth",
+        "teeth",
     ),
     "brain": ("brain", "hemorrhage", "haemorrhage", "hematoma", "haematoma", "infarct"),
     "liver": ("liver", "hepatic"),
     "vessels": ("aorta", "arter", "vein", "vena", "vessel", "coronar"),
-}  # fmt: skip
+}
 
 
 def window_for(names: Iterable[str]) -> str:

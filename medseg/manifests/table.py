@@ -15,9 +15,16 @@ from medseg.tables import csv_text, read_csv
 
 #: Columns that are not covariates; ``image`` and ``image_sha256`` may carry ``:channel``.
 COLUMNS = (
-    "case", "patient", "split", "fold", "image", "label", "labelled", "image_sha256",
+    "case",
+    "patient",
+    "split",
+    "fold",
+    "image",
+    "label",
+    "labelled",
+    "image_sha256",
     "label_sha256",
-)  # fmt: skip
+)
 REQUIRED = ("case", "patient", "split")
 
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -141,9 +141,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_conv(
-    dims: int, channels: tuple[int, int], kernel: PerAxis, stride: PerAxis = 1, *,
+    dims: int,
+    channels: tuple[int, int],
+    kernel: PerAxis,
+    stride: PerAxis = 1,
+    *,
     bias: bool = True,
-) -> nn.Conv2d | nn.Conv3d:  # fmt: skip
+) -> nn.Conv2d | nn.Conv3d:
     """A convolution with half a kernel of zeros around: coarse voxel j sits on fine voxel s·j.
 
     Raises:
@@ -153,9 +157,12 @@ def make_conv(
     if any(k % 2 == 0 for k in size):
         raise BadConfig("an even kernel shifts the image", found=list(size), expected="odd numbers")
     conv = LAYERS[dims].conv(
-        *channels, size, stride=per_axis(stride, dims),
-        padding=tuple(k // 2 for k in size), bias=bias,
-    )  # fmt: skip
+        *channels,
+        size,
+        stride=per_axis(stride, dims),
+        padding=tuple(k // 2 for k in size),
+        bias=bias,
+    )
     nn.init.kaiming_normal_(conv.weight, a=LEAK)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -30,9 +30,13 @@ class Classifier(nn.Module):
         act, wide = ACTIVATIONS[options.activation], options.head_features
         flat = options.features[-1] * math.prod(self.cells)
         self.head = nn.Sequential(
-            nn.Linear(flat, wide), act(), nn.Dropout(options.dropout),
-            nn.Linear(wide, wide), act(), nn.Dropout(options.dropout),
-        )  # fmt: skip
+            nn.Linear(flat, wide),
+            act(),
+            nn.Dropout(options.dropout),
+            nn.Linear(wide, wide),
+            act(),
+            nn.Dropout(options.dropout),
+        )
         self.score = nn.Linear(wide, classes)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ class FCN(nn.Module):
                 "these weights are of another network",
                 found=f"{wrong[0]} missing or of another shape",
                 remedy="Give the coarser FCN the same options.",
-            )  # fmt: skip
+            )
         self.load_state_dict({**own, **taken})
 
 

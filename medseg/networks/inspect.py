@@ -27,8 +27,15 @@ from medseg.networks.upsampling import Resize, SubPixel, Transposed
 #: Layers whose every output voxel depends on its own place alone. (A norm's statistics come from
 #: the whole image; as usual they are not counted as seeing.)
 POINTWISE = (
-    InstanceNorm, _BatchNorm, nn.GroupNorm, nn.Identity, nn.LeakyReLU, nn.ReLU, nn.GELU, _DropoutNd,
-)  # fmt: skip
+    InstanceNorm,
+    _BatchNorm,
+    nn.GroupNorm,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.GELU,
+    _DropoutNd,
+)
 
 #: First and last voxel of an interval along one axis.
 Interval = tuple[int, int]

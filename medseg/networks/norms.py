@@ -28,9 +28,18 @@ class _SampleBySample(torch.autograd.Function):
         means, scales = (image.new_empty(shape, dtype=weight.dtype) for _ in range(2))
         for i in range(image.shape[0]):
             torch.ops.aten.native_batch_norm.out(
-                image[i : i + 1], weight, bias, None, None, True, 0.0, eps,  # noqa: FBT003
-                out=result[i : i + 1], save_mean=means[i], save_invstd=scales[i],
-            )  # fmt: skip
+                image[i : i + 1],
+                weight,
+                bias,
+                None,
+                None,
+                True,
+                0.0,
+                eps,  # noqa: FBT003
+                out=result[i : i + 1],
+                save_mean=means[i],
+                save_invstd=scales[i],
+            )
         ctx.save_for_backward(image, weight, means, scales)
         ctx.eps = eps
         return result
@@ -43,9 +52,17 @@ class _SampleBySample(torch.autograd.Function):
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(weight)
         for i in range(image.shape[0]):
             one, one_weight, one_bias = torch.ops.aten.native_batch_norm_backward(
-                upstream[i : i + 1], image[i : i + 1], weight, None, None,
-                means[i], scales[i], True, ctx.eps, [True, True, True],  # noqa: FBT003
-            )  # fmt: skip
+                upstream[i : i + 1],
+                image[i : i + 1],
+                weight,
+                None,
+                None,
+                means[i],
+                scales[i],
+                True,
+                ctx.eps,
+                [True, True, True],  # noqa: FBT003
+            )
             gradient[i : i + 1] = one
             of_weight += one_weight
             of_bias += one_bias

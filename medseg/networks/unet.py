@@ -85,9 +85,11 @@ class UNetOptions(Options):
     def _check_lengths(self) -> Self:
         levels = len(self.features)
         wanted = {
-            "kernels": levels, "strides": levels - 1,
-            "convs_per_level": levels, "convs_per_level_up": levels - 1,
-        }  # fmt: skip
+            "kernels": levels,
+            "strides": levels - 1,
+            "convs_per_level": levels,
+            "convs_per_level_up": levels - 1,
+        }
         for key, count in wanted.items():
             value = getattr(self, key)
             if not isinstance(value, int) and len(value) != count:
@@ -224,9 +226,13 @@ class _Plan:
         return nn.Sequential(*self._chain(ConvBlock, level, channels, self.up[level], 1))
 
     def _chain(
-        self, block: type[ConvBlock] | type[ResidualBlock], level: int, channels: int,
-        count: int, stride: PerAxis,
-    ) -> list[nn.Module]:  # fmt: skip
+        self,
+        block: type[ConvBlock] | type[ResidualBlock],
+        level: int,
+        channels: int,
+        count: int,
+        stride: PerAxis,
+    ) -> list[nn.Module]:
         width = self.options.features[level]
         kernel = self.kernels[level]
         first = block(self.style, (channels, width), kernel, stride)

@@ -55,9 +55,13 @@ class Transposed(Rise):
     """
 
     def __init__(
-        self, dims: int, channels: tuple[int, int], stride: PerAxis, groups: int,
+        self,
+        dims: int,
+        channels: tuple[int, int],
+        stride: PerAxis,
+        groups: int,
         overlap: Literal["none", "uneven", "even"],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.stride = per_axis(stride, dims)
         self.overlaps = overlap != "none"
@@ -109,9 +113,13 @@ class Resize(Rise):
     """Interpolation, then a 3×3(×3) convolution: no stamps, so no checkerboard."""
 
     def __init__(
-        self, dims: int, channels: tuple[int, int], stride: PerAxis, groups: int,
+        self,
+        dims: int,
+        channels: tuple[int, int],
+        stride: PerAxis,
+        groups: int,
         mode: Literal["nearest", "linear"],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.stride = per_axis(stride, dims)
         self.mode = LAYERS[dims].linear_mode if mode == "linear" else "nearest"

@@ -69,27 +69,52 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "fast": Preset(
-        "unet", 16, 128, 5, 2, 10.0,
+        "unet",
+        16,
+        128,
+        5,
+        2,
+        10.0,
         "a small U-Net for minutes on a CPU; measured on the hippocampus (README)",
     ),
     "residual": Preset(
-        "residual_unet", 16, 128, 5, 2, 10.0,
+        "residual_unet",
+        16,
+        128,
+        5,
+        2,
+        10.0,
         "fast with a residual encoder; in four minutes on a CPU it found less (README)",
     ),
     "fcn8s": Preset(
-        "fcn8s", 16, 128, 5, 2, 10.0,
+        "fcn8s",
+        16,
+        128,
+        5,
+        2,
+        10.0,
         "the baseline: all as in fast but the network; measured on the hippocampus (README)",
         fitted=False,
     ),
     "standard": Preset(
-        "unet", 32, 320, 6, 2, 240.0,
+        "unet",
+        32,
+        320,
+        6,
+        2,
+        240.0,
         "the U-Net of the literature for hours on a GPU or a night on a CPU; not measured yet",
     ),
     "accurate": Preset(
-        "residual_unet", 32, 320, 6, 2, 1440.0,
+        "residual_unet",
+        32,
+        320,
+        6,
+        2,
+        1440.0,
         "a residual encoder for a day on a GPU; not measured yet: trust it no further than that",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -221,10 +246,15 @@ def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, An
         values = looks.foreground(index)
         if cohort.modality_of(channel) == "CT" and values.size:
             low, high = np.percentile(values, [0.5, 99.5])
-            rules.append({
-                "kind": "window", "low": _neat(low), "high": _neat(max(high, low + 1)),
-                "mean": _neat(values.mean()), "sd": _neat(max(values.std(), 1e-3)),
-            })  # fmt: skip
+            rules.append(
+                {
+                    "kind": "window",
+                    "low": _neat(low),
+                    "high": _neat(max(high, low + 1)),
+                    "mean": _neat(values.mean()),
+                    "sd": _neat(max(values.std(), 1e-3)),
+                }
+            )
             whys.append(
                 f"{channel}: HU mean the same in every scan, so one window for all: the 0.5 and"
                 " 99.5 percentile inside the labels, then their mean and spread"

@@ -226,9 +226,10 @@ def _augmentation(made: Choices, cohort: Cohort, looks: CohortLooks, machine: Ma
     spacing = [mm for mm in made.values["prepare"]["spacing_mm"] if mm is not None]
     if max(spacing) > rules.ANISOTROPIC * min(spacing):
         made.choose(
-            "augment.rotate_degrees", 8.0,
+            "augment.rotate_degrees",
+            8.0,
             "small: a turn out of the plane of thick slices invents what lies between them",
-        )  # fmt: skip
+        )
         made.choose("augment.elastic_voxels", 0.5)
     made.choose("augment.mirror_axes", axes, why)
     made.choose("loss.name", "dice_ce", "overlap for small structures, every voxel for the rest")

@@ -112,9 +112,12 @@ def draw_network(network: nn.Module, shape: Sequence[int], *, title: str) -> byt
     page.text(20, 22, title, anchor="start")
     if maps[0].came_from != tuple(shape[2:]):
         page.text(
-            20, 36, f"the border of {_size(tuple(shape[2:]))} is mirrored around it first",
-            small=True, anchor="start",
-        )  # fmt: skip
+            20,
+            36,
+            f"the border of {_size(tuple(shape[2:]))} is mirrored around it first",
+            small=True,
+            anchor="start",
+        )
     if isinstance(network, FCN):
         return _draw_fcn(page, maps, tuple(shape))
     return _draw_u(page, maps, shape[1], joins=getattr(network, "skips", "concat"))
@@ -132,9 +135,10 @@ def _draw_u(page: Page, maps: Sequence[FeatureMap], channels: int, *, joins: str
             "score" if each.operation == "convolution" and max(each.kernel) == 1 else each.operation
         )
         down = each.operation == "pooling" or (
-            each.operation == "convolution" and each.size != each.came_from
+            each.operation == "convolution"
+            and each.size != each.came_from
             and 2 * max(each.size) <= max(each.came_from) + 2
-        )  # fmt: skip
+        )
         if each.operation == "upsampling":
             level -= 1
             skip = across[level]
@@ -153,8 +157,10 @@ def _draw_u(page: Page, maps: Sequence[FeatureMap], channels: int, *, joins: str
         elif down:
             level += 1
             box = _placed(before.x, level, each.channels, each.size, tallest)
-            page.arrow([(before.x + 7, before.y + before.height + 17), (before.x + 7, box.y - 17)],
-                       "pooling")  # fmt: skip
+            page.arrow(
+                [(before.x + 7, before.y + before.height + 17), (before.x + 7, box.y - 17)],
+                "pooling",
+            )
             x = box.x
         else:
             x += _STEP
@@ -163,8 +169,12 @@ def _draw_u(page: Page, maps: Sequence[FeatureMap], channels: int, *, joins: str
         page.box(box)
         across[level] = box if each.operation != "upsampling" else across[level]
         before = box
-    legend = [("convolution", "convolution"), ("pooling", "down by 2"),
-              ("upsampling", "up by 2"), ("score", "1×1 convolution")]  # fmt: skip
+    legend = [
+        ("convolution", "convolution"),
+        ("pooling", "down by 2"),
+        ("upsampling", "up by 2"),
+        ("score", "1×1 convolution"),
+    ]
     if joins != "none":
         word = "copied beside" if joins == "concat" else "added"
         legend.append(("copy", f"{word} (cropped where larger)" if joins == "concat" else word))
@@ -229,9 +239,13 @@ def _draw_fcn(page: Page, maps: Sequence[FeatureMap], shape: tuple[int, ...]) ->
         page.text(box.x + 40, y + 18, f"{each.kernel[0]}× up")
         current = box
     return page.svg(
-        [("convolution", "convolution"), ("pooling", "pooling by 2"),
-         ("score", "1×1 scores"), ("upsampling", "enlarged, learned")]
-    )  # fmt: skip
+        [
+            ("convolution", "convolution"),
+            ("pooling", "pooling by 2"),
+            ("score", "1×1 scores"),
+            ("upsampling", "enlarged, learned"),
+        ]
+    )
 
 
 def _placed(x: float, level: int, channels: int, size: tuple[int, ...], tallest: int) -> Box:

@@ -34,9 +34,13 @@ def contact_sheet(
         low, high = np.percentile(flat, [1, 99])
         ax.imshow(flat.T, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6))
         ax.imshow(
-            np.where(flat_truth.T == -1, 0.6, np.nan), cmap="gray", origin="lower", vmin=0, vmax=2,
+            np.where(flat_truth.T == -1, 0.6, np.nan),
+            cmap="gray",
+            origin="lower",
+            vmin=0,
+            vmax=2,
             alpha=0.7,
-        )  # fmt: skip
+        )
         for index, label in enumerate(labels.labels, start=1):
             if (flat_truth == index).any():
                 mask = np.equal(flat_truth.T, index).astype(float)

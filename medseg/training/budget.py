@@ -158,8 +158,10 @@ class Schedule(L.Callback):
         if times < self.times:
             _log.warning(
                 "a validation takes %.0f s: there is time for %d of %d",
-                self.validation_seconds, times, self.times,
-            )  # fmt: skip
+                self.validation_seconds,
+                times,
+                self.times,
+            )
             self.times = times
         if task.length is None:
             task.length = Length(((task.loop.warmup, steps),))

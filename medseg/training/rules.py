@@ -64,8 +64,11 @@ def learn_for(model: Model, rows: Cohort, masks: Path) -> Model:
     for entry in learnt:
         _log.info(
             "%s of %s is kept: Dice %.4f without, %.4f with it",
-            entry.rule.rule, entry.rule.label, entry.dice_before, entry.dice_after,
-        )  # fmt: skip
+            entry.rule.rule,
+            entry.rule.label,
+            entry.dice_before,
+            entry.dice_after,
+        )
     card = model.card
     provenance = card.provenance.model_copy(update={"learnt_rules": learnt})
     rules = (*card.postprocess, *(entry.rule for entry in learnt))
