@@ -33,9 +33,9 @@ class _SampleBySample(torch.autograd.Function):
                 bias,
                 None,
                 None,
-                True,
+                True,  # noqa: FBT003
                 0.0,
-                eps,  # noqa: FBT003
+                eps,
                 out=result[i : i + 1],
                 save_mean=means[i],
                 save_invstd=scales[i],
@@ -59,9 +59,9 @@ class _SampleBySample(torch.autograd.Function):
                 None,
                 means[i],
                 scales[i],
-                True,
+                True,  # noqa: FBT003
                 ctx.eps,
-                [True, True, True],  # noqa: FBT003
+                [True, True, True],
             )
             gradient[i : i + 1] = one
             of_weight += one_weight
