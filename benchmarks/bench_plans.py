@@ -51,7 +51,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, (spacing, shape) in COHORTS.items():
         for gigabytes in GIGABYTES:
-            machine = Machine(60 * options.hours, gigabytes * 1e9, MACS_A_GPU, "a GPU", "cuda")
+            machine = Machine(60 * options.hours, gigabytes * 2**30, MACS_A_GPU, "a GPU", "cuda")
             ours = make_plan(COHORT, looks(spacing, shape), machine, card="x", preset="standard")
             theirs = next(rivals)
             patch, batch = ours.config.patch, ours.config.training.batch
@@ -62,7 +62,7 @@ def main() -> None:
                 there, there_mm, mm = theirs["patch"], theirs["spacing"], mm[:2]
             share = math.prod(patch) / math.prod(there)
             print(
-                f"| {name} | {gigabytes} GB | {_times(patch)} × {batch} at {_times(mm)}"
+                f"| {name} | {gigabytes} GiB | {_times(patch)} × {batch} at {_times(mm)}"
                 f" | {_times(there)} × {theirs['batch']} at {_times(there_mm)} | {share:.2f} |",
                 flush=True,
             )

@@ -11,6 +11,8 @@ import sys
 from typing import Any
 
 import numpy as np
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import (
     ExperimentPlanner,
 )
@@ -55,8 +57,6 @@ def plan(
 
     The first axis is the one of the largest spacing, as its planner transposes scans.
     """
-    from dynamic_network_architectures.architectures.unet import PlainConvUNet
-
     planner = ExperimentPlanner.__new__(ExperimentPlanner)
     for name, value in DEFAULTS.items():
         setattr(planner, name, value)
@@ -82,7 +82,8 @@ def plan(
     if flat:
         mm, size = mm[1:], size[1:]
     voxels = float(np.prod(size)) * cases
-    made = planner.get_plans_for_configuration(mm, np.round(size), "x", voxels, {})
+    with torch.device("meta"):  # its estimate asks for shapes alone
+        made = planner.get_plans_for_configuration(mm, np.round(size), "x", voxels, {})
     return {
         "patch": [int(n) for n in made["patch_size"]],
         "batch": int(made["batch_size"]),

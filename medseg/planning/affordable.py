@@ -63,6 +63,39 @@ def patches_a_step(
     return max(least, min(in_time, fitting, MOST_PATCHES))
 
 
+def filled_up(
+    patch: Sequence[int],
+    divisor: Sequence[int],
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    voxels: float,
+) -> tuple[int, ...]:
+    """A patch made larger by single steps of its network while it stays within so many voxels.
+
+    >>> filled_up((128, 128, 96), (32, 32, 32), (200, 200, 200), (1.0, 1.0, 1.0), 128**3)
+    (128, 128, 128)
+
+    Args:
+        patch: voxels along each axis.
+        divisor: what they are multiples of.
+        shape: of a typical scan, beyond which no axis grows.
+        spacing_mm: the shortest axis in mm grows first.
+        voxels: at most.
+    """
+    size = list(patch)
+    while True:
+        wanted = [
+            (size[axis] * spacing_mm[axis], axis)
+            for axis in range(len(size))
+            if size[axis] < shape[axis]
+            and math.prod(size) // size[axis] * (size[axis] + divisor[axis]) <= voxels
+        ]
+        if not wanted:
+            return tuple(size)
+        axis = min(wanted)[1]
+        size[axis] += divisor[axis]
+
+
 def slices_a_step(voxels: float, patch: Sequence[int]) -> int:
     """In 2D as many as the voxels allow."""
     return int(min(32, max(2, voxels // math.prod(patch))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,13 @@ from medseg.planning.cost import Levels, Machine
 #: train`` sets them, 44 without.
 BYTES_A_VALUE = 73
 
-#: Bytes for each voxel and class of the answer, counted: 16-bit logits (2) and their float32 copy
-#: (4), log-softmax and softmax (8), truth one-hot (4), and the gradients of these (14).
-BYTES_A_CLASS = 32
+#: Bytes for each voxel and class of the answer where the loss goes by in portions: logits and
+#: their gradient, on a CPU with what the convolution before makes of them (measured).
+BYTES_A_CLASS, GPU_BYTES_A_CLASS = 18, 4
+
+#: The same where the loss is written out, counted: 16-bit logits (2) and their float32 copy (4),
+#: log-softmax and softmax (8), truth one-hot (4), and the gradients of these (14).
+BYTES_A_CLASS_WRITTEN_OUT = 32
 
 #: Python and libraries with one prepared batch.
 BASE_BYTES = 0.6e9
@@ -41,7 +45,7 @@ GPU_BYTES_A_WEIGHT = 22
 GPU_CONTEXT_BYTES, GPU_WORKSPACE_BYTES = 0.6e9, 0.3e9
 
 #: A caching allocator holds blocks that fit nothing at the moment.
-GPU_SLACK = 1.1
+GPU_SLACK = 1.05
 
 #: Gradients alive at once where the backward pass begins, at the finest level: of a block's
 #: output, its norm's and its convolution's, and of what it was joined from, which is twice as wide.
@@ -82,7 +86,13 @@ class StepMemory:
 
 
 def step_memory(
-    machine: Machine, levels: Levels, channels: int, classes: int, *, network: str = "unet"
+    machine: Machine,
+    levels: Levels,
+    channels: int,
+    classes: int,
+    *,
+    network: str = "unet",
+    loss: Literal["portions", "written out"] = "portions",
 ) -> StepMemory:
     """Memory of a step of a network on a machine.
 
@@ -92,15 +102,19 @@ def step_memory(
         channels: of the image.
         classes: channels of the answer.
         network: a name from ``NETWORKS``.
+        loss: written out for regions, and where truths were drawn for some labels alone.
     """
+    a_class = BYTES_A_CLASS if machine.kind == "cpu" else GPU_BYTES_A_CLASS
+    if loss == "written out":
+        a_class = BYTES_A_CLASS_WRITTEN_OUT
     if machine.kind == "cpu":
         weights = levels.weights(channels) * BYTES_A_WEIGHT
-        a_voxel = levels.values_a_voxel() * BYTES_A_VALUE + classes * BYTES_A_CLASS
+        a_voxel = levels.values_a_voxel() * BYTES_A_VALUE + classes * a_class
         return StepMemory(BASE_BYTES + weights, a_voxel, weights)
     choice = Choice(name=network, options=levels.options() if network.endswith("unet") else {})
     kept = kept_values(choice, len(levels.kernels[0]), channels, classes)
-    gradients = 2 * GPU_GRADIENTS * levels.features[0]
-    backward = kept.bytes_a_voxel + max(gradients, classes * BYTES_A_CLASS)
+    first = 2 * levels.features[0]
+    backward = kept.bytes_a_voxel + max(GPU_GRADIENTS * first, classes * a_class + first)
     tensors = kept.weights * GPU_BYTES_A_WEIGHT + GPU_WORKSPACE_BYTES
     return StepMemory(
         fixed=tensors + GPU_CONTEXT_BYTES,

@@ -15,6 +15,7 @@ from medseg.manifests import Cohort
 from medseg.planning import choices as rules
 from medseg.planning.affordable import (
     enough_steps,
+    filled_up,
     patches_a_step,
     slices_a_step,
     voxels_a_step,
@@ -23,7 +24,7 @@ from medseg.planning.choices import PRESETS, Choices, Preset
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.frames import typical_frame
-from medseg.planning.memory import step_memory
+from medseg.planning.memory import StepMemory, step_memory
 
 _WHY_FRAME = (
     "directions (R, A, S) of the working axes of a typical scan: its slices lie between two body"
@@ -96,8 +97,7 @@ def make_plan(
     _schedule(made, looks, machine, batch, steps)
     made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
     made.choose("infer.skip_below", *rules.empty_below(cohort, looks))
-    classes, network = cohort.labels.channels, PRESETS[preset].network
-    memory = step_memory(machine, levels, channels, classes, network=network).bytes_of(voxels)
+    memory = memory_of(cohort, looks, machine, PRESETS[preset], levels).bytes_of(voxels)
     spacing = made.values["prepare"]["spacing_mm"]
     whole = [mm or float(np.median(looks.spacings_mm[:, n])) for n, mm in enumerate(spacing)]
     shape = median_shape(looks, whole)
@@ -134,8 +134,7 @@ def _geometry(
     axes = [axis for axis in range(3) if axis != sliced]
     channels = len(cohort.channels)
     rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
-    classes = cohort.labels.channels
-    memory = step_memory(machine, rough, channels, classes, network=preset.network)
+    memory = memory_of(cohort, looks, machine, preset, rough)
     voxels = voxels_a_step(machine, rough, memory, channels)
     if chosen == 3:
         spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
@@ -148,11 +147,14 @@ def _geometry(
     allowed = voxels / least
     while True:
         patch, levels = rules.fit_patch(here, near, allowed, preset)
-        memory = step_memory(machine, levels, channels, classes, network=preset.network)
+        memory = memory_of(cohort, looks, machine, preset, levels)
         fits = memory.bytes_of(least * math.prod(patch)) <= machine.memory_bytes
         if fits or machine.kind == "cpu" or max(patch) <= rules.SMALLEST_PATCH:
             break
         allowed *= 0.95
+    if machine.kind == "cuda":
+        room = min(voxels, memory.voxels_in(machine.memory_bytes)) / least
+        patch = filled_up(patch, levels.divisor, here, near, room)
     batch = (
         slices_a_step(min(voxels, memory.voxels_in(machine.memory_bytes)), patch)
         if chosen == 2
@@ -165,6 +167,21 @@ def _geometry(
         why_spacing += "; across the slices each scan keeps its own"
     made.choose("prepare.spacing_mm", whole, f"in plane, in plane, through plane: {why_spacing}")
     return patch, levels, batch
+
+
+def memory_of(
+    cohort: Cohort, looks: CohortLooks, machine: Machine, preset: Preset, levels: Levels
+) -> StepMemory:
+    """Memory of a step of a preset's network for a cohort."""
+    is_partly_known = any(len(case.volumes_ml) < len(cohort.labels.names) for case in looks.cases)
+    return step_memory(
+        machine,
+        levels,
+        len(cohort.channels),
+        cohort.labels.channels,
+        network=preset.network,
+        loss="written out" if cohort.labels.regions or is_partly_known else "portions",
+    )
 
 
 def _why_dims(dims: int, shape: tuple[int, int, int]) -> str:

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from medseg.errors import BadOutput
 from medseg.writers.atomic import atomic_path
 
+#: Steps between agreements of several processes with GPUs.
+_AGREE_EVERY = 10
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that appear whole or not at all, on whatever file system they lie.
@@ -95,8 +98,14 @@ class Interruption(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any
     ) -> None:
-        """Keep the state and stop, if asked; of several processes all, where one was."""
-        del pl_module, args
+        """Keep the state and stop, if asked; of several processes all, where one was.
+
+        Processes with a GPU each agree now and then: to agree, the host must wait for the GPU.
+        """
+        del args
+        several = trainer.world_size > 1 and pl_module.device.type == "cuda"
+        if several and trainer.global_step % _AGREE_EVERY:
+            return
         if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             trainer.save_checkpoint(self.path)
             raise KeyboardInterrupt
