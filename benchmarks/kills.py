@@ -81,8 +81,23 @@ class Tally:
         )
 
 
-def torment(verb: Verb, work: Path, kills: int, chance: random.Random) -> Tally:
-    """Kill a verb so many times, and compare every run that may end."""
+def torment(
+    verb: Verb,
+    work: Path,
+    kills: int,
+    chance: random.Random,
+    *,
+    tell: Callable[[Tally], object] = lambda tally: None,
+) -> Tally:
+    """Kill a verb so many times, and compare every run that may end.
+
+    Args:
+        verb: which.
+        work: folder for its runs.
+        kills: at least so many.
+        chance: of the instants and the signals.
+        tell: called after every run that ended.
+    """
     tally = Tally()
     calm = _fresh(verb, work / "calm")
     started = time.monotonic()
@@ -107,6 +122,7 @@ def torment(verb: Verb, work: Path, kills: int, chance: random.Random) -> Tally:
             wrong = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
             tally.differences.append(f"exit code {ended} ({code}); {sorted(wrong)}")
         tally.parts_after_run += len(parts(folder))
+        tell(tally)
     return tally
 
 
@@ -222,7 +238,13 @@ def main() -> None:
     table = verbs(work)
     for name in options.verbs.split(",") if options.verbs else table:
         chance = random.Random(f"{options.seed} {name}")
-        tally = torment(table[name], work / "under attack" / name, options.kills, chance)
+        tally = torment(
+            table[name],
+            work / "under attack" / name,
+            options.kills,
+            chance,
+            tell=lambda tally, name=name: print("so far", tally.line(name), flush=True),
+        )
         print(tally.line(name), flush=True)
         print(*tally.differences, sep="\n", end="\n" if tally.differences else "", flush=True)
 

@@ -282,6 +282,7 @@ def open_batch(
     """
     models = load_models(settings.models)
     require_one_division(settings.output, settings.shard)
+    everything = found
     if settings.shard is not None:
         found = settings.shard.share(found)
     _make_folder(settings.home)
@@ -296,6 +297,10 @@ def open_batch(
             else:
                 ledger.adopt(recipe)
             sweep(settings.output)
+            if settings.shard is not None:  # every shard keeps the names of all
+                with ledger.together():
+                    for item in everything:
+                        ledger.keep_name(item)
             plan = plan_run(
                 found,
                 ledger,

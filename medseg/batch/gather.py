@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from medseg.batch.inputs import ChannelScan, CohortScan, relative
 from medseg.batch.task import State, Task, Unusable
+from medseg.errors import BadScan
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
 from medseg.names import safe_name
@@ -148,7 +149,12 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
     try:
         files = [file_of(path) for path in case.sources]
         missing = [path for path in files if not path.exists()]
+        for path in files:
+            if path not in missing:
+                require_place(path)
         identity, size = _stamp(files)
+    except BadScan as error:
+        return refused(error.problem)
     except (OSError, ValueError) as error:
         return refused(f"cannot be read: {getattr(error, 'strerror', None) or error}")
     if missing:

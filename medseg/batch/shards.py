@@ -20,6 +20,7 @@ from medseg.batch import ledger as ledgers
 from medseg.batch.entry import Entry
 from medseg.batch.task import Task, Unusable
 from medseg.errors import BadConfig, BadOutput
+from medseg.scans.names import Named
 
 #: Below the output: one folder a shard.
 FOLDER = "shards"
@@ -125,6 +126,20 @@ def require_one_division(output: Path, shard: Shard | None) -> None:
             found=f"--shard {shard.number}/{shard.total}",
             remedy="Run without --shard to go on, or choose another --output.",
         )
+
+
+def remembered(output: Path) -> Named:
+    """What a folder and its shards remember of scans; nothing where no run has begun.
+
+    Raises:
+        BadOutput: a ledger cannot be read.
+    """
+    homes = [output, *(shard.home(output) for shard in shards_in(output))]
+    known = [ledgers.remembered(home) for home in homes]
+    return Named(
+        {key: case for one in known for key, case in one.cases.items()},
+        {identity: key for one in known for identity, key in one.moved.items()},
+    )
 
 
 def merged_entries(output: Path) -> list[Entry]:

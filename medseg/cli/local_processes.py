@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import typer
 
 from medseg.cli.environment import STARTED
 from medseg.cli.exits import INTERRUPTED, Interrupted
+from medseg.scratch import scratch_folder
 
 #: Tell a process where it meets the others, and whose child it is.
 MEETING, PARENT = "MEDSEG_MEETING", "MEDSEG_PARENT"
@@ -42,10 +42,10 @@ def train_together(count: int, words: Sequence[str], *, started: float, lock: in
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the processes have kept their state.
     """
-    with tempfile.TemporaryDirectory(prefix="medseg-meeting-") as meeting:
-        errors = [Path(meeting) / f"errors-{rank}" for rank in range(count)]
+    with scratch_folder() as meeting:
+        errors = [meeting / f"errors-{rank}" for rank in range(count)]
         children = [
-            _start(words, _environment(rank, count, Path(meeting), started), lock, errors[rank])
+            _start(words, _environment(rank, count, meeting, started), lock, errors[rank])
             for rank in range(count)
         ]
         with _signals_passed_on(children) as heard:

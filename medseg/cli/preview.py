@@ -33,12 +33,11 @@ def preview(
         medseg preview plan.yaml --output preview.png
         medseg preview plan.yaml augment.rotate_degrees=45 --output turned.png
     """
-    import tempfile
-
     from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
     from medseg.manifests.card import refuse_card
     from medseg.reports.patches import contact_sheet
+    from medseg.scratch import scratch_folder
     from medseg.training.preview import drawn_patches
     from medseg.writers.atomic import atomic_path
     from medseg.writers.guard import guard_outputs
@@ -58,10 +57,10 @@ def preview(
             overwrite=overwrite,
         ),
         open_console(quiet=quiet, json=json) as console,
-        tempfile.TemporaryDirectory(prefix="medseg-preview-") as temporary,
+        scratch_folder() as temporary,
     ):
         drawn = drawn_patches(
-            settings, cohort, cache or Path(temporary), patches, console.progress("preparing")
+            settings, cohort, cache or temporary, patches, console.progress("preparing")
         )
         sheet = contact_sheet(drawn.image.numpy(), drawn.classes.numpy(), cohort.labels)
         with atomic_path(output) as path:

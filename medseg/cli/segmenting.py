@@ -48,7 +48,7 @@ def segment_batch(search: Search, settings: Settings, console: Console, *, dry_r
     """
     from medseg.batch.batch import open_batch
     from medseg.batch.gather import gather
-    from medseg.batch.ledger import remembered
+    from medseg.batch.shards import remembered
     from medseg.batch.tables import BIDS_FILES, FILES
     from medseg.writers.guard import guard_outputs
 

@@ -169,8 +169,8 @@ class LoopConfig(Options):
     validation_cases: int = Field(default=8, ge=1)
     keep: Literal["last", "best"] = "last"
     checkpoint_minutes: float = Field(default=5.0, gt=0)
-    workers: int = Field(default=0, ge=0)
-    processes: int = Field(default=1, ge=1)
+    workers: int = Field(default=0, ge=0, le=256)
+    processes: int = Field(default=1, ge=1, le=256)
     compile: bool = False
     cases_on_device: float = Field(default=0.25, ge=0, le=1)
     on_error: Literal["refuse", "skip"] = "refuse"

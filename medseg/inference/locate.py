@@ -152,22 +152,27 @@ def largest_above(volume: Volume, above: float) -> Box | None:
     """The box of the largest connected part above a real-world value in any channel.
 
     It is looked for at points about `COARSE_MM` apart, connected by their faces, and reaches up
-    to the next points that do not belong to it.
+    to the next points that do not belong to it. Points are counted from the scan's right
+    posterior inferior corner, in whatever order the scan is stored.
     """
-    steps = [max(1, round(COARSE_MM / mm)) for mm in volume.geometry.spacing_mm]
-    points = volume.data[(slice(None), *(slice(None, None, step) for step in steps))]
+    grid = volume.geometry
+    axes, backwards = grid.canonical_axes
+    steps = [max(1, round(COARSE_MM / grid.spacing_mm[axis])) for axis in axes]
+    turned = volume.data.transpose(0, *(axis + 1 for axis in axes))
+    strides = [-step if back else step for step, back in zip(steps, backwards, strict=True)]
+    points = turned[(slice(None), *(slice(None, None, stride) for stride in strides))]
     inside = (points * float(volume.slope) + volume.intercept > above).any(axis=0)
     parts, count = ndimage.label(inside)
     if not count:
         return None
     largest = int(np.bincount(parts.ravel())[1:].argmax())
-    sides = zip(ndimage.find_objects(parts)[largest], steps, volume.geometry.shape, strict=True)
-    return _box(
-        [
-            slice(max(0, (side.start - 1) * step + 1), min(size, side.stop * step))
-            for side, step, size in sides
-        ]
-    )
+    box = [slice(0, 0)] * 3
+    found = ndimage.find_objects(parts)[largest]
+    for axis, back, side, step in zip(axes, backwards, found, steps, strict=True):
+        size = grid.shape[axis]
+        start, stop = max(0, (side.start - 1) * step + 1), min(size, side.stop * step)
+        box[axis] = slice(size - stop, size - start) if back else slice(start, stop)
+    return _box(box)
 
 
 def box_of_values(mask: LabelMap, values: Sequence[int]) -> Box | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -164,10 +164,13 @@ def empty_windows(
 
     The scan itself is asked, not the working image, which may have been clipped or scaled. What
     a window sees is rounded up to whole cubes of `CUBE` voxels, one more on each side, so that
-    no window with anything in it is called empty.
+    no window with anything in it is called empty. Cubes are counted along the working axes, so
+    that the answer is the same in whatever order the scan is stored.
     """
-    cubes = _loudest(volume)
     maps = grid_map(volume.geometry, working)
+    opposite = {mapping.source_axis for mapping in maps if mapping.step < 0}
+    cubes = _loudest(volume, opposite)
+    maps = tuple(mapping.forwards() for mapping in maps)
     empty = []
     for corner in plan.corners:
         box: list[slice] = [slice(None)] * 3
@@ -194,12 +197,14 @@ def _even_starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
     return tuple(sorted({round(step * n) for n in range(count)}))
 
 
-def _loudest(volume: Volume) -> NDArray[np.float64]:
-    """The largest real-world value of any channel in each cube of voxels."""
+def _loudest(volume: Volume, backwards: Collection[int]) -> NDArray[np.float64]:
+    """The largest real-world value of any channel in each cube; some axes are read backwards."""
     extreme: Any = np.maximum if volume.slope >= 0 else np.minimum
+    turn = tuple(slice(None, None, -1 if axis in backwards else 1) for axis in range(3))
+    data = volume.data[(slice(None), *turn)]
     # whole planes are compared first, which is quick; an eighth is left to the other axes
-    thickest, *others = sorted((1, 2, 3), key=lambda axis: -abs(volume.data.strides[axis]))
-    planes = np.moveaxis(volume.data, thickest, 0)
+    thickest, *others = sorted((1, 2, 3), key=lambda axis: -abs(data.strides[axis]))
+    planes = np.moveaxis(data, thickest, 0)
     cubes = planes[::CUBE].copy(order="K")
     for offset in range(1, CUBE):
         more = planes[offset::CUBE]

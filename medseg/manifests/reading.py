@@ -14,6 +14,7 @@ from medseg.errors import BadCohort, BadLabels, GridMismatch
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort
 from medseg.scans import Align, Frames, read_channels
+from medseg.scans.arguments import require_place
 from medseg.scans.masks import read_mask
 from medseg.volume import LabelMap, Volume
 
@@ -141,10 +142,11 @@ def remapped(values: NDArray[Any], remap: Mapping[int, int]) -> NDArray[Any]:
 
 
 def require(cohort: Cohort, path: Path) -> None:
-    """Refuse a path that is not there.
+    """Refuse a path that is not there, or that nothing can be read from but a pipe.
 
     Raises:
         BadCohort: neither the path nor the part before ``#`` exists.
+        BadScan: it is a pipe, a socket or a device, which would be waited for for ever.
     """
     if not is_there(file_of(path)):
         raise BadCohort(
@@ -153,6 +155,7 @@ def require(cohort: Cohort, path: Path) -> None:
             expected=f"a file of the cohort {cohort.name}",
             remedy="Check the table, or say with --root where its paths start.",
         )
+    require_place(file_of(path))
 
 
 def file_of(path: Path) -> Path:

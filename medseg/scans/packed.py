@@ -6,7 +6,6 @@ nothing but a known ending; what a header points to beside itself is therefore n
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from medseg.readers import Glimpse
 from medseg.readers.itk.header import MOST_HEADER_BYTES
 from medseg.readers.sources import Source, open_each
 from medseg.readers.values import NonFinite
+from medseg.scratch import scratch_folder
 from medseg.volume import Volume
 
 _CHUNK = 1 << 20
@@ -74,8 +74,8 @@ def _copied(stream: IO[bytes], source: Source, *, most: int) -> Iterator[Path]:
     """The first bytes of a member as a file, gone again afterwards."""
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="medseg-"))
-            path = Path(folder) / f"scan{readers.unpackable_ending(source.name) or ''}"
+            folder = stack.enter_context(scratch_folder())
+            path = folder / f"scan{readers.unpackable_ending(source.name) or ''}"
             _copy(stream, path, most)
         except OSError as error:
             raise BadScan(

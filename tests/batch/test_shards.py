@@ -134,3 +134,18 @@ def test_a_shard_without_a_case_is_done(batch, tmp_path):
     result = run(*call[:2], tmp_path / "scans" / "liver0.nii.gz", *call[3:], "--shard", "1/1000")
     assert result.exit_code == 0
     assert (out / FOLDER / "1-of-1000").is_dir()
+
+
+def test_names_stay_as_an_archive_grows_between_the_shards(batch, tmp_path):
+    call, out = batch
+    scans = tmp_path / "scans"
+    assert run(*call, "--shard", "1/3").exit_code == 0
+    (scans / "a").mkdir()
+    for number in range(10):  # newcomers of the same names, found before the first ones
+        write_volume(stub.scan(number + 20), scans / "a" / f"liver{number}.nii.gz")
+    for number in (1, 2, 3):
+        assert run(*call, "--shard", f"{number}/3").exit_code == 0
+    with (out / "cases.csv").open(newline="") as lines:
+        sources = {row["case"]: row["source"] for row in csv.DictReader(lines)}
+    assert len(sources) == 20
+    assert {sources[f"liver{n}"] for n in range(10)} == {f"liver{n}.nii.gz" for n in range(10)}

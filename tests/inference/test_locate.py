@@ -16,7 +16,7 @@ from medseg.inference.locate import (
 )
 from medseg.volume import LabelMap, Volume
 from tests.inference.models import LABELS, TinyModel, scan
-from tests.transforms.grids import NATIVE, grid
+from tests.transforms.grids import NATIVE, grid, stored_otherwise
 
 WINDOW = InferConfig(window=(12, 10, 14), batch=3)
 every_grid = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
@@ -210,3 +210,19 @@ def test_the_box_of_labels_is_exact():
     assert box_of_values(mask, [1]) == (slice(2, 4), slice(5, 6), slice(1, 6))
     assert box_of_values(mask, []) == (slice(2, 9), slice(0, 6), slice(0, 6))
     assert box_of_values(mask, [9]) is None
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(True, False, False), (False, True, True), (True, True, True)])
+def test_the_largest_part_is_the_same_in_whatever_order_the_scan_is_stored(axes, flips):
+    data = np.zeros((1, 61, 47, 53), np.int16)
+    data[0, 10:22, 7:19, 12:25] = 500  # two parts of one size
+    data[0, 36:48, 27:39, 31:44] = 500
+    volume = Volume(data, grid((61, 47, 53), (1.0, 1.0, 1.0)))
+    twin = stored_otherwise(volume, axes, flips)
+    corners = []
+    for stored in (volume, twin):
+        box = largest_above(stored, 100)
+        ends = np.array([[side.start for side in box], [side.stop - 1 for side in box]])
+        corners.append(np.sort(stored.geometry.to_world(ends), axis=0))
+    np.testing.assert_allclose(*corners, atol=1e-9)

@@ -12,7 +12,7 @@ from medseg.errors import BadConfig
 from medseg.geometry import working_grid
 from medseg.inference.windows import empty_windows, importance, plan_windows
 from medseg.volume import Volume
-from tests.transforms.grids import NATIVE, grid
+from tests.transforms.grids import NATIVE, grid, stored_otherwise
 
 sizes = st.tuples(*[st.integers(1, 60)] * 3)
 windows = st.tuples(*[st.integers(2, 24)] * 3)
@@ -97,3 +97,22 @@ def test_empty_windows_are_found_in_real_world_values():
         assert not empty[plan.corners.index((0, 0, 0))]
         assert empty[plan.corners.index((48, 48, 48))]
         assert empty.sum() >= 64 - 8
+
+
+@settings(max_examples=20)
+@given(
+    st.permutations([0, 1, 2]),
+    st.tuples(*[st.booleans()] * 3),
+    st.tuples(*[st.integers(9, 40)] * 3),
+)
+def test_windows_are_empty_in_whatever_order_the_scan_is_stored(axes, flips, shape):
+    native = grid(shape, (1.0, 1.5, 2.5))
+    data = np.random.default_rng(0).normal(-1000, 40, (1, *shape)).astype(np.float32)
+    scan = Volume(data, native)
+    twin = stored_otherwise(scan, axes, flips)
+    answers = []
+    for volume in (scan, twin):
+        working = working_grid(volume.geometry, (2.0, 2.0, 3.0))
+        plan = plan_windows(working.shape, (6, 6, 4), 0.5)
+        answers.append(empty_windows(plan, volume, working, -900))
+    assert (answers[0] == answers[1]).all()

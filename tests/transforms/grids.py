@@ -3,6 +3,7 @@
 import numpy as np
 
 from medseg.geometry import Geometry
+from medseg.volume import Volume
 
 
 def grid(shape, spacing=(1.0, 1.0, 1.0), codes="RAS", degrees=0.0, origin=(12.0, -30.0, 7.0)):
@@ -20,6 +21,19 @@ def grid(shape, spacing=(1.0, 1.0, 1.0), codes="RAS", degrees=0.0, origin=(12.0,
     affine[:3, :3] = rotation @ axes
     affine[:3, 3] = origin
     return Geometry(shape, affine)
+
+
+def stored_otherwise(volume, axes, flips):
+    """The same scan with its array axes in another order, some of them read backwards."""
+    data = volume.data.transpose(0, *(axis + 1 for axis in axes))
+    affine = volume.geometry.affine[:, [*axes, 3]].copy()
+    for axis, back in enumerate(flips):
+        if back:
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis + 1] - 1)
+            affine[:3, axis] *= -1
+    turn = tuple(slice(None, None, -1 if back else 1) for back in flips)
+    turned = np.ascontiguousarray(data[(slice(None), *turn)])
+    return Volume(turned, Geometry(turned.shape[1:], affine), volume.slope, volume.intercept)
 
 
 NATIVE = {

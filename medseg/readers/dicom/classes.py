@@ -60,6 +60,27 @@ def _is_of(uid: str, kind: str) -> bool:
     return uid == kind or uid.startswith(kind + ".")
 
 
+#: Defined terms of the attribute Modality, those of older editions included (PS3.3, C.7.3.1.1.1).
+_TERMS = """
+    ANN AR AS ASMT AU BDUS BI BMD CD CF CFM CP CR CS CT CTPROTOCOL DD DF DG DM DMS DOC DS DX EC ECG
+    EEG EMG EOG EPS ES FA FID FS GM HC HD IO IOL IVOCT IVUS KER KO LEN LP LS M3D MA MG MR MS NM OAM
+    OCT OP OPM OPR OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE
+    RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SC SEG SM SMR SR SRF ST STAIN TEXTUREMAP TG
+    US VA VF VM XA XAPROTOCOL XC
+"""
+_MODALITIES = frozenset(_TERMS.split())
+
+
+def defined_modality(text: str) -> str:
+    """The modality as the standard names it; free text, which may name a patient, is ``OT``.
+
+    >>> defined_modality("mr "), defined_modality("John Doe"), defined_modality("")
+    ('MR', 'OT', '')
+    """
+    term = text.strip().upper()
+    return term if not term or term in _MODALITIES else "OT"
+
+
 def not_a_volume(sop_class: str, modality: str) -> str:
     """What the object is where it cannot be part of a volume; empty where it may be."""
     for kind, reason in _OTHER_CLASSES.items():

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 
 from medseg.readers.dicom import enhanced, mosaic, nuclear
-from medseg.readers.dicom.classes import Syntax, must_have_geometry, not_a_volume
+from medseg.readers.dicom.classes import (
+    Syntax,
+    defined_modality,
+    must_have_geometry,
+    not_a_volume,
+)
 from medseg.readers.dicom.elements import (
     PIXEL_TAGS,
     Cut,
@@ -80,7 +85,7 @@ class DatasetParser:
     ) -> None:
         self.data, self.found, self.source, self.syntax = data, found, source, syntax
         self.sop_class = self._text(SOP_CLASS) or sop_class
-        self.modality = self._text(MODALITY).upper()[:16]
+        self.modality = defined_modality(self._text(MODALITY))
 
     def header(self) -> FileHeader:
         """Everything that the file says."""
