@@ -35,6 +35,7 @@ def archive(tmp_path: Path) -> Path:
     for folder in ("imagesTr", "labelsTr"):
         (source / folder).mkdir(parents=True)
         (source / folder / "hippocampus_001.nii.gz").write_bytes(folder.encode())
+        (source / folder / "._hippocampus_001.nii.gz").write_bytes(b"what a Mac leaves")
     path = tmp_path / "server" / "Task04.tar"
     path.parent.mkdir()
     with tarfile.open(path, "w") as tar:
@@ -59,11 +60,30 @@ def test_scans_lie_where_the_card_looks_for_them(
         root = script.fetch(tmp_path / "data", address, md5)
     assert (root / "images/hippocampus_001.nii.gz").read_bytes() == b"imagesTr"
     assert (root / "labels/hippocampus_001.nii.gz").read_bytes() == b"labelsTr"
+    assert sorted(path.name for path in root.rglob("*.nii.gz")) == ["hippocampus_001.nii.gz"] * 2
 
 
 def test_another_checksum_leaves_nothing_behind(
     script: ModuleType, address: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadDownload):
+    script.RETRIES = 0
+    with pytest.raises(BadDownload, match="did not come as it was published"):
         script.fetch(tmp_path / "data", address, "0" * 32)
-    assert not (tmp_path / "data/hippocampus").exists()
+    assert not list((tmp_path / "data").rglob("*"))
+
+
+def test_a_server_that_refuses_is_named(script: ModuleType, address: str, tmp_path: Path) -> None:
+    script.RETRIES = 0
+    with pytest.raises(BadDownload, match="404"):
+        script.fetch(tmp_path / "data", f"{address}.gone", "0" * 32)
+
+
+def test_an_archive_that_reaches_outside_leaves_nothing_there(
+    script: ModuleType, archive: Path, address: str, tmp_path: Path
+) -> None:
+    with tarfile.open(archive, "a") as tar:
+        tar.add(__file__, "../../outside")
+    md5 = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
+    with pytest.raises(tarfile.OutsideDestinationError):
+        script.fetch(tmp_path / "data", address, md5)
+    assert not (tmp_path / "outside").exists()
