@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from medseg.contours import outlines
+from medseg.ct_windows import WINDOWS, window_for
 from medseg.geometry import Geometry, canonical_grid
 from medseg.labels import LabelTable
+from medseg.labels.colours import distinct_colours
 from medseg.volume import LabelMap, Volume
 
 #: Height of the picture, and the widest that one plane may be.
-HEIGHT, WIDEST = 144, 216
+HEIGHT, WIDEST = 256, 384
 #: Of a scan with more voxels along an axis every second, third … is kept until it is drawn.
 ENOUGH = 288
 _GAP = 4
 _QUALITY = 70
-#: CT is shown in a window that suits soft tissue, in HU.
-_CT_WINDOW = (-160.0, 240.0)
+_LETTER = 13
 
-#: Canonical axis cut, across (towards the left of the picture: right, front), up.
-_PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
+#: Canonical axis cut, across (towards the left of the picture: right, front), up; the letter left.
+_PLANES = ((2, 0, 1, "R"), (1, 0, 2, "R"), (0, 1, 2, "A"))
 
 
 def thumbnail(volume: Volume) -> Callable[[LabelMap], bytes]:
@@ -45,10 +45,16 @@ def thumbnail(volume: Volume) -> Callable[[LabelMap], bytes]:
     scan = _turned(volume.data[0], volume.geometry)
     steps = tuple(-(-n // ENOUGH) for n in scan.shape)
     thinned = scan[tuple(slice(step // 2, None, step) for step in steps)].copy()
-    low, high = (
-        (value - volume.intercept) / volume.slope for value in _window(thinned, volume)
-    )  # as stored
-    return partial(_drawn, thinned, steps, (low, high))
+    window = _window(thinned, volume)
+
+    def drawn(mask: LabelMap) -> bytes:
+        names = mask.labels.names if mask.labels else ()
+        ends = WINDOWS[window_for(names)] if window is None else window
+        low, high = ((value - intercept) / slope for value in ends)  # as stored
+        return _drawn(thinned, steps, (low, high), mask)
+
+    slope, intercept = volume.slope, volume.intercept
+    return drawn
 
 
 def _drawn(
@@ -57,12 +63,15 @@ def _drawn(
     labels = _turned(mask.data, mask.geometry)
     spacing = canonical_grid(mask.geometry).spacing_mm
     tiles = []
-    for cut, across, up in _PLANES:
+    for cut, across, up, letter in _PLANES:
         index = _best_index(labels, cut)
         near = min(index // steps[cut], thinned.shape[cut] - 1)
         # views: np.take would copy a whole array that does not lie in order
         plane, part = np.moveaxis(thinned, cut, 0)[near], np.moveaxis(labels, cut, 0)[index]
-        tiles.append(_tile(plane, part, (spacing[across], spacing[up]), window, mask.labels))
+        tile = _tile(plane, part, (spacing[across], spacing[up]), window, mask.labels)
+        place, font = (3, tile.height // 2), ImageFont.load_default(_LETTER)
+        ImageDraw.Draw(tile).text(place, letter, fill="#c8d0d6", font=font, anchor="lm")
+        tiles.append(tile)
     return _joined(tiles)
 
 
@@ -78,8 +87,8 @@ def _best_index(labels: NDArray[Any], axis: int) -> int:
     return int(areas.argmax()) if areas.any() else labels.shape[axis] // 2
 
 
-def _window(thinned: NDArray[Any], volume: Volume) -> tuple[float, float]:
-    """The real-world values shown black and white."""
+def _window(thinned: NDArray[Any], volume: Volume) -> tuple[float, float] | None:
+    """The real-world values shown black and white; ``None`` for CT, where the labels choose."""
     step = max(1, round((thinned.size / 50_000) ** (1 / 3)))
     sample = thinned[::step, ::step, ::step] * np.float32(volume.slope) + volume.intercept
     sample = sample[np.isfinite(sample)]
@@ -87,7 +96,7 @@ def _window(thinned: NDArray[Any], volume: Volume) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(sample, [1, 99])
     if volume.origin.modality == "CT" or low < -500:
-        return _CT_WINDOW
+        return None
     return float(low), float(max(high, low + 1e-6))
 
 
@@ -111,13 +120,14 @@ def _tile(
     boxes: Sequence[tuple[slice, ...] | None] = (
         ndimage.find_objects(rows, max_label=max(table.values)) if table else ()
     )
+    colours = distinct_colours(table) if table else {}
     for label in table.labels if table else ():
         if (box := boxes[label.value - 1]) is None:
             continue
         corner = [side.start for side in box]
         for line in outlines(rows[box] == label.value):
             points = ((line + corner + 0.5) * scale - 0.5)[:, ::-1]
-            pen.line([(float(x), float(y)) for x, y in points], fill=label.colour, width=1)
+            pen.line([(float(x), float(y)) for x, y in points], fill=colours[label.value], width=2)
     return picture
 
 

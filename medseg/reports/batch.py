@@ -6,17 +6,15 @@ flag that every second case has does not hide the one that a single case has.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-from PIL import Image
 
 from medseg import __version__
 from medseg.batch.case import PICTURES
@@ -24,11 +22,10 @@ from medseg.batch.entry import Entry
 from medseg.batch.suspicion import suspicion
 from medseg.batch.task import State
 from medseg.labels import LabelTable
+from medseg.labels.colours import distinct_colours
 from medseg.reports.page import write_page
 
 NAME = "report.html"
-#: All pictures together may take about this much of the page.
-PICTURES_BYTES = 24_000_000
 #: Names of files in reasons, which may tell more than the case id.
 _FILE = re.compile(
     r"\S*/\S+|[^\s(]+\.(?:dcm|nii|gz|nrrd|nhdr|mha|mhd|raw|img|hdr|zip|tar|tgz|bz2|xz|ima)\b", re.I
@@ -49,7 +46,7 @@ def write_batch_report(folder: Path, entries: Sequence[Entry], labels: LabelTabl
     """
     scores = suspicion(entries)
     order = sorted(entries, key=lambda entry: (-scores[entry.case], entry.case))
-    pictures = _pictures(folder, [entry.case for entry in order])
+    colours = distinct_colours(labels)
     counts = Counter(entry.state.value for entry in entries)
     done = [entry for entry in entries if entry.state is State.DONE]
     path = folder / NAME
@@ -63,9 +60,13 @@ def write_batch_report(folder: Path, entries: Sequence[Entry], labels: LabelTabl
             "flagged": sum(bool(entry.flags) for entry in done),
             "flag_counts": Counter(flag.kind for e in done for flag in e.flags).most_common(),
             "volumes": [_distribution(name, done) for name in labels.names],
-            "labels": [{"name": label.name, "colour": label.colour} for label in labels.labels],
-            "cases": [_row(entry, scores[entry.case], labels) for entry in order],
-            "pictures": pictures,
+            "flag_kinds": sorted({flag.kind for entry in done for flag in entry.flags}),
+            "labels": [
+                {"name": label.name, "colour": colours[label.value]} for label in labels.labels
+            ],
+            "cases": [
+                _row(entry, scores[entry.case], labels) | _files(folder, entry) for entry in order
+            ],
         },
     )
     return path
@@ -80,10 +81,21 @@ def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
         "state": entry.state.value,
         "suspicion": round(score, 2),
         "flags": [flag.text for flag in entry.flags],
+        "kinds": sorted({flag.kind for flag in entry.flags}),
         "notes": [reason] if reason else [],
         "volumes": [_rounded(entry.volumes_ml.get(name)) for name in labels.names],
         "confidence": _rounded(min(entry.confidence.values())) if entry.confidence else None,
         "seconds": round(entry.seconds, 2),
+    }
+
+
+def _files(folder: Path, entry: Entry) -> dict[str, str]:
+    """Addresses, relative to the page, of a case's picture and mask; empty where there is none."""
+    picture = folder / PICTURES / f"{entry.case}.jpg"
+    done = entry.state is State.DONE and entry.written is not None
+    return {
+        "picture": quote(f"{PICTURES}/{picture.name}") if picture.is_file() else "",
+        "mask": quote(entry.written.name) if done and entry.written else "",
     }
 
 
@@ -107,25 +119,3 @@ def _distribution(name: str, done: Sequence[Entry]) -> dict[str, Any]:
         "high": f"{high:.3g}",
         "text": f"median {middle:.3g} ml, quartiles {q25:.3g} to {q75:.3g} ml, n = {values.size}",
     }
-
-
-def _pictures(folder: Path, cases: Sequence[str]) -> Mapping[str, str]:
-    """Case to JPEG in base64; drawn smaller where the page would grow too large."""
-    found = {case: folder / PICTURES / f"{case}.jpg" for case in cases}
-    found = {case: path for case, path in found.items() if path.is_file()}
-    total = sum(path.stat().st_size for path in found.values())
-    shrink = math.sqrt(max(1.0, total / PICTURES_BYTES))
-    return {
-        case: base64.b64encode(_shrunk(path.read_bytes(), shrink)).decode()
-        for case, path in found.items()
-    }
-
-
-def _shrunk(content: bytes, factor: float) -> bytes:
-    if factor <= 1.0:
-        return content
-    picture = Image.open(io.BytesIO(content))
-    size = max(1, round(picture.width / factor)), max(1, round(picture.height / factor))
-    stream = io.BytesIO()
-    picture.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=60, subsampling=0)
-    return stream.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import MedsegError
 from medseg.evaluation.scores import MEAN, SCORED, Scores
 from medseg.evaluation.scoring import Task, read_pair
@@ -13,9 +14,6 @@ from medseg.evaluation.tables import figure
 from medseg.manifests import read_case
 from medseg.pictures import overlay, prediction_layer, truth_layer
 from medseg.reports.page import Picture, picture
-
-#: Intensities shown for CT: a soft-tissue window, in HU.
-CT_WINDOW = (-160.0, 240.0)
 
 
 def chosen_cases(scores: Scores, metric: str = "dice") -> tuple[tuple[str, str, float], ...]:
@@ -69,7 +67,8 @@ def draw_pair(task: Task) -> bytes:
     if task.case.images:
         align = aligner(task.cohort.frames)
         image = read_case(task.cohort, task.case, align=align).values()[0]
-    window = CT_WINDOW if task.cohort.modality.upper() == "CT" else None
+    is_ct = task.cohort.modality.upper() == "CT"
+    window = WINDOWS[window_for(task.cohort.labels.names)] if is_ct else None
     table = task.cohort.labels
     mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data
     return overlay(

@@ -17,9 +17,9 @@ from medseg.checksums import sha256_of
 from medseg.ct_windows import WINDOWS
 from medseg.errors import BadConfig, MedsegError
 from medseg.labels import LabelTable
+from medseg.labels.colours import distinct_colours
 from medseg.readers.labels import read_labels
 from medseg.review import edits as tools
-from medseg.review.colours import distinct_colours
 from medseg.review.corrected import save
 from medseg.review.edits import Change
 from medseg.review.items import Item, ranked, with_volume_flags

@@ -4,12 +4,14 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from medseg.batch import Entry, Flag, State
+from medseg.batch.task import Written
 from medseg.labels import LabelTable
 from medseg.reports import batch as report
 
@@ -107,11 +109,28 @@ def test_hostile_names_stay_text_in_the_file(page):
     assert "<b>rod</b>" not in page.read_text()
 
 
-def test_pictures_shrink_when_they_are_many(page, tmp_path, monkeypatch):
-    folder = page.parent
-    monkeypatch.setattr(report, "PICTURES_BYTES", 200_000)
-    small = report._pictures(folder, [item.case for item in batch_of(200)])
-    assert sum(map(len, small.values())) < 1.5 * 200_000 * 4 / 3
+def test_pictures_lie_beside_the_page_and_masks_are_one_click_away(tmp_path):
+    (tmp_path / report.PICTURES).mkdir()
+    (tmp_path / report.PICTURES / "c 1.jpg").write_bytes(b"picture")
+    written = Written("c 1.nii.gz", 1, 0, "0" * 64)
+    files = report._files(tmp_path, replace(entry("c 1"), written=written))
+    assert files == {"picture": "pictures/c%201.jpg", "mask": "c%201.nii.gz"}
+    refused = replace(entry("c2", state=State.REFUSED), written=written)
+    assert report._files(tmp_path, refused) == {"picture": "", "mask": ""}
+
+
+def test_a_page_of_two_thousand_cases_stays_small(tmp_path):
+    page = report.write_batch_report(tmp_path, batch_of(2000), TABLE)
+    assert page.stat().st_size < 3_000_000
+
+
+def test_labels_of_one_colour_are_told_apart(tmp_path):
+    kidney = {"value": 1, "colour": "#b98745"}
+    table = LabelTable.from_card(
+        {"labels": {"kidney left": kidney, "kidney right": kidney | {"value": 2}}}
+    )
+    page = report.write_batch_report(tmp_path, [entry("c")], table).read_text()
+    assert len(set(re.findall(r'data-colour="(#\w+)"', page))) == 2
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 // Show one page of cases at a time; the address remembers which: #page=2&sort=case&show=flagged
 "use strict";
 (() => {
-  const { cases, pictures, labels } = JSON.parse(document.getElementById("data").textContent);
+  const { cases, labels } = JSON.parse(document.getElementById("data").textContent);
   const perPage = 48;
   const [show, sort, find] = ["show", "sort", "find"].map(id => document.getElementById(id));
   const gallery = document.getElementById("gallery");
@@ -14,6 +14,8 @@
     flagged: entry => entry.flags.length > 0,
     bad: entry => entry.state === "refused" || entry.state === "failed",
   };
+  for (const option of show.options)
+    if (option.value.startsWith("flag ")) keep[option.value] = entry => entry.kinds.includes(option.value.slice(5));
 
   function value(entry) {
     if (sort.value.startsWith("ml")) return entry.volumes[+sort.value.slice(2)];
@@ -44,16 +46,22 @@
     const box = element("section", undefined, "case");
     if (entry.flags.length) box.classList.add("flagged");
     if (keep.bad(entry)) box.classList.add("bad");
-    const picture = pictures[entry.case];
-    if (picture) {
-      const image = element("img");
-      image.src = "data:image/jpeg;base64," + picture;
-      image.alt = "Three planes of " + entry.case;
-      box.append(image);
+    if (entry.picture) {
+      const image = element("img"), link = element("a");
+      Object.assign(image, { src: entry.picture, loading: "lazy", alt: "Three planes of " + entry.case });
+      Object.assign(link, { href: entry.picture });
+      link.append(image);
+      box.append(link);
     }
     const head = element("h3", entry.case);
     head.append(element("span", entry.state));
     box.append(head);
+    if (entry.mask) {
+      const line = element("p"), link = element("a", "mask");
+      link.href = entry.mask;
+      line.append(link);
+      box.append(line);
+    }
     if (entry.flags.length) box.append(list(entry.flags));
     if (entry.notes.length) box.append(list(entry.notes, "notes"));
     const volumes = labels.map((label, i) => [label.name, entry.volumes[i]]).filter(([, ml]) => ml !== null);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 
-from medseg.labels import LabelTable
+from medseg.labels.table import LabelTable
 
 #: Colours closer than this in RGB (0-441) are hard to tell apart on a scan.
 LEAST_DISTANCE = 60.0
