@@ -21,6 +21,9 @@ from medseg.labels.label import (
 )
 from medseg.labels.twins import are_twins
 
+#: Voxels looked at in one go.
+_VOXELS = 1 << 22
+
 
 @dataclass(frozen=True)
 class Region:
@@ -203,7 +206,7 @@ class LabelTable:
             BadLabels: `values` (any shape; unique values suffice) holds an unknown integer.
         """
         known = {0, *self.values} | ({self.ignore} if self.ignore is not None else set())
-        unknown = sorted({int(value) for value in np.unique(values)} - known)
+        unknown = sorted(_present(values) - known)
         if unknown:
             raise BadLabels(
                 "the mask holds values that no label names",
@@ -308,6 +311,13 @@ class LabelTable:
         if self.mirror_pairs:
             card["mirror_pairs"] = [list(pair) for pair in self.mirror_pairs]
         return card
+
+
+def _present(values: NDArray[Any]) -> set[int]:
+    """Every integer that occurs, in the order in which the voxels lie in memory."""
+    flat = values.ravel(order="K")
+    parts = (flat[start : start + _VOXELS] for start in range(0, flat.size, _VOXELS))
+    return {int(value) for part in parts for value in np.unique(part)}
 
 
 def _is_background(name: object, entry: object) -> bool:

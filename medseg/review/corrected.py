@@ -13,6 +13,7 @@ import numpy as np
 from medseg import __version__
 from medseg.checksums import sha256_of
 from medseg.names import safe_name
+from medseg.review.edits import label_counts
 from medseg.review.opened import Opened, drawn
 from medseg.review.store import Corrected, Store, now
 from medseg.writers import write_labels
@@ -72,9 +73,7 @@ def _name(case: str, rater: str, store: Store) -> str:
 def _write_provenance(
     path: Path, case: Opened, saved: Corrected, tools: Mapping[str, int], run: Mapping[str, Any]
 ) -> None:
-    with case.lock:
-        before = np.bincount(case.prediction.reshape(-1), minlength=max(case.labels.values) + 1)
-        after = np.bincount(case.mask.reshape(-1), minlength=max(case.labels.values) + 1)
+    before, after = label_counts(case.prediction), case.counts()
     content = {
         "case": saved.case,
         "rater": saved.rater,

@@ -22,6 +22,9 @@ from medseg.review.planes import canonical_shape, require_position, turned, voxe
 
 Mask = NDArray[Any]
 
+#: Voxels counted in one go.
+_PART = 1 << 22
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
@@ -36,14 +39,14 @@ class Change:
     values: NDArray[np.uint16]
 
     def apply(self, mask: Mask) -> Change:
-        """Change a C-contiguous mask in place.
+        """Change a mask in place, however it lies in memory.
 
         Returns:
             The change that undoes this one.
         """
-        flat = mask.reshape(-1)
-        before = Change(self.voxels, flat[self.voxels].astype(np.uint16))
-        flat[self.voxels] = self.values
+        where = np.unravel_index(self.voxels, mask.shape)
+        before = Change(self.voxels, mask[where].astype(np.uint16))
+        mask[where] = self.values
         return before
 
     def to_bytes(self) -> bytes:
@@ -64,8 +67,14 @@ class Change:
 def differing(mask: Mask, where: NDArray[np.int64], value: int) -> Change:
     """The change that gives some voxels a value; those that have it already are left out."""
     where = np.unique(where)
-    where = where[mask.reshape(-1)[where] != value]
+    where = where[mask[np.unravel_index(where, mask.shape)] != value]
     return Change(where, np.full(where.size, value, np.uint16))
+
+
+def numbers_of(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Flat numbers (C order) of what is true, ascending."""
+    numbers = np.ravel_multi_index(np.nonzero(inside), inside.shape)
+    return np.sort(np.asarray(numbers, dtype=np.int64))
 
 
 def paint(
@@ -74,7 +83,7 @@ def paint(
     """Pixels of one picture get a value; 0 erases.
 
     Args:
-        mask: (X, Y, Z), C-contiguous.
+        mask: (X, Y, Z).
         geometry: of the mask.
         plane: which plane the picture shows.
         position: of the cut.
@@ -117,22 +126,21 @@ def fill_between(mask: Mask, geometry: Geometry, plane: Plane, position: int, va
     axes = geometry.canonical_axes[0]
     spacing = [geometry.spacing_mm[axes[axis]] for axis in range(3) if axis != plane.cut]
     start, end = (_signed_mm(canonical[k] == value, spacing) for k in (low, high))
-    numbers = np.moveaxis(turned(np.arange(mask.size).reshape(mask.shape), geometry), plane.cut, 0)
-    found = []
+    found = np.zeros(mask.shape, dtype=bool, order="F" if mask.flags.f_contiguous else "C")
+    target = np.moveaxis(turned(found, geometry), plane.cut, 0)
     for k in range(low + 1, high):
         share = (k - low) / (high - low)
-        inside = ((1 - share) * start + share * end > 0) & (canonical[k] == 0)
-        found.append(numbers[k][inside])
-    return differing(mask, np.concatenate(found), value)
+        target[k] = ((1 - share) * start + share * end > 0) & (canonical[k] == 0)
+    return differing(mask, numbers_of(found), value)
 
 
 def keep_largest(mask: Mask, value: int) -> Change:
     """Every island of a label but the largest becomes background."""
     islands, count = ndimage.label(mask == value, TOUCHING)
-    sizes = np.bincount(islands.reshape(-1), minlength=count + 1)
+    sizes = np.bincount(islands.ravel(order="K"), minlength=count + 1)
     sizes[0] = 0
     others = (islands > 0) & (islands != int(sizes.argmax()))
-    return differing(mask, np.flatnonzero(others.reshape(-1)), 0)
+    return differing(mask, numbers_of(others), 0)
 
 
 def remove_island(mask: Mask, voxel: int) -> Change:
@@ -141,19 +149,29 @@ def remove_island(mask: Mask, voxel: int) -> Change:
     Raises:
         BadConfig: the voxel is background.
     """
-    value = int(mask.reshape(-1)[voxel])
+    place = np.unravel_index(voxel, mask.shape)
+    value = int(mask[place])
     if value == 0:
         raise BadConfig("no island here", found="background")
     islands, _ = ndimage.label(mask == value, TOUCHING)
-    flat = islands.reshape(-1)
-    return differing(mask, np.flatnonzero(flat == flat[voxel]), 0)
+    return differing(mask, numbers_of(islands == islands[place]), 0)
 
 
 def exchange(mask: Mask, one: int, other: int) -> Change:
     """Two labels change places everywhere."""
-    flat = mask.reshape(-1)
-    where = np.flatnonzero((flat == one) | (flat == other))
-    return Change(where, np.where(flat[where] == one, other, one).astype(np.uint16))
+    where = numbers_of((mask == one) | (mask == other))
+    now = mask[np.unravel_index(where, mask.shape)]
+    return Change(where, np.where(now == one, other, one).astype(np.uint16))
+
+
+def label_counts(mask: Mask) -> NDArray[np.int64]:
+    """Voxels of every value from 0 on; in parts, since counting wants eight bytes a voxel."""
+    flat = mask.ravel(order="K")
+    counts = np.zeros(np.iinfo(mask.dtype).max + 1 if mask.dtype.itemsize < 4 else 1 << 16, int)
+    for start in range(0, flat.size, _PART):
+        part = np.bincount(flat[start : start + _PART])
+        counts[: part.size] += part
+    return counts
 
 
 def _signed_mm(inside: NDArray[np.bool_], spacing: list[float]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from medseg.manifests import read_case, read_truth
 from medseg.readers.archive import is_archive
 from medseg.readers.labels import read_labels
 from medseg.readers.sources import is_folder
-from medseg.review.edits import Change
+from medseg.review.edits import Change, label_counts
 from medseg.review.items import Item, first_place
 from medseg.review.planes import turned
 from medseg.review.store import Edit
@@ -63,7 +63,7 @@ class Opened:
         origin: what the scan's header held.
         labels: what the values mean.
         shades: the scan, or ``None``.
-        prediction: (X, Y, Z) as the file holds it, C-contiguous.
+        prediction: (X, Y, Z) as the file holds it.
         mask: the same with this rater's changes.
         truth: (X, Y, Z) under the same values, or ``None``.
         maps: files that say how uncertain each voxel is; read when first asked for.
@@ -87,6 +87,7 @@ class Opened:
     edits: list[tuple[Edit, Change]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _uncertainty: NDArray[np.uint8] | None = None
+    _counts: NDArray[np.int64] | None = None
 
     @property
     def bytes(self) -> int:
@@ -124,7 +125,7 @@ class Opened:
     def apply(self, edit: Edit) -> None:
         """Change the mask and remember how to undo it."""
         with self.lock:
-            self.edits.append((edit, edit.change.apply(self.mask)))
+            self.edits.append((edit, self._change(edit.change)))
 
     def undo(self) -> Edit | None:
         """Take the last change back; ``None`` where there is none."""
@@ -132,14 +133,27 @@ class Opened:
             if not self.edits:
                 return None
             edit, back = self.edits.pop()
-            back.apply(self.mask)
+            self._change(back)
             return edit
+
+    def _change(self, change: Change) -> Change:
+        """Apply a change, with the counts of labels beside it."""
+        back = change.apply(self.mask)
+        if self._counts is not None:
+            np.subtract.at(self._counts, back.values, 1)
+            np.add.at(self._counts, change.values, 1)
+        return back
+
+    def counts(self) -> NDArray[np.int64]:
+        """Voxels of every value as drawn, from 0 on."""
+        with self.lock:
+            if self._counts is None:
+                self._counts = label_counts(self.mask)
+            return self._counts.copy()
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of every label as drawn."""
-        with self.lock:
-            counts = np.bincount(self.mask.reshape(-1), minlength=max(self.labels.values) + 1)
-        voxel_ml = self.geometry.voxel_ml
+        counts, voxel_ml = self.counts(), self.geometry.voxel_ml
         return {label.name: int(counts[label.value]) * voxel_ml for label in self.labels.labels}
 
     def focus(self) -> tuple[int, int, int]:
@@ -183,7 +197,7 @@ def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
     # of one type for all; a label that is ignored may be larger than the others
     held = [named.data.dtype] if truth is None else [named.data.dtype, truth.dtype]
     dtype = np.result_type(labels.dtype, *held)
-    prediction = np.ascontiguousarray(named.data, dtype=dtype)
+    prediction = named.data.astype(dtype, order="K", copy=False)
     case = Opened(
         item=item,
         geometry=geometry,
@@ -191,7 +205,7 @@ def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
         labels=labels,
         shades=_shades(volume, labels) if volume else None,
         prediction=prediction,
-        mask=prediction.copy(),
+        mask=prediction.copy(order="K"),
         truth=None if truth is None else truth.astype(dtype),
         maps=tuple(uncertainty_files(item.mask.parent, item.case)),
         mask_sha256=sha256_of(item.mask),
@@ -254,7 +268,7 @@ def _as_int16(volume: Volume) -> tuple[NDArray[np.int16], float, float]:
     data = volume.data[0]
     kept = np.iinfo(np.int16)
     if data.dtype.kind in "iu" and kept.min <= data.min() and data.max() <= kept.max:
-        return data.astype(np.int16), volume.slope, volume.intercept
+        return data.astype(np.int16, copy=False), volume.slope, volume.intercept
     values = data.astype(np.float32)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -281,5 +295,5 @@ def _truth(
 def drawn(case: Opened) -> LabelMap:
     """The mask as drawn, on the scan's grid, with what its header must repeat."""
     with case.lock:
-        data = case.mask.copy()
+        data = case.mask.copy(order="K")
     return LabelMap(data, case.geometry, case.labels, case.origin)

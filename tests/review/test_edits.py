@@ -14,12 +14,22 @@ AXIAL = BY_NAME["axial"]
 
 
 def empty():
-    return np.zeros(GRID.shape, np.uint8)
+    return np.zeros(GRID.shape, np.uint8, order="F")  # as NIfTI files lie
+
+
+@given(st.sampled_from("CF"), st.integers(0, 2**32 - 1))
+def test_labels_are_counted_however_the_mask_lies_in_memory(order, seed):
+    values = np.random.default_rng(seed).integers(0, 5, GRID.shape).astype(np.uint8)
+    mask = np.array(values, order=order)
+    counts = edits.label_counts(mask)
+    assert [int((values == k).sum()) for k in range(5)] == counts[:5].tolist()
+    first = edits.numbers_of(mask == 1)
+    assert np.array_equal(first, np.flatnonzero(values.reshape(-1) == 1))
 
 
 @given(st.lists(st.tuples(st.integers(0, 7679), st.integers(0, 9)), max_size=20), st.data())
 def test_changes_survive_the_store_and_are_undone_to_the_voxel(places, data):
-    mask = np.random.default_rng(1).integers(0, 3, GRID.shape).astype(np.uint8)
+    mask = np.asfortranarray(np.random.default_rng(1).integers(0, 3, GRID.shape), np.uint8)
     before = mask.copy()
     voxels = np.unique(np.array([place for place, _ in places], np.int64))
     change = Change(voxels, np.full(voxels.size, data.draw(st.integers(0, 2)), np.uint16))

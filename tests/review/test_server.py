@@ -207,7 +207,10 @@ def test_undo_takes_back_strokes_of_an_earlier_session_too(client, desk, masks):
     painted(client, position=6)
     later = desk_of(masks)
     for _ in range(2):
-        assert later.undo("case_0")["voxels"] == 3
+        state = later.undo("case_0")
+        assert state["voxels"] == 3
+    counted = later.opened("case_0").counts()
+    assert [int((before == k).sum()) for k in range(4)] == counted[:4].tolist()
     assert later.undo("case_0")["voxels"] == 0
     assert np.array_equal(later.opened("case_0").mask, before)
     assert np.array_equal(desk_of(masks).opened("case_0").mask, before)
