@@ -12,6 +12,8 @@ import importlib.util
 import json
 import logging
 import os
+import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +116,16 @@ class _TensorBoard:
 class _Logged:
     """A board over one of Lightning's loggers."""
 
-    def __init__(self, logger: Any, config: TrainConfig) -> None:
-        self._logger = logger
+    def __init__(
+        self, logger: Any, config: TrainConfig, name_of: Callable[[str], str] = str
+    ) -> None:
+        self._logger, self._name_of = logger, name_of
         settings = config.model_dump(mode="json", exclude={"cohort"})
         logger.log_hyperparams(settings)
 
     def show(self, step: int, figures: Mapping[str, float]) -> None:
-        self._logger.log_metrics(dict(figures), step=step)
+        named = {self._name_of(name): value for name, value in figures.items()}
+        self._logger.log_metrics(named, step=step)
 
     def close(self) -> None:
         self._logger.finalize("success")
@@ -141,7 +146,17 @@ def _mlflow(folder: Path, config: TrainConfig, step: int) -> Board:
         run_id=_known(folder, "mlflow"),
     )
     _remember(folder, "mlflow", str(logger.run_id))
-    return _Logged(logger, config)
+    return _Logged(logger, config, mlflow_name)
+
+
+def mlflow_name(figure: str) -> str:
+    """A figure's name in MLflow, whose file store takes each for a path.
+
+    >>> mlflow_name("dice"), mlflow_name("dice/left kidney"), mlflow_name("dice/a(b)")
+    ('dice', 'dice_by_label/left kidney', 'dice_by_label/a_b_')
+    """
+    head, slash, label = figure.partition("/")
+    return f"{head}_by_label/{re.sub(r'[^-.: 0-9A-Za-z]', '_', label)}" if slash else head
 
 
 def _wandb(folder: Path, config: TrainConfig, step: int) -> Board:
@@ -150,7 +165,7 @@ def _wandb(folder: Path, config: TrainConfig, step: int) -> Board:
 
     del step
     offline = os.environ.get("WANDB_MODE", "offline") != "online"
-    identity = _known(folder, "wandb") or wandb.util.generate_id()
+    identity = _known(folder, "wandb") or secrets.token_hex(4)
     # no code, no state of a repository, nothing of what is printed: figures alone
     settings = wandb.Settings(disable_git=True, save_code=False, console="off", silent=True)
     logger = WandbLogger(

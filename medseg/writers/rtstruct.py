@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from medseg.errors import BadLabels
 from medseg.geometry import Geometry
@@ -90,9 +90,9 @@ def _dataset(labelmap: LabelMap, table: LabelTable, series: DicomSource, path: P
     uid = derived_uids(series, labelmap.data, "RTSTRUCT")
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
-    meta.MediaStorageSOPInstanceUID = uid("instance")
+    meta.MediaStorageSOPInstanceUID = UID(uid("instance"))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset: Any = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     dataset.update(series.patient)
     _describe_series(dataset, series, uid)
     dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(series)]

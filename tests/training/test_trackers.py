@@ -12,7 +12,7 @@ import torch
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadConfig
 from medseg.training import Run, begin_run, read_curves, train, watch
-from medseg.training.trackers import IDENTITY, TRACKERS, require_tracker
+from medseg.training.trackers import IDENTITY, TRACKERS, mlflow_name, require_tracker
 from tests.training.cohorts import tiny_cohort
 from tests.training.plans import PLAN
 
@@ -86,13 +86,18 @@ def test_a_tracker_is_told_the_figures_of_the_table_and_no_scan(fit, recorder, c
                 assert told.figures[int(row["step"])][name] == pytest.approx(
                     float(row[name]), rel=1e-4
                 )
-    assert {"dice/ball", "dice/box"} <= set().union(*told.figures.values())
+    assert {"dice_by_label/ball", "dice_by_label/box"} <= set().union(*told.figures.values())
     assert told.options["tracking_uri"] == (run / "mlruns").as_uri()
     assert told.ended == "success"
     assert told.settings["training"]["logger"] == "mlflow"
     everything = repr((told.settings, told.figures))
     assert str(cohort.root) not in everything
     assert not any(case.case in everything for case in cohort.cases)
+
+
+def test_mlflow_never_takes_one_figure_for_the_folder_of_another():
+    names = [mlflow_name(name) for name in ("dice", "dice/ball", "dice/left (a)", "loss")]
+    assert names == ["dice", "dice_by_label/ball", "dice_by_label/left _a_", "loss"]
 
 
 def test_resuming_goes_on_with_the_same_run_of_the_tracker(fit, recorder, monkeypatch):
