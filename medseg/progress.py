@@ -10,3 +10,7 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
         """`done` of `total` (``None``: not known yet), and facts worth showing."""
+
+
+def silent(done: int, total: int | None = None, **facts: object) -> None:
+    """Shows nothing."""

@@ -170,11 +170,11 @@ def empty_windows(
     maps = grid_map(volume.geometry, working)
     opposite = {mapping.source_axis for mapping in maps if mapping.step < 0}
     cubes = _loudest(volume, opposite)
-    maps = tuple(mapping.forwards() for mapping in maps)
+    forwards = tuple(mapping.forwards() for mapping in maps)
     empty = []
     for corner in plan.corners:
         box: list[slice] = [slice(None)] * 3
-        for axis, mapping in enumerate(maps):
+        for axis, mapping in enumerate(forwards):
             first = corner[axis] - plan.padding[axis][0]
             ends = np.array([first, first + plan.window[axis] - 1]).clip(0, plan.size[axis] - 1)
             low, high = np.sort(mapping.start + mapping.step * ends)

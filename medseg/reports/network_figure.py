@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -260,7 +261,7 @@ def _row(x: float, y: float, channels: int, size: tuple[int, ...], tallest: int)
 
 
 def _width(channels: int) -> float:
-    return min(34.0, _WIDE * max(0.5, (channels / 64) ** 0.25))
+    return min(34.0, _WIDE * max(0.5, math.sqrt(math.sqrt(channels / 64))))
 
 
 def _size(size: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from medseg.manifests import Cohort
 from medseg.manifests.looks import read_looks, write_looks
 from medseg.model import CARD, Model, Provenance, load_model, save_model
 from medseg.model.structures import widest
+from medseg.progress import Progress, silent
 from medseg.training.callbacks import Report
 from medseg.training.checks import check_config, check_division, check_share, check_unseen
 from medseg.training.loop import prepare_together, train
@@ -35,7 +36,7 @@ def train_folds(
     cohort: Cohort,
     run: Run,
     *,
-    prepared: Callable[[int, int], None],
+    prepared: Progress,
     report: Report,
 ) -> Model:
     """Train what is missing of ``fold_0 … fold_k-1``, gather their predictions and weights.
@@ -152,7 +153,7 @@ def _train_fold(config: TrainConfig, cohort: Cohort, run: Run, report: Report) -
         if run.world.first:
             begin_run(home, config, resume=True, free=_FREE)
         run.world.wait()
-        return train(config, cohort, inner, prepared=lambda *_: None, report=report)
+        return train(config, cohort, inner, prepared=silent, report=report)
 
 
 def _remember_origin(run: Run, done: Collection[Model | None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from medseg.inference.forward import cpu_multiplies_bfloat16
 from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
+from medseg.progress import Progress
 from medseg.training.callbacks import Report
 from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_held_out, check_share
@@ -45,7 +46,7 @@ def train(
     cohort: Cohort,
     run: Run,
     *,
-    prepared: Callable[[int, int], None],
+    prepared: Progress,
     report: Report,
 ) -> Model:
     """Prepare, train, save; a run that was cut short goes on from its last checkpoint.
@@ -92,7 +93,7 @@ def train(
 
 
 def prepare_together(
-    config: TrainConfig, cohort: Cohort, run: Run, prepared: Callable[[int, int], None]
+    config: TrainConfig, cohort: Cohort, run: Run, prepared: Progress
 ) -> TrainingData:
     """The prepared cases: made by the first process, found by the others."""
     cache = run.cache or run.folder / "cache"

@@ -93,7 +93,7 @@ def read_origin(run: Run) -> tuple[Origin, tuple[str, ...]] | None:
     pixels = content.get("training_pixels", ())
     if not isinstance(pixels, list) or not all(isinstance(one, str) for one in pixels):
         raise BadOutput("the hashes of scans cannot be read", path=path, remedy=DAMAGED)
-    return validate(Origin, content.get("origin"), path=str(path)), tuple(pixels)
+    return validate(Origin, content.get("origin") or {}, path=str(path)), tuple(pixels)
 
 
 def _place(run: Run) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from medseg.config import TrainConfig
 from medseg.manifests import Cohort
+from medseg.progress import Progress, silent
 from medseg.training.averaging import AveragedWeights
 from medseg.training.checks import check_config
 from medseg.training.data import prepare_cohort
@@ -52,7 +52,7 @@ def measure_steps(
     *,
     steps: int = 20,
     untimed: int = 10,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> StepCost:
     """Train a few steps as ``medseg train`` would, and time them; no model is left.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from medseg.config import TrainConfig
 from medseg.manifests import Cohort
+from medseg.progress import Progress
 from medseg.training.checks import check_config
 from medseg.training.data import prepare_cohort
 from medseg.training.patches import PatchStream
@@ -27,7 +27,7 @@ def drawn_patches(
     cohort: Cohort,
     folder: Path,
     count: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Patches:
     """The first patches of a run over the first train rows, augmented.
 

@@ -88,7 +88,7 @@ def write(
 
 def _dataset(labelmap: LabelMap, table: LabelTable, series: DicomSource, path: Path) -> Dataset:
     uid = derived_uids(series, labelmap.data, "RTSTRUCT")
-    meta = FileMetaDataset()
+    meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = UID(uid("instance"))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -100,7 +100,8 @@ def _dataset(labelmap: LabelMap, table: LabelTable, series: DicomSource, path: P
     dataset.StructureSetROISequence = [_roi(label, n, series) for n, label in numbered]
     dataset.ROIContourSequence = [_contours(labelmap, label, n, series) for n, label in numbered]
     dataset.RTROIObservationsSequence = [_observation(label, n, path) for n, label in numbered]
-    return dataset
+    written: Dataset = dataset
+    return written
 
 
 def _describe_series(dataset: Any, series: DicomSource, uid: Callable[[str], str]) -> None:
