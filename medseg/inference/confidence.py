@@ -37,7 +37,8 @@ class BoundaryConfidence:
         where = where[:: max(1, len(where) // CONSIDERED)]
         where = where[_thinned(decision.flatten()[where], labels)]
         decided = decision.flatten()[where].long()
-        x, y, z = torch.unravel_index(where, decision.shape)
+        _, height, depth = decision.shape  # torch.unravel_index would load sympy: a second
+        x, y, z = where // (height * depth), where // depth % height, where % depth
         sure = self._certainty(logits[:, x, y, z].double(), decided).cpu()
         decided = decided.cpu()
         looked_at = torch.bincount(decided, minlength=labels)

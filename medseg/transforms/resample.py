@@ -234,10 +234,13 @@ def _brought(
         return array.to(device)
     if device.type == "cpu":
         return array
-    if array.dtype.type not in _TRAVELLING:
+    if array.dtype.type not in _TRAVELLING or not array.dtype.isnative:
         array = array.astype(np.float32)  # exact or rounded, as `Measure` would
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    sent = torch.from_numpy(np.ascontiguousarray(array.transpose(order))).to(device)
+    arranged = np.ascontiguousarray(array.transpose(order))
+    if not arranged.flags.writeable:
+        arranged = arranged.copy()  # torch warns of what cannot be written
+    sent = torch.from_numpy(arranged).to(device)
     return sent.permute([order.index(axis) for axis in range(array.ndim)])
 
 

@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import (
+    NormalizeIntensity,
+    ScaleIntensityRange,
+    ScaleIntensityRangePercentiles,
+)
 
 from medseg.config import NormalisePercentiles, NormaliseWindow, NormaliseZScore
 from medseg.errors import BadConfig
@@ -103,3 +108,21 @@ def test_each_channel_has_its_own_rule_or_all_share_one():
 def test_rules_that_do_not_fit_the_channels_are_refused():
     with pytest.raises(BadConfig, match="found 2, expected 1 rule or 3"):
         NormaliseChannels([NormaliseZScore(), NormaliseZScore()])(noise(channels=3))
+
+
+MONAIS = {
+    "zscore": NormalizeIntensity(),
+    "zscore of the body": NormalizeIntensity(nonzero=True),
+    "window": ScaleIntensityRange(-160, 240, -1.0, 1.0, clip=True),
+    "window of statistics": ScaleIntensityRange(-160, 240, -230 / 35, 170 / 35, clip=True),
+    "percentiles": ScaleIntensityRangePercentiles(0.5, 99.5, 0.0, 1.0, clip=True),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_each_rule_gives_what_monais_own_transform_gives(name):
+    image = noise(mean=20, sd=200)
+    image[:, :3] = 0
+    expected = MONAIS[name](image.as_tensor().clone())
+    result = NormaliseChannels([RULES[name]])(image).as_tensor()
+    torch.testing.assert_close(result, torch.as_tensor(expected), rtol=1e-5, atol=1e-5)
