@@ -103,6 +103,11 @@ def command_started(verb: str) -> float:
         return now
 
 
+def is_restarted() -> bool:
+    """Whether this process is a command that `restart_tuned` has started, not a longer program."""
+    return MARKER in os.environ
+
+
 def restart_tuned(arguments: Sequence[str] | None = None) -> None:
     """Replace this process once by the same command in the tuned environment.
 

@@ -11,6 +11,7 @@ from medseg.cli.arguments import require_choice, size_bytes, split_words, volume
 from medseg.cli.console import open_console
 from medseg.cli.device import worker_device
 from medseg.cli.early import started_early
+from medseg.cli.environment import is_restarted
 from medseg.cli.options import (
     BESIDES,
     CHANNELS,
@@ -181,7 +182,7 @@ def segment(
         medseg segment runs/liver/model scan.nii.gz --output masks tta=none engine=compiled
     """
     early = None
-    if executor == "process" and cluster is None and not dry_run:
+    if is_restarted() and executor == "process" and cluster is None and not dry_run:
         # it loads torch while this process loads its own modules and looks for scans
         early = context.with_resource(started_early(device))
     from medseg.batch.batch import OtherRecipe, Settings
