@@ -14,7 +14,7 @@ from medseg.cli.options import Json, Quiet
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     *,
-    to: Annotated[Literal["onnx", "torchscript"], typer.Option(help="Format of the networks.")],
+    to: Annotated[Literal["bundle", "onnx", "torchscript"], typer.Option(help="What to write.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that medseg did not write, too.")
@@ -22,14 +22,15 @@ def export(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Export the networks of a model, one file a network, and export.yaml.
+    """Export a model to where medseg is not installed.
 
-    Each file maps windows to logits and is compared with the network before it is kept.
-    export.yaml says what to do before and after: working grid, normalisation, windows, decision.
+    bundle: a MONAI bundle that segments scans with MONAI alone, everything around the network
+    included. onnx, torchscript: one file a network, which maps windows to logits and is compared
+    with the network before it is kept; export.yaml says what to do before and after.
 
     \b
     Example:
-        medseg export runs/liver/model --to onnx --output liver-onnx
+        medseg export runs/liver/model --to bundle --output liver-bundle
     """
     from medseg.export import export_model
     from medseg.model import load_model

@@ -13,13 +13,16 @@ from typing import Any
 from medseg.errors import BadConfig, MedsegError
 from medseg.model import Model
 
-__all__ = ["EXPORTERS", "export_model"]
+__all__ = ["EXPORTERS", "FORMATS", "export_model"]
 
-#: ``--to`` name -> module; imported when used.
+#: Formats of networks -> module; imported when used.
 EXPORTERS: dict[str, str] = {
     "onnx": "medseg.export.onnx",
     "torchscript": "medseg.export.torchscript",
 }
+
+#: What ``--to`` takes: a bundle is more than its networks.
+FORMATS = ("bundle", *EXPORTERS)
 
 
 def export_model(model: Model, to: str, folder: Path) -> list[Path]:
@@ -30,11 +33,11 @@ def export_model(model: Model, to: str, folder: Path) -> list[Path]:
 
     Args:
         model: to be exported.
-        to: a name from `EXPORTERS`.
+        to: a name from `FORMATS`.
         folder: created where missing; files in it are replaced, so ask first.
 
     Returns:
-        The files, the card last.
+        The files; of networks the card last.
 
     Raises:
         BadConfig: an unknown format, or a package that it needs is not installed.
@@ -43,6 +46,10 @@ def export_model(model: Model, to: str, folder: Path) -> list[Path]:
     from medseg.export.card import write_export_card
     from medseg.export.networks import write_networks
 
+    if to == "bundle":
+        from medseg.export.bundle import write_bundle
+
+        return write_bundle(model, folder)
     module = _module(to)
     paths = write_networks(model, module, folder)
     return [*paths, write_export_card(model, to, paths, folder)]
@@ -50,7 +57,7 @@ def export_model(model: Model, to: str, folder: Path) -> list[Path]:
 
 def _module(to: str) -> Any:
     if to not in EXPORTERS:
-        raise BadConfig("--to has no such choice", found=repr(to), expected=" or ".join(EXPORTERS))
+        raise BadConfig("--to has no such choice", found=repr(to), expected=" or ".join(FORMATS))
     module = import_module(EXPORTERS[to])
     missing = [package for package in module.PACKAGES if find_spec(package) is None]
     if missing:

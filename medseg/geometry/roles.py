@@ -39,7 +39,7 @@ Order = tuple[tuple[int, int, int], tuple[bool, bool, bool]]
 RAS: Frame = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 #: Slices across S, across A and across R, in-plane axes nearest first to R, A, S.
-_PLANES: tuple[Frame, ...] = (
+PLANES: tuple[Frame, ...] = (
     RAS,
     ((1, 0, 0), (0, 0, 1), (0, 1, 0)),
     ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
@@ -82,7 +82,7 @@ def role_order(
         along = abs(float(np.dot(frame[2], directions[:, through])))
         if along >= np.cos(np.radians(SAME_PLANE_DEGREES)):
             return nearest_order(directions, [frame], last=through)
-    return nearest_order(directions, _PLANES, last=through)
+    return nearest_order(directions, PLANES, last=through)
 
 
 def through_plane(shape: Sequence[int], spacing_mm: Sequence[float]) -> int | None:
@@ -115,7 +115,7 @@ def nearest_order(
     """
     best, order, backwards = -np.inf, (0, 1, 2), (False, False, False)
     for frame in frames:
-        along = np.array(frame, dtype=np.float64) @ _TURN @ directions  # [working, array]
+        along = np.array(frame, dtype=np.float64) @ TURN @ directions  # [working, array]
         for axes in itertools.permutations(range(3)):
             nearness = sum(abs(along[to, axis]) for to, axis in enumerate(axes))
             if nearness > best + 1e-9 and last in (None, axes[2]):
@@ -162,4 +162,4 @@ def _rotation(degrees: Sequence[float]) -> NDArray[np.float64]:
     return matrix
 
 
-_TURN = _rotation((0.31, 0.43, 0.19))
+TURN = _rotation((0.31, 0.43, 0.19))

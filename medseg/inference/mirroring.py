@@ -59,14 +59,14 @@ def mirrors(
     axes = {left_right if axis == "left-right" else axis for axis in wanted} - {slice_axis}
     if pairs is None:
         axes.discard(left_right)
-    swapped = None if pairs is None else _swapped_channels(labels, pairs)
+    swapped = None if pairs is None else swapped_channels(labels, pairs)
     subsets = itertools.chain.from_iterable(
         itertools.combinations(sorted(axes), n) for n in range(len(axes) + 1)
     )
     return [Mirror(subset, swapped if left_right in subset else None) for subset in subsets]
 
 
-def _swapped_channels(
+def swapped_channels(
     labels: LabelTable, pairs: Sequence[tuple[int, int]]
 ) -> tuple[int, ...] | None:
     """The channel to read for each channel of a left-right mirror; regions hold both sides."""

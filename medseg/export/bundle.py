@@ -1,0 +1,276 @@
+"""A MONAI bundle: a folder that ``python -m monai.bundle run`` segments with, without medseg.
+
+The weights and all that is done around them are one TorchScript file (:mod:`medseg.export.road`);
+MONAI reads scans, cleans masks and writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medseg import __version__
+from medseg.config import (
+    Normalise,
+    NormaliseNothing,
+    NormalisePercentiles,
+    NormaliseWindow,
+    NormaliseZScore,
+    PostprocessRule,
+)
+from medseg.errors import BadModel
+from medseg.export.networks import window_of
+from medseg.export.road import NONZERO, NOTHING, PERCENTILES, WINDOW, ZSCORE, Road
+from medseg.geometry import RAS, Alignment
+from medseg.geometry.roles import PLANES, SAME_PLANE_DEGREES, STACK_SHAPE, STACK_SPACING, TURN
+from medseg.geometry.working import SAME_SPACING
+from medseg.inference.mirroring import swapped_channels
+from medseg.inference.windows import importance
+from medseg.model import Model
+from medseg.volume.scan import ABOVE_ANY_SIGNAL, BELOW_ANY_HU, STANDS_ALONE
+from medseg.writers.atomic import atomic_path
+
+#: Versions that bundles are made and tested with.
+_MONAI, _TORCH = "1.4", "2.4"
+
+
+def write_bundle(model: Model, folder: Path) -> list[Path]:
+    """Write a bundle: configs, models/model.ts, docs/README.md.
+
+    Raises:
+        BadModel: the card has a rule that the bundle cannot follow; it says which.
+    """
+    _check(model)
+    files = {
+        "configs/metadata.json": json.dumps(_metadata(model), indent=2),
+        "configs/inference.json": json.dumps(_inference(model), indent=2),
+        "docs/README.md": _readme(model),
+    }
+    paths = [folder / "models" / "model.ts"]
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(paths[0]) as temporary:
+        torch.jit.save(road_of(model), str(temporary))
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def road_of(model: Model) -> torch.jit.ScriptModule:
+    """The road from values and affine to the mask, as TorchScript."""
+    prepare, infer = model.prepare, model.infer
+    window = list(window_of(model))
+    slice_axis = -1
+    if model.dims == 2 and model.slice_axis is not None:
+        slice_axis = model.slice_axis
+        window.insert(slice_axis, 1)
+    road = Road(
+        _traced(model),
+        importance(window, infer.weighting).float(),
+        torch.tensor(prepare.frame or RAS, dtype=torch.float64),
+        torch.tensor(PLANES, dtype=torch.float64),
+        torch.tensor(np.array(TURN), dtype=torch.float64),
+        torch.tensor(model.labels.channel_values),
+        _swapped(model),
+        torch.tensor([_rule(rule) for rule in prepare.normalise], dtype=torch.float64),
+        [0.0 if mm is None else float(mm) for mm in prepare.spacing_mm],
+        window,
+        [BELOW_ANY_HU, STANDS_ALONE, ABOVE_ANY_SIGNAL],
+        [-1 if axis == "left-right" else int(axis) for axis in infer.mirror_axes],
+        fixed_frame=prepare.frame is not None,
+        edges=prepare.alignment is Alignment.EDGES,
+        overlap=infer.overlap,
+        slice_axis=slice_axis,
+        regions=bool(model.labels.regions),
+        stack_spacing=STACK_SPACING,
+        stack_shape=STACK_SHAPE,
+        same_plane=float(np.cos(np.radians(SAME_PLANE_DEGREES))),
+        same_spacing=SAME_SPACING,
+    )
+    return torch.jit.script(road.eval())
+
+
+def _traced(model: Model) -> list[torch.nn.Module]:
+    example = torch.zeros(1, len(model.card.channels), *window_of(model))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of shapes that become constants: the size is fixed
+        return [
+            torch.jit.trace(network, example, check_trace=False) for network in model.networks()
+        ]
+
+
+def _swapped(model: Model) -> torch.Tensor:
+    pairs = model.labels.mirror_pairing()
+    if pairs is None:
+        return torch.zeros(0, dtype=torch.int64)
+    return torch.tensor(swapped_channels(model.labels, pairs) or (0,))
+
+
+def _rule(rule: Normalise) -> list[float]:
+    match rule:
+        case NormaliseZScore():
+            return [NONZERO if rule.nonzero else ZSCORE, 0, 0, 0, 1]
+        case NormaliseWindow():
+            mean = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
+            sd = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
+            return [WINDOW, rule.low, rule.high, mean, sd]
+        case NormalisePercentiles():
+            return [PERCENTILES, rule.low, rule.high, 0, 1]
+        case NormaliseNothing():
+            return [NOTHING, 0, 0, 0, 1]
+    raise BadModel("a bundle cannot normalise so", found=rule.kind)
+
+
+def _check(model: Model) -> None:
+    """Refuse what the bundle's road does not know."""
+    prepare, infer = model.prepare, model.infer
+    wanted: dict[str, tuple[object, object]] = {
+        "prepare.resampling": (prepare.resampling, "linear"),
+        "prepare.bias_field": (prepare.bias_field, "keep"),
+        "prepare.axes": (prepare.axes, None),
+        "prepare.crop": (prepare.crop, "nothing"),
+        "prepare.normalise_on": (prepare.normalise_on, "working"),
+        "prepare.slices_apart": (prepare.slices_apart, None),
+        "infer.steps": (infer.steps, "fixed"),
+        "infer.padding": (infer.padding, "border"),
+        "infer.skip_below": (infer.skip_below, None),
+        "infer.locate": (infer.locate, None),
+        "frames": (model.card.frames == "register", False),
+    }
+    for name, (found, expected) in wanted.items():
+        if found != expected:
+            raise BadModel(
+                f"a bundle cannot follow {name} of this model", path=model.folder, found=found,
+                expected=expected, remedy="Export to onnx or torchscript, whose card says what is "
+                "around the network.",
+            )  # fmt: skip
+    for rule in model.postprocess:
+        _cleaning(model, rule)
+
+
+def _cleaning(model: Model, rule: PostprocessRule) -> dict[str, Any]:
+    """A rule for masks as a transform of MONAI."""
+    labels = model.labels
+    values = list(labels.values) if rule.label == "*" else [labels.value_of(rule.label)]
+    if rule.rule == "keep_largest":
+        return {"_target_": "KeepLargestConnectedComponentd", "keys": "image",
+                "applied_labels": values, "is_onehot": False, "independent": True,
+                "connectivity": 3, "num_components": rule.count}  # fmt: skip
+    raise BadModel(
+        "a bundle cannot follow a cleaning rule of this model", path=model.folder, found=rule.rule,
+        expected="keep_largest or none",
+    )  # fmt: skip
+
+
+def _inference(model: Model) -> dict[str, Any]:
+    """The configuration that ``monai.bundle run`` reads."""
+    groups = "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))"
+    if len(model.card.channels) > 1:
+        number = "x.split('.nii')[0].rsplit('_', 1)[0]"
+        groups = (
+            "$[sorted(y for y in glob.glob(os.path.join(@dataset_dir, '*.nii*')) "
+            f"if y.split('.nii')[0].rsplit('_', 1)[0] == s) for s in sorted({{{number} "
+            "for x in glob.glob(os.path.join(@dataset_dir, '*.nii*'))})]"
+        )
+    highest = max(model.labels.values)
+    return {
+        "imports": ["$import glob", "$import os", "$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/scans'",
+        "output_dir": "$@bundle_root + '/masks'",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts', map_location=@device)",
+        "files": groups,
+        "segment": "$lambda scan: type(scan)(@network_def(scan.as_tensor().to(@device), "
+        "scan.affine)[None].cpu(), meta=scan.meta)",
+        "transforms": {
+            "_target_": "Compose",
+            "map_items": False,
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image", "image_only": True,
+                 "ensure_channel_first": True, "reader": "NibabelReader"},
+                {"_target_": "Lambdad", "keys": "image", "func": "@segment"},
+                *(_cleaning(model, rule) for rule in model.postprocess),
+                {"_target_": "SaveImaged", "keys": "image", "output_dir": "@output_dir",
+                 "output_postfix": "", "separate_folder": False, "resample": False,
+                 "output_dtype": "$__import__('numpy')."
+                 + ("uint8" if highest < 256 else "uint16")},
+            ],
+        },
+        "run": ["$torch.set_grad_enabled(False)",
+                "$[@transforms({'image': path}) is None for path in @files]"],
+    }  # fmt: skip
+
+
+def _metadata(model: Model) -> dict[str, Any]:
+    card, labels = model.card, model.labels
+    names = [r.name for r in labels.regions] if labels.regions else ["background", *labels.names]
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+        "meta_schema_20240725.json",
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"exported by medseg {__version__}"},
+        "monai_version": _MONAI,
+        "pytorch_version": _TORCH,
+        "numpy_version": "1.26",
+        "required_packages_version": {"nibabel": "5.2", "scikit-image": "0.22"},
+        "name": card.name or "medseg model",
+        "task": f"segmentation of {', '.join(labels.names)}",
+        "description": f"Exported by medseg {__version__} from a model with SHA-256 "
+        f"{model.checksum}. The network and all that is done around it are models/model.ts.",
+        "authors": "",
+        "copyright": "",
+        "data_source": card.provenance.cohort,
+        "intended_use": "Research only.",
+        "labels": dict(zip(labels.names, labels.values, strict=True)),
+        "weights": dict(card.weights),
+        "network_data_format": {
+            "inputs": {"image": {
+                "type": "image", "format": "magnitude", "modality": card.modality,
+                "num_channels": len(card.channels), "spatial_shape": ["*", "*", "*"],
+                "dtype": "float32", "value_range": [], "is_patch_data": False,
+                "channel_def": {str(n): name for n, name in enumerate(card.channels)}}},
+            "outputs": {"pred": {
+                "type": "image", "format": "segmentation", "num_channels": 1,
+                "spatial_shape": ["*", "*", "*"], "dtype": "int64", "value_range": [],
+                "is_patch_data": False,
+                "channel_def": {str(n): name for n, name in enumerate(names)}}},
+        },
+    }  # fmt: skip
+
+
+def _readme(model: Model) -> str:
+    several = len(model.card.channels) > 1
+    named = (
+        "Channels of a case are `CASE_0000.nii.gz`, `CASE_0001.nii.gz` … in this order: "
+        + ", ".join(model.card.channels)
+        + ". "
+        if several
+        else ""
+    )
+    rows = "\n".join(f"| {label.value} | {label.name} |" for label in model.labels.labels)
+    return f"""# {model.card.name or "A model of medseg"}
+
+    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
+        --dataset_dir SCANS --output_dir MASKS
+
+SCANS holds NIfTI files. {named}Needs MONAI, nibabel and scikit-image, not medseg.
+
+| value | label |
+|---|---|
+{rows}
+
+`models/model.ts` (TorchScript) takes (C, X, Y, Z) values as they are measured and the (4, 4) affine
+to RAS mm, and gives the (X, Y, Z) mask: turning, resampling, normalisation, windows, mirrors, folds
+and the way back to the scan's own grid are inside. It holds a whole scan and its logits in memory.
+Research only.
+
+SHA-256 of the model: {model.checksum}"""
