@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from medseg.inference.forward import cpu_multiplies_bfloat16
 from medseg.phantoms import Population, write_phantom_cohort
 from medseg.planning import Machine
 from medseg.planning.cost import levels_for
@@ -34,7 +35,8 @@ STEPS = 6
 
 def main() -> None:
     """Print forecast, peak and their ratio."""
-    machine = Machine(10, 8e9, 1e10, "this CPU")
+    precision = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+    machine = Machine(10, 8e9, 1e10, "this CPU", precision=precision)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         card = write_phantom_cohort(home / "data", Population(spacing_mm=8.0), cases=10)

@@ -131,6 +131,7 @@ def _machine(device: str, minutes: float, memory_bytes: int | None) -> Machine:
     """What there is to train on; of a GPU that is elsewhere the memory must be given."""
     import torch
 
+    from medseg.inference.forward import cpu_multiplies_bfloat16
     from medseg.planning import MACS_A_CORE, MACS_A_GPU, Machine
 
     if device.startswith("cuda") and memory_bytes is not None and not torch.cuda.is_available():
@@ -144,7 +145,11 @@ def _machine(device: str, minutes: float, memory_bytes: int | None) -> Machine:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = torch.get_num_threads()
     name = f"{cores} CPU core{'s' if cores > 1 else ''}"
-    return Machine(minutes, memory_bytes or there / 2, MACS_A_CORE * cores, name)
+    precision: Literal["bfloat16", "float32"] = (
+        "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+    )
+    allowed = memory_bytes or there / 2
+    return Machine(minutes, allowed, MACS_A_CORE * cores, name, precision=precision)
 
 
 def _tried(plan: Plan, again: Callable[[Machine], Plan], machine: Machine, cohort: Cohort) -> Plan:

@@ -29,6 +29,7 @@ class Machine:
         macs_a_second: speed of training.
         name: for people.
         kind: what computes.
+        precision: of its products.
     """
 
     minutes: float
@@ -36,6 +37,7 @@ class Machine:
     macs_a_second: float
     name: str
     kind: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
 
     def steps(self, macs: float) -> int:
         """Steps of so many multiplications that fit; a tenth goes to preparing and ending."""

@@ -20,9 +20,9 @@ from medseg.planning.cost import Levels, Machine
 
 #: Bytes that training on a CPU holds for each output value of a convolution: before and after norm
 #: and activation, gradients, workspaces, and what the allocator keeps for the next step. Measured
-#: with bfloat16, patch 40x56x40, batch 2: 73 with the allocator's variables set as ``medseg
-#: train`` sets them, 44 without.
-BYTES_A_VALUE = 73
+#: with float32 on a processor without bfloat16 (patches of 32x32x32, 40x56x40 and 96x96x96 voxels,
+#: batch 2: within 8 %); with bfloat16 on one that has it (40x56x40), by an earlier version.
+BYTES_A_VALUE = {"float32": 15, "bfloat16": 73}
 
 #: Bytes for each voxel and class of the answer where the loss goes by in portions: logits and
 #: their gradient, on a CPU with what the convolution before makes of them (measured).
@@ -33,7 +33,7 @@ BYTES_A_CLASS, GPU_BYTES_A_CLASS = 18, 4
 BYTES_A_CLASS_WRITTEN_OUT = 32
 
 #: Python and libraries with one prepared batch.
-BASE_BYTES = 0.6e9
+BASE_BYTES = 0.66e9
 
 #: Weight, gradient, two moments of Adam and the average, each float32.
 BYTES_A_WEIGHT = 20
@@ -49,7 +49,7 @@ GPU_SLACK = 1.05
 
 #: Gradients alive at once where the backward pass begins, at the finest level: of a block's
 #: output, its norm's and its convolution's, and of what it was joined from, which is twice as wide.
-GPU_GRADIENTS = 5
+GPU_GRADIENTS = 4
 
 #: Bytes a voxel of the patch while a batch is augmented: positions, the 8 voxels around each with
 #: their shares twice, the source of 2 to 3 times the patch, and image and classes.
@@ -109,7 +109,7 @@ def step_memory(
         a_class = BYTES_A_CLASS_WRITTEN_OUT
     if machine.kind == "cpu":
         weights = levels.weights(channels) * BYTES_A_WEIGHT
-        a_voxel = levels.values_a_voxel() * BYTES_A_VALUE + classes * a_class
+        a_voxel = levels.values_a_voxel() * BYTES_A_VALUE[machine.precision] + classes * a_class
         return StepMemory(BASE_BYTES + weights, a_voxel, weights)
     choice = Choice(name=network, options=levels.options() if network.endswith("unet") else {})
     kept = kept_values(choice, len(levels.kernels[0]), channels, classes)
