@@ -9,7 +9,12 @@ FCN-8s those of the 8-fold level too. Departures from the paper:
   large; the paper pads by 100 and crops;
 - the widths are free, a norm follows each convolution, and it works in 3D;
 - enlarging is learned channel by channel (the paper mixes classes in form, but starts from, and in
-  its last step stays at, channel by channel), by any kind of ``UPSAMPLING``.
+  its last step stays at, channel by channel), by any kind of ``UPSAMPLING``;
+- the coarsest scores start at random, the paper's at zero (those of the skips start at zero here
+  as there);
+- dropout drops whole channels of the two layers that were fully connected, not single values;
+- no weights of a classifier trained on photographs: it starts at random, or from a classifier of
+  one's own patches (``classifier.py``, ``start_from_coarser``).
 """
 
 from __future__ import annotations

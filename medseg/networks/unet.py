@@ -6,7 +6,9 @@ with valid convolutions, is ``unet_original.py``. Departures from the paper:
 
 - convolutions keep the size (zeros around), so the output is as large as the input and skips
   are joined whole; on odd sizes the last cell of a pooling is a part cell;
-- a norm after each convolution, leaky ReLU, no bias where a norm follows;
+- a norm after each convolution, leaky ReLU, no bias where a norm follows; no dropout at the
+  bottom unless asked for;
+- skips may be added or left out (``skips``), to see what they carry;
 - widths, kernels and strides are free at each level (anisotropic voxels); blocks may be residual
   (He et al. 2016, doi:10.1109/CVPR.2016.90), shrinking may be by strided convolution, and coarser
   levels may be supervised (Lee et al. 2015, doi:10.48550/arXiv.1409.5185).
