@@ -59,6 +59,7 @@ def main(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that score.")] = 2,
     page: Annotated[Path | None, typer.Option(help="Markdown page to write.")] = None,
+    remark: Annotated[str, typer.Option(help="A sentence for the page about this run.")] = "",
     page_only: Annotated[bool, typer.Option("--page-only", help="Run nothing.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -91,7 +92,7 @@ def main(
         limit = float("inf") if until_minutes is None else started + 60 * until_minutes
         say(f"{len(ready)} cohorts, {length} steps a run, on {where}")
         run_study(Study(folder, where, length, count, limit, chosen, workers, say), ready)
-    write_study(output, ready, folder, seeds=count, page=page)
+    write_study(output, ready, folder, seeds=count, page=page, remark=remark)
     say(f"{output / 'report.html'}")
 
 

@@ -36,6 +36,8 @@ def pictures(findings: Sequence[Findings]) -> dict[str, list[Figure]]:
         if each.cohort.name == "phantoms":
             for number, cells in PANELS.items():
                 shown.setdefault(number, []).extend(_panels(each, number, cells))
+            if len(findings) > 1:
+                continue
         shown.setdefault("3", []).extend(_fields(each))
         shown.setdefault("6", []).extend(_borders(each))
     return shown

@@ -18,6 +18,12 @@ from study.cohorts import StudyCohort
 from study.results import Folder
 from study.scoring import SCORED
 
+#: A difference over patients that is no larger than that between seeds, or than is known.
+UNDECIDED = "a difference that another seed could undo"
+
+#: Seeds from which on the paired test over patients is taken as it stands.
+ENOUGH_SEEDS = 3
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -90,43 +96,49 @@ class Findings:
 
     @cached_property
     def summaries(self) -> dict[str, pd.DataFrame]:
-        """Per cell: mean and interval of every label and metric."""
-        return {cell: summarise(scores) for cell, scores in self.scores.items()}
+        """Per cell: mean and interval of every metric, over the mean of the labels."""
+        return {cell: summarise(scores) for cell, scores in self.over_labels.items()}
 
-    def outcome(self, cell: str, metric: str, label: str = MEAN) -> Outcome:
+    @cached_property
+    def over_labels(self) -> dict[str, Scores]:
+        """Per cell: the mean over the labels of each case alone."""
+        return {
+            cell: Scores(s.table[s.table["label"] == MEAN], s.cases, s.config)
+            for cell, s in self.scores.items()
+        }
+
+    def outcome(self, cell: str, metric: str) -> Outcome:
         """Mean over the cases with the interval by patient."""
         table = self.summaries[cell]
-        row = table[(table["metric"] == metric) & (table["label"] == label)].iloc[0]
+        row = table[table["metric"] == metric].iloc[0]
         return Outcome(float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
 
     def between(self, one: str, other: str, metric: str = "dice") -> dict[str, Any] | None:
         """The paired comparison of two cells, corrected over the metrics."""
         if one not in self.scores or other not in self.scores:
             return None
-        only = {
-            cell: Scores(s.table[s.table["label"] == MEAN], s.cases, s.config)
-            for cell, s in self.scores.items()
-            if cell in (one, other)
-        }
-        found = compare({other: only[other], one: only[one]}, metrics=SCORED).table
+        two = {cell: self.over_labels[cell] for cell in (other, one)}
+        found = compare(two, metrics=SCORED).table
         return {str(k): v for k, v in found[found["metric"] == metric].iloc[0].items()}
 
     def seed_spread(self, cell: str) -> float:
         """Largest minus smallest mean Dice over the seeds."""
         values = [float(self.facts(cell, seed)["dice"]) for seed in self.finished(cell)]
-        return max(values) - min(values)
+        return max(values) - min(values) if len(values) > 1 else float("nan")
+
+    @cached_property
+    def noise(self) -> float:
+        """The largest spread of mean Dice between seeds of one cell; NaN where none has two."""
+        spreads = [self.seed_spread(cell) for cell in self.cells if len(self.finished(cell)) > 1]
+        return max(spreads, default=float("nan"))
 
     @cached_property
     def comparison(self) -> Comparison | None:
         """Every cell against the U-Net on the mean over labels; all tests corrected together."""
         if REFERENCE not in self.scores or len(self.scores) < 2:
             return None
-        only = {
-            cell: Scores(s.table[s.table["label"] == MEAN], s.cases, s.config)
-            for cell, s in self.scores.items()
-        }
         config = EvaluateConfig(tolerance_mm=self.cohort.tolerance_mm)
-        return compare(only, config=config, metrics=SCORED, reference=REFERENCE)
+        return compare(self.over_labels, config=config, metrics=SCORED, reference=REFERENCE)
 
     def against(self, cell: str, metric: str = "dice") -> dict[str, Any] | None:
         """The paired comparison with the U-Net: difference, interval, corrected p."""
@@ -144,8 +156,20 @@ class Findings:
         p, change = float(row["p_holm"]), float(row["difference"])
         if isnan(p) or p > 0.05:
             return "no difference shown"
+        if self.is_within_noise(cell):
+            return UNDECIDED
         higher = change > 0
         return "better" if higher == (metric != "hd95") else "worse"
+
+    def is_few(self, *cells: str) -> bool:
+        """Whether one of the cells has too few seeds for its patients to speak for it."""
+        return min(len(self.finished(cell)) for cell in cells) < ENOUGH_SEEDS
+
+    def is_within_noise(self, cell: str) -> bool:
+        """Whether a cell of few seeds differs from the U-Net by no more than seeds do."""
+        row = self.against(cell)
+        few = self.is_few(cell, REFERENCE)
+        return row is not None and few and not abs(float(row["difference"])) > self.noise
 
     def versus(self, cell: str, metric: str = "dice") -> str:
         """Difference, interval and corrected p, for a table."""

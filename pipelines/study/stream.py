@@ -34,6 +34,12 @@ class Stream:
         self.images = [torch.from_numpy(intensities(case.image)) for case in cohort.train]
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def make(self, steps: int) -> None:
+        """Make the batches of so many steps, so that no network pays for them."""
+        for step in range(steps):
+            if step not in self.kept:
+                self.kept[step] = self._made(step)
+
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """(B, 1, *patch) float32 images and (B, *patch) int64 classes of a step."""
         if step not in self.kept:

@@ -80,6 +80,7 @@ def train(network: nn.Module, stream: Stream, steps: int) -> Trained:
     classify = isinstance(network, Classifier)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    stream.make(steps)
     started, loss = time.perf_counter(), torch.zeros(())
     for step in range(steps):
         image, classes = stream[step]
