@@ -52,7 +52,7 @@ def _as_markdown(part: str | Table | Figure, pictures: str) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Figure):
-        return f"![{part.alt}]({pictures}/{part.name})"
+        return f"![{part.alt}]({pictures}/{part.name})\n\n*{part.alt}.*"
     rule = "|".join(["---", *["---:"] * (len(part.columns) - 1)])
     rows = [" | ".join(row) for row in (part.columns, *part.rows)]
     table = "\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])])
@@ -86,7 +86,7 @@ def _as_html(part: str | Table | Figure) -> str:
         kind = "png" if part.content.startswith(b"\x89PNG") else "svg+xml"
         data = base64.b64encode(part.content).decode()
         alt = html.escape(part.alt)
-        return f'<p><img alt="{alt}" title="{alt}" src="data:image/{kind};base64,{data}"></p>'
+        return f'<p><img alt="{alt}" title="{alt}" src="data:image/{kind};base64,{data}"><br><i>{alt}.</i></p>'
     if isinstance(part, str):
         return _text(part)
     head = "".join(f"<th>{_inline(cell)}</th>" for cell in part.columns)

@@ -74,7 +74,8 @@ def _panels(f: Findings, number: str, cells: Sequence[str]) -> list[Figure]:
         ax.set_title(title.replace("U-Net, ", "U-Net,\n"), fontsize=7)
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    alt = "One painted heart, its truth, and what each network makes of it"
+    steps = f.facts(f.cells[0])["steps"]
+    alt = f"One painted heart, its truth, and what each network makes of it after {steps} steps"
     return [Figure(f"panels_{number}.png", buffer.getvalue(), alt)]
 
 
