@@ -86,7 +86,8 @@ def _as_html(part: str | Table | Figure) -> str:
         kind = "png" if part.content.startswith(b"\x89PNG") else "svg+xml"
         data = base64.b64encode(part.content).decode()
         alt = html.escape(part.alt)
-        return f'<p><img alt="{alt}" title="{alt}" src="data:image/{kind};base64,{data}"><br><i>{alt}.</i></p>'
+        image = f'<img alt="{alt}" src="data:image/{kind};base64,{data}">'
+        return f"<p>{image}<br><i>{alt}.</i></p>"
     if isinstance(part, str):
         return _text(part)
     head = "".join(f"<th>{_inline(cell)}</th>" for cell in part.columns)
