@@ -15,7 +15,6 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 from medseg.batch.case import Job, Segment, run_case
@@ -90,12 +89,7 @@ class ClusterExecutor:
         self._client.subscribe_topic(_TOPIC, self._hear_stage)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._client.cancel([future for _, future in self._cases.values()], force=True)
         self._client.unsubscribe_topic(_TOPIC)
         self._client.close()

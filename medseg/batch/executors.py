@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from medseg.batch.task import Forecast, Outcome, Task
@@ -39,12 +38,7 @@ class Executor(Protocol):
     def __enter__(self) -> Self:
         """Get ready; a model that cannot be loaded is refused here."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop at once, with whatever is still under way."""
 
     def submit(self, task: Task) -> None:

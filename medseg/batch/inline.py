@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from types import TracebackType
 from typing import Self
 
 from medseg.batch.engine import Engine
@@ -34,12 +33,7 @@ class InlineExecutor:
         self._events.put(Notice(NO_TIMEOUTS))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._engine.close()
 
     def _hear(self, told: Stage | Forecast) -> None:

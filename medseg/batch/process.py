@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Self
 
 from medseg.batch.executors import Event, Notice, Patience, Placement
@@ -111,12 +110,7 @@ class ProcessExecutor:
         self._forked = False  # by now this process may have threads
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop()
 
     def submit(self, task: Task) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.errors import BadConfig
+
+if TYPE_CHECKING:
+    from medseg.config import TrainConfig
 
 #: Fewer bytes than this are no limit that anyone wants: a unit was forgotten.
 _FEWEST_BYTES = 1_000_000
@@ -49,6 +53,20 @@ def _is_model(path: Path) -> bool:
         return (path / "model.yaml").is_file()
     except (OSError, ValueError):
         return False  # a name that no folder has
+
+
+def train_config(path: Path, assignments: list[str]) -> TrainConfig:
+    """The config in a file, with ``key=value`` changes.
+
+    Raises:
+        BadConfig: it cannot be read, or is a cohort's card, or a value is wrong.
+    """
+    from medseg.config import TrainConfig, load_yaml, override, validate
+    from medseg.manifests.card import refuse_card
+
+    content = load_yaml(path)
+    refuse_card(content, path)
+    return validate(TrainConfig, override(content, assignments), path=str(path))
 
 
 def volume_choice(text: str | None) -> int | str | None:

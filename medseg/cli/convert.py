@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from medseg.cli.arguments import volume_choice
 from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
-from medseg.cli.options import BreakLock, Json, Quiet
-from medseg.errors import BadConfig
+from medseg.cli.options import CHOICE, BreakLock, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
     from medseg.progress import Progress
@@ -39,22 +39,36 @@ def convert(
         bool, typer.Option("--dry-run", help="Only look, and write the table.")
     ] = False,
     modality: Annotated[
-        str | None, typer.Option(metavar="CT|MR|…", help="Only scans of this modality.")
+        str | None,
+        typer.Option(
+            metavar="CT|MR|…", help="Only scans of this modality.", rich_help_panel=CHOICE
+        ),
     ] = None,
     description: Annotated[
         str | None,
-        typer.Option(metavar="PATTERN", help="Only series so described, such as '*T1*'."),
+        typer.Option(
+            metavar="PATTERN",
+            help="Only series with this description, such as '*T1*'.",
+            rich_help_panel=CHOICE,
+        ),
     ] = None,
     min_slices: Annotated[
-        int | None, typer.Option(min=1, help="Only scans with as many slices.")
+        int | None,
+        typer.Option(
+            min=1, help="Only scans with at least this many slices.", rich_help_panel=CHOICE
+        ),
     ] = None,
     orientation: Annotated[
         Literal["axial", "coronal", "sagittal"] | None,
-        typer.Option(help="Only scans with slices in this plane."),
+        typer.Option(help="Only scans with slices in this plane.", rich_help_panel=CHOICE),
     ] = None,
     volume: Annotated[
         str | None,
-        typer.Option(metavar="N|all", help="Which volume, from 0, of scans that hold several."),
+        typer.Option(
+            metavar="N|all",
+            help="Which volume, from 0, of scans that hold several.",
+            rich_help_panel=CHOICE,
+        ),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Where a table's scans lie now, if they were moved.")
@@ -62,7 +76,7 @@ def convert(
     nonfinite: Annotated[
         Literal["keep", "replace"],
         typer.Option(
-            help="NaN and infinite voxels: kept, or replaced by the smallest finite value."
+            help="Keep NaN and infinite voxels, or replace them by the smallest finite value."
         ),
     ] = "keep",
     with_identifiers: Annotated[
@@ -72,14 +86,7 @@ def convert(
             help="Add patient and study names, ids, dates and descriptions to scans.csv.",
         ),
     ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace files that medseg did not write or that were edited since; "
-            "never an input.",
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
     break_lock: BreakLock = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -104,7 +111,7 @@ def convert(
     from medseg.scans.selection import Selection
 
     kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
-    selection = Selection(modality, description, min_slices, orientation, _volume(volume))
+    selection = Selection(modality, description, min_slices, orientation, volume_choice(volume))
     search = partial(_find, scans, selection, root, output)
     with (
         guarded_folder(output, scans, overwrite=overwrite),
@@ -124,14 +131,6 @@ def convert(
             )
         _tell(rows, output, console)
     raise typer.Exit(_exit_code(rows))
-
-
-def _volume(text: str | None) -> int | str | None:
-    if text is None or text == "all":
-        return text
-    if not text.isdigit():
-        raise BadConfig("no such volume", found=repr(text), expected="a number from 0, or all")
-    return int(text)
 
 
 def _find(

@@ -8,6 +8,7 @@ import typer
 
 #: Groups of options; those without one come first.
 BESIDES = "Besides the masks"
+CHOICE = "Which scans"
 CHANNELS = "Several channels"
 RESUMING = "Running again"
 WORKERS = "Workers and clusters"

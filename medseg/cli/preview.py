@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli.arguments import train_config
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
 
@@ -33,19 +34,14 @@ def preview(
         medseg preview plan.yaml --output preview.png
         medseg preview plan.yaml augment.rotate_degrees=45 --output turned.png
     """
-    from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
-    from medseg.manifests.card import refuse_card
     from medseg.reports.patches import contact_sheet
     from medseg.scratch import scratch_folder
     from medseg.training.preview import drawn_patches
     from medseg.writers.atomic import atomic_path
     from medseg.writers.guard import guard_outputs
 
-    content = load_yaml(config)
-    refuse_card(content, config)
-    values = override(content, assignments or [])
-    settings = validate(TrainConfig, values, path=str(config))
+    settings = train_config(config, assignments or [])
     cohort = load_cohort(config.parent / settings.cohort, root=root)
     with (
         guard_outputs(

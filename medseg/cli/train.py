@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli.arguments import train_config
 from medseg.cli.console import Console, duration, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.environment import command_started
@@ -66,9 +67,7 @@ def train(
         medseg train plan.yaml --output RUN --resume
     """
     started = command_started("train")
-    from medseg.config import TrainConfig, load_yaml, override, validate
     from medseg.manifests import load_cohort
-    from medseg.manifests.card import refuse_card
     from medseg.reports.training import draw_curves
     from medseg.training import (
         Run,
@@ -81,9 +80,7 @@ def train(
     from medseg.training import train as train_one
     from medseg.writers.guard import guard_outputs
 
-    values = load_yaml(config)
-    refuse_card(values, config)
-    settings = validate(TrainConfig, override(values, assignments or []), path=str(config))
+    settings = train_config(config, assignments or [])
     chosen = pick_device(device)
     world = join_processes(chosen)
     if settings.training.processes > 1 and world.size == 1:
