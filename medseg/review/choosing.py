@@ -86,7 +86,8 @@ def _free(cohort: Cohort, entries: Sequence[Entry]) -> tuple[list[str], list[str
     """Cases that may be annotated, and those that are labelled already."""
     rows = {case.case: case for case in cohort.cases}
     test = {case.patient for case in cohort.cases if case.split is Split.TEST}
-    free, labelled = [], []
+    free: list[str] = []
+    labelled: list[str] = []
     for entry in entries:
         row = rows.get(entry.case)
         if row is not None and (row.split is Split.TEST or row.patient in test):

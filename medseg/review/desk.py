@@ -24,7 +24,7 @@ from medseg.review.corrected import save
 from medseg.review.edits import Change
 from medseg.review.items import Item, ranked, with_volume_flags
 from medseg.review.opened import Opened, open_case
-from medseg.review.planes import BY_NAME, canonical_shape, plane_named
+from medseg.review.planes import BY_NAME, canonical_shape, plane_named, voxels
 from medseg.review.raters import agreements
 from medseg.review.shelf import Shelf
 from medseg.review.store import Edit, Store, Verdict
@@ -273,7 +273,7 @@ class Desk:
             return tools.keep_largest(mask, self._require_label(_integer(order, "label")))
         if tool == "island":
             pixel = np.array([_integer(order, "pixel")], np.int64)
-            return tools.remove_island(mask, int(tools.voxels(pixel, grid, plane, position)[0]))
+            return tools.remove_island(mask, int(voxels(pixel, grid, plane, position)[0]))
         if tool == "swap":
             one, other = (self._require_label(_integer(order, key)) for key in ("label", "other"))
             return tools.exchange(mask, one, other)

@@ -282,7 +282,7 @@ def _with_folds(cohort: Cohort, fresh: Sequence[Case]) -> list[Case]:
         return list(fresh)
     fold_of = {case.patient: case.fold for case in cohort.cases if case.fold is not None}
     count = Counter(dict.fromkeys(cohort.folds, 0))
-    count.update(fold for fold in fold_of.values() if fold is not None)
+    count.update(fold_of.values())
     rows = []
     for row in fresh:
         if row.patient not in fold_of:

@@ -26,7 +26,7 @@ def patient_keys(cohort: Cohort, items: Sequence[Item]) -> dict[str, str]:
     found = {item.case: identity(first_place(item.place), item.case) for item in items}
     if not any(found.values()):
         return {}
-    known = {}
+    known: dict[str, str] = {}
     for case in cohort.cases:
         key = identity(case.sources[0], case.case) if case.sources else ""
         if key:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def _lacks_dice(item: Item) -> bool:
 def _measure_all(desk: Desk, items: list[Item]) -> None:
     measured: dict[str, Item] = {}
     for number, item in enumerate(items, start=1):
-        measured[item.case] = _known(desk, item, lambda one=item: measure(one, desk.review.labels))
+        measured[item.case] = _known(desk, item, partial(measure, item, desk.review.labels))
         if number % _BATCH == 0 or number == len(items):
             desk.learn(measured)
 

@@ -73,4 +73,4 @@ def _on(path: Path, grid: Geometry) -> NDArray[np.float32]:
 
 
 def _steps(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), dtype=np.uint8)
