@@ -94,9 +94,11 @@ def entry_of(row: sqlite3.Row) -> Entry:
         }
     )
     entry = _ENTRY.validate_python(values)
-    for text in (entry.case, entry.written.name if entry.written else entry.case):
-        if Path(text).name != text:
-            raise ValueError(f"{text[:60]!r} names another folder")
+    if Path(entry.case).name != entry.case:
+        raise ValueError(f"{entry.case[:60]!r} names another folder")
+    place = Path(entry.written.name if entry.written else entry.case)
+    if place.is_absolute() or ".." in place.parts or place == Path():
+        raise ValueError(f"{str(place)[:60]!r} names another folder")
     return entry
 
 

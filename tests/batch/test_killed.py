@@ -77,6 +77,7 @@ def check(out, undisturbed):
     return entries
 
 
+@pytest.mark.slow
 def test_a_batch_killed_three_times_ends_as_an_undisturbed_one(tmp_path, repository):
     archive = stub.Archive(tmp_path / "in")
     for number in range(16):

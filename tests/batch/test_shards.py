@@ -117,6 +117,7 @@ def test_a_missing_and_a_killed_shard_are_named_until_they_are_run(batch):
     assert statuses(out) == {f"liver{n}": "done" for n in range(10)}
 
 
+@pytest.mark.slow
 def test_one_folder_is_divided_in_one_way(batch):
     call, out = batch
     assert run(*call, "--shard", "1/3").exit_code == 0
@@ -136,6 +137,7 @@ def test_a_shard_without_a_case_is_done(batch, tmp_path):
     assert (out / FOLDER / "1-of-1000").is_dir()
 
 
+@pytest.mark.slow
 def test_names_stay_as_an_archive_grows_between_the_shards(batch, tmp_path):
     call, out = batch
     scans = tmp_path / "scans"

@@ -21,6 +21,7 @@ class ThisPython(KernelSpecManager):
         return spec
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSEG_NO_REEXEC", "1")
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))

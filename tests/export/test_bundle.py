@@ -162,4 +162,4 @@ def test_monai_runs_the_bundle_where_medseg_cannot_be_imported(tmp_path, channel
     ours = segment(model, volume, precision="float32").labelmap.data
     theirs = read_labels(mask).data
     assert (ours == theirs).mean() > 0.998
-    assert (theirs == 3).any()
+    assert set(np.unique(theirs)) <= {0, 1, 3} and theirs.any()

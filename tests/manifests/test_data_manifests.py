@@ -60,7 +60,10 @@ def test_acdc_files_are_those_of_the_card(shared_data):
     for card in ("acdc", "acdc_scribbles"):
         path = REPOSITORY / f"data_manifests/{card}.yaml"
         cohort = load_cohort(path, root=shared_data / "acdc")
-        assert check_cohort(cohort.with_cases(cohort.cases[::40])) == []
+        problems = check_cohort(cohort.with_cases(cohort.cases[::40]))
+        assert [
+            each for each in problems if "the folds are" not in each.text
+        ] == []  # a part of them
 
 
 def test_brain_names_both_halves_and_is_divided_by_its_rule():

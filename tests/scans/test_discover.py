@@ -184,7 +184,7 @@ def test_a_full_temporary_folder_is_a_refusal(tmp_path, monkeypatch):
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medseg.scans.packed.tempfile.TemporaryDirectory", full)
+    monkeypatch.setattr("medseg.scratch.tempfile.TemporaryDirectory", full)
     with pytest.raises(BadScan, match=r"(?i)no space left.*TMPDIR"):
         scan.read()
 

@@ -87,6 +87,7 @@ def test_steps_that_change_their_pace_still_fill_the_budget(run_with_clock, late
     assert 2 <= len(corrections) <= 5
 
 
+@pytest.mark.slow
 def test_steps_that_become_slower_at_the_end_are_cut_at_the_deadline(run_with_clock, caplog):
     steps, facts, seconds = run_with_clock(
         lambda step: 0.5 if step < 222 else 4.0, "training.minutes=2"

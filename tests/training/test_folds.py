@@ -81,6 +81,7 @@ def test_a_killed_run_of_folds_goes_on_with_what_is_missing(
     assert (interrupted / "fold_0/model/model.yaml").stat().st_mtime_ns == trained
 
 
+@pytest.mark.slow
 def test_folds_of_another_config_are_not_taken_for_this_ones(
     config: Path, interrupted: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +126,7 @@ def test_folds_dealt_anew_are_refused_before_a_mask_is_made(
     assert not (interrupted / "out_of_fold").exists()
 
 
+@pytest.mark.slow
 def test_a_fold_that_is_trained_again_makes_its_masks_anew(config: Path, interrupted: Path) -> None:
     folder = interrupted / "out_of_fold"
     cohort = load_cohort(config.parent / "cohort.yaml").select(split="train", fold=4)
@@ -192,6 +194,7 @@ def test_one_budget_is_shared_with_the_preparing_and_the_masks(
     assert second == pytest.approx((15 - 1 - masks) / 4, abs=0.2)
 
 
+@pytest.mark.slow
 def test_rules_that_a_fold_learnt_for_itself_are_left_out(config: Path, interrupted: Path) -> None:
     model = load_model(interrupted / "fold_0/model")
     rule = PostprocessRule(rule="keep_largest", label="liver")

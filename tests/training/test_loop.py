@@ -104,7 +104,7 @@ def test_the_folder_holds_nothing_that_runs_code_beside_the_checkpoint(fit, tmp_
     boards = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(boards) == (importlib.util.find_spec("tensorboard") is not None)
     assert names - boards == {
-        "model.yaml", "all.safetensors", "last.ckpt", "curves.csv", "schedule.json", "config.yaml",
+        "model.yaml", "all.safetensors", "training_scans.safetensors", "last.ckpt", "curves.csv", "schedule.json", "config.yaml",
     }  # fmt: skip
     facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
     assert facts["steps"] == STEPS
