@@ -104,8 +104,14 @@ def test_the_folder_holds_nothing_that_runs_code_beside_the_checkpoint(fit, tmp_
     boards = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(boards) == (importlib.util.find_spec("tensorboard") is not None)
     assert names - boards == {
-        "model.yaml", "all.safetensors", "training_scans.safetensors", "last.ckpt", "curves.csv", "schedule.json", "config.yaml",
-    }  # fmt: skip
+        "model.yaml",
+        "all.safetensors",
+        "training_scans.safetensors",
+        "last.ckpt",
+        "curves.csv",
+        "schedule.json",
+        "config.yaml",
+    }
     facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
     assert facts["steps"] == STEPS
     assert facts["torch"] == torch.__version__
