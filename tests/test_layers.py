@@ -36,7 +36,7 @@ SEAMS = {
     "SimpleITK": {"readers", "writers", "transforms", "notebooks"},
     "pydicom": {"readers", "writers", "manifests"},
     "highdicom": {"readers", "writers", "manifests"},
-    "monai": {"transforms", "losses", "export", "notebooks"},
+    "monai": {"transforms", "losses", "networks", "export", "notebooks"},
     "matplotlib": {"pictures", "reports"},
     "skimage": {"contours", "postprocess", "readers"},
     "pandas": {"evaluation", "reports"},

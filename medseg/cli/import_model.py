@@ -12,8 +12,13 @@ from medseg.cli.options import Json, Quiet
 
 
 def import_model(
-    tool: Annotated[Literal["nnunet"], typer.Argument(metavar="TOOL", help="nnunet (version 2).")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="What its training left.")],
+    tool: Annotated[
+        Literal["nnunet", "bundle"],
+        typer.Argument(metavar="TOOL", help="nnunet (version 2) or bundle (MONAI's)."),
+    ],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="What its training left, or a bundle as a zip.")
+    ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
     folds: Annotated[
@@ -29,8 +34,8 @@ def import_model(
         str | None,
         typer.Option(
             metavar="CODES",
-            help="nnunet: axis codes of the scans it was trained on, such as LPS or RAS, if all "
-            "had the same: other scans are turned to it. Default: as stored, as nnU-Net does.",
+            help="Axis codes of the scans it was trained on, such as LPS or RAS, if all had the "
+            "same: other scans are turned to it. Default: as stored, or as the model says.",
         ),
     ] = None,
     any_trainer: Annotated[
@@ -50,14 +55,17 @@ def import_model(
     """Make a model of medseg from a trained model of another tool.
 
     PATH is nnU-Net's folder TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_0
-    …; nnU-Net itself is not needed, and no code of the checkpoint is run. What is not known is
-    refused by its name. The model then segments archives, exports and evaluates as any other.
+    …; nnU-Net itself is not needed, and no code of the checkpoint is run. Or it is a MONAI bundle
+    with configs/metadata.json, configs/inference.json and models/model.pt, whose network and
+    transforms are MONAI's; no expression of it is run. What is not known is refused by its name.
+    The model then segments archives, exports and evaluates as any other.
 
     \b
     Example:
         medseg import-model nnunet \\
             nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres \\
             --output models/hippocampus
+        medseg import-model bundle spleen_ct_segmentation --output models/spleen
     """
     from medseg.model_import import ImportOptions
     from medseg.model_import import import_model as convert
@@ -65,7 +73,7 @@ def import_model(
 
     chosen = tuple(part.strip() for part in folds.split(",")) if folds else ()
     options = ImportOptions(name, chosen, checkpoint, orientation, any_trainer)
-    inputs = [file for file in path.rglob("*") if file.is_file()]
+    inputs = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     with (
         open_console(quiet=quiet, json=json) as console,
         guard_outputs(output, "import-model", inputs=inputs, overwrite=overwrite),

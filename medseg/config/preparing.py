@@ -97,8 +97,8 @@ class PrepareConfig(Options):
         normalise: one rule a channel, or one for all.
         normalise_on: whether the working grid's or the scan's own voxels are normalised.
         resampling: kernel for intensities. ``linear`` and ``cubic`` are widened where an axis
-            shrinks; ``spline`` interpolates by cubic B-splines, never widened, and keeps to the
-            range of the values.
+            shrinks; ``linear_narrow`` is never widened; ``spline`` interpolates by cubic B-splines,
+            never widened, and keeps to the range of the values.
         slices_apart: where the coarsest spacing of the scan, or else of the working grid, is more
             than so many times the finest, that axis goes to the nearest slice, for intensities
             and logits; ``None`` interpolates every axis.
@@ -114,7 +114,7 @@ class PrepareConfig(Options):
     alignment: Alignment = Alignment.COVER
     normalise: tuple[Normalise, ...] = Field(default=(NormaliseZScore(),), min_length=1)
     normalise_on: Literal["working", "scan"] = "working"
-    resampling: Literal["linear", "cubic", "spline"] = "linear"
+    resampling: Literal["linear", "linear_narrow", "cubic", "spline"] = "linear"
     slices_apart: Positive | None = None
     bias_field: Literal["keep", "n4"] = "keep"
 

@@ -14,6 +14,9 @@ from medseg.geometry.roles import Frame, Order, nearest_order, role_order
 #: A working axis whose spacing differs by less than this from the scan's keeps the scan's.
 SAME_SPACING = 1e-3
 
+#: Working voxels by which MONAI lets a corner of a grid lie before the first one.
+_SQUARE = 1e-8
+
 #: RAS direction of each axis code.
 _CODES = {
     "R": (1.0, 0.0, 0.0),
@@ -32,6 +35,10 @@ class Alignment(StrEnum):
     COVER = "cover"
     #: Both grids end at the same voxel edges; the spacing gives way (as nnU-Net does it).
     EDGES = "edges"
+    #: As MONAI's ``Spacing`` does it: both grids start at the same voxel centre and end as near to
+    #: each other as whole steps go; where the axes are not quite at right angles, as in the header
+    #: of an oblique scan, voxel number n / 2 of the one lies on that of the other instead.
+    MONAI = "monai"
 
 
 def canonical_grid(native: Geometry) -> Geometry:
@@ -116,9 +123,12 @@ def respaced(
 
     >>> respaced(Geometry((10, 10, 7), np.eye(4)), (2.0, None, 2.0), Alignment.EDGES).shape
     (5, 10, 4)
+    >>> respaced(Geometry((11, 10, 9), np.eye(4)), (2.0, None, 4.0), Alignment.MONAI).shape
+    (6, 10, 3)
     """
     targets = spacing_mm if spacing_mm is not None else (None, None, None)
     shape, affine = list(grid.shape), grid.affine.copy()
+    at_first = alignment is Alignment.MONAI and _is_square(grid, targets)
     for axis, (target, spacing, size) in enumerate(
         zip(targets, grid.spacing_mm, grid.shape, strict=True)
     ):
@@ -126,11 +136,22 @@ def respaced(
         if target is None or abs(target / spacing - 1) <= same:
             continue
         new_size, step = _fit_axis(size, spacing, target, alignment)
-        start = (size - 1) / 2 - step * (new_size - 1) / 2
+        if alignment is Alignment.MONAI:
+            start = 0.0 if at_first else (size - step * new_size) / 2
+        else:
+            start = (size - 1) / 2 - step * (new_size - 1) / 2
         shape[axis] = new_size
         affine[:3, 3] += grid.affine[:3, axis] * start
         affine[:3, axis] = grid.affine[:3, axis] * step
     return Geometry((shape[0], shape[1], shape[2]), affine)
+
+
+def _is_square(grid: Geometry, targets: Sequence[float | None]) -> bool:
+    """Whether MONAI takes the first voxel for the corner: no other lies before it by `_SQUARE`."""
+    shear = np.linalg.cholesky(grid.affine[:3, :3].T @ grid.affine[:3, :3]).T
+    steps = [own if mm is None else mm for mm, own in zip(targets, grid.spacing_mm, strict=True)]
+    reach = np.triu(shear, 1) * (np.array(grid.shape) - 1) / np.array(steps)[:, None]
+    return bool(np.minimum(reach, 0).sum(axis=1).min() >= -_SQUARE)
 
 
 def _fit_axis(size: int, spacing: float, target: float, alignment: Alignment) -> tuple[int, float]:
@@ -140,6 +161,8 @@ def _fit_axis(size: int, spacing: float, target: float, alignment: Alignment) ->
         new_size = max(1, round(float(np.float32(spacing)) / target * size))
         return new_size, size / new_size
     step = target / spacing
+    if alignment is Alignment.MONAI:
+        return round((size - 1) / step + 1), step
     return math.ceil((size - 1) / step - 1e-4) + 1, step
 
 

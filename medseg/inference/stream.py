@@ -32,7 +32,7 @@ from medseg.inference.windows import Corner, WindowPlan, importance, plan_window
 from medseg.labels import LabelTable
 from medseg.memory import is_out_of_memory
 from medseg.progress import Progress
-from medseg.transforms.restore import Restorer
+from medseg.transforms.restore import Observer, Restorer
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def stream(
     restorer = _restorer(road, confidence, budget.accumulators)
     stitcher = Stitcher(
         road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
-        len(turns) * len(ensemble.networks), _both(restorer.put, road.also),
+        len(turns) * len(ensemble.networks), _both(_taken(restorer, road), road.also),
         None if road.labels.regions else 0, budget.accumulators, machine.sums,
     )  # fmt: skip
     forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
@@ -240,13 +240,48 @@ def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) 
     """Where finished logits go: beside them where there is room for a mask, else on the host."""
     for place in dict.fromkeys((device, torch.device("cpu"))):
         try:
-            return Restorer(road.working, road.native, road.labels, observe=confidence.observe,
-                            mask=road.mask, device=place,
+            return Restorer(road.working, road.native, road.labels,
+                            observe=_observer(road, confidence), mask=road.mask, device=place,
                             nearest_axis=road.nearest_axis)  # fmt: skip
         except RuntimeError as error:
             if place.type == "cpu" or not is_out_of_memory(error):
                 raise
     raise AssertionError("the CPU raises its own error")
+
+
+def _observer(road: Road, confidence: BoundaryConfidence) -> Observer:
+    """What is told of the working decisions; it wants logits."""
+    if not _restores_probabilities(road):
+        return confidence.observe
+
+    def observe(probabilities: torch.Tensor, decision: torch.Tensor) -> None:
+        confidence.observe(probabilities.log(), decision)
+
+    return observe
+
+
+def _taken(restorer: Restorer, road: Road) -> Sink:
+    """Hands finished logits to the restorer as what is interpolated."""
+    if not _restores_probabilities(road):
+        return restorer.put
+
+    def put(logits: torch.Tensor, corner: Corner) -> None:
+        restorer.put(torch.softmax(logits, dim=0), corner)
+
+    return put
+
+
+def _restores_probabilities(road: Road) -> bool:
+    """Whether probabilities are interpolated.
+
+    Raises:
+        BadModel: the model has regions, whose probabilities say nothing about each other.
+    """
+    if road.infer.restore == "logits":
+        return False
+    if road.labels.regions:
+        raise BadModel("infer.restore cannot be probabilities for regions", expected="logits")
+    return True
 
 
 def _both(first: Sink, second: Sink | None) -> Sink:

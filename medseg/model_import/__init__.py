@@ -19,6 +19,7 @@ __all__ = ["IMPORTERS", "Foreign", "ImportOptions", "Imported", "import_model"]
 #: Tool -> module; imported when used.
 IMPORTERS: dict[str, str] = {
     "nnunet": "medseg.model_import.nnunet",
+    "bundle": "medseg.model_import.bundle",
 }
 
 

@@ -18,6 +18,7 @@ from medseg.config import Options, validate
 from medseg.errors import BadConfig
 from medseg.networks.blocks import LAYERS
 from medseg.networks.fcn import FCN, FCNOptions
+from medseg.networks.monai_nets import MonaiNetwork, MonaiOptions
 from medseg.networks.unet import ResidualUNetOptions, UNet, UNetOptions
 from medseg.networks.unet_original import OriginalUNet, OriginalUNetOptions
 
@@ -39,6 +40,11 @@ NETWORKS: dict[str, NetworkEntry] = {
     "fcn8s": NetworkEntry(FCNOptions, partial(FCN, finest=3)),
 }
 
+#: Networks of other libraries, for models that were imported.
+FOREIGN: dict[str, NetworkEntry] = {
+    "monai": NetworkEntry(MonaiOptions, MonaiNetwork),
+}
+
 
 def build_network(
     name: str,
@@ -48,18 +54,18 @@ def build_network(
     out_channels: int,
     options: Mapping[str, Any] | Options | None = None,
 ) -> nn.Module:
-    """Build a network of the table, its weights in the memory order that is quick.
+    """Build a network of either table, its weights in the memory order that is quick.
 
     Raises:
         BadConfig: an unknown name or option, or one out of range; lists what is valid.
     """
-    if name not in NETWORKS:
+    if name not in NETWORKS and name not in FOREIGN:
         raise BadConfig(
             "unknown network", found=repr(name), expected=f"one of {', '.join(sorted(NETWORKS))}"
         )
     if dims not in LAYERS:
         raise BadConfig("networks are in 2D or 3D", found=f"dims {dims}", expected="2 or 3")
-    entry = NETWORKS[name]
+    entry = NETWORKS[name] if name in NETWORKS else FOREIGN[name]
     if not isinstance(options, entry.options):
         given = options.model_dump() if isinstance(options, Options) else options or {}
         options = validate(entry.options, given, path=f"network {name}")

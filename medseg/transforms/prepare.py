@@ -91,11 +91,17 @@ def nearest_axis(native: Geometry, config: PrepareConfig, way: Way) -> int | Non
 
 def kernels(native: Geometry, config: PrepareConfig) -> list[Kernel]:
     """How intensities are interpolated along each working axis."""
-    along: list[Kernel] = [config.resampling] * 3
+    kernel: Kernel = "linear" if config.resampling == "linear_narrow" else config.resampling
+    along: list[Kernel] = [kernel] * 3
     slices = nearest_axis(native, config, Way.THERE)
     if slices is not None:
         along[slices] = "nearest"
     return along
+
+
+def widens(config: PrepareConfig) -> bool:
+    """Whether kernels are widened where an axis shrinks, against aliasing."""
+    return config.resampling != "linear_narrow"
 
 
 def prepare_volume(
@@ -175,8 +181,8 @@ def _on_grid(
     for place in dict.fromkeys((device, _CPU)):
         try:
             return resample(source.array, source.grid, working,
-                            kernel=kernels(source.grid, config), measure=source.measure,
-                            device=place)  # fmt: skip
+                            kernel=kernels(source.grid, config), antialias=widens(config),
+                            measure=source.measure, device=place)  # fmt: skip
         except RuntimeError as error:
             if place == _CPU or not is_out_of_memory(error):
                 raise

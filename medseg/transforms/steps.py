@@ -34,6 +34,7 @@ from medseg.transforms.prepare import (
     grid_for,
     kernels,
     nearest_axis,
+    widens,
     without_bias_field,
 )
 from medseg.transforms.resample import resample
@@ -84,8 +85,10 @@ class ToWorkingGrid(Transform):
             native, meta, measure = geometry_of(scan), scan.meta, None
             array = scan.as_tensor()
         target = grid_for(native, self.config)
-        along = kernels(native, self.config)
-        data = resample(array, native, target, kernel=along, measure=measure)
+        data = resample(
+            array, native, target, kernel=kernels(native, self.config),
+            antialias=widens(self.config), measure=measure,
+        )  # fmt: skip
         return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
 
 
