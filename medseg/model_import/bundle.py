@@ -54,7 +54,11 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     if options.folds or options.any_trainer or options.checkpoint != "final":
         raise BadConfig("folds, checkpoint and any_trainer are for nnunet, not for bundle")
     with opened(path) as folder:
-        return _read(folder, path, options)
+        try:
+            return _read(folder, path, options)
+        except (ValueError, TypeError) as error:  # a number out of range, text for a number
+            raise BadModel("a value of the configuration cannot be used", path=folder / "configs",
+                           found=" ".join(str(error).split())[:200]) from None  # fmt: skip
 
 
 def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:

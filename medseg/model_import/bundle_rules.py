@@ -55,6 +55,9 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
                 step.expect(dtype=step.value("dtype") and "float32")
             case "Orientationd":
                 turned_to = _orientation(step)
+                if orientation not in (None, turned_to):
+                    raise step.refused("--orientation is not the bundle's", found=orientation,
+                                       expected=turned_to)  # fmt: skip
                 if "Spacingd" in names:
                     raise step.refused("Orientationd after Spacingd is not known here")
             case "Spacingd":

@@ -78,6 +78,8 @@ def steps_of(configuration: Configuration, section: str) -> list[Step]:
     written = chain.arguments.get("transforms", [])
     if isinstance(written, str):
         written = configuration.at(written.lstrip("$@"), section)
+    if not isinstance(written, list):
+        raise chain.refused("transforms are no list", found=repr(written)[:120])
     steps = [step_of(configuration, each, section) for each in written]
     steps = [step for step in steps if not step.value("_disabled_")]
     keys = {str(step.value("keys")) for step in steps if "keys" in step.arguments}

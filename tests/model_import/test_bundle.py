@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medseg.cli import run
-from medseg.errors import BadModel
+from medseg.errors import BadConfig, BadModel
 from medseg.export import export_model
 from medseg.geometry import Geometry
 from medseg.inference import segment
@@ -247,6 +247,11 @@ REFUSED = {
     "lost": (inferer(overlap="@nowhere"), "nowhere"),
     "circle": ({"a": "@b", "b": "@a", **inferer(overlap="@a")}, "refers to itself"),
     "other file": (inferer(overlap="%other.json#overlap"), "is an expression"),
+    "text": (inferer(roi_size=["a", 16, 16]), "cannot be used"),
+    "turned percentiles": ({"preprocessing": before(LOAD, FIRST, TURN, SPACE, step(
+        "ScaleIntensityRangePercentilesd", lower=98, upper=2, b_min=0, b_max=1, clip=True))},
+        "cannot be used.*must be above"),
+    "no list": ({"preprocessing": {"_target_": "Compose", "transforms": 3}}, "no list"),
     "no inferer": ({"inferer": None}, "inferer is no component"),
 }  # fmt: skip
 
@@ -327,6 +332,14 @@ def test_a_wrapped_state_dict_is_taken(tmp_path):
     model = import_model("bundle", folder, tmp_path / "model").model
     key, value = next(iter(state.items()))
     assert torch.equal(model.networks()[0].state_dict()[f"network.{key}"], value)
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path):
+    folder = make_bundle(tmp_path / "bundle")
+    with pytest.raises(BadModel, match="--orientation is not the bundle's; found LPS"):
+        import_model("bundle", folder, tmp_path / "model", ImportOptions(orientation="LPS"))
+    with pytest.raises(BadConfig, match=r"folds.*are for nnunet"):
+        import_model("bundle", folder, tmp_path / "model", ImportOptions(folds=("0",)))
 
 
 def test_places_that_are_no_bundle_are_refused(tmp_path):
