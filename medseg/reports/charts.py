@@ -83,39 +83,46 @@ def distribution(
         labels = list(values.columns)
         figure = _figure(0.75 + 0.42 * len(labels))
         ax = figure.add_subplot()
-        many = values.size > MOST_DOTS
-        for row, label in enumerate(labels):
-            defined = values[label].dropna().to_numpy(dtype=np.float64)
-            if defined.size == 0:
-                continue
-            ax.boxplot(
-                defined,
-                positions=[row],
-                orientation="horizontal",
-                widths=0.56,
-                showfliers=False,
-                whis=(5, 95),
-                manage_ticks=False,
-                boxprops={"color": "#888888"},
-                medianprops={"color": "#333333"},
-                whiskerprops={"color": "#aaaaaa"},
-                capprops={"color": "#aaaaaa"},
-            )
-            ax.plot(
-                defined,
-                row + _spread(len(defined)),
-                ".",
-                color=_BLUE,
-                alpha=0.55,
-                markersize=6.5,
-                markeredgewidth=0,
-                rasterized=many,
-            )
-            _mean_mark(ax, row, intervals.get(label))
+        columns = {
+            row: values[label].dropna().to_numpy(dtype=np.float64)
+            for row, label in enumerate(labels)
+        }
+        columns = {row: column for row, column in columns.items() if column.size}
+        if columns:
+            _boxes(ax, columns)
+            _dots(ax, columns, rasterized=values.size > MOST_DOTS)
+        _mean_marks(ax, {row: intervals.get(label) for row, label in enumerate(labels)})
         _label_rows(ax, labels)
         _limit(ax, bounds)
         ax.set_xlabel(axis)
         return figure
+
+
+def _boxes(ax: Axes, columns: Mapping[int, NDArray[np.float64]]) -> None:
+    """Boxes of all rows in a few strokes; an artist for each would take most of the time."""
+    rows = np.array(list(columns))
+    low, first, middle, third, high = np.transpose(
+        [np.percentile(column, (5, 25, 50, 75, 95)) for column in columns.values()]
+    )
+    for start, end in ((low, first), (third, high)):
+        ax.hlines(rows, start, end, colors="#aaaaaa", linewidth=1.0)
+    for cap in (low, high):
+        ax.vlines(cap, rows - 0.14, rows + 0.14, colors="#aaaaaa", linewidth=1.0)
+    ax.barh(rows, third - first, 0.56, left=first, facecolor="none", edgecolor="#888888")
+    ax.vlines(middle, rows - 0.28, rows + 0.28, colors="#333333", linewidth=1.0)
+
+
+def _dots(ax: Axes, columns: Mapping[int, NDArray[np.float64]], *, rasterized: bool) -> None:
+    ax.plot(
+        np.concatenate(list(columns.values())),
+        np.concatenate([row + _spread(column.size) for row, column in columns.items()]),
+        ".",
+        color=_BLUE,
+        alpha=0.55,
+        markersize=6.5,
+        markeredgewidth=0,
+        rasterized=rasterized,
+    )
 
 
 def _spread(count: int) -> NDArray[np.float64]:
@@ -123,14 +130,20 @@ def _spread(count: int) -> NDArray[np.float64]:
     return np.asarray((np.arange(count) * 0.61803399 % 1.0 - 0.5) * 0.42, dtype=np.float64)
 
 
-def _mean_mark(ax: Axes, row: int, interval: tuple[float, float, float] | None) -> None:
-    if interval is None or isnan(interval[0]):
-        return
-    mean, low, high = interval
-    if not isnan(low):
+def _mean_marks(ax: Axes, intervals: Mapping[int, tuple[float, float, float] | None]) -> None:
+    """Diamonds with their intervals."""
+    known = {row: each for row, each in intervals.items() if each and not isnan(each[0])}
+    spans = {row: each for row, each in known.items() if not isnan(each[1])}
+    for row, (_, low, high) in spans.items():
         ax.plot([low, high], [row, row], color=_RED, linewidth=2.4, solid_capstyle="butt")
     ax.plot(
-        [mean], [row], "D", color=_RED, markersize=5, markeredgecolor="white", markeredgewidth=0.8
+        [each[0] for each in known.values()],
+        list(known),
+        "D",
+        color=_RED,
+        markersize=5,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
     )
 
 
@@ -244,7 +257,7 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
         figure = _figure(0.8 + 0.27 * len(rows))
         ax = figure.add_subplot()
         ax.axvline(overall[0], color="#999999", linewidth=0.9, linestyle="--")
-        _mean_mark(ax, 0, overall)
+        _mean_marks(ax, {0: overall})
         for place, (_, row) in enumerate(rows):
             if row is not None and not isnan(row["mean"]):
                 colour = "#999999" if row["note"] else _BLUE
@@ -283,7 +296,7 @@ def differences(rows: pd.DataFrame, axis: str) -> Figure:
         texts = []
         for place, row in enumerate(rows.to_dict("records")):
             interval = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
-            _mean_mark(ax, place, interval)
+            _mean_marks(ax, {place: interval})
             texts.append(
                 f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
                 f"{_short(str(row['label']), 20)}"
