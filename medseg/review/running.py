@@ -70,6 +70,7 @@ def _bound(port: int) -> Iterator[socket.socket]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        listener.listen()  # a browser that is quicker than the server waits
     except OSError as error:
         raise BadConfig(
             f"port {port} cannot be used",
