@@ -98,31 +98,11 @@ PLANES = (
 class Picture(Figure):
     """A matplotlib figure that Jupyter shows by itself, without pyplot."""
 
-    def _repr_png_(self) -> bytes:
+    def png(self) -> bytes:
+        """The picture as a file."""
         return png_bytes(self)
 
-
-def overlay(
-    image: NDArray[Any],
-    geometry: Geometry,
-    layers: Sequence[Layer],
-    *,
-    title: str = "",
-    window: tuple[float, float] | None = None,
-    margin_mm: float = 25.0,
-    width_inches: float = 7.2,
-) -> bytes:
-    """The PNG of a :func:`picture`."""
-    drawn = picture(
-        image,
-        geometry,
-        layers,
-        title=title,
-        window=window,
-        margin_mm=margin_mm,
-        width_inches=width_inches,
-    )
-    return png_bytes(drawn)
+    _repr_png_ = png
 
 
 def picture(

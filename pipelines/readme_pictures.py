@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from medseg.manifests import load_cohort, read_case, read_truth
-from medseg.pictures import overlay, prediction_layer, truth_layer
+from medseg.pictures import picture, prediction_layer, truth_layer
 from medseg.readers.labels import read_labels
 from medseg.reports import charts
 
@@ -26,12 +26,12 @@ def draw_overlay(demo: Path, case_id: str) -> bytes:
     scan = read_case(cohort, case)
     truth = read_truth(cohort, case, grid=scan.geometry)
     mask = read_labels(demo / f"masks/{case_id}.nii.gz")
-    return overlay(
+    return picture(
         scan.values()[0],
         scan.geometry,
         [truth_layer(truth.data), prediction_layer(mask.data)],
         window=(-160, 240),
-    )
+    ).png()
 
 
 def draw_dice(scores: pd.DataFrame, summary: pd.DataFrame) -> bytes:

@@ -26,7 +26,7 @@ LAYERS = (
     ("readers", "writers"),
     ("config", "volume"),
     ("geometry", "labels", "tables", "contours"),
-    ("checksums", "ct_windows", "errors", "memory", "names", "progress", "scratch"),
+    ("checksums", "database", "ct_windows", "errors", "memory", "names", "progress", "scratch"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 

@@ -16,7 +16,7 @@ from medseg.pictures import (
     TRUTH_COLOUR,
     Drawing,
     Layer,
-    overlay,
+    picture,
     prediction_layer,
     truth_layer,
 )
@@ -66,7 +66,11 @@ def draw(affine, spot_mm):
     scan, geometry, mask = scan_with_spot(affine, spot_mm)
     full = np.ones(geometry.shape, np.uint8)
     frame = Layer("frame", full * 0, "#ffffff")
-    return pixels_of(overlay(scan * 0.8 + 0.2, geometry, [frame], window=(0, 1))), geometry, mask
+    return (
+        pixels_of(picture(scan * 0.8 + 0.2, geometry, [frame], window=(0, 1)).png()),
+        geometry,
+        mask,
+    )
 
 
 @pytest.mark.parametrize("axes", GRIDS.values(), ids=GRIDS)
@@ -105,10 +109,10 @@ def near(pixels, colour):
 def test_truth_and_prediction_have_their_colours():
     scan, geometry, mask = scan_with_spot(GRIDS["LPS"], (5, 5, 5))
     moved = np.roll(mask, 4, axis=0)
-    pixels = pixels_of(overlay(scan, geometry, [truth_layer(mask), prediction_layer(moved)]))
+    pixels = pixels_of(picture(scan, geometry, [truth_layer(mask), prediction_layer(moved)]).png())
     assert near(pixels, TRUTH_COLOUR).sum() > 100
     assert near(pixels, PREDICTION_COLOUR).sum() > 100
-    without = pixels_of(overlay(scan, geometry, [prediction_layer(moved)]))
+    without = pixels_of(picture(scan, geometry, [prediction_layer(moved)]).png())
     assert near(without, TRUTH_COLOUR).sum() < 10
 
 
@@ -116,14 +120,14 @@ def test_labels_are_filled_with_their_own_colours():
     scan, geometry, mask = scan_with_spot(GRIDS["RAS"], (0, 0, 0))
     mask[: mask.shape[0] // 2] *= 2
     layer = Layer("labels", mask, {1: PALETTE[2], 2: PALETTE[5]}, Drawing.FILL)
-    pixels = pixels_of(overlay(scan, geometry, [layer]))
+    pixels = pixels_of(picture(scan, geometry, [layer]).png())
     assert near(pixels, PALETTE[2]).sum() > 50
     assert near(pixels, PALETTE[5]).sum() > 50
 
 
 def test_an_empty_mask_shows_the_whole_scan():
     scan, geometry, mask = scan_with_spot(GRIDS["RAS"], (0, 0, 0))
-    png = overlay(scan, geometry, [truth_layer(mask * 0)])
+    png = picture(scan, geometry, [truth_layer(mask * 0)]).png()
     assert png.startswith(b"\x89PNG")
 
 
@@ -131,24 +135,26 @@ def test_an_empty_mask_shows_the_whole_scan():
 def test_flat_and_long_scans_make_a_picture(shape):
     geometry = Geometry(shape, np.diag([1.0, 1, 4, 1]))
     mask = np.ones(shape, np.uint8)
-    assert pixels_of(overlay(np.zeros(shape), geometry, [truth_layer(mask)])).shape[1] == 1080
+    assert pixels_of(picture(np.zeros(shape), geometry, [truth_layer(mask)]).png()).shape[1] == 1080
 
 
 def test_scans_that_are_not_finite_make_a_picture():
     geometry = Geometry((20, 20, 20), np.eye(4))
     scan = np.full((20, 20, 20), np.nan)
-    assert overlay(scan, geometry, [])
+    assert picture(scan, geometry, []).png()
 
 
 def test_a_mask_of_another_shape_is_refused():
     geometry = Geometry((20, 20, 20), np.eye(4))
     with pytest.raises(GridMismatch):
-        overlay(np.zeros((20, 20, 20)), geometry, [truth_layer(np.zeros((20, 20, 21), np.uint8))])
+        picture(
+            np.zeros((20, 20, 20)), geometry, [truth_layer(np.zeros((20, 20, 21), np.uint8))]
+        ).png()
 
 
 def test_arguments_are_left_as_they_are():
     scan, geometry, mask = scan_with_spot(GRIDS["PIR"], (3, 3, 3))
     before = scan.copy(), mask.copy()
-    overlay(scan, geometry, [truth_layer(mask)])
+    picture(scan, geometry, [truth_layer(mask)]).png()
     assert np.array_equal(scan, before[0])
     assert np.array_equal(mask, before[1])

@@ -17,6 +17,7 @@ from typing import Any
 from medseg.batch.entry import Entry, Recipe, difference, entry_of
 from medseg.batch.task import Outcome, State, Task, Unusable
 from medseg.config import parse_json
+from medseg.database import open_database
 from medseg.errors import BadConfig, BadOutput
 from medseg.scans.names import Named
 from medseg.tables import printable
@@ -276,12 +277,7 @@ def open_ledger(folder: Path) -> Ledger:
     """
     path = folder / NAME
     with _refusals(path):
-        # autocommit: every statement is its own transaction unless `together` says otherwise
-        database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        database.row_factory = sqlite3.Row
-        database.execute("PRAGMA journal_mode = DELETE")
-        database.execute("PRAGMA synchronous = FULL")
-        database.executescript(_TABLES)
+        database = open_database(path, _TABLES)
     ledger = Ledger(database, path)
     version = ledger.recall("version")
     if version is None:

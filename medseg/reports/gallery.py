@@ -12,7 +12,8 @@ from medseg.evaluation.scores import MEAN, SCORED, Scores
 from medseg.evaluation.scoring import Task, read_pair
 from medseg.evaluation.tables import figure
 from medseg.manifests import read_case
-from medseg.pictures import overlay, prediction_layer, truth_layer
+from medseg.pictures import picture as overlay
+from medseg.pictures import prediction_layer, truth_layer
 from medseg.reports.page import Picture, picture
 
 
@@ -76,4 +77,4 @@ def draw_pair(task: Task) -> bytes:
         truth.geometry,
         [truth_layer(mask), prediction_layer(prediction)],
         window=window,
-    )
+    ).png()

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from medseg.database import open_database
 from medseg.errors import BadOutput
 from medseg.review.edits import Change
 
@@ -236,12 +237,7 @@ def open_store(folder: Path) -> Store:
     """
     path = folder / NAME
     with _refusals(path):
-        # autocommit: every statement is a transaction of its own
-        database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        database.row_factory = sqlite3.Row
-        database.execute("PRAGMA journal_mode = DELETE")
-        database.execute("PRAGMA synchronous = FULL")
-        database.executescript(_TABLES)
+        database = open_database(path, _TABLES, threads=True)
     store = Store(database, path)
     version = store.recall("version")
     if version is None:

@@ -120,7 +120,7 @@ def picture_of(cohort: Cohort, scored: ScoredCase, step: int) -> bytes:
     """A PNG of three planes through a validation scan with contours of truth and prediction."""
     volume = read_case(cohort, scored.case, align=aligner(cohort.frames))
     truth = read_truth(cohort, scored.case, grid=volume.geometry)
-    return pictures.overlay(
+    return pictures.picture(
         volume.values()[0],
         volume.geometry,
         [
@@ -128,4 +128,4 @@ def picture_of(cohort: Cohort, scored: ScoredCase, step: int) -> bytes:
             pictures.prediction_layer(scored.mask(volume.geometry.shape)),
         ],
         title=f"{scored.case.case} · Dice {scored.mean:.3f} · step {step}",
-    )
+    ).png()

@@ -1,0 +1,29 @@
+"""SQLite files that survive a kill, on a network share too: one way to open them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+
+def open_database(path: Path, tables: str, *, threads: bool = False) -> sqlite3.Connection:
+    """A file with its tables, made where missing; every statement is a transaction of its own.
+
+    A rollback journal, for shares have no memory in common; each commit is on the disk.
+
+    Args:
+        path: of the file.
+        tables: statements that make what is missing.
+        threads: whether several threads use it, one at a time.
+
+    Raises:
+        sqlite3.Error: it cannot be read or written.
+    """
+    database = sqlite3.connect(
+        path, timeout=60, isolation_level=None, check_same_thread=not threads
+    )
+    database.row_factory = sqlite3.Row
+    database.execute("PRAGMA journal_mode = DELETE")
+    database.execute("PRAGMA synchronous = FULL")
+    database.executescript(tables)
+    return database
