@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -69,13 +70,8 @@ def sarcoma(folder: Path, home: Path) -> Cohort:
         **ORIGIN,
     )
     summed = with_checksums(cohort)
-    return Cohort(
-        channels=cohort.channels,
-        labels=cohort.labels,
-        cases=tuple(beside(home, folder, case) for case in summed.cases),
-        root=home,
-        **ORIGIN,
-    )
+    cases = [beside(home, folder, case) for case in summed.cases]
+    return replace(summed, root=home, cases=tuple(cases))
 
 
 def _case(folder: Path, patient: str) -> Case:

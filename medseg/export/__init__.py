@@ -26,10 +26,12 @@ FORMATS = ("bundle", *EXPORTERS)
 
 
 def export_model(model: Model, to: str, folder: Path) -> list[Path]:
-    """Write every network of a model in another format, and ``export.yaml`` beside them.
+    """Write a model for other tools.
 
-    Each file maps one batch of windows to logits. It is run once by the other tool and compared
-    with the network before it takes its name.
+    ``onnx`` and ``torchscript``: every network, and ``export.yaml`` beside them. Each file maps
+    one batch of windows to logits; it is run once by the other tool and compared with the network
+    before it takes its name. ``bundle``: the whole way from scan to mask as a MONAI bundle, which
+    is written without being run.
 
     Args:
         model: to be exported.

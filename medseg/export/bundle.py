@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,6 @@ from medseg.model import Model
 from medseg.volume.scan import ABOVE_ANY_SIGNAL, BELOW_ANY_HU, STANDS_ALONE
 from medseg.writers.atomic import atomic_path
 
-#: Versions that bundles are made and tested with.
-_MONAI, _TORCH = "1.4", "2.4"
-
 
 def write_bundle(model: Model, folder: Path) -> list[Path]:
     """Write a bundle: configs, models/model.ts, docs/README.md.
@@ -46,6 +44,7 @@ def write_bundle(model: Model, folder: Path) -> list[Path]:
         BadModel: the card has a rule that the bundle cannot follow; it says which.
     """
     _check(model)
+    road = road_of(model)
     files = {
         "configs/metadata.json": json.dumps(_metadata(model), indent=2),
         "configs/inference.json": json.dumps(_inference(model), indent=2),
@@ -54,7 +53,7 @@ def write_bundle(model: Model, folder: Path) -> list[Path]:
     paths = [folder / "models" / "model.ts"]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths[0]) as temporary:
-        torch.jit.save(road_of(model), str(temporary))
+        torch.jit.save(road, str(temporary))
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,10 +219,12 @@ def _metadata(model: Model) -> dict[str, Any]:
         "meta_schema_20240725.json",
         "version": "1.0.0",
         "changelog": {"1.0.0": f"exported by medseg {__version__}"},
-        "monai_version": _MONAI,
-        "pytorch_version": _TORCH,
-        "numpy_version": "1.26",
-        "required_packages_version": {"nibabel": "5.2", "scikit-image": "0.22"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").partition("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {
+            "fire": "0.6", "nibabel": version("nibabel"), "scikit-image": version("scikit-image"),
+        },
         "name": card.name or "medseg model",
         "task": f"segmentation of {', '.join(labels.names)}",
         "description": f"Exported by medseg {__version__} from a model with SHA-256 "
@@ -264,7 +265,7 @@ def _readme(model: Model) -> str:
     python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
         --dataset_dir SCANS --output_dir MASKS
 
-SCANS holds NIfTI files. {named}Needs MONAI, nibabel and scikit-image, not medseg.
+SCANS holds NIfTI files. {named}Needs MONAI, nibabel, scikit-image and fire, not medseg.
 
 | value | label |
 |---|---|

@@ -56,7 +56,11 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     with opened(path) as folder:
         try:
             return _read(folder, path, options)
-        except (ValueError, TypeError) as error:  # a number out of range, text for a number
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # a number out of range, text for a number
             raise BadModel("a value of the configuration cannot be used", path=folder / "configs",
                            found=" ".join(str(error).split())[:200]) from None  # fmt: skip
 

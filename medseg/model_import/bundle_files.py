@@ -8,18 +8,21 @@ value is needed.
 from __future__ import annotations
 
 import ast
+import lzma
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from medseg.config import load_yaml, parse_json
-from medseg.errors import BadModel, MedsegError
+from medseg.errors import BadModel, BadScan, MedsegError
+from medseg.readers.limits import refuse_expansion
 
 METADATA = "configs/metadata.json"
 CONFIGURATIONS = tuple(f"configs/inference.{ending}" for ending in ("json", "yaml", "yml"))
@@ -30,6 +33,10 @@ _NUMBER_TYPE = re.compile(r"(?:torch|np|numpy)\.(float16|float32|float64|int\d+|
 _REFERENCE = re.compile(r"@\w+(?:(?:#|::)\w+)*")
 
 
+#: References followed in one configuration; those that double at each step have no end.
+_MOST_REFERENCES = 10_000
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A configuration of MONAI: nested mappings and lists, with references and expressions.
@@ -37,10 +44,12 @@ class Configuration:
     Attributes:
         path: where it was read, for refusals.
         values: as written.
+        followed: references so far.
     """
 
     path: Path
     values: Mapping[str, Any]
+    followed: list[str] = field(default_factory=list)
 
     def plain(self, value: Any, of: str, below: tuple[str, ...] = ()) -> Any:
         """A value with its references resolved.
@@ -65,6 +74,12 @@ class Configuration:
         if _REFERENCE.fullmatch(text):
             if text in below:
                 raise self.refused(f"{of} refers to itself", found=value)
+            self.followed.append(text)
+            if len(self.followed) > _MOST_REFERENCES:
+                raise self.refused(
+                    f"{of} needs more references than any configuration has",
+                    expected=f"at most {_MOST_REFERENCES}",
+                )
             return self.plain(self.at(text[1:], of), of, (*below, text))
         if value.startswith("$") and (known := _known(text)) is not _UNKNOWN:
             return known
@@ -140,7 +155,8 @@ def opened(path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, Path(temporary))
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+                RuntimeError, NotImplementedError) as error:  # fmt: skip
             raise BadModel("neither a folder nor a zip that can be read", path=path,
                            found=error) from None  # fmt: skip
         try:
@@ -239,6 +255,11 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
     present = set(archive.namelist())
     for name in (METADATA, *CONFIGURATIONS, WEIGHTS, TORCHSCRIPT):
         if str(top / name) in present:
+            member = archive.getinfo(str(top / name))
+            try:  # what is copied ends at the size that the archive claims
+                refuse_expansion(path, packed=path.stat().st_size, unpacked=member.file_size)
+            except BadScan as error:
+                raise BadModel("the zip is not unpacked", path=path, found=error) from None
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(str(top / name)) as source, (folder / name).open("wb") as target:
+            with archive.open(member) as source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target)

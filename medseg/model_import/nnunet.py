@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.config import load_json
 from medseg.errors import BadModel
 from medseg.manifests.importing import modality_of
 from medseg.model import ModelCard, Provenance, versions
 from medseg.model_import.checkpoint import read_checkpoint
 from medseg.model_import.foreign import Foreign, ImportOptions
 from medseg.model_import.nnunet_network import Shape, shape_of, weights_of
-from medseg.model_import.nnunet_plans import Plan, read_json, read_plan
+from medseg.model_import.nnunet_plans import Plan, read_plan
 from medseg.model_import.nnunet_rules import inferring, labels_and_remarks, preparing
 
 #: nnU-Net's own trainers that change neither the plan's network nor how it is asked.
@@ -45,7 +46,16 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     """
     folder = _model_folder(path)
     checkpoints = _checkpoints(folder, options)
-    dataset = read_json(folder / "dataset.json")
+    try:
+        return _read(folder, checkpoints, options)
+    except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise BadModel("a value that nnU-Net writes is missing or cannot be used", path=folder,
+                       found=repr(error)[:200]) from None  # fmt: skip
+
+
+def _read(folder: Path, checkpoints: Mapping[str, Path], options: ImportOptions) -> Foreign:
+    """Everything of a folder whose files were found."""
+    dataset = load_json(folder / "dataset.json", refusal=BadModel)
     contents = {fold: read_checkpoint(file) for fold, file in checkpoints.items()}
     trained = _alike({checkpoints[fold]: content for fold, content in contents.items()})
     plan = read_plan(folder / "plans.json", trained.configuration)

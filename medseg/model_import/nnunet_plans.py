@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.config import load_json
 from medseg.errors import BadModel
 
 #: Readers that hand arrays over as they are stored, and the one that turns them first.
@@ -61,28 +61,13 @@ class Plan:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file.
-
-    Raises:
-        BadModel: it is missing or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadModel("cannot be read as JSON", path=path, found=error) from None
-    if not isinstance(content, dict):
-        raise BadModel("holds no object", path=path, found=type(content).__name__)
-    return content
-
-
 def read_plan(path: Path, configuration: str) -> Plan:
     """One configuration of a plans file, of any version 2 of nnU-Net.
 
     Raises:
         BadModel: there is none of that name, or it needs what is not known here.
     """
-    content = read_json(path)
+    content = load_json(path, refusal=BadModel)
     try:
         reader, forward = str(content["image_reader_writer"]), content["transpose_forward"]
         kinds = content.get("foreground_intensity_properties_per_channel") or content.get(

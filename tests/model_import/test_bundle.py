@@ -247,6 +247,9 @@ REFUSED = {
     "lost": (inferer(overlap="@nowhere"), "nowhere"),
     "circle": ({"a": "@b", "b": "@a", **inferer(overlap="@a")}, "refers to itself"),
     "other file": (inferer(overlap="%other.json#overlap"), "is an expression"),
+    "doubling": ({f"a{n}": [f"@a{n + 1}"] * 2 for n in range(40)} | {"a40": 1}
+                 | inferer(overlap="@a0"), "more references"),
+    "endless": (inferer(roi_size=[float("inf"), 16, 16]), "cannot be used"),
     "text": (inferer(roi_size=["a", 16, 16]), "cannot be used"),
     "turned percentiles": ({"preprocessing": before(LOAD, FIRST, TURN, SPACE, step(
         "ScaleIntensityRangePercentilesd", lower=98, upper=2, b_min=0, b_max=1, clip=True))},
@@ -322,6 +325,27 @@ def test_weights_that_are_a_program_or_do_not_fit_are_refused(tmp_path):
     path.with_suffix(".ts").unlink()
     with pytest.raises(BadModel, match="no weights"):
         import_model("bundle", folder, tmp_path / "model")
+
+
+def test_a_zip_that_is_damaged_or_claims_too_much_is_refused(tmp_path, monkeypatch):
+    folder = make_bundle(tmp_path / "bundle")
+    packed = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    monkeypatch.setattr("medseg.readers.limits.HARMLESS_BYTES", 100)
+    monkeypatch.setattr("medseg.readers.limits.MOST_EXPANSION", 0)
+    with pytest.raises(BadModel, match="far more than its size"):
+        import_model("bundle", packed, tmp_path / "model")
+    monkeypatch.undo()
+    with zipfile.ZipFile(packed) as archive:
+        first = archive.infolist()[0]
+    content = bytearray(packed.read_bytes())
+    start = first.header_offset + 30 + len(first.filename)
+    content[start : start + 8] = b"\xff" * 8
+    packed.write_bytes(content)
+    with pytest.raises(BadModel, match="neither a folder nor a zip"):
+        import_model("bundle", packed, tmp_path / "model")
 
 
 def test_a_wrapped_state_dict_is_taken(tmp_path):

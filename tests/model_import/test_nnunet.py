@@ -160,6 +160,8 @@ REFUSED = {
     "stride": (Made(changes=architecture(strides=[2, 2])), "before its first level"),
     "weights": (Made(changes=architecture()), "lacks a weight.*encoder.stem"),
     "regions": (Made(labels=REGIONS, order=(2, 1)), "regions are painted"),
+    "no stages": (Made(changes={"architecture": {**ARCHITECTURE, "arch_kwargs": {}}}),
+                  "missing or cannot be used"),
     "values": (Made(labels={"background": 0, "a": 1, "b": 4}), "not 1, 2, 3"),
 }  # fmt: skip
 
