@@ -101,7 +101,7 @@ def torment(
     tally = Tally()
     calm = _fresh(verb, work / "calm")
     started = time.monotonic()
-    code = _run(verb.command(calm, again=False))
+    code, _ = _run(verb.command(calm, again=False))
     seconds = time.monotonic() - started
     expected = contents(calm, verb.patterns)
     assert expected or not verb.output, f"the undisturbed run wrote nothing (exit code {code})"
@@ -115,12 +115,15 @@ def torment(
                 tally.kills += 1
                 tally.parts_after_kill += len(parts(folder))
             again = True
-        ended = _run(verb.command(folder, again=again))
+        ended, said = _run(verb.command(folder, again=again))
         tally.ended += 1
         found = contents(folder, verb.patterns)
         if ended != code or found != expected:
-            wrong = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
-            tally.differences.append(f"exit code {ended} ({code}); {sorted(wrong)}")
+            missing = sorted(expected.keys() - found.keys())
+            other = sorted(name for name in found if found[name] != expected.get(name))
+            tally.differences.append(
+                f"exit code {ended} ({code}); missing {missing}; different {other}; {said}"
+            )
         tally.parts_after_run += len(parts(folder))
         tell(tally)
     return tally
@@ -157,8 +160,10 @@ def _fresh(verb: Verb, folder: Path) -> Path:
     return folder
 
 
-def _run(command: list[str]) -> int:
-    return subprocess.run(command, capture_output=True, env=_environment(), check=False).returncode
+def _run(command: list[str]) -> tuple[int, str]:
+    """Exit code and the last line of complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    return done.returncode, (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def _killed(command: list[str], number: signal.Signals, delay: float) -> bool:

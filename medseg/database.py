@@ -25,5 +25,5 @@ def open_database(path: Path, tables: str, *, threads: bool = False) -> sqlite3.
     database.row_factory = sqlite3.Row
     database.execute("PRAGMA journal_mode = DELETE")
     database.execute("PRAGMA synchronous = FULL")
-    database.executescript(tables)
+    database.executescript(f"BEGIN IMMEDIATE; {tables}; COMMIT;")  # all of them or none
     return database

@@ -134,12 +134,17 @@ class Ledger:
         )
 
     def finish(self, outcome: Outcome) -> None:
-        """Enter how a case ended; for a done one, only after its mask is in place."""
+        """Enter how a case ended; for a done one, only after its mask is in place.
+
+        What an earlier run wrote stays known where this one wrote nothing: it is still ours.
+        """
         written = outcome.written
         self._write(
             "UPDATE cases SET state = ?, reason = ?, warnings = ?, flags = ?, volumes_ml = ?,"
             " confidence = ?, facts = ?, seconds = ?, segment_seconds = ?, finished = ?,"
-            " output = ?, output_bytes = ?, output_modified_ns = ?, output_sha256 = ?"
+            " output = COALESCE(?, output), output_bytes = COALESCE(?, output_bytes),"
+            " output_modified_ns = COALESCE(?, output_modified_ns),"
+            " output_sha256 = COALESCE(?, output_sha256)"
             ' WHERE "case" = ?',
             (
                 outcome.state,
@@ -324,6 +329,11 @@ def look(folder: Path) -> Ledger:
         )
     with _refusals(path):
         database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'cases'").fetchone():
+            # its tables were about to be made: nothing is in it yet
+            database.close()
+            database = sqlite3.connect(":memory:", isolation_level=None)
+            database.executescript(_TABLES)
         database.row_factory = sqlite3.Row
         database.execute("PRAGMA query_only = ON")
     return Ledger(database, path)

@@ -130,11 +130,20 @@ def _claim(path: Path) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with suppress(OSError):  # no locks on this file system, or another process sweeps
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
+        if _locked(descriptor) and os.fstat(descriptor).st_nlink:
             return temporary, descriptor
-        os.close(descriptor)  # swept away before it was locked
+        os.close(descriptor)  # another process sweeps it away, or has
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether no sweep of another process holds the file; a file system may have no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _remove_abandoned(part: str) -> None:
@@ -151,6 +160,7 @@ def _name(descriptor: int, path: Path, guard: OutputGuard | None) -> None:
     temporary = path.with_name(f".part-{secrets.token_hex(8)}{_ending(path)}")
     folder = os.open(path.parent, os.O_RDONLY)
     try:
+        _locked(descriptor)  # before it has a name that a sweep could find
         # a folder's descriptor makes Python follow the link that /proc has for the file
         os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=folder)
         try:

@@ -22,9 +22,6 @@ from medseg.errors import BadOutput
 #: Beside the outputs of a verb that has no ledger: names relative to the folder, and checksums.
 RECORD = ".medseg-written"
 
-#: A file that was interrupted between record and rename still has its former checksum.
-_CHECKSUMS_KEPT = 2
-
 
 class Record(Protocol):
     """What one verb wrote in one folder."""
@@ -45,11 +42,14 @@ class FileRecord:
     """
 
     def __init__(self, folder: Path, verb: str) -> None:
-        self._path, self._verb = folder / RECORD, verb
+        self._folder, self._path, self._verb = folder, folder / RECORD, verb
 
     def checksums(self, name: str) -> Collection[str]:
-        """SHA-256 of what the verb last wrote under a name."""
-        return [digest for known, digest in self._lines() if known == name][-_CHECKSUMS_KEPT:]
+        """SHA-256 of what the verb last put, or was about to put, under a name.
+
+        A run that ends between record and rename leaves the file that stood there before.
+        """
+        return dict(self._lines()).get(name, ())
 
     def names(self) -> set[str]:
         """Everything that the verb wrote here."""
@@ -57,7 +57,9 @@ class FileRecord:
 
     def add(self, name: str, sha256: str) -> None:
         """Append one line; the record is right even where the program ends behind it."""
-        line = json.dumps([self._verb, name, sha256])
+        known = self.checksums(name)
+        replaced = known and _checksum(self._folder / name)
+        line = json.dumps([self._verb, name, sha256, *([replaced] if replaced in known else [])])
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(descriptor, f"\n{line}\n".encode())  # never behind half a line
@@ -65,18 +67,18 @@ class FileRecord:
         finally:
             os.close(descriptor)
 
-    def _lines(self) -> Iterator[tuple[str, str]]:
+    def _lines(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         try:
             text = self._path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return
         for line in text.splitlines():
             try:
-                verb, name, digest = json.loads(line)
+                verb, name, *digests = json.loads(line)
             except (ValueError, TypeError, RecursionError):
                 continue  # empty, cut off by a crash, or not a line of medseg's
-            if verb == self._verb:
-                yield name, digest
+            if verb == self._verb and isinstance(name, str):
+                yield name, tuple(digests)
 
 
 class OutputGuard:

@@ -15,7 +15,6 @@ def own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.slow
 def test_a_killed_conversion_goes_on(tmp_path):
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -191,11 +191,11 @@ def test_pictures_show_worst_median_and_best_of_the_last_validation(fit, scripte
 def test_a_picture_shows_truth_and_prediction_of_the_right_case(fit, scripted, monkeypatch):
     drawn = []
 
-    def overlay(image, geometry, layers, *, title):
+    def picture(image, geometry, layers, *, title):
         drawn.append((title, {layer.name: layer.mask.copy() for layer in layers}))
-        return b"\x89PNG"
+        return SimpleNamespace(png=lambda: b"\x89PNG")
 
-    monkeypatch.setattr(pictures, "overlay", overlay)
+    monkeypatch.setattr(pictures, "picture", picture)
     scripted(0.4, 0.8, 0.6)
     fit(*HELD_OUT)
     title, layers = drawn[-1]

@@ -7,7 +7,7 @@ import pytest
 
 from medseg.errors import BadOutput
 from medseg.writers.atomic import atomic_file, atomic_path
-from medseg.writers.guard import RECORD, guard_outputs
+from medseg.writers.guard import RECORD, FileRecord, guard_outputs
 
 
 def by_path(path, text):
@@ -145,6 +145,13 @@ def test_a_record_cut_off_by_a_crash_is_read_as_far_as_it_goes(tmp_path, write):
     record.write_bytes(record.read_bytes() + b'["plan", "plan.ya')
     run(tmp_path, write, "two")
     run(tmp_path, write, "three")
+
+
+def test_runs_that_end_between_record_and_rename_leave_their_file_their_own(tmp_path, write):
+    run(tmp_path, write, "one")
+    for never_in_place in "234":
+        FileRecord(tmp_path, "plan").add("plan.yaml", never_in_place * 64)
+    run(tmp_path, write, "five")
 
 
 def test_a_folder_that_moves_takes_its_record_along(tmp_path, write):

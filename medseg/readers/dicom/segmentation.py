@@ -42,13 +42,14 @@ def segments(
         frames = dataset.pixel_array
         frames = frames[None] if frames.ndim == 2 else frames
         places = [_place(dataset, number) for number in range(len(frames))]
+        flat = list(_flat(dataset, frames))
     except (AttributeError, KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
         raise BadScan(
             "the segmentation cannot be read", path=path, found=type(error).__name__
         ) from None
     grid = _own_grid(places, frames.shape[1:], path) if grid is None else grid
     masks = {number: np.zeros(grid.shape, bool) for number in names}
-    for place, (frame, number) in zip(places, _flat(dataset, frames), strict=True):
+    for place, (frame, number) in zip(places, flat, strict=True):
         window, turn = _window(place, frame.shape, grid, path)
         shown = turn(frame)
         for one in masks if number is None else [number]:

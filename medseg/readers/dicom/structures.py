@@ -72,7 +72,10 @@ def contour_names(path: Path) -> tuple[str, ...]:
         dataset = _dataset(path)
         if str(dataset.get("SOPClassUID", "")) != rtstruct.SOP_CLASS:
             return ()
-        return tuple(str(item.ROIName) for item in dataset.get("StructureSetROISequence") or ())
+        return tuple(
+            str(item.get("ROIName") or f"ROI {item.get('ROINumber')}")
+            for item in dataset.get("StructureSetROISequence") or ()
+        )
 
 
 def references(path: Path) -> frozenset[str]:

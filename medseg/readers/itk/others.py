@@ -120,8 +120,12 @@ def _first(path: Path) -> bytes:
 
 def _geometry(header: Any, path: Path) -> Geometry:
     """The grid. MINC counts in RAS, and SimpleITK hands its numbers on as they are."""
+    import SimpleITK
+
     size = header.GetSize()
-    refuse_expansion(path, packed=path.stat().st_size, unpacked=int(np.prod(size, dtype=object)))
+    each = SimpleITK.Image([1, 1, 1], header.GetPixelID()).GetSizeOfPixelComponent()
+    unpacked = each * int(np.prod(size, dtype=object))
+    refuse_expansion(path, packed=path.stat().st_size, unpacked=unpacked)
     steps = np.array(header.GetDirection()).reshape(3, 3) * np.array(header.GetSpacing())
     return scan_geometry(size, affine_from(steps, np.array(header.GetOrigin())), path)
 
