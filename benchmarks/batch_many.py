@@ -78,8 +78,19 @@ def segment(
     model: Path, scans: Path, output: Path, minutes: float
 ) -> tuple[list[tuple[float, float]], dict[str, float]]:
     """Memory over time from the first case on, and what the run says at its end."""
-    call = [sys.executable, "-m", "medseg", "segment", str(model), str(scans),
-            "--output", str(output), "--device", "cpu", "--json"]  # fmt: skip
+    call = [
+        sys.executable,
+        "-m",
+        "medseg",
+        "segment",
+        str(model),
+        str(scans),
+        "--output",
+        str(output),
+        "--device",
+        "cpu",
+        "--json",
+    ]
     process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
     memory: list[tuple[float, float]] = []
     first, end = 0.0, {}

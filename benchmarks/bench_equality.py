@@ -29,9 +29,11 @@ from tests.inference.whole import class_by_class, whole_volume
 def compared(mask, expected, margin) -> dict[str, object]:
     wrong = mask != expected
     return {
-        "voxels": int(wrong.size), "different": int(wrong.sum()), "share": float(wrong.mean()),
+        "voxels": int(wrong.size),
+        "different": int(wrong.sum()),
+        "share": float(wrong.mean()),
         "largest_margin": float(margin[wrong].max(initial=0)),
-    }  # fmt: skip
+    }
 
 
 def trained(chosen: argparse.Namespace) -> None:
@@ -43,13 +45,20 @@ def trained(chosen: argparse.Namespace) -> None:
             volume = read(path)
             expected, margin, spread = whole_volume(model, volume, getattr(torch, precision))
             rows.append(compared(segmenter(volume).labelmap.data, expected, margin))
-        print(json.dumps({
-            "precision": precision, "scans": len(rows), "networks": len(model.card.weights),
-            "mirrors": model.infer.mirror_axes, "last_spread": round(spread, 2),
-            "voxels": sum(row["voxels"] for row in rows),
-            "different": sum(row["different"] for row in rows),
-            "largest_margin": max(row["largest_margin"] for row in rows),
-        }))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "precision": precision,
+                    "scans": len(rows),
+                    "networks": len(model.card.weights),
+                    "mirrors": model.infer.mirror_axes,
+                    "last_spread": round(spread, 2),
+                    "voxels": sum(row["voxels"] for row in rows),
+                    "different": sum(row["different"] for row in rows),
+                    "largest_margin": max(row["largest_margin"] for row in rows),
+                }
+            )
+        )
 
 
 def large(chosen: argparse.Namespace) -> None:
@@ -61,10 +70,16 @@ def large(chosen: argparse.Namespace) -> None:
         mask = Segmenter(model, precision="float32")(volume).labelmap.data
         expected, margin = class_by_class(model, volume, Path(place))
     whole_gb = 4 * chosen.classes * mask.size / 1e9
-    print(json.dumps({
-        "extent_mm": chosen.extent, "classes": chosen.classes, "whole_gb": round(whole_gb, 1),
-        **compared(mask, expected, margin),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "extent_mm": chosen.extent,
+                "classes": chosen.classes,
+                "whole_gb": round(whole_gb, 1),
+                **compared(mask, expected, margin),
+            }
+        )
+    )
 
 
 def main() -> None:

@@ -148,10 +148,27 @@ def hippocampus(asked: Asked) -> Iterator[Row]:
 def large(asked: Asked, classes: int) -> Iterator[Row]:
     """A CT of 512 x 512 x 300 voxels, file to file, on a working grid of 1.5 mm."""
     yield from inference(
-        asked, "large", "--classes", str(classes), "--spacing", "1.5", "--batch", "4",
-        "--features", "32", "64", "128", "256", "320", "--window", "128", "128", "128",
-        "--overlap", "0.5",
-    )  # fmt: skip
+        asked,
+        "large",
+        "--classes",
+        str(classes),
+        "--spacing",
+        "1.5",
+        "--batch",
+        "4",
+        "--features",
+        "32",
+        "64",
+        "128",
+        "256",
+        "320",
+        "--window",
+        "128",
+        "128",
+        "128",
+        "--overlap",
+        "0.5",
+    )
 
 
 def many(asked: Asked) -> Iterator[Row]:
@@ -167,10 +184,24 @@ def inference(asked: Asked, *words: str) -> Iterator[Row]:
     """Rows of ``bench_rival_inference.py`` with these words, as each tool is through."""
     results = asked.work / f"{'-'.join(words[:3])}.jsonl"
     results.unlink(missing_ok=True)
-    call = [sys.executable, str(HERE / "bench_rival_inference.py"), *words,
-            "--device", asked.device, "--python", str(asked.python), "--results", str(results),
-            "--work", str(asked.work / "inference"), "--threads", "8",
-            "--workers", "4", "4"]  # fmt: skip
+    call = [
+        sys.executable,
+        str(HERE / "bench_rival_inference.py"),
+        *words,
+        "--device",
+        asked.device,
+        "--python",
+        str(asked.python),
+        "--results",
+        str(results),
+        "--work",
+        str(asked.work / "inference"),
+        "--threads",
+        "8",
+        "--workers",
+        "4",
+        "4",
+    ]
     process = subprocess.Popen(call)
     seen = 0
     while True:
@@ -189,9 +220,21 @@ def inference(asked: Asked, *words: str) -> Iterator[Row]:
 
 #: Of a row of ``bench_rival_inference.py``.
 _KEPT = (
-    "tool", "masks", "failed", "seconds", "network_seconds", "outside", "before_seconds",
-    "after_seconds", "windows", "device_mb", "own_mb", "agree", "worst_case", "dice",
-)  # fmt: skip
+    "tool",
+    "masks",
+    "failed",
+    "seconds",
+    "network_seconds",
+    "outside",
+    "before_seconds",
+    "after_seconds",
+    "windows",
+    "device_mb",
+    "own_mb",
+    "agree",
+    "worst_case",
+    "dice",
+)
 
 #: Name: (seconds at most, what runs).
 PARTS: dict[str, tuple[int, Callable[[Asked], Iterator[Row]]]] = {

@@ -52,15 +52,32 @@ def compare(trained: Path, name: str, arguments: argparse.Namespace) -> str:
     imported = import_model("nnunet", trained, place / "model").model
     images = make_scans(arguments.data, place / "images", len(imported.card.channels))
     theirs = watched(
-        [str(arguments.rival), str(HERE / "rival_models.py"), "predict", str(trained),
-         str(images), str(place / "theirs")],
+        [
+            str(arguments.rival),
+            str(HERE / "rival_models.py"),
+            "predict",
+            str(trained),
+            str(images),
+            str(place / "theirs"),
+        ],
         {**TUNED, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
-    )  # fmt: skip
+    )
     ours = watched(
-        [sys.executable, "-m", "medseg", "segment", str(place / "model"), str(images),
-         "--output", str(place / "ours"), "--device", "cpu", "--quiet"],
+        [
+            sys.executable,
+            "-m",
+            "medseg",
+            "segment",
+            str(place / "model"),
+            str(images),
+            "--output",
+            str(place / "ours"),
+            "--device",
+            "cpu",
+            "--quiet",
+        ],
         {},
-    )  # fmt: skip
+    )
     for run in (theirs, ours):
         if run.code:
             raise SystemExit(run.said)

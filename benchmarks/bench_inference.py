@@ -69,9 +69,12 @@ class RandomModel:
     def networks(self, device: torch.device | str = "cpu") -> list[torch.nn.Module]:
         torch.manual_seed(1)
         network = build_network(
-            "unet", dims=3, in_channels=1, out_channels=self.labels.channels,
+            "unet",
+            dims=3,
+            in_channels=1,
+            out_channels=self.labels.channels,
             options={"features": FEATURES},
-        )  # fmt: skip
+        )
         with torch.no_grad():
             head = [p for p in network.parameters() if p.ndim == 5][-1]
             head.mul_(20)
@@ -184,14 +187,24 @@ def main() -> None:
         print(json.dumps({"extent_mm": extent, "classes": classes} | row), flush=True)
         if "predicted_mb" in row:
             off = row["peak_mb"] / row["predicted_mb"] - 1
-            print(f"{extent} mm, {classes} classes: peak {row['peak_mb']} MB, "
-                  f"{off:+.1%} against the prediction")  # fmt: skip
+            print(
+                f"{extent} mm, {classes} classes: peak {row['peak_mb']} MB, "
+                f"{off:+.1%} against the prediction"
+            )
 
 
 def measure(scan: Path, classes: int, overlap: float) -> dict[str, Any]:
     """Run a child; a child that dies is a row, too."""
-    command = [sys.executable, __file__, "--child", str(scan),
-               "--classes", str(classes), "--overlap", str(overlap)]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        str(scan),
+        "--classes",
+        str(classes),
+        "--overlap",
+        str(overlap),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return {"failed": done.returncode, "said": done.stderr.strip().splitlines()[-1:]}

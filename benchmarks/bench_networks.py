@@ -69,9 +69,15 @@ def ours(dims: int, shrink: str) -> nn.Module:
 def dyn_unet(dims: int) -> nn.Module:
     strides = [1, 2, 2, 2, 2]
     return DynUNet(
-        dims, 1, 3, [3] * 5, strides, strides[1:], filters=WIDTHS,
+        dims,
+        1,
+        3,
+        [3] * 5,
+        strides,
+        strides[1:],
+        filters=WIDTHS,
         norm_name=("INSTANCE", {"affine": True}),
-    )  # fmt: skip
+    )
 
 
 def plain_conv_unet(dims: int) -> nn.Module:
@@ -79,10 +85,21 @@ def plain_conv_unet(dims: int) -> nn.Module:
 
     conv, norm = (nn.Conv2d, nn.InstanceNorm2d) if dims == 2 else (nn.Conv3d, nn.InstanceNorm3d)
     return PlainConvUNet(
-        1, 5, WIDTHS, conv, 3, (1, 2, 2, 2, 2), 2, 3, 2, conv_bias=True, norm_op=norm,
+        1,
+        5,
+        WIDTHS,
+        conv,
+        3,
+        (1, 2, 2, 2, 2),
+        2,
+        3,
+        2,
+        conv_bias=True,
+        norm_op=norm,
         norm_op_kwargs={"affine": True, "eps": 1e-5},
-        nonlin=nn.LeakyReLU, nonlin_kwargs={"inplace": True},
-    )  # fmt: skip
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    )
 
 
 def image_for(name: str, dims: int, shape: tuple[int, ...]) -> Tensor:
@@ -118,8 +135,11 @@ def peak_mib(name: str, dims: int, shape: tuple[int, ...], precision: str) -> fl
     plain = {key: value for key, value in os.environ.items() if key not in ALLOCATOR}
     answer = subprocess.run(
         [sys.executable, __file__, "--peak", question],
-        env=plain, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return float(answer.stdout)
 
 

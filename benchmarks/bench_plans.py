@@ -84,12 +84,16 @@ def rival_plans(python: str) -> list[dict[str, Any]]:
     """The same cohorts and GPUs, by nnU-Net's own planner."""
     asked = [
         {
-            "spacing": spacing, "shape": shape, "channels": 1, "classes": 3, "cases": CASES,
+            "spacing": spacing,
+            "shape": shape,
+            "channels": 1,
+            "classes": 3,
+            "cases": CASES,
             "gigabytes": gigabytes,
         }
         for spacing, shape in COHORTS.values()
         for gigabytes in GIGABYTES
-    ]  # fmt: skip
+    ]
     script = Path(__file__).with_name("rival_plans.py")
     answer = subprocess.run(
         [python, script], input=json.dumps(asked), capture_output=True, text=True, check=True

@@ -66,9 +66,20 @@ Tool = Callable[[], dict[str, Any]]
 def train(chosen: argparse.Namespace) -> None:
     """A U-Net in the shape that nnU-Net plans, trained as ours are."""
     network = json.dumps({"name": "unet", "options": options(SMALL_FEATURES)})
-    call = [sys.executable, "-m", "medseg", "train", str(ROOT / "pipelines" / "hippocampus.yaml"),
-            f"network={network}", f"training.minutes={chosen.minutes}", "training.validations=0",
-            "--root", str(chosen.root), "--output", str(chosen.work / "run")]  # fmt: skip
+    call = [
+        sys.executable,
+        "-m",
+        "medseg",
+        "train",
+        str(ROOT / "pipelines" / "hippocampus.yaml"),
+        f"network={network}",
+        f"training.minutes={chosen.minutes}",
+        "training.validations=0",
+        "--root",
+        str(chosen.root),
+        "--output",
+        str(chosen.work / "run"),
+    ]
     raise SystemExit(subprocess.run(call, check=False).returncode)
 
 
@@ -83,9 +94,7 @@ def folder(chosen: argparse.Namespace) -> None:
     place = chosen.work / "folder"
     scans = test_split(CARD, chosen.root, place / "split", 40)
     images = [chosen.root / "images" / f"{case}.nii.gz" for case in scans.truth]
-    compare_small(
-        chosen, place, many(images, chosen.root / "labels", place, chosen.count or 100)
-    )  # fmt: skip
+    compare_small(chosen, place, many(images, chosen.root / "labels", place, chosen.count or 100))
 
 
 def compare_small(chosen: argparse.Namespace, place: Path, cases: Cases) -> None:
@@ -95,8 +104,13 @@ def compare_small(chosen: argparse.Namespace, place: Path, cases: Cases) -> None
         "medseg": lambda: run_medseg(twins, cases.words, place / "medseg", ways),
         "nnunet": lambda: run_nnunet(twins, cases.images, place / "nnunet", ways),
     }
-    facts = {"cases": len(cases.truth), "window": chosen.window, "overlap": chosen.overlap,
-             "mirrors": chosen.mirrors, "logits_apart": twins.checked}  # fmt: skip
+    facts = {
+        "cases": len(cases.truth),
+        "window": chosen.window,
+        "overlap": chosen.overlap,
+        "mirrors": chosen.mirrors,
+        "logits_apart": twins.checked,
+    }
     labels = {one.name: one.value for one in load_model(twins.ours).labels.labels}
     compare(chosen, place, tools, facts, lambda found: dice(found, cases.truth, labels))
 
@@ -105,16 +119,24 @@ def small_twins(chosen: argparse.Namespace) -> Twins:
     """The trained model where there is one, with the windows asked for."""
     trained = chosen.model or chosen.work / "run" / "model"
     infer = InferConfig(
-        window=tuple(chosen.window), overlap=chosen.overlap,
-        mirror_axes=(0, 1, 2) if chosen.mirrors else (), batch=chosen.batch,
-    )  # fmt: skip
+        window=tuple(chosen.window),
+        overlap=chosen.overlap,
+        mirror_axes=(0, 1, 2) if chosen.mirrors else (),
+        batch=chosen.batch,
+    )
     place = _fresh(chosen.work / "models" / "small")
     if (trained / "model.yaml").is_file():
         model = retold_model(place / "medseg", trained, infer)
     else:
         print("no trained model: random weights (see the sub-command train)")
-        model = random_model(place / "medseg", features=chosen.features, classes=3,
-                             prepare=PrepareConfig(), infer=infer, modality="MR")  # fmt: skip
+        model = random_model(
+            place / "medseg",
+            features=chosen.features,
+            classes=3,
+            prepare=PrepareConfig(),
+            infer=infer,
+            modality="MR",
+        )
     return twins_of(chosen, model, place / "nnunet")
 
 
@@ -130,11 +152,17 @@ def big(chosen: argparse.Namespace) -> None:
     name = f"{chosen.spacing:g} mm" if chosen.spacing else "native"
     place = chosen.work / "large" / name.replace(" ", "_")
     cases = large(chosen.work / "large", tuple(chosen.shape))
-    infer = InferConfig(window=tuple(chosen.window), overlap=chosen.overlap, batch=chosen.batch,
-                        skip_below=AIR)  # fmt: skip
-    model = random_model(_fresh(place / "models") / "medseg", features=chosen.features,
-                         classes=chosen.classes, prepare=prepare_ct(chosen.spacing), infer=infer,
-                         modality="CT")  # fmt: skip
+    infer = InferConfig(
+        window=tuple(chosen.window), overlap=chosen.overlap, batch=chosen.batch, skip_below=AIR
+    )
+    model = random_model(
+        _fresh(place / "models") / "medseg",
+        features=chosen.features,
+        classes=chosen.classes,
+        prepare=prepare_ct(chosen.spacing),
+        infer=infer,
+        modality="CT",
+    )
     twins = twins_of(chosen, model, place / "models" / "nnunet")
     ways = ways_of(chosen, 1 - chosen.overlap)
     scan = Path(cases.words[0])
@@ -158,9 +186,14 @@ def big(chosen: argparse.Namespace) -> None:
             least_mb = x * y * z * chosen.classes * size / 1e6
             if least_mb > ways.limit_mb:
                 tools[tool] = partial(too_large, least_mb)
-    facts = {"shape": chosen.shape, "classes": chosen.classes, "spacing": name,
-             "window": chosen.window, "overlap": chosen.overlap,
-             "logits_apart": twins.checked}  # fmt: skip
+    facts = {
+        "shape": chosen.shape,
+        "classes": chosen.classes,
+        "spacing": name,
+        "window": chosen.window,
+        "overlap": chosen.overlap,
+        "logits_apart": twins.checked,
+    }
     compare(chosen, place, tools, facts, lambda found: {})
 
 
@@ -183,8 +216,10 @@ def curve(chosen: argparse.Namespace) -> None:
     for row in _rows(chosen.results):
         if "predicted_mb" in row:
             off = row["high_mb"] / row["predicted_mb"] - 1
-            print(f"{row['shape'][2]} mm, {row['classes']} classes: at most {row['high_mb']} MB, "
-                  f"{off:+.1%} against the prediction")  # fmt: skip
+            print(
+                f"{row['shape'][2]} mm, {row['classes']} classes: at most {row['high_mb']} MB, "
+                f"{off:+.1%} against the prediction"
+            )
     if chosen.picture:
         draw(_rows(chosen.results), chosen.picture)
 
@@ -197,9 +232,12 @@ def _rows(results: Path | None) -> list[dict[str, Any]]:
 
 
 def compare(
-    chosen: argparse.Namespace, place: Path, tools: dict[str, Tool], facts: dict[str, Any],
+    chosen: argparse.Namespace,
+    place: Path,
+    tools: dict[str, Tool],
+    facts: dict[str, Any],
     score: Callable[[dict[str, Path]], dict[str, float]],
-) -> None:  # fmt: skip
+) -> None:
     """Run each tool alone, then look at the masks that are there."""
     print(json.dumps(facts))
     rows: dict[str, dict[str, Any]] = {}
@@ -215,8 +253,12 @@ def compare(
     for name in rows:
         theirs = masks_in(place / name)
         if "medseg" in rows and name != "medseg" and ours and theirs:
-            row = {"comparison": chosen.what, "masks": f"medseg against {name}", **facts,
-                   **agreement(ours, theirs)}  # fmt: skip
+            row = {
+                "comparison": chosen.what,
+                "masks": f"medseg against {name}",
+                **facts,
+                **agreement(ours, theirs),
+            }
             print(json.dumps(row), flush=True)
             keep(chosen.results, row)
     show(rows)
@@ -224,8 +266,10 @@ def compare(
 
 def show(rows: dict[str, dict[str, Any]]) -> None:
     """The table."""
-    print("\n| tool | wall s | x medseg | CPU s | network s | windows | outside | outside, warm "
-          "| start s | end s | peak MB | Dice |")  # fmt: skip
+    print(
+        "\n| tool | wall s | x medseg | CPU s | network s | windows | outside | outside, warm "
+        "| start s | end s | peak MB | Dice |"
+    )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")
     base = rows.get("medseg", {}).get("seconds")
     for name, row in rows.items():
@@ -234,10 +278,20 @@ def show(rows: dict[str, dict[str, Any]]) -> None:
             continue
         ratio = f"{row['seconds'] / base:.2f}" if base else ""
         scores = ", ".join(f"{label} {value:.3f}" for label, value in row["dice"].items())
-        cells = [name, row["seconds"], ratio, row["cpu_seconds"], row["network_seconds"],
-                 row["windows"], _percent(row.get("outside")), _percent(row.get("outside_warm")),
-                 row.get("before_seconds"), row.get("after_seconds"), row["own_mb"],
-                 scores]  # fmt: skip
+        cells = [
+            name,
+            row["seconds"],
+            ratio,
+            row["cpu_seconds"],
+            row["network_seconds"],
+            row["windows"],
+            _percent(row.get("outside")),
+            _percent(row.get("outside_warm")),
+            row.get("before_seconds"),
+            row.get("after_seconds"),
+            row["own_mb"],
+            scores,
+        ]
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
@@ -249,8 +303,15 @@ def keep(results: Path | None, row: dict[str, Any]) -> None:
 
 def ways_of(chosen: argparse.Namespace, step: float) -> Ways:
     limit = chosen.limit_gb * 1000 if chosen.limit_gb else 0.95 * available_mb()
-    return Ways(chosen.python, chosen.threads, tuple(chosen.workers), step,
-                getattr(chosen, "mirrors", False), limit, chosen.device)  # fmt: skip
+    return Ways(
+        chosen.python,
+        chosen.threads,
+        tuple(chosen.workers),
+        step,
+        getattr(chosen, "mirrors", False),
+        limit,
+        chosen.device,
+    )
 
 
 def _percent(share: float | None) -> str:
@@ -286,16 +347,26 @@ def parse() -> argparse.Namespace:
             command.set_defaults(window=LARGE_WINDOW, overlap=0.25, features=LARGE_FEATURES)
             command.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300))
             several = "+" if name == "curve" else None
-            command.add_argument("--classes", type=int, nargs=several,
-                                 default=(5, 25, 105) if several else 25)  # fmt: skip
-            command.add_argument("--spacing", type=float, help="resample to it, in mm",
-                                 default=1.5 if several else None)  # fmt: skip
+            command.add_argument(
+                "--classes", type=int, nargs=several, default=(5, 25, 105) if several else 25
+            )
+            command.add_argument(
+                "--spacing",
+                type=float,
+                help="resample to it, in mm",
+                default=1.5 if several else None,
+            )
             command.add_argument(
                 "--memory", help="medseg's limit", default="4GiB" if several else ""
             )
             if several:
-                command.add_argument("--extents", type=int, nargs="+", default=(250, 500, 1000),
-                                     help="slices of 1 mm")  # fmt: skip
+                command.add_argument(
+                    "--extents",
+                    type=int,
+                    nargs="+",
+                    default=(250, 500, 1000),
+                    help="slices of 1 mm",
+                )
                 command.add_argument("--picture", type=Path, help="draw what is in --results")
         else:
             command.add_argument("--count", type=int, help="of cases")
@@ -309,13 +380,20 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--only", nargs="+", help="of the tools")
     command.add_argument("--results", type=Path, help="append JSON lines")
     command.add_argument("--threads", type=int, default=2)
-    command.add_argument("--workers", type=int, nargs=2, default=(1, 1), metavar=("READ", "WRITE"),
-                         help="nnU-Net's processes; 0 0 does all in one")  # fmt: skip
+    command.add_argument(
+        "--workers",
+        type=int,
+        nargs=2,
+        default=(1, 1),
+        metavar=("READ", "WRITE"),
+        help="nnU-Net's processes; 0 0 does all in one",
+    )
     command.add_argument("--batch", type=int, default=2, help="medseg's windows at a time")
     command.add_argument("--window", type=int, nargs=3, default=SMALL_WINDOW)
     command.add_argument("--overlap", type=float, default=0.5)
-    command.add_argument("--features", type=int, nargs="+", default=SMALL_FEATURES,
-                         help="of a random model")  # fmt: skip
+    command.add_argument(
+        "--features", type=int, nargs="+", default=SMALL_FEATURES, help="of a random model"
+    )
     command.add_argument("--device", default="cpu", help="cpu or cuda, of every tool")
     command.add_argument("--limit-gb", type=float, help="end a tool that holds more")
 

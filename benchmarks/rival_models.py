@@ -25,31 +25,53 @@ CASES = 15
 #: What each model is: configuration, spacing and patch after the transpose, strides, and the rest.
 MODELS = {
     "2d": {
-        "configuration": "2d", "spacing": [0.9, 1.1], "patch": [56, 40],
-        "strides": [[1, 1], [2, 2], [2, 2]], "schemes": ["ZScoreNormalization"], "mask": [False],
-    },
-    "full": {
-        "configuration": "3d_fullres", "spacing": [1.2, 0.9, 1.1], "patch": [24, 32, 32],
-        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]], "transpose": [2, 0, 1],
-        "schemes": ["CTNormalization"], "mask": [False], "folds": [0, 1], "channels": ["CT"],
-    },
-    "residual": {
-        "configuration": "3d_fullres", "spacing": [3.4, 1.0, 1.0], "patch": [8, 40, 32],
-        "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]], "residual": True,
-        "schemes": ["ZScoreNormalization"], "mask": [False],
-    },
-    "regions": {
-        "configuration": "3d_fullres", "spacing": [1.0, 1.0, 1.0], "patch": [24, 32, 32],
-        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]], "regions": True,
-        "schemes": ["ZScoreNormalization", "RescaleTo01Normalization"], "mask": [True, False],
-        "channels": ["T1", "smooth"], "trainer": "nnUNetTrainerNoMirroring",
-    },
-    "low": {
-        "configuration": "3d_lowres", "spacing": [1.7, 1.7, 1.7], "patch": [24, 32, 24],
-        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]], "schemes": ["RescaleTo01Normalization"],
+        "configuration": "2d",
+        "spacing": [0.9, 1.1],
+        "patch": [56, 40],
+        "strides": [[1, 1], [2, 2], [2, 2]],
+        "schemes": ["ZScoreNormalization"],
         "mask": [False],
     },
-}  # fmt: skip
+    "full": {
+        "configuration": "3d_fullres",
+        "spacing": [1.2, 0.9, 1.1],
+        "patch": [24, 32, 32],
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "transpose": [2, 0, 1],
+        "schemes": ["CTNormalization"],
+        "mask": [False],
+        "folds": [0, 1],
+        "channels": ["CT"],
+    },
+    "residual": {
+        "configuration": "3d_fullres",
+        "spacing": [3.4, 1.0, 1.0],
+        "patch": [8, 40, 32],
+        "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+        "residual": True,
+        "schemes": ["ZScoreNormalization"],
+        "mask": [False],
+    },
+    "regions": {
+        "configuration": "3d_fullres",
+        "spacing": [1.0, 1.0, 1.0],
+        "patch": [24, 32, 32],
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "regions": True,
+        "schemes": ["ZScoreNormalization", "RescaleTo01Normalization"],
+        "mask": [True, False],
+        "channels": ["T1", "smooth"],
+        "trainer": "nnUNetTrainerNoMirroring",
+    },
+    "low": {
+        "configuration": "3d_lowres",
+        "spacing": [1.7, 1.7, 1.7],
+        "patch": [24, 32, 24],
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "schemes": ["RescaleTo01Normalization"],
+        "mask": [False],
+    },
+}
 
 
 def main() -> None:
@@ -203,11 +225,15 @@ def architecture(model: dict) -> dict:
     """A small network of the plan's kind."""
     dims = len(model["patch"])
     kind = "ResidualEncoderUNet" if model.get("residual") else "PlainConvUNet"
-    blocks = {"n_blocks_per_stage": [1, 2, 2]} if model.get("residual") else {
-        "n_conv_per_stage": [2, 2, 2]
-    }  # fmt: skip
-    kernels = [[1, 3, 3] if 1 in step[:1] and step != [1] * dims else [3] * dims
-               for step in model["strides"]]  # fmt: skip
+    blocks = (
+        {"n_blocks_per_stage": [1, 2, 2]}
+        if model.get("residual")
+        else {"n_conv_per_stage": [2, 2, 2]}
+    )
+    kernels = [
+        [1, 3, 3] if 1 in step[:1] and step != [1] * dims else [3] * dims
+        for step in model["strides"]
+    ]
     return {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
         "arch_kwargs": {

@@ -48,9 +48,13 @@ def filled(spec: dict, weights: Path):
 
     shape = architecture(spec)
     network = get_network_from_plans(
-        shape["network_class_name"], shape["arch_kwargs"], shape["_kw_requires_import"],
-        1, len(spec["labels"]) + 1, deep_supervision=False,
-    )  # fmt: skip
+        shape["network_class_name"],
+        shape["arch_kwargs"],
+        shape["_kw_requires_import"],
+        1,
+        len(spec["labels"]) + 1,
+        deep_supervision=False,
+    )
     values = dict(np.load(weights))
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -70,6 +70,16 @@ def tell_apart(names: Sequence[str]) -> list[str]:
     ]
 
 
+def mark(name: str) -> str:
+    """Eight letters and digits, the same for the same name, that keep two names apart.
+
+    >>> mark("Anna Maria") == mark("Anna_Maria"), len(mark(""))
+    (False, 8)
+    """
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return base64.b32encode(digest).decode().lower()[:_MARK]
+
+
 def is_safe(name: str) -> bool:
     """Whether a name can be used as it is.
 
@@ -97,9 +107,7 @@ def _fits(name: str) -> bool:
 def _marked(kept: str, name: str) -> str:
     if not name:
         return ""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    mark = base64.b32encode(digest).decode().lower()[:_MARK]
     room = kept.encode()[: MOST_BYTES - _MARK - 1].decode("utf-8", "ignore")
     while room and unicodedata.category(room[0])[0] not in "LN":
         room = room[1:]
-    return f"{room or 'scan'}-{mark}"
+    return f"{room or 'scan'}-{mark(name)}"

@@ -40,8 +40,21 @@ def main(
     if not plan.is_file():
         output.mkdir(parents=True, exist_ok=True)
         chosen = () if dims is None else ("--dims", dims)
-        verb("plan", card, "--root", root, "--output", plan, "--minutes", minutes,
-             "--preset", preset, *chosen, "--device", device)  # fmt: skip
+        verb(
+            "plan",
+            card,
+            "--root",
+            root,
+            "--output",
+            plan,
+            "--minutes",
+            minutes,
+            "--preset",
+            preset,
+            *chosen,
+            "--device",
+            device,
+        )
     train_and_score(plan, card, root=root, output=output, changes=changes or (), device=device)
 
 

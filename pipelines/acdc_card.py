@@ -39,18 +39,24 @@ GROUPS = ("DCM", "HCM", "MINF", "NOR", "RV")
 
 LABELS = {
     "right ventricle": {
-        "value": 1, "colour": "#3d8bba", "side": "none",
+        "value": 1,
+        "colour": "#3d8bba",
+        "side": "none",
         "code": ["SCT", "53085002", "Right ventricle"],
     },
     "myocardium": {
-        "value": 2, "colour": "#81b29a", "side": "none",
+        "value": 2,
+        "colour": "#81b29a",
+        "side": "none",
         "code": ["SCT", "74281007", "Myocardium"],
     },
     "left ventricle": {
-        "value": 3, "colour": "#e07a5f", "side": "none",
+        "value": 3,
+        "colour": "#e07a5f",
+        "side": "none",
         "code": ["SCT", "87878005", "Left ventricle"],
     },
-}  # fmt: skip
+}
 ORIGIN = {
     "source": "ACDC 2017 training set (University Hospital of Dijon), https://www.creatis.insa-lyon.fr"
     "/Challenge/acdc: short-axis cine MR of the heart at end diastole and end systole.",

@@ -86,9 +86,13 @@ def main(
     if not page_only:
         where = pick_device(device)
         length = settled_steps(
-            output / "study.json", ready[0], steps=steps, minutes=minutes,
-            usual=QUICK_STEPS if quick else STEPS, device=where,
-        )  # fmt: skip
+            output / "study.json",
+            ready[0],
+            steps=steps,
+            minutes=minutes,
+            usual=QUICK_STEPS if quick else STEPS,
+            device=where,
+        )
         limit = float("inf") if until_minutes is None else started + 60 * until_minutes
         say(f"{len(ready)} cohorts, {length} steps a run, on {where}")
         run_study(Study(folder, where, length, count, limit, chosen, workers, say), ready)

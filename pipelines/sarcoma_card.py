@@ -31,11 +31,13 @@ SERIES = {"CT": "CT", "PET": "PET", "T1": "MR_T1"}
 LABELS = {
     "labels": {
         "tumour": {
-            "value": 1, "colour": "#e07a5f", "code": ["SCT", "4147007", "Mass"],
+            "value": 1,
+            "colour": "#e07a5f",
+            "code": ["SCT", "4147007", "Mass"],
             "aliases": ["GTV*"],
         }
     }
-}  # fmt: skip
+}
 ORIGIN = {
     "name": "sarcoma",
     "modality": "",

@@ -203,5 +203,7 @@ def test_dates_stay_text_and_aliases_within_reason_work(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("day: 2024-02-31\nbase: &b {x: 1, y: 2}\nmore: {<<: *b, y: 3}\n")
     assert load_yaml(path) == {
-        "day": "2024-02-31", "base": {"x": 1, "y": 2}, "more": {"x": 1, "y": 3},
-    }  # fmt: skip
+        "day": "2024-02-31",
+        "base": {"x": 1, "y": 2},
+        "more": {"x": 1, "y": 3},
+    }

@@ -199,7 +199,7 @@ def test_the_working_grid_does_not_depend_on_the_storage_order(native, storage, 
         ("PSR", (90, 100, 80), (2.0, 2.0, 2.0), "RAS"),
         ("PSR", (90, 100, 80), (1.0, 5.0, 5.0), "RAS"),
     ],
-)  # fmt: skip
+)
 def test_a_stack_has_its_slices_last_and_a_volume_is_turned_to_ras(codes, shape, spacing, turned):
     native = grid(shape, spacing, codes)
     if turned == "SRA":

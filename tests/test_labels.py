@@ -181,9 +181,22 @@ def test_an_unknown_name_lists_the_known_ones():
 
 @pytest.mark.parametrize(
     "stem",
-    ["kidney", "lung", "hippocampus", "femur", "adrenal gland", "eye", "optic nerve", "parotid",
-     "breast", "cerebral white matter", "lateral ventricle", "temporal lobe", "femoral head"],
-)  # fmt: skip
+    [
+        "kidney",
+        "lung",
+        "hippocampus",
+        "femur",
+        "adrenal gland",
+        "eye",
+        "optic nerve",
+        "parotid",
+        "breast",
+        "cerebral white matter",
+        "lateral ventricle",
+        "temporal lobe",
+        "femoral head",
+    ],
+)
 def test_paired_organs_swap(stem):
     labels = table(**{f"left {stem}": 1, f"right {stem}": 2})
     assert labels.mirror_pairing() == ((1, 2),)
@@ -192,9 +205,20 @@ def test_paired_organs_swap(stem):
 
 @pytest.mark.parametrize(
     "stem",
-    ["ventricle", "atrium", "heart ventricle", "lobe of liver", "liver lobe", "upper lung lobe",
-     "pulmonary artery", "coronary artery", "lateral segment", "colon", "thing"],
-)  # fmt: skip
+    [
+        "ventricle",
+        "atrium",
+        "heart ventricle",
+        "lobe of liver",
+        "liver lobe",
+        "upper lung lobe",
+        "pulmonary artery",
+        "coronary artery",
+        "lateral segment",
+        "colon",
+        "thing",
+    ],
+)
 def test_sided_organs_that_are_no_mirror_images_forbid_the_mirror(stem):
     labels = table(**{f"left {stem}": 1, f"right {stem}": 2})
     assert labels.mirror_pairing() is None
@@ -208,8 +232,11 @@ def test_aliases_name_a_label_in_other_files():
     card = {"labels": {"tumour": {"value": 3, "aliases": ["GTV*", "tumor"]}, "liver": 1}}
     labels = LabelTable.from_card(card)
     assert [labels.called(name).value for name in ("GTV_Mass", "Tumor", "TUMOUR", "Liver")] == [
-        3, 3, 3, 1,
-    ]  # fmt: skip
+        3,
+        3,
+        3,
+        1,
+    ]
     assert labels.called("spleen") is None
     assert LabelTable.from_card(labels.to_card()) == labels
 

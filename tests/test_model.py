@@ -47,9 +47,12 @@ def saved(folder, dims=3, labels=KIDNEYS, folds=("all",), **changes):
     for seed, fold in enumerate(folds):
         torch.manual_seed(seed)
         network = build_network(
-            card.network.name, dims=dims, in_channels=len(card.channels),
-            out_channels=labels.channels, options=card.network.options,
-        )  # fmt: skip
+            card.network.name,
+            dims=dims,
+            in_channels=len(card.channels),
+            out_channels=labels.channels,
+            options=card.network.options,
+        )
         blank[fold] = network.state_dict()
     return save_model(folder / "model", card, labels, blank), blank
 

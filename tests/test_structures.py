@@ -83,8 +83,10 @@ def test_from_too_few_cases_nothing_is_learnt():
 
 
 def test_an_ensemble_finds_usual_what_any_of_its_models_does():
-    one, other = (learn_limits([usual(volume, top, n)] * 20)
-                  for volume, top, n in ((5.0, 0.9, 1), (20.0, 0.0, 3)))  # fmt: skip
+    one, other = (
+        learn_limits([usual(volume, top, n)] * 20)
+        for volume, top, n in ((5.0, 0.9, 1), (20.0, 0.0, 3))
+    )
     both = widest([one, other])["box"]
     assert both.volume_ml == (one["box"].volume_ml[0], other["box"].volume_ml[1])
     assert both.cuts[5] >= 0.9

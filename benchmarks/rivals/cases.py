@@ -49,9 +49,10 @@ def test_split(card: Path, root: Path, place: Path, count: int) -> Cases:
     for row in rows:
         (images / f"{row['case']}_0000.nii.gz").symlink_to((root / row["image"]).resolve())
     return Cases(
-        [str(own), "--split", "test", "--root", str(root)], images,
+        [str(own), "--split", "test", "--root", str(root)],
+        images,
         {row["case"]: root / row["label"] for row in rows},
-    )  # fmt: skip
+    )
 
 
 def many(images: Sequence[Path], labels: Path, place: Path, count: int) -> Cases:

@@ -25,9 +25,13 @@ STEPS = 40
 
 
 def medseg_steps(
-    place: Path, device: str, patch: Sequence[int], batch: int, features: Sequence[int],
+    place: Path,
+    device: str,
+    patch: Sequence[int],
+    batch: int,
+    features: Sequence[int],
     changes: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Steps on four noisy scans, after those in which kernels are chosen and compiled."""
     path = place / "config.yaml"
     if not path.is_file():
@@ -45,9 +49,7 @@ def medseg_steps(
     }
 
 
-def write_cohort(
-    place: Path, patch: Sequence[int], batch: int, features: Sequence[int]
-) -> Path:  # fmt: skip
+def write_cohort(place: Path, patch: Sequence[int], batch: int, features: Sequence[int]) -> Path:
     """Four noisy scans, a quarter larger than the patch, with three labels; and a config."""
     (place / "images").mkdir(parents=True)
     (place / "labels").mkdir()
@@ -70,8 +72,13 @@ def write_cohort(
         writer.writerow(["case", "patient", "image", "label", "split"])
         writer.writerows(rows)
     labels = {f"label {n}": {"value": n} for n in (1, 2, 3)}
-    card = {"name": "noise", "modality": "MR", "channels": ["image"], "labels": labels,
-            "table": "cohort.csv"}  # fmt: skip
+    card = {
+        "name": "noise",
+        "modality": "MR",
+        "channels": ["image"],
+        "labels": labels,
+        "table": "cohort.csv",
+    }
     (place / "cohort.yaml").write_text(yaml.safe_dump(card))
     config = {
         "cohort": "cohort.yaml",
@@ -103,11 +110,29 @@ def trained_cohort(
     verbs = {
         "plan": (card, *there, "--minutes", minutes, "--device", device, "--output", plan),
         "train": (plan, *there, "--device", device, "--output", place / "run", "--quiet"),
-        "segment": (place / "run" / "model", card, "--split", "test", *there, "--device", device,
-                    "--output", place / "masks", "--quiet"),
-        "evaluate": (place / "masks", card, "--split", "test", *there,
-                     "--output", place / "evaluation", "--quiet"),
-    }  # fmt: skip
+        "segment": (
+            place / "run" / "model",
+            card,
+            "--split",
+            "test",
+            *there,
+            "--device",
+            device,
+            "--output",
+            place / "masks",
+            "--quiet",
+        ),
+        "evaluate": (
+            place / "masks",
+            card,
+            "--split",
+            "test",
+            *there,
+            "--output",
+            place / "evaluation",
+            "--quiet",
+        ),
+    }
     for verb, words in verbs.items():
         began = time.monotonic()
         code = run(verb, *words)

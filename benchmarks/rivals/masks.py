@@ -33,9 +33,12 @@ def agreement(ours: Masks, theirs: Masks) -> dict[str, Any]:
     if not voxels:
         return {"cases": 0}
     return {
-        "cases": len(cases), "missing": len(ours.keys() ^ theirs.keys()),
-        "agree": round(same / voxels, 7), "differ": voxels - same, "worst_case": round(worst, 7),
-    }  # fmt: skip
+        "cases": len(cases),
+        "missing": len(ours.keys() ^ theirs.keys()),
+        "agree": round(same / voxels, 7),
+        "differ": voxels - same,
+        "worst_case": round(worst, 7),
+    }
 
 
 def dice(masks: Masks, truth: Masks, labels: Mapping[str, int]) -> dict[str, float]:

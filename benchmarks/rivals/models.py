@@ -51,9 +51,14 @@ def options(features: Sequence[int]) -> dict[str, object]:
 
 
 def random_model(
-    folder: Path, *, features: Sequence[int], classes: int, prepare: PrepareConfig,
-    infer: InferConfig, modality: str,
-) -> Model:  # fmt: skip
+    folder: Path,
+    *,
+    features: Sequence[int],
+    classes: int,
+    prepare: PrepareConfig,
+    infer: InferConfig,
+    modality: str,
+) -> Model:
     """A model with seeded random weights whose logits are well spread (SD about 5)."""
     labels = LabelTable(tuple(Label(f"label {n}", n, "#808080") for n in range(1, classes)))
     torch.manual_seed(1)
@@ -64,9 +69,15 @@ def random_model(
         logits = network(torch.randn(1, 1, *(min(n, 48) for n in infer.window)))
         network.get_parameter("heads.0.weight").mul_(5 / float(logits.std()))
     card = ModelCard(
-        name="rival", modality=modality, channels=("image",), labels={}, dims=3,
-        network=Choice(name="unet", options=options(features)), prepare=prepare, infer=infer,
-    )  # fmt: skip
+        name="rival",
+        modality=modality,
+        channels=("image",),
+        labels={},
+        dims=3,
+        network=Choice(name="unet", options=options(features)),
+        prepare=prepare,
+        infer=infer,
+    )
     return save_model(folder, card, labels, {"all": network.state_dict()})
 
 
@@ -176,6 +187,8 @@ def prepare_ct(spacing_mm: float | None) -> PrepareConfig:
     if spacing_mm is None:
         return PrepareConfig(normalise=(rule,))
     return PrepareConfig(
-        spacing_mm=(spacing_mm,) * 3, alignment=Alignment.EDGES, normalise=(rule,),
+        spacing_mm=(spacing_mm,) * 3,
+        alignment=Alignment.EDGES,
+        normalise=(rule,),
         resampling="cubic",
-    )  # fmt: skip
+    )

@@ -39,39 +39,54 @@ def slide(model: Model, image: torch.Tensor, windows: int) -> torch.Tensor:
     infer = model.infer
     with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
         logits = sliding_window_inference(
-            image[None], infer.window, windows, network, infer.overlap,
-            mode=infer.weighting, padding_mode="replicate",
-        )  # fmt: skip
+            image[None],
+            infer.window,
+            windows,
+            network,
+            infer.overlap,
+            mode=infer.weighting,
+            padding_mode="replicate",
+        )
     return logits[0]
 
 
 def saver(folder: Path) -> dict[str, Any]:
     return {
-        "output_dir": folder, "output_postfix": "", "output_dtype": "uint8",
-        "separate_folder": False, "resample": False, "print_log": False,
-    }  # fmt: skip
+        "output_dir": folder,
+        "output_postfix": "",
+        "output_dtype": "uint8",
+        "separate_folder": False,
+        "resample": False,
+        "print_log": False,
+    }
 
 
 def native(model: Model, scan: Path, folder: Path, windows: int, device: str) -> None:
-    load = mt.Compose([
-        mt.LoadImage(image_only=True, ensure_channel_first=True),
-        mt.ScaleIntensityRange(**scaling(model)),
-    ])  # fmt: skip
+    load = mt.Compose(
+        [
+            mt.LoadImage(image_only=True, ensure_channel_first=True),
+            mt.ScaleIntensityRange(**scaling(model)),
+        ]
+    )
     logits = slide(model, load(str(scan)).to(device), windows)
     mt.SaveImage(**saver(folder))(mt.AsDiscrete(argmax=True)(logits))
 
 
 def inverted(model: Model, scan: Path, folder: Path, windows: int, device: str) -> None:
-    load = mt.Compose([
-        mt.LoadImaged("image", ensure_channel_first=True),
-        mt.Spacingd("image", model.prepare.spacing_mm, mode="bilinear"),
-        mt.ScaleIntensityRanged("image", **scaling(model)),
-    ])  # fmt: skip
-    after = mt.Compose([
-        mt.Invertd("pred", load, orig_keys="image", nearest_interp=False, to_tensor=True),
-        mt.AsDiscreted("pred", argmax=True),
-        mt.SaveImaged("pred", **saver(folder)),
-    ])  # fmt: skip
+    load = mt.Compose(
+        [
+            mt.LoadImaged("image", ensure_channel_first=True),
+            mt.Spacingd("image", model.prepare.spacing_mm, mode="bilinear"),
+            mt.ScaleIntensityRanged("image", **scaling(model)),
+        ]
+    )
+    after = mt.Compose(
+        [
+            mt.Invertd("pred", load, orig_keys="image", nearest_interp=False, to_tensor=True),
+            mt.AsDiscreted("pred", argmax=True),
+            mt.SaveImaged("pred", **saver(folder)),
+        ]
+    )
     data = load({"image": str(scan)})
     data["pred"] = slide(model, data["image"].to(device), windows)
     after(data)

@@ -83,9 +83,12 @@ def build(chosen: argparse.Namespace):
     planned["configurations"][CONFIGURATION]["batch_size"] = chosen.batch
     module.infer_dataset_class = lambda folder: None
     trainer = module.nnUNetTrainer(
-        {**planned, "continue_training": False}, CONFIGURATION, 0, dataset(spec),
+        {**planned, "continue_training": False},
+        CONFIGURATION,
+        0,
+        dataset(spec),
         torch.device(chosen.device),
-    )  # fmt: skip
+    )
     trainer.initialize()
     trainer.network.train()
     if chosen.device.startswith("cuda"):

@@ -34,8 +34,15 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ax.axhline(MACHINE_GB, color="black", linewidth=0.8, linestyle=":")
         sides[0].set_ylabel("peak memory (GB)")
         sides[0].legend(frameon=False, fontsize=7, loc="upper left")
-        sides[-1].text(1, MACHINE_GB, "24 GiB", fontsize=7, ha="right", va="bottom",
-                       transform=sides[-1].get_yaxis_transform())  # fmt: skip
+        sides[-1].text(
+            1,
+            MACHINE_GB,
+            "24 GiB",
+            fontsize=7,
+            ha="right",
+            va="bottom",
+            transform=sides[-1].get_yaxis_transform(),
+        )
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 

@@ -45,8 +45,18 @@ def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict
 
     ``predicted_mb`` is the highest peak that it foretold, of all its processes.
     """
-    call = [sys.executable, "-m", "medseg", "segment", str(twins.ours), *scans,
-            "--output", str(output), "--device", ways.device]  # fmt: skip
+    call = [
+        sys.executable,
+        "-m",
+        "medseg",
+        "segment",
+        str(twins.ours),
+        *scans,
+        "--output",
+        str(output),
+        "--device",
+        ways.device,
+    ]
     if not ways.mirrors:
         call += ["tta=none"]
     row = facts(watched(call, _threads(ways), limit_mb=ways.limit_mb), output, ways)
@@ -57,26 +67,56 @@ def run_medseg(twins: Twins, scans: list[str], output: Path, ways: Ways) -> dict
 
 def run_nnunet(twins: Twins, images: Path, output: Path, ways: Ways) -> dict[str, Any]:
     """``nnUNetv2_predict``, with the allocator and the workers in its favour."""
-    call = [str(ways.python), "-c", _PREDICT, "-i", str(images), "-o", str(output),
-            "-d", "100", "-c", "3d_fullres", "-f", "0", "-device", ways.device,
-            "-step_size", str(ways.step), "-npp", str(ways.workers[0]),
-            "-nps", str(ways.workers[1]), "--disable_progress_bar"]  # fmt: skip
+    call = [
+        str(ways.python),
+        "-c",
+        _PREDICT,
+        "-i",
+        str(images),
+        "-o",
+        str(output),
+        "-d",
+        "100",
+        "-c",
+        "3d_fullres",
+        "-f",
+        "0",
+        "-device",
+        ways.device,
+        "-step_size",
+        str(ways.step),
+        "-npp",
+        str(ways.workers[0]),
+        "-nps",
+        str(ways.workers[1]),
+        "--disable_progress_bar",
+    ]
     if not ways.mirrors:
         call.append("--disable_tta")
     output.mkdir(parents=True, exist_ok=True)
     environment = {
-        **TUNED, **_threads(ways), "nnUNet_results": str(twins.theirs), "nnUNet_raw": "",
-        "nnUNet_preprocessed": "", "nnUNet_def_n_proc": str(ways.threads),
-    }  # fmt: skip
+        **TUNED,
+        **_threads(ways),
+        "nnUNet_results": str(twins.theirs),
+        "nnUNet_raw": "",
+        "nnUNet_preprocessed": "",
+        "nnUNet_def_n_proc": str(ways.threads),
+    }
     return facts(watched(call, environment, limit_mb=ways.limit_mb), output, ways)
 
 
-def run_monai(
-    twins: Twins, scan: Path, output: Path, ways: Ways, *words: str
-) -> dict[str, Any]:  # fmt: skip
+def run_monai(twins: Twins, scan: Path, output: Path, ways: Ways, *words: str) -> dict[str, Any]:
     """MONAI's usual chain on one file, with the allocator in its favour."""
-    call = [sys.executable, str(_HERE / "monai_chain.py"), str(twins.ours), str(scan),
-            str(output), "--device", ways.device, *words]  # fmt: skip
+    call = [
+        sys.executable,
+        str(_HERE / "monai_chain.py"),
+        str(twins.ours),
+        str(scan),
+        str(output),
+        "--device",
+        ways.device,
+        *words,
+    ]
     environment = {**TUNED, **_threads(ways)}
     return facts(watched(call, environment, limit_mb=ways.limit_mb), output, ways)
 
@@ -88,13 +128,18 @@ def facts(run: Watched, output: Path, ways: Ways) -> dict[str, Any]:
     the last mask, without start-up, first scan and what follows the last mask.
     """
     row: dict[str, Any] = {
-        "code": run.code, "seconds": round(run.seconds, 2),
-        "cpu_seconds": round(run.cpu_seconds, 2), "threads": ways.threads,
-        "own_mb": round(run.own_mb), "resident_mb": round(run.resident_mb),
+        "code": run.code,
+        "seconds": round(run.seconds, 2),
+        "cpu_seconds": round(run.cpu_seconds, 2),
+        "threads": ways.threads,
+        "own_mb": round(run.own_mb),
+        "resident_mb": round(run.resident_mb),
         "high_mb": round(run.high_mb),
-        "network_seconds": round(run.network_seconds, 2), "windows": run.windows,
-        "passes": len(run.passes), "device_mb": round(run.device_mb),
-    }  # fmt: skip
+        "network_seconds": round(run.network_seconds, 2),
+        "windows": run.windows,
+        "passes": len(run.passes),
+        "device_mb": round(run.device_mb),
+    }
     if run.code is None:
         row["failed"] = f"ended: its processes held more than {ways.limit_mb / 1000:.1f} GB"
     elif run.code != 0:

@@ -95,18 +95,28 @@ def watched(
         begun, before = time.monotonic(), os.times()
         with output.open("wb") as file:
             process = subprocess.Popen(
-                list(command), env={**os.environ, **environment, **added},
-                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                list(command),
+                env={**os.environ, **environment, **added},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
             resident, own, high, over = _look_until_end(process, limit_mb)
         ended, after = time.monotonic(), os.times()
         said = output.read_text(errors="replace").strip().splitlines()[-12:]
         return Watched(
-            None if over else process.returncode, ended - begun,
+            None if over else process.returncode,
+            ended - begun,
             sum(after[2:4]) - sum(before[2:4]),
-            resident, own, high, begun, ended, _busiest(passes), _device_mb(passes),
+            resident,
+            own,
+            high,
+            begun,
+            ended,
+            _busiest(passes),
+            _device_mb(passes),
             "\n".join(said),
-        )  # fmt: skip
+        )
 
 
 def available_mb() -> float:
@@ -191,11 +201,15 @@ def _busiest(folder: Path) -> tuple[Pass, ...]:
     found = []
     for path in folder.glob("*.jsonl"):
         lines = _lines(path)
-        found.append(tuple(
-            Pass(int(path.stem), begin, end, windows)
-            for begin, end, windows, measuring in (row for row in lines if isinstance(row, list))
-            if not measuring
-        ))  # fmt: skip
+        found.append(
+            tuple(
+                Pass(int(path.stem), begin, end, windows)
+                for begin, end, windows, measuring in (
+                    row for row in lines if isinstance(row, list)
+                )
+                if not measuring
+            )
+        )
     return max(found, key=lambda passes: sum(p.windows for p in passes), default=())
 
 

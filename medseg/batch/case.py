@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -228,7 +227,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
                 result.labelmap, job.output, task.case, format=job.format, layout=job.layout
             )
         remarks = write_labels(result.labelmap, job.output / name, format=job.format)
-        written = describe(job.output / name, name)
+        written = Written.of(job.output / name, name)
     if picture is not None:
         with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
             temporary.write_bytes(picture.result())
@@ -254,16 +253,6 @@ def _write_moves(task: Task, job: Job, scan: _Scan) -> None:
     for name, matrix in scan.origin.moves:
         file_name = f"{task.case}_{safe_name(name)}{move.ENDING}"
         move.write_move(matrix, job.output / REGISTRATION / file_name)
-
-
-def describe(path: Path, name: str | None = None) -> Written:
-    """What a file is now: size, time and checksum; `name` is that within its output folder."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    status = path.stat()
-    return Written(name or path.name, status.st_size, status.st_mtime_ns, digest.hexdigest())
 
 
 def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from medseg.batch.case import Clock, describe
+from medseg.batch.case import Clock
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Patience
 from medseg.batch.gather import stamp_of
@@ -18,7 +18,7 @@ from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import Plan, plan_run
 from medseg.batch.runner import Listener, run_batch
 from medseg.batch.taken import taken
-from medseg.batch.task import Outcome, State, Task
+from medseg.batch.task import Outcome, State, Task, Written
 from medseg.batch.work import Loaded, Tell
 from medseg.errors import BadOutput, MedsegError
 from medseg.readers.entry import Status
@@ -88,7 +88,7 @@ class Conversion:
                 State.DONE,
                 warnings=tuple(relative(warning, task) for warning in volume.origin.warnings),
                 facts=grid_columns(volume.geometry),
-                written=describe(path),
+                written=Written.of(path),
             )
 
         outcome, _ = guarded(task, road)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from medseg.batch.case import PICTURES, PROBABILITIES, describe
+from medseg.batch.case import PICTURES, PROBABILITIES
 from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
-from medseg.batch.task import State, Task, Unusable
+from medseg.batch.task import State, Task, Unusable, Written
 from medseg.errors import MedsegError
 from medseg.readers.labels import contour_names, needs_image, read_labels
 from medseg.writers import atomic
@@ -186,7 +186,7 @@ def _look_at_output(
     same_stamp = (status.st_size, status.st_mtime_ns) == (written.size_bytes, written.modified_ns)
     if same_stamp and check is Check.QUICK and _has_header(path):
         return ""
-    now = describe(path, written.name)
+    now = Written.of(path, written.name)
     if now.sha256 == written.sha256:
         ledger.touched(entry.case, now.modified_ns)
         return ""

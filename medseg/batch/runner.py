@@ -10,25 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
 
 from medseg.batch.executors import Executor, Notice
 from medseg.batch.ledger import Ledger
 from medseg.batch.task import Forecast, Outcome, State, Task
 from medseg.errors import BadOutput, MedsegError
+from medseg.progress import Progress, silent
 
 #: Tables beside the masks are brought up to date this often while a batch runs.
 SECONDS_BETWEEN_TABLES = 60.0
 
 #: A forecast of memory is told where it is so much above the highest one told before.
 HIGHER = 1.1
-
-
-class Tell(Protocol):
-    """Progress of a batch."""
-
-    def __call__(self, done: int, total: int | None = None, **facts: object) -> None:
-        """So many of so many cases, and facts worth showing."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class Listener:
         foreseen: a case is going to take more memory than any before it.
     """
 
-    progress: Tell = lambda done, total=None, **facts: None
+    progress: Progress = silent
     notice: Callable[[str], object] = lambda text: None
     tables: Callable[[], object] = lambda: None
     begun: Callable[[float | None], object] = lambda seconds: None

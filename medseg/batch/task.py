@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
+from medseg.checksums import sha256_of
 from medseg.volume import Volume
 
 
@@ -127,7 +129,7 @@ class Written:
 
     Attributes:
         name: relative to the output folder.
-        size_bytes, modified_ns: as the file system tells.
+        size_bytes, modified_ns: as the file system has them.
         sha256: of the content.
     """
 
@@ -135,6 +137,12 @@ class Written:
     size_bytes: int
     modified_ns: int
     sha256: str
+
+    @classmethod
+    def of(cls, path: Path, name: str | None = None) -> Written:
+        """A file as it is now; `name` is that within its output folder."""
+        sha256, status = sha256_of(path), path.stat()
+        return cls(name or path.name, status.st_size, status.st_mtime_ns, sha256)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,10 @@ class PrepareConfig(Options):
         if self.axes is not None and self.frame is not None:
             raise ValueError("give frame or axes, not both")
         if self.turned_to is not None:
-            pairs = sorted("LR" if code in "LR" else "AP" if code in "AP" else "IS" if code in "IS"
-                           else code for code in self.turned_to)  # fmt: skip
+            pairs = sorted(
+                "LR" if code in "LR" else "AP" if code in "AP" else "IS" if code in "IS" else code
+                for code in self.turned_to
+            )
             if self.axes is None or pairs != ["AP", "IS", "LR"]:
                 raise ValueError("turned_to is three axis codes such as RAS, and needs axes")
         return self

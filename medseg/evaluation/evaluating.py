@@ -17,10 +17,11 @@ from medseg.evaluation.leakage import copies_of_training, refuse_leaks
 from medseg.evaluation.pairing import Predictions, fold_folders, load_predictions
 from medseg.evaluation.running import score_all
 from medseg.evaluation.scores import COLUMNS, SCORED, Scores
-from medseg.evaluation.scoring import Outcome, Task, printable, structures_of
+from medseg.evaluation.scoring import Outcome, Task, structures_of
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.progress import Progress
+from medseg.tables import printable
 
 #: ``split`` of a cross-validation: every train row by the model that did not see its fold.
 FOLDS = "folds"

@@ -26,6 +26,7 @@ from medseg.manifests.reading import named_truth, read_grid, require
 from medseg.metrics import METRICS, Metric, Pair, Structure, pairs
 from medseg.readers.labels import read_labels
 from medseg.scans.masks import mask_needs_image, read_mask
+from medseg.tables import printable
 from medseg.volume import LabelMap, pixel_hash
 
 log = logging.getLogger(__name__)
@@ -147,11 +148,6 @@ def _reason(error: Exception, task: Task) -> str:
         for spelling in (str(path), path.name) if path is not None else ():
             text = text.replace(spelling, word)
     return " ".join(printable(text).split())
-
-
-def printable(text: str) -> str:
-    """The text without what UTF-8 cannot write, such as half-decoded file names."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_pair(task: Task) -> tuple[LabelMap, NDArray[Any]]:

@@ -149,10 +149,12 @@ def _check(model: Model) -> None:
     for name, (found, expected) in wanted.items():
         if found != expected:
             raise BadModel(
-                f"a bundle cannot follow {name} of this model", path=model.folder, found=found,
-                expected=expected, remedy="Export to onnx or torchscript, whose card says what is "
-                "around the network.",
-            )  # fmt: skip
+                f"a bundle cannot follow {name} of this model",
+                path=model.folder,
+                found=found,
+                expected=expected,
+                remedy="Export to onnx or torchscript, whose card says what is around the network.",
+            )
     for rule in model.postprocess:
         _cleaning(model, rule)
 
@@ -162,13 +164,21 @@ def _cleaning(model: Model, rule: PostprocessRule) -> dict[str, Any]:
     labels = model.labels
     values = list(labels.values) if rule.label == "*" else [labels.value_of(rule.label)]
     if rule.rule == "keep_largest":
-        return {"_target_": "KeepLargestConnectedComponentd", "keys": "image",
-                "applied_labels": values, "is_onehot": False, "independent": True,
-                "connectivity": 3, "num_components": rule.count}  # fmt: skip
+        return {
+            "_target_": "KeepLargestConnectedComponentd",
+            "keys": "image",
+            "applied_labels": values,
+            "is_onehot": False,
+            "independent": True,
+            "connectivity": 3,
+            "num_components": rule.count,
+        }
     raise BadModel(
-        "a bundle cannot follow a cleaning rule of this model", path=model.folder, found=rule.rule,
+        "a bundle cannot follow a cleaning rule of this model",
+        path=model.folder,
+        found=rule.rule,
         expected="keep_largest or none",
-    )  # fmt: skip
+    )
 
 
 def _inference(model: Model) -> dict[str, Any]:
@@ -196,19 +206,32 @@ def _inference(model: Model) -> dict[str, Any]:
             "_target_": "Compose",
             "map_items": False,
             "transforms": [
-                {"_target_": "LoadImaged", "keys": "image", "image_only": True,
-                 "ensure_channel_first": True, "reader": "NibabelReader"},
+                {
+                    "_target_": "LoadImaged",
+                    "keys": "image",
+                    "image_only": True,
+                    "ensure_channel_first": True,
+                    "reader": "NibabelReader",
+                },
                 {"_target_": "Lambdad", "keys": "image", "func": "@segment"},
                 *(_cleaning(model, rule) for rule in model.postprocess),
-                {"_target_": "SaveImaged", "keys": "image", "output_dir": "@output_dir",
-                 "output_postfix": "", "separate_folder": False, "resample": False,
-                 "output_dtype": "$__import__('numpy')."
-                 + ("uint8" if highest < 256 else "uint16")},
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "image",
+                    "output_dir": "@output_dir",
+                    "output_postfix": "",
+                    "separate_folder": False,
+                    "resample": False,
+                    "output_dtype": "$__import__('numpy')."
+                    + ("uint8" if highest < 256 else "uint16"),
+                },
             ],
         },
-        "run": ["$torch.set_grad_enabled(False)",
-                "$[@transforms({'image': path}) is None for path in @files]"],
-    }  # fmt: skip
+        "run": [
+            "$torch.set_grad_enabled(False)",
+            "$[@transforms({'image': path}) is None for path in @files]",
+        ],
+    }
 
 
 def _metadata(model: Model) -> dict[str, Any]:
@@ -223,7 +246,9 @@ def _metadata(model: Model) -> dict[str, Any]:
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {
-            "fire": "0.6", "nibabel": version("nibabel"), "scikit-image": version("scikit-image"),
+            "fire": "0.6",
+            "nibabel": version("nibabel"),
+            "scikit-image": version("scikit-image"),
         },
         "name": card.name or "medseg model",
         "task": f"segmentation of {', '.join(labels.names)}",
@@ -236,18 +261,33 @@ def _metadata(model: Model) -> dict[str, Any]:
         "labels": dict(zip(labels.names, labels.values, strict=True)),
         "weights": dict(card.weights),
         "network_data_format": {
-            "inputs": {"image": {
-                "type": "image", "format": "magnitude", "modality": card.modality,
-                "num_channels": len(card.channels), "spatial_shape": ["*", "*", "*"],
-                "dtype": "float32", "value_range": [], "is_patch_data": False,
-                "channel_def": {str(n): name for n, name in enumerate(card.channels)}}},
-            "outputs": {"pred": {
-                "type": "image", "format": "segmentation", "num_channels": 1,
-                "spatial_shape": ["*", "*", "*"], "dtype": "int64", "value_range": [],
-                "is_patch_data": False,
-                "channel_def": {str(n): name for n, name in enumerate(names)}}},
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": card.modality,
+                    "num_channels": len(card.channels),
+                    "spatial_shape": ["*", "*", "*"],
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {str(n): name for n, name in enumerate(card.channels)},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": 1,
+                    "spatial_shape": ["*", "*", "*"],
+                    "dtype": "int64",
+                    "value_range": [],
+                    "is_patch_data": False,
+                    "channel_def": {str(n): name for n, name in enumerate(names)},
+                }
+            },
         },
-    }  # fmt: skip
+    }
 
 
 def _readme(model: Model) -> str:

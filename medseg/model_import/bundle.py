@@ -17,10 +17,10 @@ from medseg.errors import BadConfig, BadModel, MedsegError
 from medseg.labels import LabelTable
 from medseg.manifests.importing import modality_of
 from medseg.model import ModelCard, Provenance, versions
+from medseg.model_import.bundle_config import Configuration
 from medseg.model_import.bundle_files import (
     METADATA,
-    Configuration,
-    opened,
+    bundle_folder,
     read_configuration,
     read_metadata,
     weights_path,
@@ -53,7 +53,7 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     """
     if options.folds or options.any_trainer or options.checkpoint != "final":
         raise BadConfig("folds, checkpoint and any_trainer are for nnunet, not for bundle")
-    with opened(path) as folder:
+    with bundle_folder(path) as folder:
         try:
             return _read(folder, path, options)
         except (
@@ -61,8 +61,11 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
             TypeError,
             OverflowError,
         ) as error:  # a number out of range, text for a number
-            raise BadModel("a value of the configuration cannot be used", path=folder / "configs",
-                           found=" ".join(str(error).split())[:200]) from None  # fmt: skip
+            raise BadModel(
+                "a value of the configuration cannot be used",
+                path=folder / "configs",
+                found=" ".join(str(error).split())[:200],
+            ) from None
 
 
 def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
@@ -71,8 +74,8 @@ def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
     network = _network(configuration, len(channels), labels.channels)
     before = steps_of(configuration, "preprocessing")
     prepare = preparing(before, len(channels), options.orientation)
-    decision = deciding(steps_of(configuration, "postprocessing"), labels,
-                        spaced=any(mm is not None for mm in prepare.spacing_mm))  # fmt: skip
+    spaced = any(mm is not None for mm in prepare.spacing_mm)
+    decision = deciding(configuration, labels, spaced=spaced)
     inferer = step_of(configuration, configuration.values.get("inferer"), "inferer")
     said = {key: str(metadata.get(key, "")) for key in ("name", "version", "monai_version")}
     card = ModelCard(
@@ -117,14 +120,17 @@ def _network(configuration: Configuration, inputs: int, outputs: int) -> Choice:
     special = sorted(key for key in step.arguments if key.startswith("_") and key != "_target_")
     strange = [key for key, value in arguments.items() if not is_plain(value)]
     if special or strange:
-        raise step.refused(f"{step.name} has arguments that are not known here",
-                           found=", ".join(special + strange))  # fmt: skip
+        raise step.refused(
+            f"{step.name} has arguments that are not known here", found=", ".join(special + strange)
+        )
     wanted = {"spatial_dims": 3, "in_channels": inputs, "out_channels": outputs}
     for key, number in wanted.items():
         if arguments.get(key, number) != number:
-            raise step.refused(f"{step.name}.{key} does not fit", found=arguments[key],
-                               expected=f"{number}, as {METADATA} says"
-                               if key != "spatial_dims" else "3")  # fmt: skip
+            raise step.refused(
+                f"{step.name}.{key} does not fit",
+                found=arguments[key],
+                expected=f"{number}, as {METADATA} says" if key != "spatial_dims" else "3",
+            )
     kept = {key: value for key, value in arguments.items() if key not in SAID_ELSEWHERE}
     return Choice(name="monai", options={"network": step.name, "arguments": kept})
 
@@ -142,18 +148,24 @@ def _weights(path: Path, card: ModelCard, labels: LabelTable) -> dict[str, Tenso
             break
     strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strange or not content:
-        raise BadModel("not a state dict", path=path,
-                       found=", ".join(map(str, strange[:4])) or "nothing",
-                       expected=f"tensors, perhaps in {' or '.join(_WRAPPERS)}")  # fmt: skip
+        raise BadModel(
+            "not a state dict",
+            path=path,
+            found=", ".join(map(str, strange[:4])) or "nothing",
+            expected=f"tensors, perhaps in {' or '.join(_WRAPPERS)}",
+        )
     weights = {
         f"{_PART}{str(key).removeprefix('module.')}": t.clone() for key, t in content.items()
     }
     try:
         with torch.device("meta"):
             blank = build_network(
-                card.network.name, dims=card.dims, in_channels=len(card.channels),
-                out_channels=labels.channels, options=card.network.options,
-            ).state_dict()  # fmt: skip
+                card.network.name,
+                dims=card.dims,
+                in_channels=len(card.channels),
+                out_channels=labels.channels,
+                options=card.network.options,
+            ).state_dict()
     except MedsegError as error:
         raise BadModel(error.problem, path=path, found=error.found) from None
     _check_fit(blank, weights, path)
@@ -170,9 +182,12 @@ def _check_fit(blank: Mapping[str, Tensor], weights: Mapping[str, Tensor], path:
             raise BadModel(f"the state dict {problem}", path=path, found=shown)
     for name, tensor in weights.items():
         if tensor.shape != blank[name].shape:
-            raise BadModel("a weight is of another size", path=path,
-                           found=f"{name.removeprefix(_PART)} {tuple(tensor.shape)}",
-                           expected=tuple(blank[name].shape))  # fmt: skip
+            raise BadModel(
+                "a weight is of another size",
+                path=path,
+                found=f"{name.removeprefix(_PART)} {tuple(tensor.shape)}",
+                expected=tuple(blank[name].shape),
+            )
 
 
 def _channels(metadata: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
@@ -181,8 +196,12 @@ def _channels(metadata: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     named = image.get("channel_def") or {}
     count = image.get("num_channels", len(named) or 1)
     if not isinstance(named, Mapping) or not isinstance(count, int) or count < 1:
-        raise BadModel("the channels are not as expected", path=folder / METADATA,
-                       found=f"{count!r}, {named!r}", expected='"num_channels": 1')  # fmt: skip
+        raise BadModel(
+            "the channels are not as expected",
+            path=folder / METADATA,
+            found=f"{count!r}, {named!r}",
+            expected='"num_channels": 1',
+        )
     names = tuple(str(named.get(str(n), f"channel {n}")) for n in range(count))
     modality = str(image.get("modality", "")).upper()
     if count == 1 and modality in ("CT", "MR", "MRI"):
@@ -200,9 +219,11 @@ def _labels(metadata: Mapping[str, Any], folder: Path) -> LabelTable:
         return LabelTable.from_card({"labels": {names[n]: n for n in range(1, len(names))}})
     except (AttributeError, TypeError, ValueError, MedsegError) as error:
         raise BadModel(
-            "the labels cannot be used", path=folder / METADATA, found=f"{named!r} ({error})",
+            "the labels cannot be used",
+            path=folder / METADATA,
+            found=f"{named!r} ({error})",
             expected='"channel_def": {"0": "background", "1": "spleen"} of the prediction',
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _format(metadata: Mapping[str, Any], way: str, folder: Path) -> Mapping[str, Any]:
@@ -214,12 +235,17 @@ def _format(metadata: Mapping[str, Any], way: str, folder: Path) -> Mapping[str,
             return dict(parts[name])
     except (KeyError, TypeError, ValueError):
         pass
-    raise BadModel(f"network_data_format.{way} does not describe one image", path=folder / METADATA,
-                   expected="one entry with channel_def")  # fmt: skip
+    raise BadModel(
+        f"network_data_format.{way} does not describe one image",
+        path=folder / METADATA,
+        expected="one entry with channel_def",
+    )
 
 
 def _remarks(turned_to: str | None) -> tuple[str, ...]:
     if turned_to is not None:
         return ()
-    return ("scans are taken as they are stored, as the bundle takes them; where all its training "
-            "scans had one orientation, --orientation makes others alike",)  # fmt: skip
+    return (
+        "scans are taken as they are stored, as the bundle takes them; where all its training "
+        "scans had one orientation, --orientation makes others alike",
+    )

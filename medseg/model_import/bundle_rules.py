@@ -19,10 +19,10 @@ from medseg.config import (
     PostprocessRule,
     PrepareConfig,
 )
-from medseg.errors import BadModel
 from medseg.geometry import Alignment
 from medseg.labels import LabelTable
-from medseg.model_import.bundle_steps import Step
+from medseg.model_import.bundle_config import Configuration
+from medseg.model_import.bundle_steps import Step, steps_of
 
 #: MONAI's names of the three directions, each with its two ends, that axis codes rest on.
 _ENDS = [["L", "R"], ["P", "A"], ["I", "S"]]
@@ -56,8 +56,9 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
             case "Orientationd":
                 turned_to = _orientation(step)
                 if orientation not in (None, turned_to):
-                    raise step.refused("--orientation is not the bundle's", found=orientation,
-                                       expected=turned_to)  # fmt: skip
+                    raise step.refused(
+                        "--orientation is not the bundle's", found=orientation, expected=turned_to
+                    )
                 if "Spacingd" in names:
                     raise step.refused("Orientationd after Spacingd is not known here")
             case "Spacingd":
@@ -68,8 +69,9 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
             raise step.refused(f"{step.name} stands twice")
         names.append(step.name)
     if len(rules) > 1:
-        raise steps[0].refused("more than one transform of intensities is not known here",
-                               found=", ".join(names))  # fmt: skip
+        raise steps[0].refused(
+            "more than one transform of intensities is not known here", found=", ".join(names)
+        )
     after, rule = rules[0] if rules else (True, NormaliseNothing())
     return PrepareConfig(
         spacing_mm=spacing_mm,
@@ -90,18 +92,32 @@ def inferring(step: Step, restore: Any) -> InferConfig:
     """
     if step.name != "SlidingWindowInferer":
         raise step.refused(f"{step.name} is not known here", expected="SlidingWindowInferer")
-    step.only("roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval",
-              "sw_device", "progress", "cache_roi_weight_map", "cpu_thresh")  # fmt: skip
+    step.only(
+        "roi_size",
+        "sw_batch_size",
+        "overlap",
+        "mode",
+        "sigma_scale",
+        "padding_mode",
+        "cval",
+        "sw_device",
+        "progress",
+        "cache_roi_weight_map",
+        "cpu_thresh",
+    )
     step.expect(sigma_scale=0.125, cval=0)
     window, mode = step.value("roi_size"), step.value("mode", "constant")
-    padding = {"constant": "zeros", "replicate": "border"}.get(step.value("padding_mode",
-                                                                          "constant"))  # fmt: skip
+    padding = {"constant": "zeros", "replicate": "border"}.get(
+        step.value("padding_mode", "constant")
+    )
     if not (isinstance(window, list) and len(window) == 3 and all(int(n) > 0 for n in window)):
         raise step.refused("roi_size is not known here", found=window, expected="three sizes")
     if mode not in ("constant", "gaussian") or padding is None:
-        raise step.refused("windows are joined in a way that is not known here",
-                           found=f"mode {mode}, padding_mode {step.value('padding_mode')}",
-                           expected="constant or gaussian; constant or replicate")  # fmt: skip
+        raise step.refused(
+            "windows are joined in a way that is not known here",
+            found=f"mode {mode}, padding_mode {step.value('padding_mode')}",
+            expected="constant or gaussian; constant or replicate",
+        )
     overlap = step.value("overlap", 0.25)
     if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
         raise step.refused("overlap is not known here", found=overlap, expected="0 to below 1")
@@ -124,11 +140,11 @@ class Decision:
     rules: tuple[PostprocessRule, ...]
 
 
-def deciding(steps: Sequence[Step], labels: LabelTable, *, spaced: bool) -> Decision:
+def deciding(configuration: Configuration, labels: LabelTable, *, spaced: bool) -> Decision:
     """What happens to logits, from the transforms after the network.
 
     Args:
-        steps: of ``postprocessing``.
+        configuration: of the bundle, with a section ``postprocessing``.
         labels: what masks hold.
         spaced: whether scans are resampled.
 
@@ -138,7 +154,7 @@ def deciding(steps: Sequence[Step], labels: LabelTable, *, spaced: bool) -> Deci
     done: list[str] = []
     rules: list[PostprocessRule] = []
     restore = "logits"
-    for step in steps:
+    for step in steps_of(configuration, "postprocessing"):
         match step.name:
             case "Activationsd":
                 step.only("softmax", "sigmoid", "other")
@@ -154,8 +170,9 @@ def deciding(steps: Sequence[Step], labels: LabelTable, *, spaced: bool) -> Deci
                     raise step.refused("AsDiscreted without argmax is not known here")
             case "KeepLargestConnectedComponentd":
                 if "AsDiscreted" not in done or (spaced and "Invertd" not in done):
-                    raise step.refused(f"{step.name} before the mask is on the scan's own grid is "
-                                       "not known here")  # fmt: skip
+                    raise step.refused(
+                        f"{step.name} before the mask is on the scan's own grid is not known here"
+                    )
                 rules += _largest(step, labels)
             case "EnsureTyped" | "SaveImaged":
                 pass
@@ -166,8 +183,7 @@ def deciding(steps: Sequence[Step], labels: LabelTable, *, spaced: bool) -> Deci
         done.append(step.name)
     for name in ("AsDiscreted", *(["Invertd"] if spaced else [])):
         if name not in done:
-            raise steps[0].refused(f"there is no {name}") if steps else BadModel(
-                f"postprocessing: there is no {name}")  # fmt: skip
+            raise configuration.refused(f"postprocessing: there is no {name}")
     return Decision(restore, tuple(rules))
 
 
@@ -185,15 +201,32 @@ def _orientation(step: Step) -> str:
 
 
 def _spacing(step: Step) -> tuple[float | None, float | None, float | None]:
-    step.only("pixdim", "mode", "diagonal", "padding_mode", "dtype", "scale_extent",
-              "recompute_affine", "min_pixdim", "max_pixdim")  # fmt: skip
-    step.expect(mode="bilinear", diagonal=False, padding_mode="border", scale_extent=False,
-                recompute_affine=False, min_pixdim=None, max_pixdim=None)  # fmt: skip
+    step.only(
+        "pixdim",
+        "mode",
+        "diagonal",
+        "padding_mode",
+        "dtype",
+        "scale_extent",
+        "recompute_affine",
+        "min_pixdim",
+        "max_pixdim",
+    )
+    step.expect(
+        mode="bilinear",
+        diagonal=False,
+        padding_mode="border",
+        scale_extent=False,
+        recompute_affine=False,
+        min_pixdim=None,
+        max_pixdim=None,
+    )
     sizes = step.value("pixdim")
     numbers = isinstance(sizes, list) and all(isinstance(mm, int | float) for mm in sizes)
     if not numbers or len(sizes) != 3:
-        raise step.refused("Spacingd's pixdim is not known here", found=sizes,
-                           expected="three numbers in mm")  # fmt: skip
+        raise step.refused(
+            "Spacingd's pixdim is not known here", found=sizes, expected="three numbers in mm"
+        )
     x, y, z = (float(mm) if mm > 0 else None for mm in sizes)
     return x, y, z
 
@@ -209,8 +242,9 @@ def _normalisation(step: Step, channels: int) -> Normalise:
             _check_each_channel(step, channels)
             return NormaliseZScore(nonzero=bool(step.value("nonzero")))
         case "ScaleIntensityRangePercentilesd":
-            step.only("lower", "upper", "b_min", "b_max", "clip", "relative", "channel_wise",
-                      "dtype")  # fmt: skip
+            step.only(
+                "lower", "upper", "b_min", "b_max", "clip", "relative", "channel_wise", "dtype"
+            )
             step.expect(b_min=0, b_max=1, relative=False)
             _check_clips(step)
             _check_each_channel(step, channels)
@@ -228,8 +262,10 @@ def _window(step: Step) -> NormaliseWindow:
     low, high, first, last = (_number(step, key) for key in ("a_min", "a_max", "b_min", "b_max"))
     _check_clips(step)
     if high <= low or last <= first:
-        raise step.refused("ScaleIntensityRanged with an empty or turned range is not known here",
-                           found=[low, high, first, last])  # fmt: skip
+        raise step.refused(
+            "ScaleIntensityRanged with an empty or turned range is not known here",
+            found=[low, high, first, last],
+        )
     sd = (high - low) / (last - first)
     return NormaliseWindow(low=low, high=high, mean=low - first * sd, sd=sd)
 
@@ -248,15 +284,18 @@ def _check_clips(step: Step) -> None:
 
 def _check_each_channel(step: Step, channels: int) -> None:
     if channels > 1 and step.value("channel_wise") is not True:
-        raise step.refused(f"{step.name} over all channels at once is not known here",
-                           expected="channel_wise")  # fmt: skip
+        raise step.refused(
+            f"{step.name} over all channels at once is not known here", expected="channel_wise"
+        )
 
 
 def _check_invert(step: Step, *, spaced: bool, decided: bool) -> None:
     if str(step.arguments.get("transform", "")).lstrip("$") != "@preprocessing":
-        raise step.refused("Invertd of other transforms is not known here",
-                           found=step.arguments.get("transform"),
-                           expected="@preprocessing")  # fmt: skip
+        raise step.refused(
+            "Invertd of other transforms is not known here",
+            found=step.arguments.get("transform"),
+            expected="@preprocessing",
+        )
     nearest = step.value("nearest_interp", default=True)
     if spaced and (decided or nearest is not False):
         raise step.refused(
@@ -268,14 +307,20 @@ def _check_invert(step: Step, *, spaced: bool, decided: bool) -> None:
 
 def _largest(step: Step, labels: LabelTable) -> list[PostprocessRule]:
     step.only("applied_labels", "is_onehot", "independent", "connectivity", "num_components")
-    step.expect(is_onehot=step.value("is_onehot") and False, independent=True,
-                connectivity=step.value("connectivity") and 3)  # fmt: skip
+    step.expect(
+        is_onehot=step.value("is_onehot") and False,
+        independent=True,
+        connectivity=step.value("connectivity") and 3,
+    )
     applied, count = step.value("applied_labels"), int(step.value("num_components", 1))
     if applied is None:
         return [PostprocessRule(rule="keep_largest", count=count)]
     values = applied if isinstance(applied, list) else [applied]
     if not set(values) <= set(labels.values):
-        raise step.refused("labels that the metadata does not name", found=values,
-                           expected=list(labels.values))  # fmt: skip
-    return [PostprocessRule(rule="keep_largest", label=labels.name_of(value), count=count)
-            for value in values]  # fmt: skip
+        raise step.refused(
+            "labels that the metadata does not name", found=values, expected=list(labels.values)
+        )
+    return [
+        PostprocessRule(rule="keep_largest", label=labels.name_of(value), count=count)
+        for value in values
+    ]

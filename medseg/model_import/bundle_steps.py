@@ -6,15 +6,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from medseg.errors import BadModel
-from medseg.model_import.bundle_files import Configuration, target_name
+from medseg.model_import.bundle_config import Configuration, target_name
 
 #: Arguments that change no voxel.
-_OF_NO_MATTER = frozenset((
-    "_target_", "_disabled_", "keys", "allow_missing_keys", "lazy", "device", "to_tensor",
-    "track_meta", "print_log", "meta_keys", "meta_key_postfix", "orig_keys",
-    "orig_meta_keys", "image_only", "reader", "ensure_channel_first", "simple_keys",
-    "strict_check", "data_type", "wrap_sequence", "ensure_same_shape", "align_corners",
-))  # fmt: skip
+_OF_NO_MATTER = frozenset(
+    (
+        "_target_",
+        "_disabled_",
+        "keys",
+        "allow_missing_keys",
+        "lazy",
+        "device",
+        "to_tensor",
+        "track_meta",
+        "print_log",
+        "meta_keys",
+        "meta_key_postfix",
+        "orig_keys",
+        "orig_meta_keys",
+        "image_only",
+        "reader",
+        "ensure_channel_first",
+        "simple_keys",
+        "strict_check",
+        "data_type",
+        "wrap_sequence",
+        "ensure_same_shape",
+        "align_corners",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -48,20 +68,25 @@ class Step:
         for argument, value in expected.items():
             found = self.value(argument, value)
             if found != value:
-                raise self.refused(f"{self.name} with this {argument} is not known here",
-                                   found=found, expected=value)  # fmt: skip
+                raise self.refused(
+                    f"{self.name} with this {argument} is not known here",
+                    found=found,
+                    expected=value,
+                )
 
     def only(self, *known: str) -> None:
         """Refuse arguments that are neither known nor of no matter."""
         unknown = sorted(set(self.arguments) - set(known) - _OF_NO_MATTER)
         if unknown:
-            raise self.refused(f"{self.name} has arguments that are not known here",
-                               found=", ".join(unknown))  # fmt: skip
+            raise self.refused(
+                f"{self.name} has arguments that are not known here", found=", ".join(unknown)
+            )
 
     def refused(self, problem: str, *, found: object = None, expected: object = None) -> BadModel:
         """A refusal that names the file and the section."""
-        return self.configuration.refused(f"{self.section}: {problem}", found=found,
-                                          expected=expected)  # fmt: skip
+        return self.configuration.refused(
+            f"{self.section}: {problem}", found=found, expected=expected
+        )
 
 
 def steps_of(configuration: Configuration, section: str) -> list[Step]:
@@ -84,8 +109,9 @@ def steps_of(configuration: Configuration, section: str) -> list[Step]:
     steps = [step for step in steps if not step.value("_disabled_")]
     keys = {str(step.value("keys")) for step in steps if "keys" in step.arguments}
     if len(keys) > 1:
-        raise chain.refused("transforms work on several keys", found=", ".join(sorted(keys)),
-                            expected="one key")  # fmt: skip
+        raise chain.refused(
+            "transforms work on several keys", found=", ".join(sorted(keys)), expected="one key"
+        )
     return steps
 
 

@@ -53,10 +53,12 @@ def _allowed() -> list[Any]:
     kinds = {type(np.dtype(name)) for name in _NUMBERS}
     both = ("numpy._core.multiarray", "numpy.core.multiarray")  # numpy 2 and before
     return [
-        np.ndarray, np.dtype, *kinds,
+        np.ndarray,
+        np.dtype,
+        *kinds,
         *((scalar, f"{module}.scalar") for module in both),
         *((array, f"{module}._reconstruct") for module in both),
-    ]  # fmt: skip
+    ]
 
 
 def _asked_for(path: Path) -> list[str]:
@@ -67,7 +69,10 @@ def _asked_for(path: Path) -> list[str]:
     except (RuntimeError, UnpicklingError, OSError):
         return []
     return sorted(
-        name for name in names
-        if name not in known and not name.startswith(("numpy.core.multiarray.",
-                                                      "numpy._core.multiarray.", "numpy.dtypes."))
-    )  # fmt: skip
+        name
+        for name in names
+        if name not in known
+        and not name.startswith(
+            ("numpy.core.multiarray.", "numpy._core.multiarray.", "numpy.dtypes.")
+        )
+    )

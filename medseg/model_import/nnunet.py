@@ -49,8 +49,11 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     try:
         return _read(folder, checkpoints, options)
     except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise BadModel("a value that nnU-Net writes is missing or cannot be used", path=folder,
-                       found=repr(error)[:200]) from None  # fmt: skip
+        raise BadModel(
+            "a value that nnU-Net writes is missing or cannot be used",
+            path=folder,
+            found=repr(error)[:200],
+        ) from None
 
 
 def _read(folder: Path, checkpoints: Mapping[str, Path], options: ImportOptions) -> Foreign:
@@ -113,11 +116,13 @@ def _alike(contents: Mapping[Path, Mapping[str, Any]]) -> _Trained:
             )
             _ = content["network_weights"].items()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadModel("not a checkpoint of nnU-Net version 2", path=path,
-                           found=repr(error)) from None  # fmt: skip
+            raise BadModel(
+                "not a checkpoint of nnU-Net version 2", path=path, found=repr(error)
+            ) from None
         if first is not None and trained != first:
-            raise BadModel("the folds were not trained alike", path=path, found=trained,
-                           expected=first)  # fmt: skip
+            raise BadModel(
+                "the folds were not trained alike", path=path, found=trained, expected=first
+            )
         first = trained
     if first is None:
         raise BadModel("no checkpoint to import")
@@ -153,8 +158,12 @@ def _channels(dataset: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     try:
         return tuple(str(named[key]) for key in sorted(named, key=int))  # type: ignore[index, arg-type]
     except (TypeError, ValueError, KeyError):
-        raise BadModel("the channels are not as expected", path=folder / "dataset.json",
-                       found=named, expected='"channel_names": {"0": "CT"}') from None  # fmt: skip
+        raise BadModel(
+            "the channels are not as expected",
+            path=folder / "dataset.json",
+            found=named,
+            expected='"channel_names": {"0": "CT"}',
+        ) from None
 
 
 def _model_folder(path: Path) -> Path:
@@ -166,10 +175,14 @@ def _model_folder(path: Path) -> Path:
         return inside[0]
     expected = "plans.json, dataset.json and fold_0 …, as nnU-Net's training leaves them"
     if not inside:
-        raise BadModel("not a model of nnU-Net", path=path, found="no plans.json",
-                       expected=expected)  # fmt: skip
-    raise BadModel("several models of nnU-Net; name one of them", path=path,
-                   found=", ".join(folder.name for folder in inside))  # fmt: skip
+        raise BadModel(
+            "not a model of nnU-Net", path=path, found="no plans.json", expected=expected
+        )
+    raise BadModel(
+        "several models of nnU-Net; name one of them",
+        path=path,
+        found=", ".join(folder.name for folder in inside),
+    )
 
 
 def _checkpoints(folder: Path, options: ImportOptions) -> dict[str, Path]:

@@ -29,11 +29,27 @@ _ACTIVATIONS = {"LeakyReLU": "leaky_relu", "ReLU": "relu"}
 
 #: Options of theirs that are read below, or that change nothing when a network is asked.
 _READ = {
-    "n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage",
-    "n_blocks_per_stage", "n_conv_per_stage_decoder", "conv_bias", "norm_op", "norm_op_kwargs",
-    "dropout_op", "dropout_op_kwargs", "nonlin", "nonlin_kwargs", "deep_supervision",
-    "stem_channels", "nonlin_first", "block", "bottleneck_channels",
-}  # fmt: skip
+    "n_stages",
+    "features_per_stage",
+    "conv_op",
+    "kernel_sizes",
+    "strides",
+    "n_conv_per_stage",
+    "n_blocks_per_stage",
+    "n_conv_per_stage_decoder",
+    "conv_bias",
+    "norm_op",
+    "norm_op_kwargs",
+    "dropout_op",
+    "dropout_op_kwargs",
+    "nonlin",
+    "nonlin_kwargs",
+    "deep_supervision",
+    "stem_channels",
+    "nonlin_first",
+    "block",
+    "bottleneck_channels",
+}
 
 #: Spread that norms add before they divide, here and there.
 _EPS = 1e-5
@@ -70,8 +86,9 @@ def shape_of(plan: Plan, *, batch_norm: bool = False) -> Shape:
     """
     name, kwargs = _architecture(plan)
     if name not in _CLASSES:
-        raise plan.refused("the network is not known here", found=name,
-                           expected=" or ".join(_CLASSES))  # fmt: skip
+        raise plan.refused(
+            "the network is not known here", found=name, expected=" or ".join(_CLASSES)
+        )
     blocks, network = _CLASSES[name]
     _refuse_unknown(plan, kwargs)
     levels = int(kwargs["n_stages"])
@@ -247,14 +264,16 @@ def _refuse_unknown(plan: Plan, kwargs: Mapping[str, Any]) -> None:
     """Refuse what changes the network and is not read."""
     unknown = sorted(set(kwargs) - _READ)
     if unknown:
-        raise plan.refused("the network has options that are not known here",
-                           found=", ".join(unknown))  # fmt: skip
+        raise plan.refused(
+            "the network has options that are not known here", found=", ".join(unknown)
+        )
     if kwargs.get("nonlin_first"):
         raise plan.refused("the network's activations come before its norms", found="nonlin_first")
     block = str(kwargs.get("block") or "BasicBlockD")
     if not block.endswith("BasicBlockD") or kwargs.get("bottleneck_channels"):
-        raise plan.refused("the network has blocks that are not known here", found=block,
-                           expected="BasicBlockD")  # fmt: skip
+        raise plan.refused(
+            "the network has blocks that are not known here", found=block, expected="BasicBlockD"
+        )
     first = _axes(_each(kwargs["strides"], int(kwargs["n_stages"]))[0], plan.dims)
     if any(step != 1 for step in first):
         raise plan.refused("the network shrinks the image before its first level", found=first)
@@ -266,9 +285,11 @@ def _norm(plan: Plan, kwargs: Mapping[str, Any]) -> str:
     name = str(kwargs["norm_op"]).rpartition(".")[2].rstrip("123d")
     eps = float((kwargs.get("norm_op_kwargs") or {}).get("eps", _EPS))
     if name not in _NORMS or eps != _EPS:
-        raise plan.refused("the network's norm is not known here",
-                           found=f"{kwargs['norm_op']} with eps {eps:g}",
-                           expected=f"{' or '.join(_NORMS)} with eps {_EPS:g}")  # fmt: skip
+        raise plan.refused(
+            "the network's norm is not known here",
+            found=f"{kwargs['norm_op']} with eps {eps:g}",
+            expected=f"{' or '.join(_NORMS)} with eps {_EPS:g}",
+        )
     return _NORMS[name]
 
 
@@ -276,9 +297,11 @@ def _activation(plan: Plan, kwargs: Mapping[str, Any]) -> str:
     name = str(kwargs.get("nonlin")).rpartition(".")[2]
     slope = float((kwargs.get("nonlin_kwargs") or {}).get("negative_slope", 0.01))
     if name not in _ACTIVATIONS or slope != 0.01:
-        raise plan.refused("the network's activation is not known here",
-                           found=f"{kwargs.get('nonlin')} with slope {slope:g}",
-                           expected=f"{' or '.join(_ACTIVATIONS)} with slope 0.01")  # fmt: skip
+        raise plan.refused(
+            "the network's activation is not known here",
+            found=f"{kwargs.get('nonlin')} with slope {slope:g}",
+            expected=f"{' or '.join(_ACTIVATIONS)} with slope 0.01",
+        )
     return _ACTIVATIONS[name]
 
 

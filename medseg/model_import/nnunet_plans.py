@@ -80,11 +80,20 @@ def read_plan(path: Path, configuration: str) -> Plan:
         raise BadModel("not nnU-Net's plans of version 2", path=path, found=repr(error)) from None
     if reader not in _READERS:
         raise BadModel(
-            "scans were read by a reader that is not known here", path=path, found=reader,
+            "scans were read by a reader that is not known here",
+            path=path,
+            found=reader,
             expected=", ".join(_READERS),
-        )  # fmt: skip
-    plan = Plan(path, str(content.get("dataset_name", "")), configuration, values, (x, y, z),
-                intensities, _READERS[reader])  # fmt: skip
+        )
+    plan = Plan(
+        path,
+        str(content.get("dataset_name", "")),
+        configuration,
+        values,
+        (x, y, z),
+        intensities,
+        _READERS[reader],
+    )
     _check(plan)
     return plan
 
@@ -95,9 +104,11 @@ def _resolved(
     """A configuration with the values of those that it inherits from."""
     if name not in configurations or name in below:
         raise BadModel(
-            "the plans have no such configuration", path=path, found=name,
+            "the plans have no such configuration",
+            path=path,
+            found=name,
             expected=", ".join(configurations),
-        )  # fmt: skip
+        )
     own = dict(configurations[name])
     parent = own.pop("inherits_from", None)
     if parent is None:
@@ -109,12 +120,14 @@ def _check(plan: Plan) -> None:
     if plan.values.get("previous_stage"):
         raise plan.refused(
             "the second stage of a cascade also sees the masks of the first, which is not "
-            "supported", found=f"previous_stage {plan.values['previous_stage']}",
+            "supported",
+            found=f"previous_stage {plan.values['previous_stage']}",
             expected="3d_lowres, 3d_fullres or 2d",
-        )  # fmt: skip
+        )
     preprocessor = plan.values.get("preprocessor_name", "DefaultPreprocessor")
     if preprocessor != "DefaultPreprocessor":
         raise plan.refused(
-            "scans are prepared by code that is not known here", found=preprocessor,
+            "scans are prepared by code that is not known here",
+            found=preprocessor,
             expected="DefaultPreprocessor",
-        )  # fmt: skip
+        )

@@ -99,17 +99,22 @@ def labels_and_remarks(
             same = [region.name for region in labels.regions] == names
             if not same or list(labels.channel_values) != [0, *(order or ())]:
                 raise BadModel(
-                    "regions are painted in a way that is not known here", path=path,
+                    "regions are painted in a way that is not known here",
+                    path=path,
                     found=f"{dataset['labels']} in the order {order}",
                     expected="each region paints the one label that no later region paints over",
-                )  # fmt: skip
+                )
         elif list(labels.values) != list(range(1, len(labels.values) + 1)):
             raise BadModel("label values are not 1, 2, 3 …", path=path, found=list(labels.values))
     except MedsegError as error:
         if isinstance(error, BadModel):
             raise
-        raise BadModel(f"the labels cannot be used: {error.problem}", path=path, found=error.found,
-                       expected=error.expected) from None  # fmt: skip
+        raise BadModel(
+            f"the labels cannot be used: {error.problem}",
+            path=path,
+            found=error.found,
+            expected=error.expected,
+        ) from None
     sided = [label.name for label in labels.labels if label.side is not Side.NONE]
     if not (sided and mirrored):
         return labels, ()
@@ -128,8 +133,9 @@ def labels_and_remarks(
 def _normalisations(plan: Plan, channels: int) -> tuple[Normalise, ...]:
     schemes, masked = plan.value("normalization_schemes"), plan.value("use_mask_for_norm")
     if not len(schemes) == len(masked) == channels:
-        raise plan.refused("normalisations do not fit the channels", found=schemes,
-                           expected=f"{channels} of them")  # fmt: skip
+        raise plan.refused(
+            "normalisations do not fit the channels", found=schemes, expected=f"{channels} of them"
+        )
     return tuple(
         _normalisation(plan, channel, str(scheme), bool(inside))
         for channel, (scheme, inside) in enumerate(zip(schemes, masked, strict=True))
@@ -155,9 +161,10 @@ def _normalisation(plan: Plan, channel: int, scheme: str, inside: bool) -> Norma
         case "NoNormalization":
             return NormaliseNothing()
     raise plan.refused(
-        "a normalisation is not known here", found=scheme,
+        "a normalisation is not known here",
+        found=scheme,
         expected="ZScore-, CT-, RescaleTo01-, RGBTo01- or NoNormalization",
-    )  # fmt: skip
+    )
 
 
 def _slices_apart(plan: Plan) -> float | None:
@@ -183,5 +190,8 @@ def _slices_apart(plan: Plan) -> float | None:
         return SLICES_APART
     if forced == [False, False]:
         return None
-    raise plan.refused("slices are resampled in a way that is not known here",
-                       found=f"force_separate_z {forced}", expected="null or false")  # fmt: skip
+    raise plan.refused(
+        "slices are resampled in a way that is not known here",
+        found=f"force_separate_z {forced}",
+        expected="null or false",
+    )

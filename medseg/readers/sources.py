@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from medseg import tables
 from medseg.errors import BadScan
 from medseg.readers import archive
 
@@ -115,11 +116,10 @@ def printable(name: str) -> str:
     """
     if name.isascii() and name.isprintable():
         return name
-    try:
-        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:
-        text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in tables.printable(name)
+    )
 
 
 def file_source(path: Path, name: str | None = None) -> Source:

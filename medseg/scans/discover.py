@@ -10,7 +10,7 @@ from typing import IO, cast
 
 from medseg import readers
 from medseg.errors import BadScan
-from medseg.progress import Progress
+from medseg.progress import Progress, silent
 from medseg.readers import Glimpse, archive
 from medseg.readers.dicom.classes import is_enhanced
 from medseg.readers.dicom.file import FileHeader, hashed
@@ -68,17 +68,13 @@ def discover(
     if root.name.upper() == "DICOMDIR" and not is_folder(root):
         root = root.parent  # the index of a medium stands for the medium
     entries = files_under(root, without)
-    seen = _look(entries, HeaderIndex(index or index_path()), progress or _silent)
+    seen = _look(entries, HeaderIndex(index or index_path()), progress or silent)
     found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.inside, *seen.refused]
     found = _tell_damaged(found, seen.foreign)
     if seen.foreign or seen.hidden:
         found.append(_foreign([*seen.foreign, *seen.hidden], root))
     wanted = selection or Selection()
     return name_cases([chosen for scan in found for chosen in wanted.apply(scan)])
-
-
-def _silent(done: int, total: int | None = None, **facts: object) -> None:
-    pass
 
 
 @dataclass(eq=False)

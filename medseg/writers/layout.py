@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from enum import StrEnum
 from pathlib import Path
 
 from medseg.labels import Label, LabelTable
-from medseg.names import tell_apart
+from medseg.names import mark, tell_apart
 from medseg.volume import LabelMap
 from medseg.writers import ending, write_labels
 from medseg.writers.atomic import atomic_file
@@ -30,9 +28,6 @@ _ENTITIES = re.compile(
     r"(?P<sub>sub-[0-9A-Za-z]+)(_(?P<ses>ses-[0-9A-Za-z]+))?(?P<rest>(_[a-z]+-[0-9A-Za-z]+)*)"
     r"(_(?P<suffix>[0-9A-Za-z]+))?"
 )
-
-#: Characters of a hash that tell two cases apart whose letters and digits are the same.
-_MARK = 8
 
 
 class Layout(StrEnum):
@@ -135,8 +130,7 @@ def _label(text: str) -> str:
     kept = re.sub(r"[^0-9A-Za-z]", "", text)
     if kept == text:
         return kept
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    return kept[:40] + base64.b32encode(digest).decode().lower()[:_MARK]
+    return kept[:40] + mark(text)
 
 
 def _file_names(table: LabelTable, layout: Layout) -> list[str]:

@@ -59,35 +59,52 @@ CELLS: tuple[Cell, ...] = (
     _unet("unet_depth3", "U-Net, 3 levels", dims=BOTH, features=FEATURES[:3]),
     _unet("unet_depth4", "U-Net, 4 levels", dims=BOTH, features=FEATURES[:4]),
     Cell(
-        "unet_original", "U-Net, valid convolutions, border mirrored", "unet_original",
+        "unet_original",
+        "U-Net, valid convolutions, border mirrored",
+        "unet_original",
         {"features": FEATURES},
         note="no norm, as in its paper",
     ),
     Cell(
-        "classifier", "Patch classifier, fully connected", "classifier", _BATCH,
+        "classifier",
+        "Patch classifier, fully connected",
+        "classifier",
+        _BATCH,
         note="learns the class of the middle voxel of 96 x 96 patches",
     ),
     Cell("fcn32s_random", "FCN-32s, batch norm, random start", "fcn32s", _BATCH),
     Cell(
-        "fcn32s_classifier", "FCN-32s, batch norm, from the classifier", "fcn32s", _BATCH,
+        "fcn32s_classifier",
+        "FCN-32s, batch norm, from the classifier",
+        "fcn32s",
+        _BATCH,
         starts_from="classifier",
         note="after as many steps of the classifier",
     ),
     Cell(
-        "fcn16s_staged", "FCN-16s, from the FCN-32s", "fcn16s", {"features": FEATURES},
+        "fcn16s_staged",
+        "FCN-16s, from the FCN-32s",
+        "fcn16s",
+        {"features": FEATURES},
         starts_from="fcn32s",
         note="after as many steps of the FCN-32s",
     ),
     Cell(
-        "fcn8s_staged", "FCN-8s, from that FCN-16s", "fcn8s", {"features": FEATURES},
+        "fcn8s_staged",
+        "FCN-8s, from that FCN-16s",
+        "fcn8s",
+        {"features": FEATURES},
         starts_from="fcn16s_staged",
         note="after as many steps of the FCN-32s and of the FCN-16s",
     ),
     Cell(
-        "residual_unet", "Residual-encoder U-Net", "residual_unet", {"features": FEATURES},
+        "residual_unet",
+        "Residual-encoder U-Net",
+        "residual_unet",
+        {"features": FEATURES},
         dims=BOTH,
     ),
-)  # fmt: skip
+)
 
 BY_NAME = {cell.name: cell for cell in CELLS}
 

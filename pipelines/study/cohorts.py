@@ -139,9 +139,15 @@ def prepare(name: str, root: Path) -> StudyCohort:
         cases.append(_prepared(cohort, row, recipe, test=test))
     labels = tuple(label.name for label in cohort.labels.labels)
     return StudyCohort(
-        name, recipe.dims, recipe.patch, recipe.batch, labels, recipe.tolerance_mm,
-        recipe.about, tuple(cases),
-    )  # fmt: skip
+        name,
+        recipe.dims,
+        recipe.patch,
+        recipe.batch,
+        labels,
+        recipe.tolerance_mm,
+        recipe.about,
+        tuple(cases),
+    )
 
 
 def _every(rows: list[Case], step: int) -> list[Case]:
@@ -213,12 +219,22 @@ def load(path: Path) -> StudyCohort:
         facts: Mapping[str, Any] = json.loads(str(arrays["facts"]))
         cases = tuple(
             StudyCase(
-                name, patient, test, arrays[f"image:{name}"], arrays[f"classes:{name}"],
+                name,
+                patient,
+                test,
+                arrays[f"image:{name}"],
+                arrays[f"classes:{name}"],
                 tuple(spacing),
             )
             for name, patient, test, spacing in facts["cases"]
-        )  # fmt: skip
+        )
     return StudyCohort(
-        facts["name"], facts["dims"], tuple(facts["patch"]), facts["batch"],
-        tuple(facts["labels"]), facts["tolerance_mm"], facts["about"], cases,
-    )  # fmt: skip
+        facts["name"],
+        facts["dims"],
+        tuple(facts["patch"]),
+        facts["batch"],
+        tuple(facts["labels"]),
+        facts["tolerance_mm"],
+        facts["about"],
+        cases,
+    )

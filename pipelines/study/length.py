@@ -20,9 +20,14 @@ TIMED = 8
 
 
 def settled_steps(
-    file: Path, cohort: StudyCohort, *, steps: int | None, minutes: float | None,
-    usual: int, device: torch.device,
-) -> int:  # fmt: skip
+    file: Path,
+    cohort: StudyCohort,
+    *,
+    steps: int | None,
+    minutes: float | None,
+    usual: int,
+    device: torch.device,
+) -> int:
     """Steps of every run: as given, or as many as the U-Net makes in the minutes, or the usual.
 
     Args:
@@ -41,9 +46,12 @@ def settled_steps(
         return int(kept)
     if kept is not None:
         raise BadConfig(
-            "the study has runs of another length", path=file, found=f"{kept} steps",
-            expected=f"{steps} steps", remedy="Give another --output, or leave --steps out.",
-        )  # fmt: skip
+            "the study has runs of another length",
+            path=file,
+            found=f"{kept} steps",
+            expected=f"{steps} steps",
+            remedy="Give another --output, or leave --steps out.",
+        )
     chosen = steps or (usual if minutes is None else _within(minutes, cohort, device))
     write_json(file, {"steps": chosen})
     return chosen

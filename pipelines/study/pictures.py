@@ -94,9 +94,12 @@ def _fields(f: Findings) -> list[Figure]:
         ax.plot([field, field], [out.low, out.high], color=colour, linewidth=1.5)
         ax.plot([field], [out.mean], kind, color=colour)
         ax.annotate(
-            BY_NAME[cell].title, (field, out.mean), xytext=(5, 3), fontsize=7,
+            BY_NAME[cell].title,
+            (field, out.mean),
+            xytext=(5, 3),
+            fontsize=7,
             textcoords="offset points",
-        )  # fmt: skip
+        )
     ax.set(xlabel="effective receptive field, mm", ylabel="Dice")
     alt = f"{f.cohort.name}: Dice with its interval against the effective receptive field"
     return [Figure(f"field_{f.cohort.name}.svg", drawn(canvas), alt)]

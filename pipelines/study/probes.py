@@ -85,9 +85,11 @@ def any_size(folder: Folder, cohort: StudyCohort, device: torch.device) -> dict[
             near = size // 2
             changed.append(float((part[:, :near] != whole[:, :near]).float().mean()))
         facts[name] = {
-            "sizes": len(sizes), "kept": int(kept), "changed_most": max(changed),
+            "sizes": len(sizes),
+            "kept": int(kept),
+            "changed_most": max(changed),
             "changed_mean": float(np.mean(changed)),
-        }  # fmt: skip
+        }
     return facts or None
 
 

@@ -20,8 +20,14 @@ UPSAMPLED = {
 }
 SKIPPED = (REFERENCE, "unet_sum", "unet_none", "fcn8s", "fcn16s", "fcn32s", "unet_original")
 RESOLVED = (
-    "fcn32s", "fcn16s", "fcn8s", "unet_depth2", "unet_depth3", "unet_depth4", REFERENCE,
-)  # fmt: skip
+    "fcn32s",
+    "fcn16s",
+    "fcn8s",
+    "unet_depth2",
+    "unet_depth3",
+    "unet_depth4",
+    REFERENCE,
+)
 STARTED = ("fcn32s_random", "fcn32s_classifier", "fcn16s", "fcn16s_staged", "fcn8s", "fcn8s_staged")
 PRICED = (REFERENCE, "residual_unet", "unet_original", "fcn8s", "fcn16s", "fcn32s")
 
@@ -55,10 +61,14 @@ def any_size(f: Findings) -> list[str | Table]:
     if not probe:
         return [_missing("the trained U-Net or FCN")]
     rows = tuple(
-        (BY_NAME[name].title, f"{r['kept']} of {r['sizes']}", f"{100 * r['changed_mean']:.2f} %",
-         f"{100 * r['changed_most']:.2f} %")
+        (
+            BY_NAME[name].title,
+            f"{r['kept']} of {r['sizes']}",
+            f"{100 * r['changed_mean']:.2f} %",
+            f"{100 * r['changed_most']:.2f} %",
+        )
         for name, r in probe.items()
-    )  # fmt: skip
+    )
     whole = all(r["kept"] == r["sizes"] for r in probe.values())
     text = (
         "One weight set takes every size and gives it back: no crop, no resize."
@@ -121,10 +131,16 @@ def resolution(f: Findings) -> list[str | Table]:
     for cell in cells:
         facts = f.facts(cell)
         rows.append(
-            (BY_NAME[cell].title, f"{facts['field'][0] * mm:.0f}",
-             f"{facts['effective_field'][0] * mm:.0f}", str(f.outcome(cell, "dice")),
-             str(f.outcome(cell, "hd95")), str(f.outcome(cell, "nsd")), f.versus(cell))
-        )  # fmt: skip
+            (
+                BY_NAME[cell].title,
+                f"{facts['field'][0] * mm:.0f}",
+                f"{facts['effective_field'][0] * mm:.0f}",
+                str(f.outcome(cell, "dice")),
+                str(f.outcome(cell, "hd95")),
+                str(f.outcome(cell, "nsd")),
+                f.versus(cell),
+            )
+        )
     table = Table(
         ("network", "sees, mm", "effectively, mm", "Dice", "HD95, mm", "NSD", "Dice against U-Net"),
         tuple(rows),
@@ -172,16 +188,29 @@ def upsampling(f: Findings) -> list[str | Table]:
     for cell in cells:
         facts = f.facts(cell)
         rows.append(
-            (UPSAMPLED[cell], str(f.outcome(cell, "dice")), str(f.outcome(cell, "nsd")),
-             f"{facts['checkerboard']:.1f}", f"{facts['step_ms']:.1f}",
-             f"{facts['activation_bytes'] / 2**20:.0f}", f.versus(cell))
-        )  # fmt: skip
+            (
+                UPSAMPLED[cell],
+                str(f.outcome(cell, "dice")),
+                str(f.outcome(cell, "nsd")),
+                f"{facts['checkerboard']:.1f}",
+                f"{facts['step_ms']:.1f}",
+                f"{facts['activation_bytes'] / 2**20:.0f}",
+                f.versus(cell),
+            )
+        )
     table = Table(
-        ("upsampling", "Dice", "NSD", "checkerboard index", "ms a step", "activations, MiB",
-         "Dice against transposed"),
+        (
+            "upsampling",
+            "Dice",
+            "NSD",
+            "checkerboard index",
+            "ms a step",
+            "activations, MiB",
+            "Dice against transposed",
+        ),
         tuple(rows),
         "The index is of the trained logits at stride 2: 1 is no pattern.",
-    )  # fmt: skip
+    )
     better = [cell for cell in cells if f.verdict(cell) == "better"]
     worse = [cell for cell in cells if f.verdict(cell) == "worse"]
     if better:
@@ -193,9 +222,10 @@ def upsampling(f: Findings) -> list[str | Table]:
             "correction, so nothing in this table speaks for another default."
         )
     ahead = [
-        cell for cell in cells
+        cell
+        for cell in cells
         if f.verdict(cell) == UNDECIDED and float((f.against(cell) or {})["difference"]) > 0
-    ]  # fmt: skip
+    ]
     if ahead:
         names = ", ".join(UPSAMPLED[cell] for cell in ahead)
         text += f" Ahead over patients, but not yet over seeds: {names}."
@@ -245,10 +275,11 @@ def odd_maps(f: Findings) -> list[str | Table]:
     mean = {way: sum(values) / len(values) for way, values in ways.items()}
     best = min(mean, key=lambda way: mean[way])
     table = Table(
-        ("size modulo 16", *ways), rows,
+        ("size modulo 16", *ways),
+        rows,
         f"Wrong voxels in % among the {probe['border_voxels']} next to the cut, which runs through "
         f"the heart, of {probe['slices']} slices; one trained U-Net.",
-    )  # fmt: skip
+    )
     said = ", ".join(f"{way} {100 * value:.2f} %" for way, value in mean.items())
     return [table, f"On average {said}: {best} is the least wrong."]
 
@@ -263,16 +294,32 @@ def price(f: Findings) -> list[str | Table]:
         facts = f.facts(cell)
         peak = f"{facts['peak_bytes'] / 2**20:.0f}" if facts["peak_bytes"] else "–"
         rows.append(
-            (BY_NAME[cell].title, f"{facts['parameters'] / 1e6:.2f}",
-             f"{facts['multiply_adds'] / 1e9:.2f}", f"{facts['activation_bytes'] / 2**20:.0f}",
-             peak, f"{facts['case_seconds']:.3f}", f"{facts['step_ms']:.1f}",
-             str(f.outcome(cell, "dice")), f.versus(cell))
-        )  # fmt: skip
+            (
+                BY_NAME[cell].title,
+                f"{facts['parameters'] / 1e6:.2f}",
+                f"{facts['multiply_adds'] / 1e9:.2f}",
+                f"{facts['activation_bytes'] / 2**20:.0f}",
+                peak,
+                f"{facts['case_seconds']:.3f}",
+                f"{facts['step_ms']:.1f}",
+                str(f.outcome(cell, "dice")),
+                f.versus(cell),
+            )
+        )
     table = Table(
-        ("network", "parameters, M", "multiply-adds a patch, G", "activations a patch, MiB",
-         "peak of training, MiB", "s a case", "ms a step", "Dice", "against U-Net"),
+        (
+            "network",
+            "parameters, M",
+            "multiply-adds a patch, G",
+            "activations a patch, MiB",
+            "peak of training, MiB",
+            "s a case",
+            "ms a step",
+            "Dice",
+            "against U-Net",
+        ),
         tuple(rows),
-    )  # fmt: skip
+    )
     parts: list[str | Table] = [table]
     fcn = [cell for cell in ("fcn8s", "fcn16s", "fcn32s") if cell in f.cells]
     if fcn and REFERENCE in f.cells:
@@ -292,11 +339,17 @@ def price(f: Findings) -> list[str | Table]:
 
 def _rows(f: Findings, cells: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(
-        (BY_NAME[cell].title, str(f.outcome(cell, "dice")), str(f.outcome(cell, "hd95")),
-         str(f.outcome(cell, "nsd")), _spread(f, cell), f.versus(cell))
+        (
+            BY_NAME[cell].title,
+            str(f.outcome(cell, "dice")),
+            str(f.outcome(cell, "hd95")),
+            str(f.outcome(cell, "nsd")),
+            _spread(f, cell),
+            f.versus(cell),
+        )
         for cell in cells
         if cell in f.cells
-    )  # fmt: skip
+    )
 
 
 def _spread(f: Findings, cell: str) -> str:

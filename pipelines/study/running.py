@@ -93,11 +93,18 @@ def _run_cell(
         begin_as(network, weights, BY_NAME[cell.starts_from], cohort)
     trained = train(network, stream, study.steps)
     facts: dict[str, Any] = {
-        "cohort": cohort.name, "cell": cell.name, "title": cell.title, "seed": seed,
-        "steps": study.steps, "seconds": trained.seconds, "last_loss": trained.last_loss,
-        "step_ms": 1000 * trained.seconds / study.steps, "peak_bytes": trained.peak_bytes,
-        "device": device_name(study.device), "dims": cohort.dims,
-    }  # fmt: skip
+        "cohort": cohort.name,
+        "cell": cell.name,
+        "title": cell.title,
+        "seed": seed,
+        "steps": study.steps,
+        "seconds": trained.seconds,
+        "last_loss": trained.last_loss,
+        "step_ms": 1000 * trained.seconds / study.steps,
+        "peak_bytes": trained.peak_bytes,
+        "device": device_name(study.device),
+        "dims": cohort.dims,
+    }
     if cell.name in KEPT:
         study.folder.keep_weights(cohort.name, cell.name, seed, network)
     if cell.network == "classifier":

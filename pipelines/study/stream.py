@@ -53,9 +53,13 @@ class Stream:
         numbers = range(step * batch, (step + 1) * batch)
         images, classes, spacings = zip(*(self._drawn(number) for number in numbers), strict=True)
         patches = Patches(
-            torch.stack(images), torch.stack(classes), torch.stack(spacings),
-            torch.tensor(list(numbers)), None, torch.full((batch,), -1),
-        )  # fmt: skip
+            torch.stack(images),
+            torch.stack(classes),
+            torch.stack(spacings),
+            torch.tensor(list(numbers)),
+            None,
+            torch.full((batch,), -1),
+        )
         changed = self.augment(patches.to(self.device))
         return changed.image.half(), changed.classes.to(torch.int8)
 

@@ -92,9 +92,14 @@ def _about(f: Findings) -> tuple[str, ...]:
     fewest = min(len(f.finished(cell)) for cell in f.cells)
     seeds = str(most) if most == fewest else f"{fewest} to {most}"
     return (
-        f.cohort.name, str(len(f.cohort.train)), f"{len(test)} ({patients})",
-        str(facts["steps"]), seeds, str(facts["device"]), f"{f.cohort.tolerance_mm:g} mm",
-    )  # fmt: skip
+        f.cohort.name,
+        str(len(f.cohort.train)),
+        f"{len(test)} ({patients})",
+        str(facts["steps"]),
+        seeds,
+        str(facts["device"]),
+        f"{f.cohort.tolerance_mm:g} mm",
+    )
 
 
 def _limits(findings: Sequence[Findings]) -> list[str]:
@@ -147,12 +152,15 @@ def closing(findings: Sequence[Findings]) -> list[Section]:
             Table(
                 ("network", "Dice", "HD95, mm", "NSD", "Dice against U-Net"),
                 tuple(
-                    (cell.title, *(str(each.outcome(cell.name, metric)) for metric in SCORED),
-                     each.versus(cell.name) if cell.name != REFERENCE else "")
+                    (
+                        cell.title,
+                        *(str(each.outcome(cell.name, metric)) for metric in SCORED),
+                        each.versus(cell.name) if cell.name != REFERENCE else "",
+                    )
                     for cell in CELLS
                     if cell.name in each.cells
                 ),
                 f"**{each.cohort.name}**",
             )
-        )  # fmt: skip
+        )
     return [Section("Every network", tuple(everything)), Section("Departures", tuple(rest))]

@@ -73,8 +73,13 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         )
     )
     environment = os.environ | {"SLURM_CONF": str(config)}
-    options = {"key-file": key, "socket": folder / "munge.socket", "log-file": folder / "m.log",
-               "pid-file": folder / "m.pid", "seed-file": folder / "m.seed"}  # fmt: skip
+    options = {
+        "key-file": key,
+        "socket": folder / "munge.socket",
+        "log-file": folder / "m.log",
+        "pid-file": folder / "m.pid",
+        "seed-file": folder / "m.seed",
+    }
     munge = ["munged", "--force", "--foreground", *(f"--{k}={v}" for k, v in options.items())]
     daemons = []
     try:

@@ -98,9 +98,13 @@ def test_a_batch_runs_over_tls(tmp_path):
     for number in range(3):
         archive.add(f"case{number}")
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0",
-        protocol="tls://", security=security,
-    ) as secure:  # fmt: skip
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=":0",
+        protocol="tls://",
+        security=security,
+    ) as secure:
         assert secure.scheduler_address.startswith("tls://")
         _, entries, _ = run(archive, tmp_path / "out", secure)
     assert {entry.state for entry in entries.values()} == {State.DONE}

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from medseg.batch import State, look, open_ledger
-from medseg.batch.case import describe
+from medseg.batch.task import Written
 from medseg.errors import BadOutput
 from medseg.readers.labels import read_labels
 from tests.batch import stub
@@ -65,7 +65,7 @@ def check(out, undisturbed):
     done = [entry for entry in entries.values() if entry.state is State.DONE]
     for entry in done:
         path = out / entry.written.name
-        assert describe(path) == entry.written
+        assert Written.of(path) == entry.written
         assert entry.written.sha256 == expected[entry.case].written.sha256
         read_labels(path)
     masks = sorted(path.name for path in out.glob("*.nii.gz"))

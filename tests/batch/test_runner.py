@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from medseg.batch import Job, Ledger, Listener, Recipe, State, Unusable, open_ledger, run_batch
-from medseg.batch.case import describe
 from medseg.batch.executors import Patience
 from medseg.batch.inline import InlineExecutor
 from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import Check, plan_run, sweep
+from medseg.batch.task import Written
 from medseg.errors import BadConfig, BadModel, BadOutput
 from medseg.readers.nifti import volume as nifti
 from tests.batch import stub
@@ -79,7 +79,7 @@ def test_the_mask_and_its_volume_are_those_of_the_scan(archive, out):
     expected = stub.scan(0).values()[0] >= stub.BALL_VALUE / 2
     assert np.array_equal(nifti.read(out / "a.nii.gz").data[0], expected)
     assert entry(out, "a").volumes_ml == {"ball": pytest.approx(expected.sum() * 2 / 1000)}
-    assert entry(out, "a").written == describe(out / "a.nii.gz")
+    assert entry(out, "a").written == Written.of(out / "a.nii.gz")
 
 
 def test_memory_is_told_where_it_is_more_than_before(archive, out):
@@ -162,12 +162,12 @@ def test_a_copied_folder_is_taken_as_it_is(archive, out):
 def test_a_changed_input_is_done_again(archive, out):
     archive.add("a")
     run(archive.tasks, out)
-    before = describe(out / "a.nii.gz").sha256
+    before = Written.of(out / "a.nii.gz").sha256
     stub.write_volume(stub.scan(1), archive.root / "a.nii.gz")
     plan, _, states = run([stub.task_of(archive.root, "a")], out)
     assert "changed" in plan.remarks[0]
     assert states == {"a": State.DONE}
-    assert describe(out / "a.nii.gz").sha256 != before
+    assert Written.of(out / "a.nii.gz").sha256 != before
 
 
 def test_another_scan_of_the_same_name_is_not_mixed_in(archive, out, tmp_path):

@@ -83,12 +83,26 @@ def test_the_recipe_segments_an_archive_over_tls(tmp_path, cluster, archive, rep
     model, scans = archive
     out = tmp_path / "masks"
     paths = os.pathsep.join(filter(None, [str(repository), cluster.get("PYTHONPATH", "")]))
-    call = [sys.executable, "pipelines/segment_on_slurm.py", str(model), str(scans),
-            "--output", str(out), "--jobs", "1", "--memory", "2GB"]  # fmt: skip
+    call = [
+        sys.executable,
+        "pipelines/segment_on_slurm.py",
+        str(model),
+        str(scans),
+        "--output",
+        str(out),
+        "--jobs",
+        "1",
+        "--memory",
+        "2GB",
+    ]
     ended = subprocess.run(
-        call, cwd=repository, capture_output=True, text=True, timeout=500,
+        call,
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=500,
         env=cluster | {"PYTHONPATH": paths, "MEDSEG_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     assert ended.returncode == 1, ended.stderr  # one bad scan
     assert statuses(out) == EXPECTED
     assert not list(out.glob(".part-*"))

@@ -31,8 +31,15 @@ def plan(tmp_path_factory):
 def test_the_closing_line_says_steps_waiting_skipped_and_dice(plan, tmp_path, capsys):
     assert run("train", plan, "training.fold=0", "--output", tmp_path / "run") == 0
     last = next(line for line in capsys.readouterr().out.splitlines() if "trained" in line)
-    for said in ("trained 4 steps", "s a step", "waiting for patches", "0 steps skipped",
-                 "Dice ", "kept the last", str(tmp_path / "run" / "model")):  # fmt: skip
+    for said in (
+        "trained 4 steps",
+        "s a step",
+        "waiting for patches",
+        "0 steps skipped",
+        "Dice ",
+        "kept the last",
+        str(tmp_path / "run" / "model"),
+    ):
         assert said in last
     assert (tmp_path / "run" / "curves.png").is_file()
 
@@ -98,9 +105,16 @@ def test_several_processes_are_started_with_the_same_words(plan, tmp_path, monke
     looked_at(monkeypatch, end)
     before = time.monotonic()
     code = run(
-        "train", plan, "training.processes=2", "training.seed=7",
-        "--output", tmp_path / "run", "--resume", "--device", "cpu",
-    )  # fmt: skip
+        "train",
+        plan,
+        "training.processes=2",
+        "training.seed=7",
+        "--output",
+        tmp_path / "run",
+        "--resume",
+        "--device",
+        "cpu",
+    )
     assert code == 3
     for rank, child in enumerate(children):
         assert child.command[:4] == [sys.executable, "-m", "medseg", "train"]
@@ -153,9 +167,12 @@ def test_a_command_began_when_its_process_did(tmp_path):
         "print(*(time.monotonic() - command_started(verb) for verb in ('train', 'demo')))"
     )
     call = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
     of_the_command, of_a_step = map(float, call.stdout.split())
     assert of_the_command > 0.45
     assert of_a_step < 0.1

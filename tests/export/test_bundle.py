@@ -50,26 +50,41 @@ MODELS = {
     "window": {"rules": [NormaliseWindow(low=100, high=500)]},
     "percentiles": {"rules": [NormalisePercentiles(low=1, high=98)]},
     "nonzero": {"rules": [NormaliseZScore(nonzero=True)]},
-    "channels": {"channels": ("T1", "T2"), "rules": [NormaliseZScore(), NormaliseWindow(
-        low=0, high=600, mean=250, sd=99)]},
+    "channels": {
+        "channels": ("T1", "T2"),
+        "rules": [NormaliseZScore(), NormaliseWindow(low=0, high=600, mean=250, sd=99)],
+    },
     "2D": {"dims": 2, "window": (16, 12)},
     "mirrors": {"infer": {"mirror_axes": (0, 1)}},
     "twins": {"labels": TWINS, "infer": {"mirror_axes": ("left-right", 2)}},
     "no twin": {"labels": NO_TWIN, "infer": {"mirror_axes": (0, 1)}},
     "regions": {"labels": REGIONS},
     "folds": {"folds": 2, "infer": {"weighting": "constant", "overlap": 0.25}},
-}  # fmt: skip
+}
 
 GRIDS = {
     "volume": ((19, 22, 17), np.diag([-1.0, 1.2, 1.4, 1.0])),
     "sagittal stack": ((7, 24, 20), np.diag([4.0, -1.0, 1.1, 1.0])[:, [0, 1, 2, 3]]),
-    "turned": ((20, 18, 23), np.array([[0, 1.1, 0, 5], [0, 0, -1.2, 3], [1.3, 0, 0, 0],
-                                       [0, 0, 0, 1.0]])),
-}  # fmt: skip
+    "turned": (
+        (20, 18, 23),
+        np.array([[0, 1.1, 0, 5], [0, 0, -1.2, 3], [1.3, 0, 0, 0], [0, 0, 0, 1.0]]),
+    ),
+}
 
 
-def model_of(folder, *, labels=LABELS, channels=("T1",), prepare=(), infer=(), rules=None,
-             dims=3, window=(16, 12, 8), folds=1, postprocess=()):  # fmt: skip
+def model_of(
+    folder,
+    *,
+    labels=LABELS,
+    channels=("T1",),
+    prepare=(),
+    infer=(),
+    rules=None,
+    dims=3,
+    window=(16, 12, 8),
+    folds=1,
+    postprocess=(),
+):
     options = {"features": [4, 6]}
     card = ModelCard(
         name="test",
@@ -86,10 +101,16 @@ def model_of(folder, *, labels=LABELS, channels=("T1",), prepare=(), infer=(), r
     states = {}
     for number in range(folds):
         torch.manual_seed(number)
-        network = build_network("unet", dims=dims, in_channels=len(channels),
-                                out_channels=labels.channels, options=options)  # fmt: skip
-        states[f"fold_{number}"] = {n: v + 0.1 * torch.randn(v.shape)
-                                    for n, v in network.state_dict().items()}  # fmt: skip
+        network = build_network(
+            "unet",
+            dims=dims,
+            in_channels=len(channels),
+            out_channels=labels.channels,
+            options=options,
+        )
+        states[f"fold_{number}"] = {
+            n: v + 0.1 * torch.randn(v.shape) for n, v in network.state_dict().items()
+        }
     return save_model(folder, card, labels, states)
 
 
@@ -137,26 +158,41 @@ def test_what_a_bundle_cannot_follow_is_refused_by_name(tmp_path, name):
 def test_monai_runs_the_bundle_where_medseg_cannot_be_imported(tmp_path, channels):
     pytest.importorskip("fire")  # what `python -m monai.bundle` reads its arguments with
     rule = PostprocessRule(rule="keep_largest", label="tumour")
-    model = model_of(tmp_path / "model", channels=channels, postprocess=(rule,),
-                     prepare={"spacing_mm": (1.5, 1.5, 1.5)})  # fmt: skip
+    model = model_of(
+        tmp_path / "model",
+        channels=channels,
+        postprocess=(rule,),
+        prepare={"spacing_mm": (1.5, 1.5, 1.5)},
+    )
     bundle = tmp_path / "bundle"
     export_model(model, "bundle", bundle)
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["labels"] == {
-        "liver": 1, "tumour": 3,
-    }  # fmt: skip
+        "liver": 1,
+        "tumour": 3,
+    }
     volume = scan(len(channels))
     (tmp_path / "scans").mkdir()
     for number in range(len(channels)):
         one = Volume(volume.data[number : number + 1], volume.geometry)
         write_volume(one, tmp_path / "scans" / f"case_{number:04}.nii.gz")
-    words = ["--config_file", str(bundle / "configs" / "inference.json"), "--bundle_root",
-             str(bundle), "--dataset_dir", str(tmp_path / "scans"), "--output_dir",
-             str(tmp_path / "masks")]  # fmt: skip
-    code = ("import sys, runpy; sys.modules['medseg'] = None; "
-            f"sys.argv = ['monai.bundle', 'run', *{words!r}]; "
-            "runpy.run_module('monai.bundle', run_name='__main__')")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    words = [
+        "--config_file",
+        str(bundle / "configs" / "inference.json"),
+        "--bundle_root",
+        str(bundle),
+        "--dataset_dir",
+        str(tmp_path / "scans"),
+        "--output_dir",
+        str(tmp_path / "masks"),
+    ]
+    code = (
+        "import sys, runpy; sys.modules['medseg'] = None; "
+        f"sys.argv = ['monai.bundle', 'run', *{words!r}]; "
+        "runpy.run_module('monai.bundle', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     (mask,) = (tmp_path / "masks").iterdir()
     ours = segment(model, volume, precision="float32").labelmap.data

@@ -159,9 +159,13 @@ def test_regions_that_no_mask_can_show_are_a_problem(tmp_path):
 
 def test_each_channel_has_its_own_modality():
     cohort = Cohort(
-        "petct", "CT", ("CT", "PET", "tracer"), LabelTable.from_card({"labels": {"a": 1}}), (),
+        "petct",
+        "CT",
+        ("CT", "PET", "tracer"),
+        LabelTable.from_card({"labels": {"a": 1}}),
+        (),
         Path(),
-    )  # fmt: skip
+    )
     assert [cohort.modality_of(name) for name in cohort.channels] == ["CT", "PT", ""]
     phases = replace(cohort, channels=("arterial", "venous"))
     assert [phases.modality_of(name) for name in phases.channels] == ["CT", "CT"]

@@ -96,8 +96,15 @@ def test_names_that_say_which_is_which_need_no_options(tmp_path, names, pairs):
 
 
 def test_channels_are_named_by_the_files(tmp_path):
-    lay(tmp_path, "c1/t1.nii.gz", "c1/flair.nii.gz", "c1/seg.nii.gz",
-        "c2/t1.nii.gz", "c2/flair.nii.gz", "c2/seg.nii.gz")  # fmt: skip
+    lay(
+        tmp_path,
+        "c1/t1.nii.gz",
+        "c1/flair.nii.gz",
+        "c1/seg.nii.gz",
+        "c2/t1.nii.gz",
+        "c2/flair.nii.gz",
+        "c2/seg.nii.gz",
+    )
     cohort = import_cohort("folders", tmp_path)
     assert cohort.channels == ("FLAIR", "T1") and cohort.modality == "MR"
     assert [image.name for image in cohort.cases[0].sources] == ["flair.nii.gz", "t1.nii.gz"]

@@ -61,5 +61,6 @@ def test_a_mask_with_labels_it_was_not_drawn_for_is_refused(tmp_path):
 def test_volumes_are_told_of_what_was_drawn(tmp_path):
     facts = summarise_cohort(partly_labelled(tmp_path, **SCAN))
     assert {name: spread.count for name, spread in facts.volumes_ml.items()} == {
-        "ball": 2, "box": 2,
-    }  # fmt: skip
+        "ball": 2,
+        "box": 2,
+    }

@@ -13,60 +13,91 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
 NETWORK = {
-    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3,
-    "channels": [4, 8, 8], "strides": [2, 2], "num_res_units": 1, "norm": "batch",
-}  # fmt: skip
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8, 8],
+    "strides": [2, 2],
+    "num_res_units": 1,
+    "norm": "batch",
+}
 
-WINDOW = {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 600,
-          "b_min": 0, "b_max": 1, "clip": True}  # fmt: skip
+WINDOW = {
+    "_target_": "ScaleIntensityRanged",
+    "keys": "image",
+    "a_min": 0,
+    "a_max": 600,
+    "b_min": 0,
+    "b_max": 1,
+    "clip": True,
+}
 
 BEFORE: list[dict[str, Any]] = [
     {"_target_": "LoadImaged", "keys": "@image_key"},
     {"_target_": "EnsureChannelFirstd", "keys": "@image_key"},
     {"_target_": "Orientationd", "keys": "@image_key", "axcodes": "RAS"},
-    {"_target_": "Spacingd", "keys": "@image_key", "pixdim": "$[1.5, 1.5, 2.0]",
-     "mode": "bilinear"},
+    {
+        "_target_": "Spacingd",
+        "keys": "@image_key",
+        "pixdim": "$[1.5, 1.5, 2.0]",
+        "mode": "bilinear",
+    },
     {**WINDOW, "keys": "@image_key"},
     {"_target_": "EnsureTyped", "keys": "@image_key"},
-]  # fmt: skip
+]
 
 AFTER: list[dict[str, Any]] = [
     {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-    {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
-     "orig_keys": "@image_key", "nearest_interp": False, "to_tensor": True},
+    {
+        "_target_": "Invertd",
+        "keys": "pred",
+        "transform": "@preprocessing",
+        "orig_keys": "@image_key",
+        "nearest_interp": False,
+        "to_tensor": True,
+    },
     {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-]  # fmt: skip
+]
 
 SAVE = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "$@bundle_root + '/eval'"}
 
 
 def configuration() -> dict[str, Any]:
     """What a bundle for CT commonly says."""
-    return copy.deepcopy({
-        "imports": ["$import glob"],
-        "bundle_root": ".",
-        "image_key": "image",
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "datalist": "$list(sorted(glob.glob(@bundle_root + '/*.nii.gz')))",
-        "network_def": NETWORK,
-        "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": BEFORE},
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16],
-                    "sw_batch_size": 4, "overlap": 0.5, "mode": "gaussian"},
-        "postprocessing": {"_target_": "Compose", "transforms": [*AFTER, SAVE]},
-    })  # fmt: skip
+    return copy.deepcopy(
+        {
+            "imports": ["$import glob"],
+            "bundle_root": ".",
+            "image_key": "image",
+            "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+            "datalist": "$list(sorted(glob.glob(@bundle_root + '/*.nii.gz')))",
+            "network_def": NETWORK,
+            "network": "$@network_def.to(@device)",
+            "preprocessing": {"_target_": "Compose", "transforms": BEFORE},
+            "inferer": {
+                "_target_": "SlidingWindowInferer",
+                "roi_size": [16, 16, 16],
+                "sw_batch_size": 4,
+                "overlap": 0.5,
+                "mode": "gaussian",
+            },
+            "postprocessing": {"_target_": "Compose", "transforms": [*AFTER, SAVE]},
+        }
+    )
 
 
 def metadata(channels: int = 1) -> dict[str, Any]:
     named = {str(n): f"contrast {n}" for n in range(channels)}
     return {
-        "name": "Two organs", "version": "0.1.0", "monai_version": "1.4.0",
+        "name": "Two organs",
+        "version": "0.1.0",
+        "monai_version": "1.4.0",
         "network_data_format": {
-            "inputs": {"image": {"modality": "CT", "num_channels": channels,
-                                 "channel_def": named}},
+            "inputs": {"image": {"modality": "CT", "num_channels": channels, "channel_def": named}},
             "outputs": {"pred": {"channel_def": {"0": "background", "1": "liver", "2": "spleen"}}},
         },
-    }  # fmt: skip
+    }
 
 
 def make_bundle(

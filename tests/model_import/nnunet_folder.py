@@ -214,8 +214,9 @@ def weights(made: Made, seed: int = 0) -> dict[str, Tensor]:
         state[f"decoder.seg_layers.{step}.bias"] = normal(made.heads) / 4
     return state | {
         f"decoder.encoder.{name.removeprefix('encoder.')}": value
-        for name, value in state.items() if name.startswith("encoder.")
-    }  # fmt: skip
+        for name, value in state.items()
+        if name.startswith("encoder.")
+    }
 
 
 def ask(made: Made, state: dict[str, Tensor], image: Tensor) -> Tensor:

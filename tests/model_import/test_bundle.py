@@ -87,50 +87,123 @@ def after(*steps):
 
 
 ARGMAX = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
-INVERT = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing",
-          "orig_keys": "image", "nearest_interp": False}  # fmt: skip
-LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1],
-           "is_onehot": False}  # fmt: skip
+INVERT = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": False,
+}
+LARGEST = {
+    "_target_": "KeepLargestConnectedComponentd",
+    "keys": "pred",
+    "applied_labels": [1],
+    "is_onehot": False,
+}
 WIDE = {**configuration()["inferer"], "roi_size": [32, 32, 32]}  # four levels leave 2 voxels
 NETS = {
-    "DynUNet": {"_target_": "monai.networks.nets.DynUNet", "spatial_dims": 3, "in_channels": 1,
-                "out_channels": 3, "kernel_size": [3, 3, 3], "strides": [1, 2, 2],
-                "upsample_kernel_size": [2, 2], "filters": [4, 8, 8]},
-    "SegResNet": {"_target_": "SegResNet", "in_channels": 1, "out_channels": 3,
-                  "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
+    "DynUNet": {
+        "_target_": "monai.networks.nets.DynUNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "kernel_size": [3, 3, 3],
+        "strides": [1, 2, 2],
+        "upsample_kernel_size": [2, 2],
+        "filters": [4, 8, 8],
+    },
+    "SegResNet": {
+        "_target_": "SegResNet",
+        "in_channels": 1,
+        "out_channels": 3,
+        "init_filters": 8,
+        "blocks_down": [1, 1],
+        "blocks_up": [1],
+    },
     "BasicUNet": {"_target_": "BasicUNet", "out_channels": 3, "features": [4, 4, 4, 4, 4, 4]},
-    "AttentionUnet": {"_target_": "monai.networks.nets.attentionunet.AttentionUnet",
-                      "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8],
-                      "strides": [2]},
-}  # fmt: skip
+    "AttentionUnet": {
+        "_target_": "monai.networks.nets.attentionunet.AttentionUnet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8],
+        "strides": [2],
+    },
+}
 
 LOAD, FIRST, TURN, SPACE = BEFORE[:4]
 
 #: Changes of the configuration, each of something else.
 KINDS = {
     **{name: {"network_def": network, "inferer": WIDE} for name, network in NETS.items()},
-    "z-score": {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {
-        "_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True,
-        "channel_wise": True})},
-    "z-score before resampling": {"preprocessing": before(
-        LOAD, FIRST, TURN, {"_target_": "NormalizeIntensityd", "keys": "image"}, SPACE)},
-    "percentiles": {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {
-        "_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 2, "upper": 98,
-        "b_min": 0.0, "b_max": 1.0, "clip": True})},
-    "0 to 1": {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {
-        "_target_": "ScaleIntensityd", "keys": "image"})},
+    "z-score": {
+        "preprocessing": before(
+            LOAD,
+            FIRST,
+            TURN,
+            SPACE,
+            {
+                "_target_": "NormalizeIntensityd",
+                "keys": "image",
+                "nonzero": True,
+                "channel_wise": True,
+            },
+        )
+    },
+    "z-score before resampling": {
+        "preprocessing": before(
+            LOAD, FIRST, TURN, {"_target_": "NormalizeIntensityd", "keys": "image"}, SPACE
+        )
+    },
+    "percentiles": {
+        "preprocessing": before(
+            LOAD,
+            FIRST,
+            TURN,
+            SPACE,
+            {
+                "_target_": "ScaleIntensityRangePercentilesd",
+                "keys": "image",
+                "lower": 2,
+                "upper": 98,
+                "b_min": 0.0,
+                "b_max": 1.0,
+                "clip": True,
+            },
+        )
+    },
+    "0 to 1": {
+        "preprocessing": before(
+            LOAD, FIRST, TURN, SPACE, {"_target_": "ScaleIntensityd", "keys": "image"}
+        )
+    },
     "-1 to 1": {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {**WINDOW, "b_min": -1})},
-    "one axis resampled": {"preprocessing": before(LOAD, FIRST, TURN, {
-        **SPACE, "pixdim": [-1, -1, 2.0]}, WINDOW)},
-    "nothing resampled": {"preprocessing": before(LOAD, FIRST, TURN, WINDOW),
-                          "postprocessing": after(ARGMAX, {**INVERT, "nearest_interp": True})},
+    "one axis resampled": {
+        "preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "pixdim": [-1, -1, 2.0]}, WINDOW)
+    },
+    "nothing resampled": {
+        "preprocessing": before(LOAD, FIRST, TURN, WINDOW),
+        "postprocessing": after(ARGMAX, {**INVERT, "nearest_interp": True}),
+    },
     "logits go back": {"postprocessing": after(INVERT, ARGMAX)},
     "largest component": {"postprocessing": after(INVERT, ARGMAX, LARGEST)},
     "plain windows": {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 32]}},
-    "disabled": {"preprocessing": before(LOAD, FIRST, TURN, SPACE, WINDOW, {
-        "_target_": "CropForegroundd", "keys": "image", "source_key": "image",
-        "_disabled_": True})},
-}  # fmt: skip
+    "disabled": {
+        "preprocessing": before(
+            LOAD,
+            FIRST,
+            TURN,
+            SPACE,
+            WINDOW,
+            {
+                "_target_": "CropForegroundd",
+                "keys": "image",
+                "source_key": "image",
+                "_disabled_": True,
+            },
+        )
+    },
+}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -142,7 +215,10 @@ def test_two_channels_and_a_configuration_in_yaml(tmp_path):
     config = configuration()
     config["network_def"]["in_channels"] = 2
     config["preprocessing"]["transforms"][4] = {
-        "_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True}  # fmt: skip
+        "_target_": "NormalizeIntensityd",
+        "keys": "image",
+        "channel_wise": True,
+    }
     paths = [scan(tmp_path, seed=n, name=f"s_000{n}") for n in range(2)]
     assert compared(tmp_path, config, paths, channels=2, yaml=True) >= 0.999
 
@@ -214,25 +290,44 @@ def network(**changes):
 
 #: Changes of the configuration, and the words by which each is refused.
 REFUSED = {
-    "transform": ({"preprocessing": before(*BEFORE, step("CropForegroundd", source_key="image"))},
-                  r"inference\.json.*preprocessing: CropForegroundd"),
+    "transform": (
+        {"preprocessing": before(*BEFORE, step("CropForegroundd", source_key="image"))},
+        r"inference\.json.*preprocessing: CropForegroundd",
+    ),
     "own transform": ({"preprocessing": before(*BEFORE, step("scripts.Mine"))}, r"scripts\.Mine"),
-    "two intensities": ({"preprocessing": before(*BEFORE, step("ScaleIntensityd"))},
-                        "more than one"),
-    "no clip": ({"preprocessing": before(LOAD, FIRST, TURN, SPACE, {**WINDOW, "clip": False})},
-                "does not clip"),
-    "cubic": ({"preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "mode": 3}, WINDOW)},
-              "Spacingd with this mode"),
+    "two intensities": (
+        {"preprocessing": before(*BEFORE, step("ScaleIntensityd"))},
+        "more than one",
+    ),
+    "no clip": (
+        {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {**WINDOW, "clip": False})},
+        "does not clip",
+    ),
+    "cubic": (
+        {"preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "mode": 3}, WINDOW)},
+        "Spacingd with this mode",
+    ),
     "order": ({"preprocessing": before(LOAD, FIRST, SPACE, TURN, WINDOW)}, "after Spacingd"),
-    "argument": ({"preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "new": 1}, WINDOW)},
-                 "not known here.*new"),
+    "argument": (
+        {"preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "new": 1}, WINDOW)},
+        "not known here.*new",
+    ),
     "nearest": ({"postprocessing": after(ARGMAX, INVERT)}, "Invertd.*after AsDiscreted"),
     "no way back": ({"postprocessing": after(ARGMAX)}, "no Invertd"),
     "no argmax": ({"postprocessing": after(INVERT)}, "no AsDiscreted"),
-    "sigmoid": ({"postprocessing": after({"_target_": "Activationsd", "keys": "pred",
-                                          "sigmoid": True}, INVERT, ARGMAX)}, "this sigmoid"),
-    "post": ({"postprocessing": after(INVERT, ARGMAX, {"_target_": "FillHolesd", "keys": "pred"})},
-             "postprocessing: FillHolesd"),
+    "nothing after": ({"postprocessing": after()}, r"inference\.json.*no AsDiscreted"),
+    "sigmoid": (
+        {
+            "postprocessing": after(
+                {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, INVERT, ARGMAX
+            )
+        },
+        "this sigmoid",
+    ),
+    "post": (
+        {"postprocessing": after(INVERT, ARGMAX, {"_target_": "FillHolesd", "keys": "pred"})},
+        "postprocessing: FillHolesd",
+    ),
     "inferer": ({"inferer": {"_target_": "SimpleInferer"}}, "SimpleInferer"),
     "padding": (inferer(padding_mode="reflect"), "padding_mode reflect"),
     "sigma": (inferer(sigma_scale=0.25), "sigma_scale"),
@@ -247,16 +342,34 @@ REFUSED = {
     "lost": (inferer(overlap="@nowhere"), "nowhere"),
     "circle": ({"a": "@b", "b": "@a", **inferer(overlap="@a")}, "refers to itself"),
     "other file": (inferer(overlap="%other.json#overlap"), "is an expression"),
-    "doubling": ({f"a{n}": [f"@a{n + 1}"] * 2 for n in range(40)} | {"a40": 1}
-                 | inferer(overlap="@a0"), "more references"),
+    "doubling": (
+        {f"a{n}": [f"@a{n + 1}"] * 2 for n in range(40)} | {"a40": 1} | inferer(overlap="@a0"),
+        "more references",
+    ),
     "endless": (inferer(roi_size=[float("inf"), 16, 16]), "cannot be used"),
     "text": (inferer(roi_size=["a", 16, 16]), "cannot be used"),
-    "turned percentiles": ({"preprocessing": before(LOAD, FIRST, TURN, SPACE, step(
-        "ScaleIntensityRangePercentilesd", lower=98, upper=2, b_min=0, b_max=1, clip=True))},
-        "cannot be used.*must be above"),
+    "turned percentiles": (
+        {
+            "preprocessing": before(
+                LOAD,
+                FIRST,
+                TURN,
+                SPACE,
+                step(
+                    "ScaleIntensityRangePercentilesd",
+                    lower=98,
+                    upper=2,
+                    b_min=0,
+                    b_max=1,
+                    clip=True,
+                ),
+            )
+        },
+        "cannot be used.*must be above",
+    ),
     "no list": ({"preprocessing": {"_target_": "Compose", "transforms": 3}}, "no list"),
     "no inferer": ({"inferer": None}, "inferer is no component"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -386,9 +499,11 @@ def test_a_bundle_that_turns_nothing_is_turned_where_the_orientation_is_known(tm
     turned = import_model("bundle", folder, tmp_path / "b", ImportOptions(orientation="RAS"))
     assert "as they are stored" in plain.remarks[0] and not turned.remarks
     path = scan(tmp_path)
-    assert agreement(segment(plain.model, path).labelmap.data,
-                     predict(folder, config, path)) >= 0.999  # fmt: skip
+    assert (
+        agreement(segment(plain.model, path).labelmap.data, predict(folder, config, path)) >= 0.999
+    )
     config["preprocessing"] = before(LOAD, FIRST, TURN, WINDOW)
     config["postprocessing"] = after(ARGMAX, INVERT)
-    assert agreement(segment(turned.model, path).labelmap.data,
-                     predict(folder, config, path)) >= 0.999  # fmt: skip
+    assert (
+        agreement(segment(turned.model, path).labelmap.data, predict(folder, config, path)) >= 0.999
+    )

@@ -98,8 +98,13 @@ def test_a_scan_in_another_storage_order_is_turned_where_the_orientation_is_know
 
 
 def test_labels_channels_and_origin_are_in_the_card(tmp_path):
-    made = Made(labels=REGIONS, order=(1, 2), folds=("0", "1"), channels=("CT",),
-                schemes=("CTNormalization",))  # fmt: skip
+    made = Made(
+        labels=REGIONS,
+        order=(1, 2),
+        folds=("0", "1"),
+        channels=("CT",),
+        schemes=("CTNormalization",),
+    )
     import_model("nnunet", make_folder(tmp_path, made), tmp_path / "model")
     model = load_model(tmp_path / "model")
     assert model.card.modality == "CT" and model.card.channels == ("CT",)
@@ -132,10 +137,17 @@ def test_chosen_folds_and_the_only_model_in_a_folder(tmp_path):
 
 ARCHITECTURE = {
     "network_class_name": "x.ResidualEncoderUNet",
-    "arch_kwargs": {"n_stages": 2, "features_per_stage": [4, 6], "strides": [1, 2],
-                    "kernel_sizes": 3, "n_blocks_per_stage": 1, "n_conv_per_stage_decoder": 1,
-                    "norm_op": "x.InstanceNorm3d", "nonlin": "torch.nn.LeakyReLU"},
-}  # fmt: skip
+    "arch_kwargs": {
+        "n_stages": 2,
+        "features_per_stage": [4, 6],
+        "strides": [1, 2],
+        "kernel_sizes": 3,
+        "n_blocks_per_stage": 1,
+        "n_conv_per_stage_decoder": 1,
+        "norm_op": "x.InstanceNorm3d",
+        "nonlin": "torch.nn.LeakyReLU",
+    },
+}
 
 
 def architecture(**changes):
@@ -151,8 +163,10 @@ REFUSED = {
     "reader": (Made(reader="NaturalImage2DIO"), "NaturalImage2DIO"),
     "preprocessor": (Made(changes={"preprocessor_name": "Mine"}), "Mine"),
     "resampling": (Made(changes={"resampling_fn_data": "mine"}), "data are resampled.*mine"),
-    "network": (Made(changes={"architecture": {"network_class_name": "x.MyNet",
-                                               "arch_kwargs": {}}}), "MyNet"),
+    "network": (
+        Made(changes={"architecture": {"network_class_name": "x.MyNet", "arch_kwargs": {}}}),
+        "MyNet",
+    ),
     "option": (Made(changes=architecture(squeeze_excitation=True)), "squeeze_excitation"),
     "block": (Made(changes=architecture(block="x.BottleneckD")), "BottleneckD"),
     "activation": (Made(changes=architecture(nonlin="torch.nn.GELU")), "GELU"),
@@ -160,10 +174,12 @@ REFUSED = {
     "stride": (Made(changes=architecture(strides=[2, 2])), "before its first level"),
     "weights": (Made(changes=architecture()), "lacks a weight.*encoder.stem"),
     "regions": (Made(labels=REGIONS, order=(2, 1)), "regions are painted"),
-    "no stages": (Made(changes={"architecture": {**ARCHITECTURE, "arch_kwargs": {}}}),
-                  "missing or cannot be used"),
+    "no stages": (
+        Made(changes={"architecture": {**ARCHITECTURE, "arch_kwargs": {}}}),
+        "missing or cannot be used",
+    ),
     "values": (Made(labels={"background": 0, "a": 1, "b": 4}), "not 1, 2, 3"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -182,9 +198,15 @@ def test_an_unknown_trainer_is_taken_where_the_user_vouches(tmp_path):
 
 @pytest.mark.parametrize(
     "trainer",
-    ["nnUNetTrainer", "nnUNetTrainer_250epochs", "nnUNetTrainer_4000epochs_NoMirroring",
-     "nnUNetTrainerNoMirroring", "nnUNetTrainerDA5", "nnUNetTrainerCELoss_5epochs"],
-)  # fmt: skip
+    [
+        "nnUNetTrainer",
+        "nnUNetTrainer_250epochs",
+        "nnUNetTrainer_4000epochs_NoMirroring",
+        "nnUNetTrainerNoMirroring",
+        "nnUNetTrainerDA5",
+        "nnUNetTrainerCELoss_5epochs",
+    ],
+)
 def test_variants_that_change_training_alone_are_known(tmp_path, trainer):
     import_model("nnunet", make_folder(tmp_path, Made(trainer=trainer)), tmp_path / "model")
 
@@ -223,8 +245,9 @@ def test_folders_that_are_no_model_are_refused(tmp_path):
     with pytest.raises(BadModel, match=r"several.*a1, b1"):
         import_model("nnunet", tmp_path / "two", tmp_path / "model")
     with pytest.raises(BadModel, match=r"found checkpoint_final\.pth"):
-        import_model("nnunet", tmp_path / "two" / "a1", tmp_path / "model",
-                     ImportOptions(checkpoint="best"))  # fmt: skip
+        import_model(
+            "nnunet", tmp_path / "two" / "a1", tmp_path / "model", ImportOptions(checkpoint="best")
+        )
 
 
 def test_a_weight_without_a_place_is_refused(tmp_path):

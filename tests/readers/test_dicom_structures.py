@@ -87,9 +87,20 @@ def foreign_seg(tmp_path, pixels, kind, **options):
         for n, name in enumerate(("Whole", "Core"), start=1)
     ]
     made = highdicom.seg.Segmentation(
-        [pydicom.dcmread(file) for file in files], pixels, kind, descriptions,
-        generate_uid(), 1, generate_uid(), 1, "m", "m", "1", "1", **options,
-    )  # fmt: skip
+        [pydicom.dcmread(file) for file in files],
+        pixels,
+        kind,
+        descriptions,
+        generate_uid(),
+        1,
+        generate_uid(),
+        1,
+        "m",
+        "m",
+        "1",
+        "1",
+        **options,
+    )
     made.save_as(tmp_path / "seg.dcm")
     return tmp_path / "seg.dcm", read(tmp_path / "s").geometry
 
@@ -184,10 +195,16 @@ def test_a_contour_within_another_is_a_hole_and_so_is_a_keyhole(tmp_path):
     path = rtstruct(tmp_path / "r.dcm", {"ring": box(5, 20) + box(9, 14)}, GRID)
     assert np.array_equal(read_labels(path, grid=GRID).data > 0, expected)
     keyholes = [
-        np.concatenate([square(4.6, 20.4, z), square(4.6, 20.4, z)[:1],
-                        square(8.6, 14.4, z)[::-1], square(8.6, 14.4, z)[-1:]])
+        np.concatenate(
+            [
+                square(4.6, 20.4, z),
+                square(4.6, 20.4, z)[:1],
+                square(8.6, 14.4, z)[::-1],
+                square(8.6, 14.4, z)[-1:],
+            ]
+        )
         for z in (2, 3)
-    ]  # fmt: skip
+    ]
     path = rtstruct(tmp_path / "k.dcm", {"ring": keyholes}, GRID)
     assert np.array_equal(read_labels(path, grid=GRID).data > 0, expected)
 

@@ -96,10 +96,22 @@ def no_thickness(dataset, k):
 
 def nothing_required(dataset, k):
     for keyword in (
-        "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-        "ReferringPhysicianName", "StudyID", "AccessionNumber", "Manufacturer", "SliceThickness",
-        "FrameOfReferenceUID", "PositionReferenceIndicator", "SeriesNumber", "InstanceNumber",
-    ):  # fmt: skip
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyDate",
+        "StudyTime",
+        "ReferringPhysicianName",
+        "StudyID",
+        "AccessionNumber",
+        "Manufacturer",
+        "SliceThickness",
+        "FrameOfReferenceUID",
+        "PositionReferenceIndicator",
+        "SeriesNumber",
+        "InstanceNumber",
+    ):
         dataset.pop(keyword, None)
 
 
@@ -116,11 +128,21 @@ def lossy(dataset, k):
 ODDITIES = {
     change.__name__: change
     for change in (
-        japanese, korean, undeclared_utf8, undeclared_latin, invented_set, acr_nema,
-        impossible_values, lower_case_sex, empty_thickness, no_thickness, nothing_required,
-        trembling_orientation, lossy,
+        japanese,
+        korean,
+        undeclared_utf8,
+        undeclared_latin,
+        invented_set,
+        acr_nema,
+        impossible_values,
+        lower_case_sex,
+        empty_thickness,
+        no_thickness,
+        nothing_required,
+        trembling_orientation,
+        lossy,
     )
-}  # fmt: skip
+}
 
 PATIENTS = {
     "japanese": "Yamada^Tarou=山田^太郎",
