@@ -197,9 +197,9 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
     survey = survey_scans(cohort, progress=console.progress("comparing"))
     if survey.unread:
         console.warn(
-            f"{survey.unread} of {len(cohort.cases)} scans could not be read and compared; say with"
-            " --root where they lie",
-            unread=survey.unread,
+            f"{len(survey.unread)} of {len(cohort.cases)} scans could not be read and compared; say"
+            " with --root where they lie",
+            unread=len(survey.unread),
         )
     kept = []
     for found in survey.duplicates:

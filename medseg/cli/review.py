@@ -97,6 +97,7 @@ def review(
         run_facts,
         scores_of,
     )
+    from medseg.review.remembered import Named
     from medseg.review.running import serve
     from medseg.review.store import open_store
     from medseg.writers.guard import require_writable
@@ -129,7 +130,8 @@ def review(
                 "Ctrl-C ends."
             )
 
-        serve(Desk(about, items, open_store(home)), port=port, tell=tell)
+        desk = Desk(about, items, open_store(home))
+        serve(desk, Named(folder, named, scans, truth, root), port=port, tell=tell)
         console.say(f"verdicts: {home / 'review.csv'}", review=str(home / "review.csv"))
 
 

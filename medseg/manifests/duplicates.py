@@ -46,12 +46,12 @@ class Survey:
     Attributes:
         duplicates: scans that occur under two patients.
         warnings: case -> what the readers accepted and a person should know of.
-        unread: how many cases could not be read.
+        unread: the cases that could not be read.
     """
 
     duplicates: tuple[Duplicate, ...]
     warnings: Mapping[str, tuple[str, ...]]
-    unread: int
+    unread: tuple[str, ...]
 
 
 def survey_scans(cohort: Cohort, *, progress: Progress | None = None) -> Survey:
@@ -66,18 +66,18 @@ def survey_scans(cohort: Cohort, *, progress: Progress | None = None) -> Survey:
     """
     looks: list[tuple[Case, Likeness]] = []
     warnings: dict[str, tuple[str, ...]] = {}
-    unread = 0
+    unread: list[str] = []
     with ThreadPoolExecutor(min(_MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: _look(cohort, case), cohort.cases)
         for done, (case, seen) in enumerate(zip(cohort.cases, results, strict=True), start=1):
             if seen is None:
-                unread += 1
+                unread.append(case.case)
             else:
                 looks += [(case, channel) for channel in seen[0]]
                 warnings |= {case.case: seen[1]} if seen[1] else {}
             if progress:
                 progress(done, len(cohort.cases))
-    return Survey(tuple(duplicates_among(cohort.cases, looks)), warnings, unread)
+    return Survey(tuple(duplicates_among(cohort.cases, looks)), warnings, tuple(unread))
 
 
 def likenesses(volume: Volume) -> list[Likeness]:

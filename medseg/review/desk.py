@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.checksums import sha256_of
 from medseg.ct_windows import WINDOWS
-from medseg.errors import BadConfig, MedsegError
+from medseg.errors import BadConfig, BadOutput, MedsegError
 from medseg.labels import LabelTable
 from medseg.labels.colours import distinct_colours
 from medseg.readers.labels import read_labels
-from medseg.review import edits as tools
 from medseg.review.corrected import save
-from medseg.review.edits import Change
 from medseg.review.items import Item, ranked, with_volume_flags
 from medseg.review.opened import Opened, open_case
-from medseg.review.planes import BY_NAME, canonical_shape, plane_named, voxels
+from medseg.review.orders import change_of
+from medseg.review.planes import BY_NAME, canonical_shape, picture, plane_named
 from medseg.review.raters import agreements
 from medseg.review.shelf import Shelf
+from medseg.review.standing import Digests, Standing, Standings
 from medseg.review.store import Edit, Store, Verdict
 from medseg.review.table import write_review
 
@@ -66,6 +65,7 @@ class Desk:
         self._items: dict[str, Item] = {}
         self._arrange()
         self._shelf = Shelf(self._open)
+        self._digests = Digests()
 
     def item(self, case: str) -> Item | None:
         """The case of that name, or ``None``."""
@@ -87,19 +87,18 @@ class Desk:
         verdicts: dict[str, dict[str, Any]] = {}
         for one in store.judgements():
             verdicts.setdefault(one.case, {})[one.rater] = one
-        saved, last = store.corrected(), store.last_edits()
+        standings = Standings(store)
         rows = []
         for item in self._items.values():
             said = verdicts.get(item.case, {})
             own = said.get(review.rater)
-            key = (item.case, review.rater)
-            unsaved = last.get(key, 0) > (saved[key].last_edit if key in saved else 0)
+            standing = self._standing(standings, item)
             row = {
                 "case": item.case,
                 "verdict": own.verdict.value if own else "",
                 "note": own.note if own else "",
-                "corrected": key in saved,
-                "unsaved": unsaved,
+                "corrected": standing.saved is not None,
+                "unsaved": standing.is_unsaved,
                 "truth": item.has_truth,
                 "group": item.group,
                 "volumes": {name: _number(ml) for name, ml in item.volumes_ml.items()},
@@ -132,7 +131,7 @@ class Desk:
         Raises:
             MedsegError: the mask cannot be read.
         """
-        opened = self._shelf.take(case)
+        opened = self.opened(case)
         grid, shades = opened.geometry, opened.shades
         axes = grid.canonical_axes[0]
         return {
@@ -164,55 +163,90 @@ class Desk:
         }
 
     def opened(self, case: str) -> Opened:
-        """The case in memory.
+        """The case in memory, read again where its mask was made again.
 
         Raises:
             MedsegError: the mask cannot be read.
         """
+        held = self._shelf.held(case)
+        if held is not None and held.mask_sha256 != self._digests.of(held.item.mask):
+            self._shelf.drop(case)
         return self._shelf.take(case)
+
+    def pixels(self, case: str, layer: str, plane: str, position: int) -> NDArray[Any]:
+        """(rows, columns) of one plane of a layer; a copy.
+
+        Raises:
+            BadConfig: no such layer, plane or position.
+            MedsegError: a file cannot be read.
+        """
+        opened = self.opened(case)
+        array = opened.layer(layer)
+        if array is None:
+            raise BadConfig("this case has no such layer")
+        with opened.lock:
+            view = picture(array, opened.geometry, plane_named(plane), position)
+            return np.ascontiguousarray(view)
 
     def judge(self, case: str, verdict: str, note: str) -> dict[str, Any]:
         """Keep a verdict.
 
+        Accepting a case whose corrected mask was saved accepts that mask: the verdict is ``edit``,
+        and the answer says so.
+
         Raises:
-            BadConfig: no such verdict, or an endless note.
+            BadConfig: no such verdict; an endless note; a mask accepted with changes that were
+                not saved, or made again since it was opened.
+            BadOutput: the mask is gone, or the verdict cannot be kept.
         """
         if verdict not in list(Verdict):
             raise BadConfig(
-                "no such verdict", found=repr(verdict), expected="accept, edit or reject"
+                "no such verdict", found=repr(verdict)[:60], expected="accept, edit or reject"
             )
         if len(note) > LONGEST_NOTE:
             raise BadConfig("the note is too long", expected=f"at most {LONGEST_NOTE} letters")
-        digest = sha256_of(self._items[case].mask)
-        said = self.store.judge(case, self.review.rater, Verdict(verdict), note, digest)
+        digest = self._seen(case)
+        kept, remark = Verdict(verdict), ""
+        if kept is Verdict.ACCEPT:
+            standing = Standings(self.store).of(case, self.review.rater, digest)
+            if standing.is_unsaved:
+                raise BadConfig(
+                    "there are changes that were not saved",
+                    remedy="Save them (s), or undo them (z), before you accept.",
+                )
+            if standing.differs:
+                kept, remark = Verdict.EDIT, "kept as edited: the corrected mask is accepted"
+        said = self.store.judge(case, self.review.rater, kept, note, digest)
         self._export()
-        return {"verdict": said.verdict.value, "note": said.note, "time": said.time}
+        return {
+            "verdict": said.verdict.value,
+            "note": said.note,
+            "time": said.time,
+            "remark": remark,
+        }
 
     def edit(self, case: str, order: Mapping[str, Any]) -> dict[str, Any]:
         """Make a change with a tool and keep it.
 
         Args:
             case: which.
-            order: ``tool`` (paint, fill, largest, island, swap) and what it needs: ``label``,
-                ``plane``, ``position``, ``runs``, ``other``.
+            order: see :func:`medseg.review.orders.change_of`.
 
         Raises:
-            BadConfig: no such tool, label or pixel.
+            MedsegError: no such tool, label or pixel; or the mask cannot be read.
         """
-        opened = self._shelf.take(case)
-        tool = str(order.get("tool"))
+        opened = self.opened(case)
         with opened.lock:
-            change = self._change(opened, tool, order)
+            change = change_of(order, opened.mask, opened.geometry, self.review.labels)
             if change.voxels.size:
-                number = self.store.add_edit(
-                    case, self.review.rater, tool, opened.mask_sha256, change
-                )
-                opened.apply(Edit(number, tool, opened.mask_sha256, change))
+                tool, digest = str(order["tool"]), opened.mask_sha256
+                number = self.store.add_edit(case, self.review.rater, tool, digest, change)
+                opened.apply(Edit(number, tool, digest, change))
             return {"voxels": int(change.voxels.size), **self._state(opened)}
 
     def undo(self, case: str) -> dict[str, Any]:
         """Take the last change back, also one of an earlier day."""
-        opened = self._shelf.take(case)
+        opened = self.opened(case)
         with opened.lock:
             edit = opened.undo()
             if edit is not None:
@@ -225,7 +259,7 @@ class Desk:
         Raises:
             BadOutput: it cannot be written.
         """
-        opened = self._shelf.take(case)
+        opened = self.opened(case)
         saved = save(opened, self.review.output, self.store, self.review.rater, self.review.run)
         note = next(
             (
@@ -252,48 +286,36 @@ class Desk:
             for pair in pairs
         ]
 
+    def _standing(self, standings: Standings, item: Item) -> Standing:
+        if not standings.knows(item.case, self.review.rater):
+            return Standing()
+        try:
+            digest = self._digests.of(item.mask)
+        except BadOutput:
+            return Standing()
+        return standings.of(item.case, self.review.rater, digest)
+
+    def _seen(self, case: str) -> str:
+        """Checksum of the mask that the rater looks at."""
+        digest, held = self._digests.of(self._items[case].mask), self._shelf.held(case)
+        if held is not None and held.mask_sha256 != digest:
+            self._shelf.drop(case)
+            raise BadConfig(
+                "the mask was made again since it was opened", remedy="Open the case again."
+            )
+        return digest
+
     def _open(self, case: str) -> Opened:
         edits = self.store.edits(case, self.review.rater)
         return open_case(self._items[case], self.review.labels, edits)
 
-    def _change(self, opened: Opened, tool: str, order: Mapping[str, Any]) -> Change:
-        mask, grid = opened.mask, opened.geometry
-        if tool in ("paint", "fill", "island"):
-            plane = plane_named(str(order.get("plane")))
-            position = _integer(order, "position")
-        if tool == "paint":
-            value = _integer(order, "label")
-            if value:
-                self._require_label(value)
-            return tools.paint(mask, grid, plane, position, _runs(order), value)
-        if tool == "fill":
-            value = self._require_label(_integer(order, "label"))
-            return tools.fill_between(mask, grid, plane, position, value)
-        if tool == "largest":
-            return tools.keep_largest(mask, self._require_label(_integer(order, "label")))
-        if tool == "island":
-            pixel = np.array([_integer(order, "pixel")], np.int64)
-            return tools.remove_island(mask, int(voxels(pixel, grid, plane, position)[0]))
-        if tool == "swap":
-            one, other = (self._require_label(_integer(order, key)) for key in ("label", "other"))
-            return tools.exchange(mask, one, other)
-        raise BadConfig(
-            "no such tool", found=repr(tool), expected="paint, fill, largest, island or swap"
-        )
-
-    def _require_label(self, value: int) -> int:
-        self.review.labels.name_of(value)
-        return value
-
     def _state(self, opened: Opened) -> dict[str, Any]:
-        key = (opened.item.case, self.review.rater)
-        saved = self.store.corrected().get(key)
-        last = opened.edits[-1][0].number if opened.edits else 0
+        standing = Standings(self.store).of(opened.item.case, self.review.rater, opened.mask_sha256)
         return {
-            "version": f"{len(opened.edits)}-{last}",
+            "version": f"{len(opened.edits)}-{standing.last_edit}",
             "edits": len(opened.edits),
-            "saved": bool(saved and saved.last_edit == last),
-            "corrected": saved.name if saved else "",
+            "unsaved": standing.is_unsaved,
+            "corrected": standing.saved.name if standing.saved else "",
             "volumes": {name: _number(ml) for name, ml in opened.volumes_ml().items()},
         }
 
@@ -327,22 +349,6 @@ class Desk:
     def _export(self) -> None:
         with self._lock:
             write_review(self.review.output, self.store)
-
-
-def _integer(order: Mapping[str, Any], key: str) -> int:
-    value = order.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadConfig(f"{key} is no whole number", found=repr(value))
-    return value
-
-
-def _runs(order: Mapping[str, Any]) -> list[int]:
-    runs = order.get("runs")
-    if not isinstance(runs, list) or len(runs) % 2 or not all(type(n) is int for n in runs):
-        raise BadConfig("runs are not pairs of whole numbers", found=repr(runs)[:60])
-    if sum(runs[1::2]) > 1 << 26:
-        raise BadConfig("too many pixels in one stroke")
-    return runs
 
 
 def _number(value: float | None) -> float | None:

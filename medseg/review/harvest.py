@@ -6,24 +6,26 @@ same scan in the cohort, and is left out where that patient is a test patient.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
+from medseg.evaluation.matching import core_name, match_names
 from medseg.labels import LabelTable
-from medseg.manifests import Case, Cohort, Split, survey_scans
+from medseg.manifests import Case, Cohort, Split
 from medseg.manifests.reading import named_truth
 from medseg.progress import Progress
 from medseg.readers.archive import is_archive
 from medseg.readers.entry import Status
 from medseg.readers.labels import read_labels
 from medseg.readers.sources import is_folder
-from medseg.review.items import Item, Places, items_of
+from medseg.review.items import Item, items_of
 from medseg.review.patients import patient_keys
+from medseg.review.remembered import recalled_places
 from medseg.review.store import Corrected, Judgement, Store, Verdict, look_store
+from medseg.review.together import kept_together
 from medseg.scans import discover
 from medseg.tables import read_csv
 
@@ -78,18 +80,26 @@ def harvest(
     """
     store = look_store(folder)
     try:
-        masks = Path(store.recall("masks") or folder)
-        masks = masks if masks.is_dir() else folder
-        labels, items = items_of(Places(masks))
-        _require_same_values(cohort, labels, masks)
+        places = recalled_places(store, folder)
+        labels, items = items_of(places)
+        _require_same_values(cohort, labels, places.masks)
         ripe, left_out = _ripe(items, store, folder, rater)
     finally:
         store.close()
     known = _table_of_patients(patients)
-    rows, added = _rows(cohort, ripe, labels, known, left_out)
-    together, remarks = _kept_together(cohort, rows, left_out, progress)
-    added = {case: what for case, what in added.items() if case not in left_out}
-    return Harvest(together, added, left_out, remarks)
+    matches = match_names([case.case for case in cohort.cases], [item.case for item in items])
+    rows = _rows(cohort, ripe, labels, matches, left_out)
+    rows = _with_patients(cohort, rows, known)
+    together = kept_together(cohort, list(rows.values()), progress=progress)
+    mask_of = {row.case: name for name, row in rows.items()}
+    left_out |= {mask_of[case]: why for case, why in together.left_out.items()}
+    what = {one.item.case: one.what for one in ripe}
+    added = {mask_of[row.case]: _said(what, mask_of[row.case], row) for row in together.rows}
+    new = {row.case: row for row in together.rows}
+    cases = [new.pop(case.case, case) for case in cohort.cases]
+    return Harvest(
+        cohort.with_cases((*cases, *new.values())), added, left_out, _remarks(list(new.values()))
+    )
 
 
 def _require_same_values(cohort: Cohort, labels: LabelTable, masks: Path) -> None:
@@ -179,28 +189,29 @@ def _rows(
     cohort: Cohort,
     ripe: Sequence[_Ripe],
     labels: LabelTable,
-    patients: Mapping[str, str],
+    matches: Mapping[str, str],
     left_out: dict[str, str],
-) -> tuple[list[Case], dict[str, str]]:
-    """Every row that gets a mask, known ones and new ones."""
-    known = {case.case: case for case in cohort.cases}
+) -> dict[str, Case]:
+    """Mask -> the row that gets it, known or new."""
+    by_name = {case.case: case for case in cohort.cases}
+    row_of = {mask: by_name[case] for case, mask in matches.items()}
+    taken = {core_name(case) for case in by_name}
     drawn = () if set(labels.names) == set(cohort.labels.names) else labels.names
-    rows: list[Case] = []
-    added = {}
-    keys = patient_keys(cohort, [one.item for one in ripe if one.item.case not in known])
+    rows = {}
     for one in ripe:
         name = one.item.case
-        row = known.get(name)
+        row = row_of.get(name)
         problem = _unfit(row)
-        images = _images(cohort, one.item) if row is None else {}
+        if row is None and core_name(name) in taken:
+            problem = f"its name is like that of another row: {core_name(name)}"
+        images = {} if problem or row is not None else _images(cohort, one.item)
         if not problem and row is None and not images:
             problem = f"nothing says where its {len(cohort.channels)} channel(s) lie"
         if problem:
             left_out[name] = problem
             continue
         if row is None:
-            patient = patients.get(name) or keys.get(name) or name
-            row = Case(name, patient, Split.TRAIN, None, images=images)
+            row = Case(name, name, Split.TRAIN, None, images=images)
         mask = one.mask.resolve()
         row = replace(row, label=mask, label_sha256=sha256_of(mask), labelled=drawn)
         try:
@@ -208,9 +219,34 @@ def _rows(
         except MedsegError as error:
             left_out[name] = error.problem
             continue
-        rows.append(row)
-        added[name] = one.what
-    return rows, added
+        rows[name] = row
+    return rows
+
+
+def _with_patients(
+    cohort: Cohort, rows: Mapping[str, Case], patients: Mapping[str, str]
+) -> dict[str, Case]:
+    """The new rows with whom they show, where the table or the scan says so."""
+    known = {case.case for case in cohort.cases}
+    fresh = [row for row in rows.values() if row.case not in known]
+    keys = patient_keys(cohort, fresh)
+    return {
+        name: row
+        if row.case in known
+        else replace(row, patient=patients.get(name) or keys.get(row.case) or row.patient)
+        for name, row in rows.items()
+    }
+
+
+def _said(what: Mapping[str, str], name: str, row: Case) -> str:
+    return what[name] if row.case == name else f"{what[name]}, in the row {row.case}"
+
+
+def _remarks(fresh: Sequence[Case]) -> tuple[str, ...]:
+    alone = [row.case for row in fresh if row.patient == row.case]
+    if not alone:
+        return ()
+    return (f"{len(alone)} cases count as a patient of their own; say with --patients who is who",)
 
 
 def _unfit(row: Case | None) -> str:
@@ -223,6 +259,8 @@ def _unfit(row: Case | None) -> str:
 
 def _images(cohort: Cohort, item: Item) -> dict[str, Path]:
     """Path of each channel; empty where they are not as many as the cohort's."""
+    if item.row is not None and set(item.row.case.images) == set(cohort.channels):
+        return {name: item.row.case.images[name].absolute() for name in cohort.channels}
     whole = Path(item.place)
     places = [whole] if item.place and whole.exists() else list(map(Path, item.place.split(", ")))
     if not item.place or len(places) != len(cohort.channels):
@@ -242,52 +280,3 @@ def _series(place: Path, case: str) -> Path:
     usable = [scan for scan in discover(place) if scan.status is Status.USABLE]
     several = len(usable) > 1 and any(scan.is_series(case) for scan in usable)
     return place.with_name(f"{place.name}#{case}") if several else place
-
-
-def _kept_together(
-    cohort: Cohort, rows: Sequence[Case], left_out: dict[str, str], progress: Progress | None
-) -> tuple[Cohort, tuple[str, ...]]:
-    """The cohort with the rows, patients kept together, and what a person should know."""
-    new = {row.case: row for row in rows}
-    old = [new.pop(case.case, case) for case in cohort.cases]
-    fresh = list(new.values())
-    whole = cohort.with_cases((*old, *fresh))
-    remarks = []
-    if fresh:
-        survey = survey_scans(whole, progress=progress)
-        if survey.unread:
-            remarks.append(f"{survey.unread} scans could not be read and compared")
-        names = {row.case for row in fresh}
-        for pair in survey.duplicates:
-            if pair.case.case not in names:
-                continue
-            where = next(i for i, row in enumerate(fresh) if row.case == pair.case.case)
-            fresh[where] = replace(fresh[where], patient=pair.other.patient)
-    test = {case.patient for case in cohort.cases if case.split is Split.TEST}
-    for row in fresh:
-        if row.patient in test:
-            left_out[row.case] = "its patient, or its scan, is in the test part"
-    fresh = [row for row in fresh if row.case not in left_out]
-    alone = [row.case for row in fresh if row.patient == row.case]
-    if alone:
-        remarks.append(
-            f"{len(alone)} cases count as a patient of their own; say with --patients who is who"
-        )
-    return whole.with_cases((*old, *_with_folds(cohort, fresh))), tuple(remarks)
-
-
-def _with_folds(cohort: Cohort, fresh: Sequence[Case]) -> list[Case]:
-    """A patient's fold; a new patient goes to the fold that has fewest patients."""
-    if not cohort.folds:
-        return list(fresh)
-    fold_of = {case.patient: case.fold for case in cohort.cases if case.fold is not None}
-    count = Counter(dict.fromkeys(cohort.folds, 0))
-    count.update(fold_of.values())
-    rows = []
-    for row in fresh:
-        if row.patient not in fold_of:
-            fold = min(cohort.folds, key=lambda k: (count[k], k))
-            fold_of[row.patient] = fold
-            count[fold] += 1
-        rows.append(replace(row, fold=fold_of[row.patient]))
-    return rows

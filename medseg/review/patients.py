@@ -10,46 +10,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import MedsegError
-from medseg.manifests import Cohort
+from medseg.manifests import Case, Cohort, Split
 from medseg.readers.entry import Status
-from medseg.review.items import Item, first_place
 from medseg.scans import discover
+from medseg.scans.found import FoundScan
 
 
-def patient_keys(cohort: Cohort, items: Sequence[Item]) -> dict[str, str]:
-    """Case -> patient, for cases whose scans say who it is.
+def patient_keys(cohort: Cohort, rows: Sequence[Case]) -> dict[str, str]:
+    """Case -> patient, for rows whose scans say who it is.
+
+    Somebody whom the cohort has under two names is the one of the test part.
 
     Args:
         cohort: whose rows may know the same people.
-        items: new cases.
+        rows: new ones.
     """
-    found = {item.case: identity(first_place(item.place), item.case) for item in items}
+    scans = _Scans()
+    found = {row.case: scans.identity(row) for row in rows}
     if not any(found.values()):
         return {}
     known: dict[str, str] = {}
-    for case in cohort.cases:
-        key = identity(case.sources[0], case.case) if case.sources else ""
-        if key:
+    for case in sorted(cohort.cases, key=lambda case: case.split is not Split.TEST):
+        if key := scans.identity(case):
             known.setdefault(key, case.patient)
     return {case: known.get(key, f"patient-{key[:12]}") for case, key in found.items() if key}
 
 
-def identity(path: Path, case: str) -> str:
-    """A hash of the PatientID of a DICOM scan; empty where there is none."""
-    place = path
-    if not place.exists() and "#" in path.name:
-        place = path.with_name(path.name.rpartition("#")[0])
-    if not place.exists() or _is_volume_file(place):
-        return ""
-    try:
-        scans = [one for one in discover(place) if one.status is Status.USABLE]
-    except MedsegError:
-        return ""
-    own = [one for one in scans if one.content.described and one.is_series(case)] or scans
-    ids = {one.content.identifiers().get("patient_id", "") for one in own}
-    if len(ids) != 1 or not (name := ids.pop()):
-        return ""
-    return hashlib.sha256(name.encode()).hexdigest()
+class _Scans:
+    """What lies in the places of rows, each looked at once."""
+
+    def __init__(self) -> None:
+        self._usable: dict[Path, list[FoundScan]] = {}
+
+    def identity(self, row: Case) -> str:
+        """A hash of the PatientID of a row's DICOM scan; empty where there is none."""
+        if not row.sources:
+            return ""
+        place, series = row.sources[0], row.case
+        if not place.exists() and "#" in place.name:
+            name, _, series = place.name.rpartition("#")
+            place = place.with_name(name)
+        if not place.exists() or _is_volume_file(place):
+            return ""
+        scans = self._in(place)
+        own = [one for one in scans if one.content.described and one.is_series(series)] or scans
+        ids = {one.content.identifiers().get("patient_id", "") for one in own}
+        if len(ids) != 1 or not (patient := ids.pop()):
+            return ""
+        return hashlib.sha256(patient.encode()).hexdigest()
+
+    def _in(self, place: Path) -> list[FoundScan]:
+        if place not in self._usable:
+            try:
+                found = discover(place)
+            except MedsegError:
+                found = []
+            self._usable[place] = [one for one in found if one.status is Status.USABLE]
+        return self._usable[place]
 
 
 def _is_volume_file(path: Path) -> bool:

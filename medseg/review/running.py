@@ -10,6 +10,7 @@ import uvicorn
 
 from medseg.errors import BadConfig
 from medseg.review.desk import Desk
+from medseg.review.remembered import Named, remember_places
 from medseg.review.security import new_token
 from medseg.review.server import build_app
 from medseg.review.survey import survey
@@ -20,11 +21,12 @@ from medseg.writers.guard import guard_outputs
 HOST = "127.0.0.1"
 
 
-def serve(desk: Desk, *, port: int, tell: Callable[[str, int], None]) -> None:
+def serve(desk: Desk, named: Named, *, port: int, tell: Callable[[str, int], None]) -> None:
     """Answer until Ctrl-C; then ``review.csv`` is up to date.
 
     Args:
         desk: the state behind the pages.
+        named: what the user named, for ``medseg cohort add``.
         port: of the loopback address; 0 takes a free one.
         tell: called with the address to open and the port, once it answers.
 
@@ -54,7 +56,7 @@ def serve(desk: Desk, *, port: int, tell: Callable[[str, int], None]) -> None:
             server_header=False,
             timeout_graceful_shutdown=2,
         )
-        desk.store.remember("masks", str(desk.review.folder.resolve()))
+        remember_places(desk.store, named)
         survey(desk)
         tell(f"http://{HOST}:{own_port}/?token={token}", own_port)
         try:

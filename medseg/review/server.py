@@ -5,7 +5,6 @@ Clients name cases by their id, which is looked up; no part of an address ever b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
@@ -19,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from medseg.config import parse_json
 from medseg.errors import BadConfig, MedsegError
 from medseg.review.desk import Desk
 from medseg.review.niivue import niivue_script
-from medseg.review.planes import picture, plane_named
 from medseg.review.security import Guard
 from medseg.review.smaller import preview, small_nifti
 
@@ -111,20 +110,15 @@ class Pages:
 
     async def slice(self, request: Request) -> Response:
         """One plane of a layer: rows from top to bottom, little-endian."""
-        opened = await run_in_threadpool(self._desk.opened, self._case(request))
-        array = await run_in_threadpool(opened.layer, self._layer(request))
-        if array is None:
-            raise BadConfig("this case has no such layer")
-        plane = plane_named(request.path_params["plane"])
-        position = request.path_params["position"]
-        with opened.lock:
-            pixels = np.ascontiguousarray(picture(array, opened.geometry, plane, position))
+        case, layer = self._case(request), self._layer(request)
+        plane, position = request.path_params["plane"], request.path_params["position"]
+        pixels = await run_in_threadpool(self._desk.pixels, case, layer, plane, position)
         return _bytes(pixels, {})
 
     async def judge(self, request: Request) -> Response:
         """A verdict."""
         order = await _order(request)
-        verdict, note = str(order.get("verdict", "")), str(order.get("note", ""))
+        verdict, note = _text(order, "verdict"), _text(order, "note")
         case = self._case(request)
         return JSONResponse(await run_in_threadpool(self._desk.judge, case, verdict, note))
 
@@ -191,12 +185,28 @@ async def _order(request: Request) -> dict[str, Any]:
         if len(content) > LARGEST_ORDER:
             raise BadConfig("the request is too large", expected=f"{LARGEST_ORDER} bytes")
     try:
-        order = json.loads(content or b"{}")
+        order = parse_json(content.decode() or "{}")
     except ValueError:
-        raise BadConfig("not JSON") from None
+        raise BadConfig("not JSON", expected="one object in UTF-8") from None
     if not isinstance(order, dict):
         raise BadConfig("not a JSON object")
     return order
+
+
+def _text(order: dict[str, Any], key: str) -> str:
+    """A text of an order; empty where it is absent.
+
+    Raises:
+        BadConfig: it is no text, or holds half a letter, which no file can keep.
+    """
+    text = order.get(key, "")
+    try:
+        if isinstance(text, str):
+            text.encode()
+            return text
+    except UnicodeEncodeError:
+        pass
+    raise BadConfig(f"the {key} is no text", found=repr(text)[:60])
 
 
 async def _refused(request: Request, error: Exception) -> Response:

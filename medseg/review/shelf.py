@@ -40,6 +40,16 @@ class Shelf:
                 self._make_room()
             return opened
 
+    def held(self, case: str) -> Opened | None:
+        """The case where it is open already."""
+        with self._guard:
+            return self._held.get(case)
+
+    def drop(self, case: str) -> None:
+        """Forget a case; it is opened again when asked for."""
+        with self._guard:
+            self._held.pop(case, None)
+
     def _make_room(self) -> None:
         while len(self._held) > 1 and (
             len(self._held) > MOST_CASES or sum(c.bytes for c in self._held.values()) > MOST_BYTES

@@ -180,10 +180,13 @@ class Store:
             Edit(r["id"], r["tool"], r["mask_sha256"], Change.from_bytes(r["change"])) for r in rows
         ]
 
-    def last_edits(self) -> dict[tuple[str, str], int]:
-        """(case, rater) -> number of the last change."""
-        rows = self._read('SELECT "case", rater, MAX(id) AS last FROM edits GROUP BY "case", rater')
-        return {(row["case"], row["rater"]): row["last"] for row in rows}
+    def last_edits(self) -> dict[tuple[str, str, str], int]:
+        """(case, rater, SHA-256 of the mask) -> number of the last change."""
+        rows = self._read(
+            'SELECT "case", rater, mask_sha256, MAX(id) AS last FROM edits'
+            ' GROUP BY "case", rater, mask_sha256'
+        )
+        return {(row["case"], row["rater"], row["mask_sha256"]): row["last"] for row in rows}
 
     def keep_corrected(self, saved: Corrected) -> None:
         """Remember a corrected mask that is in place."""

@@ -10,6 +10,7 @@ from medseg.manifests import load_cohort
 from medseg.review.desk import Desk, Review
 from medseg.review.harvest import harvest
 from medseg.review.items import Places, items_of
+from medseg.review.remembered import Named, remember_places
 from medseg.review.store import open_store
 from tests.review.conftest import LABELS, masks_beside_scans
 
@@ -33,8 +34,11 @@ def home(tmp_path):
     return tmp_path
 
 
-def judge(home, verdicts, rater="ann"):
-    labels, items = items_of(Places(home / "masks"))
+STROKE = {"tool": "paint", "plane": "axial", "position": 5, "runs": [40, 3], "label": 2}
+
+
+def judge(home, verdicts, rater="ann", places=None):
+    labels, items = items_of(places or Places(home / "masks"))
     desk = Desk(
         Review(home / "masks", home / "masks", labels, rater), items, open_store(home / "masks")
     )
@@ -67,8 +71,7 @@ def test_accepted_masks_become_rows_and_everything_else_says_why_not(home):
 
 def test_a_corrected_mask_comes_instead_of_the_prediction(home):
     desk = judge(home, {})
-    order = {"tool": "paint", "plane": "axial", "position": 5, "runs": [40, 3], "label": 2}
-    desk.edit("case_4", order)
+    desk.edit("case_4", STROKE)
     desk.save("case_4")
     row = taken(home).cohort.case("case_4")
     assert row.label == (home / "masks" / "corrected" / "case_4.nii.gz").resolve()
@@ -81,6 +84,91 @@ def test_a_scan_of_the_test_part_under_another_name_is_left_out(home):
     (home / "images" / "case_3.nii.gz").write_bytes(content)
     judge(home, {"case_3": "accept"})
     assert "test part" in taken(home).left_out["case_3"]
+
+
+@pytest.mark.parametrize("copies", [("case_3", "case_4"), ("case_4", "case_3", "case_5")])
+def test_of_many_copies_of_a_test_scan_none_is_learnt(home, copies):
+    content = (home / "images" / "case_0.nii.gz").read_bytes()
+    for case in copies:
+        (home / "images" / f"{case}.nii.gz").write_bytes(content)
+    judge(home, dict.fromkeys(copies, "accept"))
+    found = taken(home)
+    assert not found.added and all("test part" in found.left_out[case] for case in copies)
+
+
+def test_a_train_row_that_is_a_copy_of_a_test_scan_gets_no_mask(home):
+    content = (home / "images" / "case_0.nii.gz").read_bytes()
+    (home / "images" / "case_2.nii.gz").write_bytes(content)
+    judge(home, {"case_2": "accept"})
+    found = taken(home)
+    assert "test part" in found.left_out["case_2"]
+    assert found.cohort.case("case_2").label is None
+
+
+def test_nothing_is_learnt_while_a_test_scan_cannot_be_compared(home):
+    judge(home, {"case_2": "accept", "case_5": "accept"})
+    (home / "images" / "case_0.nii.gz").unlink()
+    found = taken(home)
+    assert not found.added and "--root" in found.left_out["case_5"]
+
+
+def test_masks_of_other_names_are_those_of_their_rows(home):
+    for case in range(6):
+        mask = home / "masks" / f"case_{case}.nii.gz"
+        mask.rename(mask.with_name(f"case_{case}_seg.nii.gz"))
+    judge(home, {"case_0_seg": "accept", "case_2_seg": "accept", "case_5_seg": "accept"})
+    found = taken(home)
+    assert "test row" in found.left_out["case_0_seg"]
+    assert found.cohort.case("case_2").label.name == "case_2_seg.nii.gz"
+    assert (
+        set(found.added) == {"case_2_seg", "case_5_seg"} and "case_2" in found.added["case_2_seg"]
+    )
+
+
+def test_two_masks_that_may_be_of_one_row_are_left_out(home):
+    content = (home / "masks" / "case_0.nii.gz").read_bytes()
+    (home / "masks" / "case_0.nii.gz").unlink()
+    for name in ("case_0_seg", "case_0_pred"):
+        (home / "masks" / f"{name}.nii.gz").write_bytes(content)
+    judge(home, {"case_0_seg": "accept", "case_0_pred": "accept"})
+    found = taken(home)
+    assert not found.added and set(found.left_out) == {"case_0_seg", "case_0_pred"}
+
+
+def test_scans_and_labels_that_the_review_was_opened_with_are_known(home):
+    (home / "images").rename(home / "elsewhere")
+    (home / "masks" / "labels.yaml").unlink()
+    table = (home / "cohort.csv").read_text(encoding="utf-8").replace("images/", "elsewhere/")
+    (home / "cohort.csv").write_text(table, encoding="utf-8")
+    places = Places(home / "masks", home / "elsewhere", labels=LABELS)
+    desk = judge(home, {"case_5": "accept"}, places=places)
+    remember_places(desk.store, Named(home / "masks", LABELS, scans=home / "elsewhere"))
+    remember_places(desk.store, Named(home / "masks", LABELS))  # opened again without
+    row = taken(home).cohort.case("case_5")
+    assert row.images["CT"] == home / "elsewhere" / "case_5.nii.gz"
+
+
+def test_scans_of_a_card_that_the_review_was_opened_with_are_known(home):
+    (home / "images").rename(home / "elsewhere")
+    table = (home / "cohort.csv").read_text(encoding="utf-8").replace("images/", "elsewhere/")
+    (home / "cohort.csv").write_text(table, encoding="utf-8")
+    card = (home / "cohort.yaml").read_text(encoding="utf-8")
+    (home / "all.yaml").write_text(card.replace("cohort.csv", "all.csv"), encoding="utf-8")
+    table += "case_5,P5,train,1,elsewhere/case_5.nii.gz,\n"
+    (home / "all.csv").write_text(table, encoding="utf-8")
+    desk = judge(home, {"case_5": "accept"})
+    remember_places(desk.store, Named(home / "masks", LABELS, truth=home / "all.yaml"))
+    row = taken(home).cohort.case("case_5")
+    assert row.images["CT"] == home / "elsewhere" / "case_5.nii.gz"
+
+
+def test_what_is_accepted_after_mending_is_the_mended_mask(home):
+    desk = judge(home, {})
+    desk.edit("case_4", STROKE)
+    desk.save("case_4")
+    assert desk.judge("case_4", "accept", "")["verdict"] == "edit"
+    found = taken(home)
+    assert found.cohort.case("case_4").label.parent.name == "corrected"
 
 
 def test_a_scan_of_a_train_patient_joins_that_patient_and_fold(home):

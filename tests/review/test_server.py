@@ -1,6 +1,7 @@
 """The application as a browser meets it: who is let in, what is served, what is kept."""
 
 import json
+import threading
 
 import nibabel as nib
 import numpy as np
@@ -155,6 +156,23 @@ def test_a_slice_is_the_plane_of_the_file(client, masks):
     assert facts["layers"] == ["mask", "prediction"]
 
 
+def test_a_slice_that_waits_holds_nobody_else_up(desk):
+    app = build_app(desk, token=TOKEN)
+    with TestClient(app, base_url="http://localhost:8000") as client:  # one event loop for all
+        client.get(f"/?token={TOKEN}")
+        client.get("/api/cases/case_0")
+        waiting = threading.Thread(target=client.get, args=["/api/cases/case_0/mask/axial/3"])
+        other = threading.Thread(target=client.get, args=["/api/list"])
+        with desk.opened("case_0").lock:  # as while a large change is made
+            waiting.start()
+            other.start()
+            other.join(20)
+            answered = not other.is_alive()
+        waiting.join()
+        other.join()
+    assert answered
+
+
 def test_a_preview_is_small_and_slices_alone_are_sent(client):
     answer = client.get("/api/cases/case_0/preview")
     shape = tuple(map(int, answer.headers["x-shape"].split(",")))
@@ -223,10 +241,83 @@ def test_changes_of_a_mask_that_was_made_again_are_left_out_and_said(client, mas
     assert facts["has"]["edits"] == 0 and "made again" in facts["notes"][0]
 
 
+def listed(client, case="case_0"):
+    return next(one for one in client.get("/api/list").json()["cases"] if one["case"] == case)
+
+
+def verdict_on(client, verdict, case="case_0"):
+    body = {"verdict": verdict}
+    return client.post(f"/api/cases/{case}/verdict", json=body, headers=ORIGIN)
+
+
+def save(client, case="case_0"):
+    return client.post(f"/api/cases/{case}/save", json={}, headers=ORIGIN).json()
+
+
+def undo(client, case="case_0"):
+    return client.post(f"/api/cases/{case}/undo", json={}, headers=ORIGIN).json()
+
+
+def test_unsaved_is_one_thing_in_the_list_and_in_the_case(client):
+    def stands():
+        case = client.get("/api/cases/case_0").json()["has"]
+        assert case["unsaved"] == listed(client)["unsaved"]
+        return case["unsaved"]
+
+    assert not stands()
+    painted(client)
+    assert stands()
+    save(client)
+    assert not stands()
+    undo(client)  # the file still holds the stroke
+    assert stands()
+    assert save(client)["voxels_changed"] == 0
+    assert not stands()
+
+
+def test_a_mask_that_was_made_again_is_not_unsaved_for_ever(client, masks):
+    painted(client)
+    save(client)
+    painted(client, position=6)
+    (masks / "case_0.nii.gz").write_bytes((masks / "case_1.nii.gz").read_bytes())
+    row = listed(client_of(desk_of(masks)))
+    assert not row["unsaved"] and not row["corrected"]
+
+
+def test_a_mask_that_is_made_again_meanwhile_must_be_looked_at_before_it_is_judged(client, masks):
+    client.get("/api/cases/case_0")
+    (masks / "case_0.nii.gz").write_bytes((masks / "case_1.nii.gz").read_bytes())
+    answer = verdict_on(client, "accept")
+    assert answer.status_code == 400 and "made again" in answer.json()["error"]
+    assert client.get("/api/cases/case_0").status_code == 200
+    assert verdict_on(client, "accept").json()["verdict"] == "accept"
+
+
+def test_accepting_never_means_less_than_what_was_drawn(client):
+    painted(client)
+    answer = verdict_on(client, "accept")
+    assert answer.status_code == 400 and "not saved" in answer.json()["error"]
+    save(client)
+    said = verdict_on(client, "accept").json()
+    assert said["verdict"] == "edit" and "corrected mask" in said["remark"]
+    undo(client)
+    save(client)  # back to the prediction: nothing differs from what is accepted
+    assert verdict_on(client, "accept").json()["verdict"] == "accept"
+
+
+def test_a_mask_that_is_gone_is_a_refusal(client, masks):
+    (masks / "case_0.nii.gz").unlink()
+    for answer in (verdict_on(client, "accept"), client.get("/api/cases/case_0")):
+        assert answer.status_code == 400 and answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"label": 9}, {"tool": "rm"}, {"plane": "../x"}, {"position": 99}, {"position": "1"},
-     {"runs": [0]}, {"runs": "all"}, {"runs": [0, 10**8]}, {"runs": [-5, 2]}, {"label": True}],
+     {"runs": [0]}, {"runs": "all"}, {"runs": [0, 10**8]}, {"runs": [-5, 2]}, {"label": True},
+     {"runs": [2**63, 1]}, {"runs": [0, 2**70]}, {"runs": [-(2**63), 1]}, {"position": 10**30},
+     {"label": 2**80}, {"tool": "swap", "other": 2**64}, {"tool": "island", "pixel": 2**63},
+     {"tool": "fill", "position": -(2**63)}],
 )  # fmt: skip
 def test_orders_that_make_no_sense_change_nothing(client, desk, changes):
     before = desk.opened("case_0").mask.copy()
@@ -234,6 +325,23 @@ def test_orders_that_make_no_sense_change_nothing(client, desk, changes):
     assert answer.status_code in (400, 404) and answer.json()["error"]
     assert np.array_equal(desk.opened("case_0").mask, before)
     assert desk.store.edits("case_0", "ann") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' * 100_000, b"{", b"\xff\xfe", b"[]", b"null", b"1" * 10_000,
+     b'{"verdict": ' + b"9" * 10_000 + b"}", b'{"verdict": NaN}', b'{"verdict": {}}',
+     b'{"note": ["x"]}', b'{"verdict": "\\ud800"}', b'{"verdict": "", "note": "\\ud800"}'],
+    ids=range(13),
+)  # fmt: skip
+@pytest.mark.parametrize("order", ["verdict", "edit", "undo", "save"])
+def test_what_is_no_order_is_a_refusal_never_a_fault(masks, content, order):
+    app = client_of(desk_of(masks))
+    headers = ORIGIN | {"Content-Type": "application/json"}
+    answer = app.post(f"/api/cases/case_0/{order}", content=content, headers=headers)
+    assert answer.status_code < 500, answer.text
+    if order == "verdict":
+        assert answer.status_code in (400, 404) and answer.json()["error"]
 
 
 def test_a_second_rater_has_a_mask_of_their_own(client, masks):

@@ -146,6 +146,7 @@ class Review {
       const said = await post(`${casePath(name)}/verdict`, { verdict, note });
       this.list.update(name, { verdict: said.verdict, note: said.note });
       if (this.name === name) this.showVerdict(said.verdict);
+      if (said.remark) this.say(`${name}: ${said.remark}`);
     } catch (error) { this.say(error.message); }
   }
 
@@ -173,7 +174,7 @@ class Review {
     if (text) this.say(text);
     if (!state) return;
     const row = this.list.row(loaded.name);
-    const facts = { unsaved: state.edits > 0 && !state.saved, corrected: Boolean(state.corrected), volumes: state.volumes };
+    const facts = { unsaved: state.unsaved, corrected: Boolean(state.corrected), volumes: state.volumes };
     if (text.startsWith("saved")) facts.verdict = "edit";
     this.list.update(loaded.name, facts);
     if (loaded === this.loaded) {
@@ -184,11 +185,12 @@ class Review {
   }
 
   editState() {
-    const { edits, saved, corrected } = this.loaded.has;
-    el("edit-state").textContent = !edits ? (corrected ? `saved: ${corrected}` : "")
-      : saved ? `saved: ${corrected}` : `${edits} change${edits > 1 ? "s" : ""}, kept but not saved as a mask`;
+    const { edits, unsaved, corrected } = this.loaded.has;
+    const changes = edits ? `${edits} change${edits > 1 ? "s" : ""}` : "changes undone";
+    el("edit-state").textContent = unsaved ? `${changes}, kept but not saved as a mask`
+      : corrected ? `saved: ${corrected}` : "";
     document.body.dataset.edits = edits;
-    document.body.dataset.saved = String(saved);
+    document.body.dataset.saved = String(!unsaved && Boolean(corrected));
   }
 
   pickLabel(value) {
