@@ -156,13 +156,14 @@ def _tried(plan: Plan, again: Callable[[Machine], Plan], machine: Machine, cohor
     """The plan, made smaller where one real step of it takes more memory than the GPU has."""
     import torch
 
-    from medseg.planning.trial import corrected, memory_of_a_step
+    from medseg.training.trial import corrected, memory_of_a_step
 
     if machine.kind != "cuda" or not torch.cuda.is_available():
         return plan
+    room = machine.memory_bytes
     for _ in range(_TRIALS):
         measured = memory_of_a_step(plan.config, cohort, torch.device("cuda"))
-        if measured <= machine.memory_bytes:
+        if measured <= room:
             return replace(plan, memory_bytes=measured)
         machine = corrected(machine, plan.memory_bytes, measured)
         plan = again(machine)

@@ -63,22 +63,16 @@ class StepMemory:
     Attributes:
         fixed: bytes of weights, libraries and workspaces.
         a_voxel: bytes for each voxel of the batch's patches.
-        tensors: of the fixed ones, those that torch's allocator counts.
         slack: share that the allocator holds beyond what is in use.
     """
 
     fixed: float
     a_voxel: float
-    tensors: float
     slack: float = 1.0
 
     def bytes_of(self, voxels: float) -> float:
         """Peak of the process, or of the card."""
         return self.fixed + self.slack * voxels * self.a_voxel
-
-    def allocated(self, voxels: float) -> float:
-        """What ``torch.cuda.max_memory_allocated`` would say."""
-        return self.tensors + voxels * self.a_voxel
 
     def voxels_in(self, room: float) -> float:
         """Voxels a step for which there is room."""
@@ -110,16 +104,14 @@ def step_memory(
     if machine.kind == "cpu":
         weights = levels.weights(channels) * BYTES_A_WEIGHT
         a_voxel = levels.values_a_voxel() * BYTES_A_VALUE[machine.precision] + classes * a_class
-        return StepMemory(BASE_BYTES + weights, a_voxel, weights)
+        return StepMemory(BASE_BYTES + weights, a_voxel)
     choice = Choice(name=network, options=levels.options() if network.endswith("unet") else {})
     kept = kept_values(choice, len(levels.kernels[0]), channels, classes)
     first = 2 * levels.features[0]
     backward = kept.bytes_a_voxel + max(GPU_GRADIENTS * first, classes * a_class + first)
-    tensors = kept.weights * GPU_BYTES_A_WEIGHT + GPU_WORKSPACE_BYTES
     return StepMemory(
-        fixed=tensors + GPU_CONTEXT_BYTES,
+        fixed=kept.weights * GPU_BYTES_A_WEIGHT + GPU_WORKSPACE_BYTES + GPU_CONTEXT_BYTES,
         a_voxel=max(backward, GPU_AUGMENT_BYTES),
-        tensors=tensors,
         slack=GPU_SLACK,
     )
 

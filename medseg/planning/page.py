@@ -29,7 +29,8 @@ def write_plan(plan: Plan, path: Path) -> None:
 def plan_text(plan: Plan) -> str:
     """The content of that file."""
     chosen = plan.config.model_dump(mode="json", exclude_unset=True)
-    lines = [line for text in (*plan.summary, *_ADVICE) for line in _comment(text, "")]
+    memory = f"Training takes about {plan.memory_bytes / 1e9:.1f} GB."
+    lines = [line for text in (*plan.summary, memory, *_ADVICE) for line in _comment(text, "")]
     for key, value in chosen.items():
         lines += ["", *_entry(key, value, key, plan.reasons, "")]
     return "\n".join(lines) + "\n"

@@ -39,8 +39,8 @@ class Plan:
     Attributes:
         config: validated.
         reasons: dotted key -> why it is so.
-        summary: what the cohort looks like and what training it will take, line by line.
-        memory_bytes: predicted peak of training.
+        summary: what the cohort looks like and for what it was planned, line by line.
+        memory_bytes: peak of training, predicted, or measured where a step was tried.
         steps: predicted within the time.
         share: of a typical scan (2D: slice) that a patch sees.
         weakest: what most likely holds it back, in words.
@@ -106,7 +106,7 @@ def make_plan(
         config=validate(TrainConfig, made.values),
         reasons=made.reasons,
         summary=(
-            *_summary(cohort, looks, typical, machine, memory),
+            *_summary(cohort, looks, typical, machine),
             f"Preset {preset}: {PRESETS[preset].about}.",
         ),
         memory_bytes=memory,
@@ -273,7 +273,6 @@ def _summary(
     looks: CohortLooks,
     typical: Mapping[str, float],
     machine: Machine,
-    memory: float,
 ) -> tuple[str, ...]:
     low, high = looks.spacings_mm.min(0), looks.spacings_mm.max(0)
     spacing = ", ".join(
@@ -287,8 +286,7 @@ def _summary(
         f" ({', '.join(cohort.channels)}).",
         f"Spacing in plane, in plane, through plane: {spacing} mm. Typical volumes in ml:"
         f" {sizes}{more}.",
-        f"Planned for {machine.minutes:g} minutes on {machine.name}; training takes about"
-        f" {memory / 1e9:.1f} GB.",
+        f"Planned for {machine.minutes:g} minutes on {machine.name}.",
     ]
     partly = sum(len(case.volumes_ml) < len(cohort.labels.names) for case in looks.cases)
     if partly:

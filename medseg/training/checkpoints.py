@@ -113,6 +113,16 @@ class Interruption(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Listen no more."""
         del trainer, pl_module, stage
+        self._listen_no_more()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """The same where an error or Ctrl-C ends the run: no teardown follows then."""
+        del trainer, pl_module, exception
+        self._listen_no_more()
+
+    def _listen_no_more(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

@@ -20,7 +20,7 @@ from medseg.tables import inert, read_csv
 from medseg.training.budget import SPARE_SHARE
 from medseg.training.module import task_of
 from medseg.training.run import DAMAGED, Draw, Row
-from medseg.training.trackers import Board
+from medseg.training.trackers import Board, Outcome
 from medseg.writers.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
@@ -161,9 +161,20 @@ class Curves(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Close what is open."""
         del trainer, pl_module, stage
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        self._close_board("success")
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """The same where an error or Ctrl-C ends the run: no teardown follows then.
+
+        A tracker that fails as well is a line in the log; the first error is the one to hear of.
+        """
+        del trainer, pl_module, exception
+        try:
+            self._close_board("failed")
+        except Exception:  # noqa: BLE001 - whatever a tracker's package raises
+            _log.warning("the tracker could not be closed", exc_info=True)
 
     def add(self, step: int, *, detail: str = "", **figures: float) -> None:
         """Append one row of figures."""
@@ -200,6 +211,11 @@ class Curves(L.Callback):
 
     def _has_spare_time(self) -> bool:
         return self._drawing_seconds < SPARE_SHARE * (time.monotonic() - self._started)
+
+    def _close_board(self, outcome: Outcome) -> None:
+        board, self._board = self._board, None
+        if board is not None:
+            board.close(outcome)
 
     def _show(self, step: int, figures: Mapping[str, float]) -> None:
         if self._board is not None:

@@ -28,8 +28,6 @@ _log = logging.getLogger(__name__)
 #: A label that keeps less than this share of its volume, or grows by its inverse, is worth a word.
 LEAST_KEPT = 0.67
 
-#: Called with (cases done, cases in all).
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -151,13 +149,12 @@ class PatchData(L.LightningDataModule):
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         self._stream = PatchStream(self.cases, self.plan, first, rank, ranks, self.pool)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        is_read_ahead = on_gpu and self.pool is None
         return DataLoader(
-            ReadAhead(self._stream) if is_read_ahead and not self.workers else self._stream,
+            ReadAhead(self._stream) if on_gpu and not self.workers else self._stream,
             batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=is_read_ahead and self.workers > 0,
+            pin_memory=on_gpu and self.workers > 0,
             multiprocessing_context="spawn" if self.workers else None,
         )
 

@@ -44,12 +44,6 @@ class DeviceCases:
             classes[start : start + size] = torch.from_numpy(truth).flatten().to(device)
         self._images, self._classes = images, classes
 
-    @property
-    def bytes(self) -> int:
-        """What the cases take."""
-        tensors = (self._images, self._classes)
-        return sum(each.nbytes for each in tensors if each is not None)
-
     def cut(
         self, cases: Sequence[int], starts: Sequence[Sequence[int]], shape: Sequence[int]
     ) -> tuple[Tensor, Tensor]:

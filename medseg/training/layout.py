@@ -17,6 +17,8 @@ from medseg.networks.blocks import LAYERS
 #: Channels of a voxel side by side, or one whole channel after the other.
 Layout = Literal["channels_last", "channels_first"]
 
+LAYOUTS: tuple[Layout, ...] = ("channels_last", "channels_first")
+
 #: Passes forward and backward before, in which kernels are chosen, and those that are timed.
 _UNTIMED, _TIMED = 2, 3
 
@@ -41,8 +43,7 @@ def quickest_layout(
         dtype: of its products; float32 means no autocast.
     """
     seconds = {}
-    layouts: tuple[Layout, ...] = ("channels_last", "channels_first")
-    for layout in layouts:
+    for layout in LAYOUTS:
         try:
             seconds[layout] = _seconds(network, shape, device, dtype, layout)
         except (RuntimeError, MemoryError) as error:
@@ -50,7 +51,7 @@ def quickest_layout(
                 raise
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return min(layouts, key=lambda layout: seconds.get(layout, float("inf")))
+    return min(LAYOUTS, key=lambda layout: seconds.get(layout, float("inf")))
 
 
 def _seconds(

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
 
 from medseg.config import TrainConfig
-from medseg.inference.forward import cpu_multiplies_bfloat16
-from medseg.losses import build_loss
 from medseg.manifests import Cohort
 from medseg.model import CARD, Model, load_model
 from medseg.progress import Progress
+from medseg.training.build import build_task
 from medseg.training.callbacks import Report
 from medseg.training.checkpoints import WholeCheckpoints
 from medseg.training.checks import check_config, check_held_out, check_share
 from medseg.training.converged import check_converged
 from medseg.training.data import PatchData, TrainingData, prepare_cohort
 from medseg.training.device_cases import cases_on
-from medseg.training.layout import Layout, memory_format, quickest_layout
 from medseg.training.module import SegmentationTask
-from medseg.training.origin import keep_origin, start_from
+from medseg.training.origin import keep_origin
+from medseg.training.precision import lightning_precision, tf32
 from medseg.training.rules import learn_on_fold
 from medseg.training.run import Run, check_same_cases, read_schedule, write_schedule
 from medseg.training.saving import save_run
@@ -105,45 +102,6 @@ def prepare_together(
     return data
 
 
-def build_task(setup: Setup) -> SegmentationTask:
-    """Network, loss and augmentation of a run, weights from the seed or from another model."""
-    network = setup.network()
-    loop = setup.config.training
-    layout = _layout(setup, network) if loop.layout == "auto" else loop.layout
-    network.to(memory_format=memory_format(layout, setup.config.dims))  # type: ignore[call-overload]
-    start_from(network, setup.run)
-    loss = build_loss(setup.config.loss, setup.cohort.labels)
-    task = SegmentationTask(network, loss, setup.augment(), loop, loop.steps)
-    task.layout = layout
-    return task
-
-
-def _layout(setup: Setup, network: nn.Module) -> Layout:
-    """The quicker one on a GPU of its own; elsewhere channels-last.
-
-    Processes that train together must agree, and what is compiled is laid out by the compiler.
-    """
-    run, loop = setup.run, setup.config.training
-    if run.device.type != "cuda" or run.world.size > 1 or loop.compile:
-        return "channels_last"
-    names = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    dtype = names.get(lightning_precision(loop.precision, run.device), torch.float32)
-    shape = (loop.batch, len(setup.cohort.channels), *setup.plan.patch)
-    with _tf32(allowed=loop.precision == "tf32"), _chosen_kernels():
-        return quickest_layout(network, shape, run.device, dtype)
-
-
-@contextmanager
-def _chosen_kernels() -> Iterator[None]:
-    """Let cuDNN choose its kernels by trying them, as a run does."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
 def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
     """Step by step to the end, from the last checkpoint where there is one."""
     run, loop, cases = setup.run, setup.config.training, setup.data.digest
@@ -153,7 +111,7 @@ def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
     length, task.parts = read_schedule(run.schedule)
     task.length = length or task.length
     if run.world.first and resume is None:
-        write_schedule(run.schedule, cases=cases)
+        write_schedule(run.schedule, cases=cases, layout=task.layout)
     task.tell_parts = partial(_tell_parts, run, loop.batch)
     trainer = make_trainer(setup, [watch.averaged, *watch.callbacks], task.total_steps or -1)
     fit(setup, task, trainer, resume)
@@ -187,25 +145,13 @@ def fit(setup: Setup, task: SegmentationTask, trainer: L.Trainer, resume: Path |
     loop, cases, device = setup.config.training, setup.data.train, setup.run.device
     pool = cases_on(cases, device, loop.cases_on_device)
     data = PatchData(cases, setup.plan, loop.workers, pool)
-    task.relieve = data.relieve
     rounded = loop.precision == "tf32"
-    with warnings.catch_warnings(), _interrupts_raised(trainer), _tf32(allowed=rounded):
+    with warnings.catch_warnings(), _interrupts_raised(trainer), tf32(allowed=rounded):
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
         trainer.fit(task, datamodule=data, ckpt_path=resume)
-
-
-@contextmanager
-def _tf32(*, allowed: bool) -> Iterator[None]:
-    """Whether a GPU may round the factors of float32 products to 19 bits."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def _hardware(run: Run) -> dict[str, Any]:
@@ -244,17 +190,3 @@ def _interrupts_raised(trainer: L.Trainer) -> Iterator[None]:
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-
-
-def lightning_precision(precision: str, device: torch.device) -> Any:
-    """Lightning's word for a precision; ``auto``: bfloat16 where the processor multiplies it."""
-    if precision == "auto" and device.type == "cuda":
-        precision = "bfloat16" if _gpu_multiplies_bfloat16(device) else "float16"
-    elif precision == "auto":
-        precision = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
-    return {"bfloat16": "bf16-mixed", "float16": "16-mixed"}.get(precision, "32-true")
-
-
-def _gpu_multiplies_bfloat16(device: torch.device) -> bool:
-    """Tensor cores for it came with compute capability 8."""
-    return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8

@@ -19,6 +19,7 @@ from medseg.config import LoopConfig
 from medseg.errors import TrainingFailed
 from medseg.losses import deep_loss
 from medseg.memory import is_out_of_memory
+from medseg.training.data import PatchData
 from medseg.training.layout import Layout, memory_format
 from medseg.training.length import Length
 from medseg.transforms.augment import Augment, Patches
@@ -52,7 +53,6 @@ class SegmentationTask(L.LightningModule):
             memory runs out.
         layout: order of an image's values in memory; the network's weights lie so too.
         tell_parts: called with (step, parts) when that happens.
-        relieve: called first when memory runs out; says whether it made room.
         batch_ended: ``time.monotonic()`` when everything after the last step was over.
         device_ended: of a GPU, happens when it has done all that it was told in that step.
     """
@@ -74,7 +74,6 @@ class SegmentationTask(L.LightningModule):
         self.steps_done = 0
         self.parts = 1
         self.tell_parts: Callable[[int, int], None] = lambda step, parts: None
-        self.relieve: Callable[[], bool] = lambda: False
         self.batch_ended: float | None = None
         self.device_ended: torch.cuda.Event | None = None
         self.deep_strides = getattr(network, "deep_strides", None)
@@ -165,15 +164,29 @@ class SegmentationTask(L.LightningModule):
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self._gradients_are_ready:
                     raise
-            if not self.relieve():
-                self._halve()
-            self._free()
+            self._retreat()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         """Full precision where a step is repeated; else the trainer's."""
         if self._in_float32:
             return torch.autocast(device.type, enabled=False)
         return nullcontext()
+
+    def _retreat(self) -> None:
+        """Make room: the cases leave the GPU, or a batch goes through in more parts.
+
+        Of several processes the others wait in this step for the one that ran out: it alone can
+        give up its cases no more than it can go through in parts.
+        """
+        if self.trainer.world_size > 1 or not self._cases_leave():
+            self._halve()
+        self._free()
+
+    def _cases_leave(self) -> bool:
+        """Whether the GPU held prepared cases, which it does no more."""
+        # asked for, not kept: the average of the weights copies all that the task holds
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return isinstance(data, PatchData) and data.relieve()
 
     def _halve(self) -> None:
         """Twice as many parts a batch from here on."""
@@ -183,7 +196,8 @@ class SegmentationTask(L.LightningModule):
                 "memory ran out with a single patch",
                 found=f"patches of {list(self.augment.patch)} voxels",
                 expected="less",
-                remedy="Choose a smaller patch or fewer features, then start again.",
+                remedy="Choose a smaller patch or fewer features, or training.cases_on_device=0"
+                " on a GPU, then start again.",
             )
         self.parts = min(2 * self.parts, here)
         step = self.trainer.global_step

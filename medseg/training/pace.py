@@ -14,12 +14,13 @@ from medseg.config import TrainConfig
 from medseg.manifests import Cohort
 from medseg.progress import Progress, silent
 from medseg.training.averaging import AveragedWeights
+from medseg.training.build import build_task
 from medseg.training.checks import check_config
 from medseg.training.data import prepare_cohort
-from medseg.training.loop import build_task, fit, make_trainer
+from medseg.training.loop import fit, make_trainer
 from medseg.training.module import task_of
 from medseg.training.run import Run
-from medseg.training.setup import Setup, resolve
+from medseg.training.setup import resolve
 from medseg.training.times import Times
 
 
@@ -76,16 +77,10 @@ def measure_steps(
     config = config.model_copy(update={"training": loop})
     data = prepare_cohort(config, cohort, folder, progress)
     setup = resolve(config, cohort, data, Run(folder, device, time.monotonic()))
-    return cost_of(setup, steps=steps, untimed=untimed)
-
-
-def cost_of(setup: Setup, *, steps: int, untimed: int) -> StepCost:
-    """The same for a run that is resolved already."""
-    device = setup.run.device
     task, clock, times = build_task(setup), _Clock(untimed, device), Times()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    averaged = AveragedWeights(setup.config.training.ema, device)
+    averaged = AveragedWeights(loop.ema, device)
     fit(setup, task, make_trainer(setup, [averaged, times, clock], untimed + steps), None)
     return StepCost(
         seconds_a_step=(clock.stamps[-1] - clock.stamps[0]) / steps,

@@ -19,6 +19,9 @@ _MOST_THREADS = 8
 class ReadAhead(IterableDataset[Patches]):
     """The batches of a stream in their order, in page-locked memory.
 
+    While a GPU holds the cases, batches are cut there and nothing is read; from the step on in
+    which the cases leave it, threads read.
+
     Args:
         stream: what is read; from its first step on.
     """
@@ -28,15 +31,25 @@ class ReadAhead(IterableDataset[Patches]):
         self.stream = stream
 
     def __iter__(self) -> Iterator[Patches]:
-        threads = max(1, min(_MOST_THREADS, usable_cores() - 1))
         step = self.stream.first_step
-        with ThreadPoolExecutor(threads, "patches") as pool:
+        while self.stream.pool is not None:
+            yield self.stream.batch_of(step)
+            step += 1
+        yield from self._read_from(step)
+
+    def _read_from(self, step: int) -> Iterator[Patches]:
+        threads = max(1, min(_MOST_THREADS, usable_cores() - 1))
+        pool = ThreadPoolExecutor(threads, "patches")
+        try:
             coming = deque(pool.submit(self._batch_of, step + n) for n in range(2 * threads))
             step += len(coming)
             while True:
                 yield coming.popleft().result()
                 coming.append(pool.submit(self._batch_of, step))
                 step += 1
+        finally:
+            # whatever ends a run, a read from a slow disk does not hold it up
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _batch_of(self, step: int) -> Patches:
         return self.stream.batch_of(step).pin_memory()

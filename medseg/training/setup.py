@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,15 @@ class Setup:
 
     def augment(self) -> Augment:
         """Random changes from source patches to patches."""
-        plan = self.plan
-        return Augment(self.config.augment, plan.patch, plan.axes, self.cohort.labels, plan.seed)
+        return augment_of(self.config, self.cohort, self.plan)
 
 
 def resolve(config: TrainConfig, cohort: Cohort, data: TrainingData, run: Run) -> Setup:
     """Decide once what depends on config and prepared cases together."""
-    sliced = config.sliced
-    plan = _patch_plan(config, sliced, data)
+    typical = np.median([case.facts.spacing_mm for case in data.train], axis=0)
+    plan = patch_plan(config, typical.tolist())
     infer = config.infer.model_copy(update={"window": config.infer.window or plan.patch})
-    return Setup(config, cohort, data, run, sliced, plan, infer)
+    return Setup(config, cohort, data, run, config.sliced, plan, infer)
 
 
 def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
@@ -71,18 +71,26 @@ def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
     )
 
 
-def _patch_plan(config: TrainConfig, sliced: int | None, data: TrainingData) -> PatchPlan:
-    """Patches along the axes that are not sliced; a 2D config may give three sizes."""
-    axes = tuple(axis for axis in range(3) if axis != sliced)
+def augment_of(config: TrainConfig, cohort: Cohort, plan: PatchPlan) -> Augment:
+    """The random changes that a config names, for the labels of a cohort."""
+    return Augment(config.augment, plan.patch, plan.axes, cohort.labels, plan.seed)
+
+
+def patch_plan(config: TrainConfig, spacing_mm: Sequence[float]) -> PatchPlan:
+    """Patches along the axes that are not sliced; a 2D config may give three sizes.
+
+    Args:
+        config: of the run.
+        spacing_mm: of a typical prepared case, in plane, in plane and through plane.
+    """
+    axes = tuple(axis for axis in range(3) if axis != config.sliced)
     patch = config.patch
     if len(patch) != config.dims:
         patch = tuple(patch[axis] for axis in axes)
-    typical = np.median([case.facts.spacing_mm for case in data.train], axis=0)
-    spacing = [float(typical[axis]) for axis in axes]
     loop = config.training
     return PatchPlan(
         patch=patch,
-        source_shape=source_shape(patch, config.augment, spacing),
+        source_shape=source_shape(patch, config.augment, [spacing_mm[axis] for axis in axes]),
         axes=axes,
         foreground=loop.foreground,
         batch=loop.batch,

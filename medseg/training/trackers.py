@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from medseg.config import TrainConfig
 from medseg.errors import BadConfig
@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 #: In the run's folder: under which id a tracker knows the run, so that resuming goes on with it.
 IDENTITY = "tracker.json"
 
+#: How a run ended, in the words of Lightning's loggers.
+Outcome = Literal["success", "failed"]
+
 
 class Board(Protocol):
     """Where figures are shown."""
@@ -35,8 +38,8 @@ class Board(Protocol):
     def show(self, step: int, figures: Mapping[str, float]) -> None:
         """The figures of a step."""
 
-    def close(self) -> None:
-        """The run is over, or stops for now."""
+    def close(self, outcome: Outcome) -> None:
+        """The run is over, or was cut short."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ class _TensorBoard:
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome) -> None:
+        del outcome
         self._writer.close()
 
 
@@ -127,8 +131,8 @@ class _Logged:
         named = {self._name_of(name): value for name, value in figures.items()}
         self._logger.log_metrics(named, step=step)
 
-    def close(self) -> None:
-        self._logger.finalize("success")
+    def close(self, outcome: Outcome) -> None:
+        self._logger.finalize(outcome)
 
 
 def _mlflow(folder: Path, config: TrainConfig, step: int) -> Board:
@@ -185,9 +189,9 @@ def _wandb(folder: Path, config: TrainConfig, step: int) -> Board:
 class _Finished(_Logged):
     """A board that must be told that nothing more comes."""
 
-    def close(self) -> None:
-        super().close()
-        self._logger.experiment.finish()
+    def close(self, outcome: Outcome) -> None:
+        super().close(outcome)
+        self._logger.experiment.finish(exit_code=0 if outcome == "success" else 1)
 
 
 def _known(folder: Path, tracker: str) -> str | None:

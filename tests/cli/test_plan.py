@@ -1,13 +1,19 @@
 """Does ``medseg plan`` write a config that ``medseg train`` can run?"""
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from medseg.cli import run
 from medseg.cli.app import app
+from medseg.cli.plan import _tried
 from medseg.config import TrainConfig, validate
 from medseg.model import load_model
+from medseg.planning import Machine, plan_text
+from medseg.training import trial
+from tests.test_planned_cohorts import planned
+from tests.test_planning import cohort_of
 from tests.training.cohorts import tiny_cohort
 
 
@@ -62,3 +68,24 @@ def test_a_wrong_call_is_exit_code_2(cohort, tmp_path, wrong):
     call = ["plan", cohort.path, "--output", output, "--quiet", *wrong]
     assert CliRunner().invoke(app, [str(word) for word in call]).exit_code == 2
     assert not output.exists()
+
+
+def test_a_plan_that_takes_a_quarter_more_than_foretold_is_cut_back_once(monkeypatch):
+    """Its size is held against the GPU's own memory, not against the smaller goal."""
+    machine, foretold, asked = Machine(600, 8e9, 5e12, "a GPU", "cuda"), {}, []
+
+    def plan_for(machine):
+        plan = planned("whole-body CT", machine, preset="standard")
+        foretold[plan.config.model_dump_json()] = plan.memory_bytes
+        asked.append(machine.memory_bytes)
+        return plan
+
+    def measured(config, *words):
+        return 1.25 * foretold[config.model_dump_json()]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(trial, "memory_of_a_step", measured)
+    chosen = _tried(plan_for(machine), plan_for, machine, cohort_of())
+    assert asked == pytest.approx([8e9, 6.4e9])
+    assert 0.9 * 8e9 < chosen.memory_bytes <= 8e9
+    assert f"about {chosen.memory_bytes / 1e9:.1f} GB" in plan_text(chosen)

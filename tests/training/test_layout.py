@@ -1,13 +1,21 @@
 """The layout of a run is tried out, and both layouts train the same network."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from medseg.config import TrainConfig, validate
+from medseg.errors import BadOutput
 from medseg.networks import build_network
+from medseg.training import Run, build
 from medseg.training import layout as layouts
+from medseg.training.build import run_layout
 from medseg.training.layout import memory_format, quickest_layout
+from medseg.training.run import write_schedule
+from medseg.training.setup import patch_plan
+from tests.training.plans import PLAN
 
 CPU = torch.device("cpu")
 
@@ -31,6 +39,23 @@ def test_a_layout_that_does_not_fit_is_not_taken(monkeypatch):
 
     monkeypatch.setattr(layouts, "_seconds", seconds)
     assert quickest_layout(torch.nn.Identity(), (1, 1, 4, 4), CPU, torch.float32) == "channels_last"
+
+
+def test_a_resumed_run_keeps_the_layout_that_it_had(monkeypatch, tmp_path):
+    """A second trial may come out the other way, and sums would be added in another order."""
+    trials = iter(["channels_first", "channels_last"])
+    monkeypatch.setattr(build, "quickest_layout", lambda *words: next(trials))
+    config = validate(TrainConfig, PLAN)
+    cohort = SimpleNamespace(channels=("CT",))
+    run = Run(tmp_path, torch.device("cuda"), 0.0)
+    setup = SimpleNamespace(config=config, run=run, cohort=cohort, plan=patch_plan(config, [1] * 3))
+    chosen = run_layout(setup, torch.nn.Identity())
+    assert chosen == "channels_first"
+    write_schedule(run.schedule, layout=chosen)
+    assert run_layout(setup, torch.nn.Identity()) == "channels_first"
+    write_schedule(run.schedule, layout="sideways")
+    with pytest.raises(BadOutput, match=r"layout of the run.*sideways"):
+        run_layout(setup, torch.nn.Identity())
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -115,6 +115,7 @@ def test_the_folder_holds_nothing_that_runs_code_beside_the_checkpoint(fit, tmp_
     facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
     assert facts["steps"] == STEPS
     assert facts["torch"] == torch.__version__
+    assert facts["layout"] == "channels_last"
 
 
 @pytest.mark.slow
@@ -222,7 +223,7 @@ def test_ctrl_c_ends_after_the_step_and_loses_nothing(fit, undisturbed, tmp_path
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fit("run", "training.checkpoint_minutes=60", report=press)
-    signal.signal(signal.SIGINT, before)
+    assert signal.getsignal(signal.SIGINT) == before
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)
     assert state["global_step"] == 6
     resumed = fit("run", "training.checkpoint_minutes=60", resume=True)
@@ -243,6 +244,14 @@ def test_sigterm_keeps_the_state_as_ctrl_c_does_and_may_come_twice(fit, undistur
     assert signal.getsignal(signal.SIGTERM) == before
     resumed = fit("run", "training.checkpoint_minutes=60", resume=True)
     assert resumed.card.weights == undisturbed
+
+
+def test_after_an_error_signals_are_heard_as_before(fit):
+    """In a notebook a run that failed must not swallow the next Ctrl-C."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Killed):
+        fit(report=kill_after(1))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_the_first_loss_after_a_resume_is_the_mean_of_all_its_steps(fit, tmp_path):

@@ -1,5 +1,6 @@
 """Is one step right?  Learning rates, batches in parts, and what happens when memory runs out."""
 
+import gc
 import itertools
 import json
 import math
@@ -11,8 +12,9 @@ import torch
 
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import TrainingFailed
-from medseg.training import Run, begin_run, read_curves, train
+from medseg.training import Run, begin_run, loop, read_curves, train
 from medseg.training.data import PatchData
+from medseg.training.device_cases import DeviceCases
 from medseg.training.module import SegmentationTask, split
 from medseg.transforms.augment import Augment, Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
@@ -151,6 +153,36 @@ def test_of_several_processes_one_without_memory_ends_the_run_which_resumes_in_p
             fit("run")
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert fit("run", resume=True).card.provenance.pace.parts == 2
+
+
+def test_of_several_processes_none_gives_up_its_cases_alone(monkeypatch):
+    """The others wait for its gradients: going on by itself, it would never meet them again."""
+    asked = []
+    monkeypatch.setattr(PatchData, "relieve", lambda self: asked.append(True) or True)
+    settings = validate(TrainConfig, override(PLAN, ["training.batch=4"])).training
+    task = SegmentationTask(torch.nn.Linear(1, 1), torch.nn.Identity(), None, settings, 12)
+    facts = {"global_rank": 1, "global_step": 3, "datamodule": PatchData((), None, 0)}
+    monkeypatch.setattr(SegmentationTask, "trainer", SimpleNamespace(world_size=2, **facts))
+    with pytest.raises(TrainingFailed, match=r"process 1 at step 3"):
+        task._retreat()
+    assert not asked
+    monkeypatch.setattr(SegmentationTask, "trainer", SimpleNamespace(world_size=1, **facts))
+    task._retreat()
+    assert asked
+    assert task.parts == 2, "what the several came to stays; alone the cases go first"
+
+
+def test_the_average_of_the_weights_does_not_hold_the_cases_again(fit, monkeypatch):
+    class Pool(DeviceCases):
+        """Counted apart from other tests' pools."""
+
+    def pools(done, total, **facts):
+        held.append(sum(type(each) is Pool for each in gc.get_objects()))
+
+    held = []
+    monkeypatch.setattr(loop, "cases_on", lambda cases, device, share: Pool(cases, device))
+    fit("run", "training.steps=2", "training.warmup=1", report=pools)
+    assert held == [1, 1]
 
 
 def test_a_patch_that_does_not_fit_alone_ends_the_run_with_what_to_do(fit, memory_for):

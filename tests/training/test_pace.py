@@ -15,7 +15,7 @@ def test_steps_are_timed_and_nothing_but_prepared_cases_is_left(tmp_path):
         config, cohort, tmp_path / "cache", torch.device("cpu"), steps=4, untimed=2
     )
     assert len(cost.seconds) == 4
-    assert abs(sum(cost.seconds) - 4 * cost.seconds_a_step) < 1e-6
+    assert min(cost.seconds) > 0
     assert 0 <= cost.data_wait < 1
     assert cost.peak_bytes == 0
     assert cost.parts == 1

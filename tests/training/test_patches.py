@@ -1,6 +1,8 @@
 """Is every patch a function of (seed, number), whoever cuts it, and does it hold what it should?"""
 
 from dataclasses import replace
+from threading import Event, Thread, current_thread
+from threading import enumerate as enumerate_threads
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from medseg.config import PrepareConfig
+from medseg.training import read_ahead
 from medseg.training.cache import cached_case
 from medseg.training.device_cases import DeviceCases, needed_bytes
 from medseg.training.patches import PatchPlan, PatchStream
@@ -200,7 +203,8 @@ def test_a_patch_says_which_classes_its_truth_was_drawn_for(tmp_path):
 )
 def test_cases_held_together_give_what_the_disk_gives(cases, plan):
     pool = DeviceCases(cases, torch.device("cpu"))
-    assert pool.bytes == needed_bytes(cases) == 3 * 22 * 20 * 18 * 4
+    taken = pool._images.nbytes + pool._classes.nbytes
+    assert taken == needed_bytes(cases) == 3 * 22 * 20 * 18 * 4
     stream, held = PatchStream(cases, plan), PatchStream(cases, plan, pool=pool)
     for step in range(4):
         assert same(stream.batch_of(step), held.batch_of(step))
@@ -211,3 +215,44 @@ def test_threads_read_ahead_in_order(cases, monkeypatch):
     stream = PatchStream(cases, PLAN, first_step=3)
     for step, batch in zip(range(3, 30), ReadAhead(stream), strict=False):
         assert same(batch, stream.batch_of(step))
+
+
+def test_threads_take_over_where_the_cases_leave_the_device(cases, monkeypatch):
+    by = []
+    monkeypatch.setattr(Patches, "pin_memory", lambda self: by.append(current_thread()) or self)
+    stream = PatchStream(cases, PLAN, pool=DeviceCases(cases, torch.device("cpu")))
+    expected, batches = PatchStream(cases, PLAN), iter(ReadAhead(stream))
+    for step in range(9):
+        if step == 4:
+            assert not by, "nothing is read while the device holds the cases"
+            stream.pool = None
+        assert same(next(batches), expected.batch_of(step))
+    assert by
+    assert current_thread() not in by
+
+
+def test_the_end_of_a_run_does_not_wait_for_reads(cases, monkeypatch):
+    monkeypatch.setattr(Patches, "pin_memory", lambda self: self)
+    monkeypatch.setattr(read_ahead, "usable_cores", lambda: 3)
+    disk, asked, plain = Event(), [], PatchStream.batch_of
+
+    def slow(self, step):
+        asked.append(step)
+        if step > 0:
+            disk.wait(60)
+        return plain(self, step)
+
+    monkeypatch.setattr(PatchStream, "batch_of", slow)
+    batches = iter(ReadAhead(PatchStream(cases, PLAN)))
+    next(batches)
+    end = Thread(target=batches.close)
+    end.start()
+    end.join(30)
+    try:
+        assert not end.is_alive(), "the disk has not answered, and is not waited for"
+    finally:
+        disk.set()
+    for thread in enumerate_threads():
+        if thread.name.startswith("patches"):
+            thread.join(30)
+    assert len(asked) <= 3, "what no thread had begun is not read at all"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,7 @@ def test_resuming_goes_on_with_the_same_run_of_the_tracker(fit, recorder, monkey
     monkeypatch.setattr(trackers._Logged, "show", stop)
     with pytest.raises(KeyboardInterrupt):
         fit("training.logger=mlflow")
+    assert recorder.made[0].ended == "failed", "closed, whatever ended the run"
     monkeypatch.undo()
     monkeypatch.setattr("lightning.pytorch.loggers.MLFlowLogger", Recorder)
     monkeypatch.setattr(trackers, "require_tracker", lambda name: None)
@@ -117,6 +119,19 @@ def test_resuming_goes_on_with_the_same_run_of_the_tracker(fit, recorder, monkey
     run = fit("training.logger=mlflow", resume=True)
     assert json.loads((run / IDENTITY).read_text()) == {"mlflow": "abc123"}
     assert [made.options["run_id"] for made in recorder.made] == [None, "abc123"]
+
+
+def test_a_tracker_that_fails_does_not_hide_what_ended_the_run(fit, recorder, monkeypatch, caplog):
+    def unreachable(self, *words):
+        raise ConnectionError("no route to the tracker")
+
+    monkeypatch.setattr(recorder, "log_metrics", lambda self, figures, step: 1 / 0)
+    monkeypatch.setattr(recorder, "finalize", unreachable)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError):
+        fit("training.logger=mlflow")
+    assert "the tracker could not be closed" in caplog.text
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_server_is_used_only_where_the_environment_names_it(fit, recorder, monkeypatch):
