@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import inf
 
 from medseg.metrics import lesion_metrics, overlap, surface_metrics
+from medseg.metrics.by_label import dice_by_label
 from medseg.metrics.counts import Counts, Survey, survey
 from medseg.metrics.metric import (
     ALWAYS,
@@ -33,6 +34,7 @@ __all__ = [
     "Pair",
     "Structure",
     "Survey",
+    "dice_by_label",
     "pairs",
     "survey",
 ]

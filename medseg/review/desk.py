@@ -276,7 +276,9 @@ class Desk:
         """Every pair of raters; none while blinded."""
         if self.review.blind:
             return []
-        pairs = agreements(self.store.judgements(), self.store.corrected(), self._final)
+        pairs = agreements(
+            self.store.judgements(), self.store.corrected(), self._final, self.review.labels
+        )
         return [
             {
                 **{key: getattr(pair, key) for key in ("one", "other", "cases", "same", "edited")},

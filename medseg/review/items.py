@@ -24,6 +24,7 @@ from medseg.evaluation.pairing import ENDINGS, RUN_FILE, mask_files, mask_name
 from medseg.evaluation.scores import MEAN, SCORES_FILE, read_scores
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort
+from medseg.volume import LabelMap
 
 #: Volumes stand out where their logarithm is this many robust standard deviations from the
 #: median of the cases, of at least so many.
@@ -41,6 +42,16 @@ class Truth:
 
     cohort: Cohort
     case: Case
+
+    def named(self, truth: LabelMap, labels: LabelTable) -> LabelMap:
+        """The true mask under the values of other masks; what it ignores keeps its value.
+
+        Raises:
+            BadLabels: the tables do not agree.
+        """
+        if labels.ignore is None:
+            labels = replace(labels, ignore=self.cohort.labels.ignore)
+        return truth.named(labels)
 
 
 @dataclass(frozen=True)

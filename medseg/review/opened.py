@@ -286,7 +286,7 @@ def _truth(
         return None
     try:
         truth = read_truth(item.row.cohort, item.row.case, grid=geometry)
-        return truth.named(labels).data
+        return item.row.named(truth, labels).data
     except MedsegError as error:
         notes.append(f"no truth: {error.problem}")
         return None

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.labels import LabelTable
+from medseg.metrics import dice_by_label
 from medseg.review.store import Corrected, Judgement, Verdict
 
 
@@ -24,7 +26,8 @@ class Agreement:
         cases: that both judged.
         same: with the same verdict.
         kappa: Cohen's; NaN where both always gave one and the same verdict, or share no case.
-        dice: mean over cases of which at least one was edited; NaN without any.
+        dice: mean over cases of which at least one was edited, and over the labels that either
+            mask holds; NaN without any.
         edited: number of those cases.
     """
 
@@ -45,6 +48,7 @@ def agreements(
     judgements: Sequence[Judgement],
     corrected: dict[tuple[str, str], Corrected],
     final: Final,
+    labels: LabelTable,
 ) -> list[Agreement]:
     """Every pair of raters who judged a case in common.
 
@@ -52,6 +56,7 @@ def agreements(
         judgements: the last of every rater on every case.
         corrected: by case and rater.
         final: reads the mask a rater ended with: the corrected one, or the accepted prediction.
+        labels: of the masks.
     """
     said: dict[str, dict[str, Verdict]] = {}
     for one in judgements:
@@ -65,7 +70,7 @@ def agreements(
             continue
         verdicts = [(mine[case].value, theirs[case].value) for case in shared]
         edited = [c for c in shared if {(c, one_rater), (c, other_rater)} & set(corrected)]
-        overlaps = [_dice_of(case, one_rater, other_rater, final) for case in edited]
+        overlaps = [_dice_of(case, one_rater, other_rater, final, labels) for case in edited]
         known = [overlap for overlap in overlaps if overlap is not None]
         pairs.append(
             Agreement(
@@ -97,22 +102,16 @@ def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float:
     return nan if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def mean_dice(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Dice averaged over the labels that either holds; 1 where both are empty.
+def _dice_of(case: str, one: str, other: str, final: Final, labels: LabelTable) -> float | None:
+    """Mean Dice over the labels that either mask holds; ``None`` where there is none.
 
-    >>> mean_dice(np.array([1, 1, 2, 0]), np.array([1, 0, 2, 0]))
-    0.8333333333333333
+    What one of the two left to be ignored is compared with nothing.
     """
-    values = sorted({int(v) for v in np.unique(one)} | {int(v) for v in np.unique(other)})
-    scores = []
-    for value in values:
-        if value == 0:
-            continue
-        a, b = one == value, other == value
-        scores.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-    return float(np.mean(scores)) if scores else 1.0
-
-
-def _dice_of(case: str, one: str, other: str, final: Final) -> float | None:
     a, b = final(case, one), final(case, other)
-    return None if a is None or b is None or a.shape != b.shape else mean_dice(a, b)
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    if labels.ignore is not None:
+        a = np.where(b == labels.ignore, labels.ignore, a)
+    values = {label.name: label.value for label in labels.labels}
+    scores = dice_by_label(a, b, values, ignore=labels.ignore)
+    return float(np.mean(list(scores.values()))) if scores else None

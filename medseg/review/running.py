@@ -13,7 +13,7 @@ from medseg.review.desk import Desk
 from medseg.review.remembered import Named, remember_places
 from medseg.review.security import new_token
 from medseg.review.server import build_app
-from medseg.review.survey import survey
+from medseg.review.survey import surveyed
 from medseg.review.table import NAME as TABLE
 from medseg.review.table import write_review
 from medseg.writers.guard import guard_outputs
@@ -57,10 +57,10 @@ def serve(desk: Desk, named: Named, *, port: int, tell: Callable[[str, int], Non
             timeout_graceful_shutdown=2,
         )
         remember_places(desk.store, named)
-        survey(desk)
-        tell(f"http://{HOST}:{own_port}/?token={token}", own_port)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            with surveyed(desk):
+                tell(f"http://{HOST}:{own_port}/?token={token}", own_port)
+                uvicorn.Server(config).run(sockets=[listener])
         finally:
             write_review(output, desk.store)
             desk.store.close()

@@ -17,7 +17,7 @@ from medseg.config import InferConfig, PostprocessRule, PrepareConfig
 from medseg.inference import segment
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case, read_truth
-from medseg.metrics import METRICS
+from medseg.metrics import dice_by_label
 from medseg.transforms.channels import aligner
 from medseg.volume import LabelMap
 
@@ -91,18 +91,10 @@ def score_cases(
 
 def _dice(case: Case, truth: LabelMap, mask: LabelMap) -> dict[str, float]:
     """Dice of the labels that the truth was drawn for, where defined; ignored voxels left out."""
-    found = {}
-    spacing = truth.geometry.spacing_mm
-    ignore = truth.labels.ignore if truth.labels is not None else None
-    counted = True if ignore is None else truth.data != ignore
-    for label in mask.labels.labels if mask.labels is not None else ():
-        if case.annotates(label.name):
-            value = METRICS["dice"].compute(
-                truth.data == label.value, (mask.data == label.value) & counted, spacing
-            )
-            if np.isfinite(value):
-                found[label.name] = float(value)
-    return found
+    labels = () if mask.labels is None else mask.labels.labels
+    drawn = {label.name: label.value for label in labels if case.annotates(label.name)}
+    ignore = None if truth.labels is None else truth.labels.ignore
+    return dice_by_label(truth.data, mask.data, drawn, ignore=ignore)
 
 
 def worst_median_best(scored: Sequence[ScoredCase]) -> dict[str, ScoredCase]:
