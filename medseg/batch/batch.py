@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import glob
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from medseg import __version__
-from medseg.batch.case import LOGS, PICTURES, PROBABILITIES, Job
-from medseg.batch.entry import Entry, Recipe
-from medseg.batch.executors import Executor, Patience, Placement
+from medseg.batch.case import Job
+from medseg.batch.entry import Entry
+from medseg.batch.executors import Executor, Placement
 from medseg.batch.ledger import Ledger, open_ledger
+from medseg.batch.mask_places import occupied_places
 from medseg.batch.models import (
     Limits,
     ModelSegmenter,
-    Ways,
     expectations,
     load_models,
-    locator_checksum,
     try_networks,
 )
 from medseg.batch.preflight import Estimate, estimate, require_room
 from medseg.batch.probe import window_seconds, windows_of
 from medseg.batch.quality import unsure
-from medseg.batch.resume import Check, Plan, forget_gone, is_whole_mask, plan_run, sweep
+from medseg.batch.resume import Plan, forget_gone, plan_run, sweep
 from medseg.batch.runner import Listener, Summary, run_batch
-from medseg.batch.shards import Shard, merged_entries, merging, require_one_division
+from medseg.batch.settings import OtherRecipe, Settings, recipe_of
+from medseg.batch.shards import merged_entries, merging, require_one_division
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
-from medseg.batch.taken import taken
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import thumbnail
 from medseg.batch.trial import trial_of
@@ -44,70 +39,12 @@ from medseg.labels import LabelTable
 from medseg.manifests.looks import read_looks, write_looks
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
-from medseg.writers.guard import FOREIGN
 from medseg.writers.label_tables import write_label_tables
-from medseg.writers.layout import PER_LABEL, Layout, mask_name, write_description
+from medseg.writers.layout import Layout, write_description
 from medseg.writers.lock import FolderLock
 
 #: From so many cases on, a window is timed before the first of them.
 _MANY = 20
-
-
-class OtherRecipe(StrEnum):
-    """What to do with masks in the folder that another model or other options made."""
-
-    REFUSE = "refuse"
-    REDO = "redo"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything a batch needs besides its cases.
-
-    Attributes:
-        models: model folders; several are an ensemble.
-        output: made where missing.
-        device: as ``--device`` names it; ``auto`` is decided where the worker runs.
-        format: of the masks, a name from ``WRITERS``.
-        layout: of the output folder.
-        one_file_per_label: write one mask a label, too.
-        ways: what changes masks.
-        limits: what does not.
-        executor: a name from ``EXECUTORS``.
-        cluster: the scheduler's address, or a Dask cluster, for the executor of that name.
-        patience: time-outs.
-        check: how closely masks that are already there are looked at.
-        retry: settled states to try again.
-        other_recipe: what to do with masks made another way.
-        shard: of a job array, or ``None`` for all cases.
-        break_lock: take the folder over from a process of another host.
-        overwrite: replace masks that medseg did not write, or that were edited since.
-        early: a worker process that was started already, for the executor of that name.
-    """
-
-    models: tuple[Path, ...]
-    output: Path
-    device: str = "auto"
-    format: str = "nifti"
-    layout: Layout = Layout.FLAT
-    one_file_per_label: bool = False
-    ways: Ways = field(default_factory=Ways)
-    limits: Limits = field(default_factory=Limits)
-    executor: str = "process"
-    cluster: Any = None
-    patience: Patience = field(default_factory=Patience)
-    check: Check = Check.QUICK
-    retry: frozenset[State] = frozenset()
-    other_recipe: OtherRecipe = OtherRecipe.REFUSE
-    shard: Shard | None = None
-    break_lock: bool = False
-    overwrite: bool = False
-    early: Any = None
-
-    @property
-    def home(self) -> Path:
-        """Where ledger and lock lie: the output folder, or the shard's below it."""
-        return self.output if self.shard is None else self.shard.home(self.output)
 
 
 @dataclass(frozen=True)
@@ -164,7 +101,7 @@ class Batch:
             self.write_tables()
 
     def entries(self) -> list[Entry]:
-        """Every case as it stands now, with the flags that only the whole batch can tell.
+        """Every case as it stands now, with the flags that only the whole batch shows.
 
         Those of all shards, where there are any.
         """
@@ -235,7 +172,7 @@ class Batch:
         if bids:
             write_description(self.settings.output, version=__version__)
         write_looks(self.settings.output, read_looks(model.folder for model in self.models))
-        recipe = _recipe(self.settings, self.models)
+        recipe = recipe_of(self.settings, self.models)
         write_run_card(
             self.settings.output,
             {
@@ -290,7 +227,7 @@ def open_batch(
         ledger = open_ledger(settings.home)
         try:
             before = {entry.case: entry for entry in ledger.entries()}
-            recipe = _recipe(settings, models)
+            recipe = recipe_of(settings, models)
             if settings.other_recipe is OtherRecipe.REDO:
                 try_networks(settings.models)  # before any finished case is given up
                 ledger.rebind(recipe)
@@ -310,60 +247,13 @@ def open_batch(
                 progress=progress,
             )
             forget_gone(ledger, found, searched)
-            reasons = _taken(plan.tasks, before, settings)
+            reasons = occupied_places(plan.tasks, before, settings)
             free = tuple(task for task in plan.tasks if task.case not in reasons)
             plan = replace(plan, tasks=free)
             needs = estimate(plan.tasks, ledger.entries(), settings.output)
             yield Batch(settings, models, ledger, plan, needs, reasons)
         finally:
             ledger.close()
-
-
-def _taken(
-    tasks: Sequence[Task], before: Mapping[str, Entry], settings: Settings
-) -> dict[str, str]:
-    """Case to reason, of those whose mask or what goes with it would replace a user's file."""
-    output = settings.output
-    reasons = taken(
-        tasks,
-        before,
-        output,
-        name_of=partial(mask_name, format=settings.format, layout=settings.layout),
-        is_whole=is_whole_mask,
-        inputs=[Path(part) for task in tasks for part in task.place.split(", ")],
-        overwrite=settings.overwrite,
-    )
-    reasons |= _same_place(tasks, settings)
-    for task in tasks if not settings.overwrite else ():
-        foreign = [] if task.case in before else _beside(output, task.case)
-        if foreign:
-            reasons.setdefault(
-                task.case,
-                f"{FOREIGN} ({', '.join(foreign)}). "
-                "Choose another --output, or give --overwrite to replace it.",
-            )
-    return reasons
-
-
-def _same_place(tasks: Sequence[Task], settings: Settings) -> dict[str, str]:
-    """Case to reason, of those whose mask another case of this run has the name of."""
-    cases: dict[str, str] = {}
-    reasons = {}
-    for task in tasks:
-        name = mask_name(task.case, format=settings.format, layout=settings.layout).casefold()
-        first = cases.setdefault(name, task.case)
-        if first != task.case:
-            reasons[task.case] = f"its mask would have the name of that of {first}"
-    return reasons
-
-
-def _beside(output: Path, case: str) -> list[str]:
-    """Files that would be written with a mask, where they are there already."""
-    single = (output / PICTURES / f"{case}.jpg", output / LOGS / f"{case}.log")
-    several = (output / PROBABILITIES).glob(f"{glob.escape(case)}_prob_*")
-    labels = (output / PER_LABEL / case).glob("*")
-    paths = (*single, *several, *labels)
-    return [path.relative_to(output).as_posix() for path in paths if path.exists()]
 
 
 def make_executor(job: Job, settings: Settings, ahead: Task | None = None) -> Executor:
@@ -374,24 +264,6 @@ def make_executor(job: Job, settings: Settings, ahead: Task | None = None) -> Ex
     place = Placement(settings.patience, settings.cluster, settings.early, ahead)
     executor: Executor = module.build(job, place)
     return executor
-
-
-def _recipe(settings: Settings, models: Sequence[Model]) -> Recipe:
-    checksums = tuple(model.checksum for model in models)
-    ways = settings.ways
-    options = {
-        "format": settings.format,
-        "tta": ways.tta,
-        "all_windows": ways.all_windows,
-        "probabilities": ways.probabilities,
-        "locator": locator_checksum(models[0], ways),
-        "margin_mm": ways.margin_mm if ways.locator else None,
-    }
-    if settings.layout is not Layout.FLAT:
-        options["layout"] = settings.layout.value
-    if settings.one_file_per_label:
-        options["one_file_per_label"] = True
-    return Recipe(checksums, options)
 
 
 def _make_folder(folder: Path) -> None:

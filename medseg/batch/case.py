@@ -50,7 +50,7 @@ class Segmented(Protocol):
 
     @property
     def confidence(self) -> Mapping[str, float] | None:
-        """0-1 for each label, or ``None`` where the network does not tell."""
+        """0-1 for each label, or ``None`` where the network gives none."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class Budget(Protocol):
 
 
 class Segment(Protocol):
-    """Segments a scan; tells what it will take before the first window."""
+    """Segments a scan; says what it will take before the first window."""
 
     def __call__(
         self, take: Callable[[], Volume], /, *, tell: Callable[[Budget], object] | None = None

@@ -160,9 +160,9 @@ class ClusterExecutor:
 
     async def _hear_stage(self, event: tuple[float, Mapping[str, str]]) -> None:
         """Runs in Dask's own thread; a dictionary entry is replaced in one step."""
-        told = event[1]
-        if told["run"] == self._run:
-            self._stages[told["case"]] = told["stage"], time.monotonic(), told["worker"]
+        facts = event[1]
+        if facts["run"] == self._run:
+            self._stages[facts["case"]] = facts["stage"], time.monotonic(), facts["worker"]
 
     def _look_for_hangs(self, events: list[Event]) -> None:
         for case, (stage, since, worker) in list(self._stages.items()):
@@ -197,9 +197,9 @@ def run_on_worker(run: str, job: Job, task: Task) -> Outcome:
             _loaded = run, job.segmenter.load(), threading.Lock()
         _, segment, device = _loaded
 
-    def tell(told: Stage | Forecast) -> None:
-        if isinstance(told, Stage):  # a forecast is for the worker's machine: the log has it
-            facts = {"case": told.case, "stage": told.stage, "worker": worker.address}
+    def tell(event: Stage | Forecast) -> None:
+        if isinstance(event, Stage):  # a forecast is for the worker's machine: the log has it
+            facts = {"case": event.case, "stage": event.stage, "worker": worker.address}
             worker.log_event(_TOPIC, {"run": run, **facts})
 
     return run_case(task, job, segment, device, tell)

@@ -127,8 +127,8 @@ def _chosen_channels(
         return (), ()
     if len(own) == 1:
         return cohort.channels, ()
-    told = f"({', '.join(cohort.channels)}) were taken in this order for the model's"
-    return cohort.channels, (f"the card's channels {told} ({channels.listed()})",)
+    order = f"({', '.join(cohort.channels)}) were taken in this order for the model's"
+    return cohort.channels, (f"the card's channels {order} ({channels.listed()})",)
 
 
 def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:

@@ -36,9 +36,9 @@ class InlineExecutor:
     def __exit__(self, *error: object) -> None:
         self._engine.close()
 
-    def _hear(self, told: Stage | Forecast) -> None:
-        if isinstance(told, Forecast):
-            self._events.put(told)
+    def _hear(self, event: Stage | Forecast) -> None:
+        if isinstance(event, Forecast):
+            self._events.put(event)
 
     def submit(self, task: Task) -> None:
         """Take a case."""

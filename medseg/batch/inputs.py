@@ -78,7 +78,7 @@ def _read(scan: FoundScan, name: str) -> Volume:
 
 
 def relative(path: Path, root: Path) -> str:
-    """A path below a root as it is told; only the name of one that lies elsewhere."""
+    """A path below a root as it is shown; only the name of one that lies elsewhere."""
     try:
         return path.absolute().relative_to(root.absolute()).as_posix()
     except ValueError:

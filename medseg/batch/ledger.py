@@ -7,60 +7,28 @@ too. It alone holds whole paths; tables and pages show sources relative to what 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from medseg.batch.entry import Entry, Recipe, difference, entry_of
+from medseg.batch.ledger_file import LedgerFile, look_into, open_file
 from medseg.batch.task import Outcome, State, Task, Unusable
 from medseg.config import parse_json
-from medseg.database import open_database
 from medseg.errors import BadConfig, BadOutput
 from medseg.scans.names import Named
-from medseg.tables import printable
 
 NAME = "ledger.sqlite"
-#: Changes with the tables below.
+#: Changes with the tables of :mod:`medseg.batch.ledger_file`.
 _VERSION = 2
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS cases (
-    "case" TEXT PRIMARY KEY,
-    position INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    place TEXT NOT NULL,
-    identity TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    warnings TEXT NOT NULL DEFAULT '[]',
-    flags TEXT NOT NULL DEFAULT '[]',
-    volumes_ml TEXT NOT NULL DEFAULT '{}',
-    confidence TEXT NOT NULL DEFAULT '{}',
-    facts TEXT NOT NULL DEFAULT '{}',
-    seconds REAL NOT NULL DEFAULT 0,
-    segment_seconds REAL NOT NULL DEFAULT 0,
-    started REAL,
-    finished REAL,
-    output TEXT,
-    output_bytes INTEGER,
-    output_modified_ns INTEGER,
-    output_sha256 TEXT
-);
-"""
 
 
 class Ledger:
     """The cases of one output folder; open it with :func:`open_ledger` or :func:`look`."""
 
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
-        self._database = database
-        self._path = path
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
 
     def adopt(self, recipe: Recipe) -> None:
         """Bind the folder to a recipe, or check that it is the one it was bound to.
@@ -74,7 +42,7 @@ class Ledger:
         elif known != recipe.to_text():
             raise BadConfig(
                 "the folder holds masks made with another model or other options",
-                path=self._path.parent,
+                path=self._file.path.parent,
                 found=difference(known, recipe.to_text()),
                 expected="one model and one set of options a folder",
                 remedy="Choose another --output, or give --redo to make every mask again.",
@@ -87,7 +55,7 @@ class Ledger:
             BadConfig: the folder holds the results of another command.
         """
         if self._known_recipe(recipe) not in (None, recipe.to_text()):
-            self._write(
+            self._file.write(
                 "UPDATE cases SET state = ?, reason = '' WHERE state = ?",
                 (State.PENDING, State.DONE),
             )
@@ -101,7 +69,7 @@ class Ledger:
         state = task.state if isinstance(task, Unusable) else State.PENDING
         reason = task.reason if isinstance(task, Unusable) else ""
         size = 0 if isinstance(task, Unusable) else task.size_bytes
-        self._write(
+        self._file.write(
             'INSERT INTO cases ("case", position, source, place, identity, size_bytes,'
             " state, reason) VALUES (?,"
             " (SELECT COALESCE(MAX(position), 0) + 1 FROM cases), ?, ?, ?, ?, ?, ?)"
@@ -115,20 +83,20 @@ class Ledger:
 
     def moved(self, task: Task | Unusable) -> None:
         """The same input lies at another place, or is named from another one."""
-        self._write(
+        self._file.write(
             'UPDATE cases SET place = ?, source = ? WHERE "case" = ?',
             (task.place, task.source, task.case),
         )
 
     def wait(self, case: str) -> None:
         """Back to pending."""
-        self._write(
+        self._file.write(
             "UPDATE cases SET state = ?, reason = '' WHERE \"case\" = ?", (State.PENDING, case)
         )
 
     def start(self, case: str) -> None:
         """Handed to a worker."""
-        self._write(
+        self._file.write(
             'UPDATE cases SET state = ?, attempts = attempts + 1, started = ? WHERE "case" = ?',
             (State.RUNNING, time.time(), case),
         )
@@ -139,7 +107,7 @@ class Ledger:
         What an earlier run wrote stays known where this one wrote nothing: it is still ours.
         """
         written = outcome.written
-        self._write(
+        self._file.write(
             "UPDATE cases SET state = ?, reason = ?, warnings = ?, flags = ?, volumes_ml = ?,"
             " confidence = ?, facts = ?, seconds = ?, segment_seconds = ?, finished = ?,"
             " output = COALESCE(?, output), output_bytes = COALESCE(?, output_bytes),"
@@ -167,7 +135,9 @@ class Ledger:
 
     def touched(self, case: str, modified_ns: int) -> None:
         """The mask is the same, but copied: its file has another time."""
-        self._write('UPDATE cases SET output_modified_ns = ? WHERE "case" = ?', (modified_ns, case))
+        self._file.write(
+            'UPDATE cases SET output_modified_ns = ? WHERE "case" = ?', (modified_ns, case)
+        )
 
     def remember(self, key: str, value: Any) -> None:
         """Keep a fact about the batch (plain JSON)."""
@@ -176,41 +146,34 @@ class Ledger:
     def recall(self, key: str) -> Any:
         """A fact kept before, or ``None``."""
         text = self._fact(key)
-        with _refusals(self._path):
+        with self._file.refusals():
             return None if text is None else parse_json(text)
 
     def entry(self, case: str) -> Entry | None:
         """One case, or ``None`` where it was never entered."""
-        rows = self._read('SELECT * FROM cases WHERE "case" = ?', (case,))
-        with _refusals(self._path):
+        rows = self._file.read('SELECT * FROM cases WHERE "case" = ?', (case,))
+        with self._file.refusals():
             return entry_of(rows[0]) if rows else None
 
     def entries(self) -> list[Entry]:
         """Every case in the order of discovery."""
-        rows = self._read("SELECT * FROM cases ORDER BY position", ())
-        with _refusals(self._path):
+        rows = self._file.read("SELECT * FROM cases ORDER BY position", ())
+        with self._file.refusals():
             return [entry_of(row) for row in rows]
 
     def count(self) -> dict[State, int]:
         """Number of cases in each state."""
-        rows = self._read("SELECT state, COUNT(*) AS n FROM cases GROUP BY state", ())
-        with _refusals(self._path):
+        rows = self._file.read("SELECT state, COUNT(*) AS n FROM cases GROUP BY state", ())
+        with self._file.refusals():
             return dict.fromkeys(State, 0) | {State(row["state"]): row["n"] for row in rows}
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> AbstractContextManager[None]:
         """Everything in the block becomes visible at once, with one flush."""
-        self._write("BEGIN IMMEDIATE", ())
-        try:
-            yield
-        except BaseException:
-            self._database.rollback()
-            raise
-        self._write("COMMIT", ())
+        return self._file.together()
 
     def named(self) -> Named:
         """Which scan has which case, in every run into this folder."""
-        rows = self._read("SELECT key, value FROM facts WHERE key LIKE 'scan %'", ())
+        rows = self._file.read("SELECT key, value FROM facts WHERE key LIKE 'scan %'", ())
         cases = {row["key"].removeprefix("scan "): row["value"] for row in rows}
         keys = {case: key for key, case in cases.items()}
         moved = {e.identity: keys[e.case] for e in self.entries() if e.case in keys and e.written}
@@ -219,21 +182,23 @@ class Ledger:
     def keep_name(self, task: Task | Unusable) -> None:
         """Remember which scan a case is."""
         if task.key:
-            self._write("DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (task.case,))
+            self._file.write(
+                "DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (task.case,)
+            )
             self._remember(f"scan {task.key}", task.case)
 
     def forget(self, case: str) -> None:
         """A case whose scan is gone and that has no mask; its name is free again."""
-        self._write('DELETE FROM cases WHERE "case" = ?', (case,))
-        self._write("DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (case,))
+        self._file.write('DELETE FROM cases WHERE "case" = ?', (case,))
+        self._forget_name(case)
 
     def explain(self, case: str, reason: str) -> None:
         """Say why a case still waits."""
-        self._write('UPDATE cases SET reason = ? WHERE "case" = ?', (reason, case))
+        self._file.write('UPDATE cases SET reason = ? WHERE "case" = ?', (reason, case))
 
     def close(self) -> None:
         """Let go of the file."""
-        self._database.close()
+        self._file.close()
 
     def _known_recipe(self, recipe: Recipe) -> str | None:
         """What the folder is bound to.
@@ -242,36 +207,26 @@ class Ledger:
             BadConfig: to another command: masks and volumes share no folder.
         """
         known = self._fact("recipe")
-        with _refusals(self._path):
+        with self._file.refusals():
             is_of_models = None if known is None else bool(Recipe.of_text(known).models)
         if is_of_models not in (None, bool(recipe.models)):
             raise BadConfig(
                 "the folder holds the results of another command",
-                path=self._path.parent,
+                path=self._file.path.parent,
                 found="volumes of medseg convert" if recipe.models else "masks of medseg segment",
                 remedy="Choose another --output.",
             )
         return known
 
     def _fact(self, key: str) -> str | None:
-        rows = self._read("SELECT value FROM facts WHERE key = ?", (key,))
+        rows = self._file.read("SELECT value FROM facts WHERE key = ?", (key,))
         return None if not rows else str(rows[0]["value"])
 
+    def _forget_name(self, case: str) -> None:
+        self._file.write("DELETE FROM facts WHERE value = ? AND key LIKE 'scan %'", (case,))
+
     def _remember(self, key: str, text: str) -> None:
-        self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, text))
-
-    def _read(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
-        with _refusals(self._path):
-            return self._database.execute(statement, values).fetchall()
-
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        with _refusals(self._path):
-            self._database.execute(statement, tuple(map(_storable, values)))
-
-
-def _storable(value: Any) -> Any:
-    """Texts as SQLite takes them: names of files may hold bytes that are no text."""
-    return printable(str(value)) if isinstance(value, str) else value
+        self._file.write("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, text))
 
 
 def open_ledger(folder: Path) -> Ledger:
@@ -281,9 +236,7 @@ def open_ledger(folder: Path) -> Ledger:
         BadOutput: the file cannot be written, is not a ledger, or is of a later medseg.
     """
     path = folder / NAME
-    with _refusals(path):
-        database = open_database(path, _TABLES)
-    ledger = Ledger(database, path)
+    ledger = Ledger(open_file(path))
     version = ledger.recall("version")
     if version is None:
         ledger.remember("version", _VERSION)
@@ -327,26 +280,4 @@ def look(folder: Path) -> Ledger:
             found=f"no {NAME}",
             expected="the --output of medseg segment",
         )
-    with _refusals(path):
-        database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'cases'").fetchone():
-            # its tables were about to be made: nothing is in it yet
-            database.close()
-            database = sqlite3.connect(":memory:", isolation_level=None)
-            database.executescript(_TABLES)
-        database.row_factory = sqlite3.Row
-        database.execute("PRAGMA query_only = ON")
-    return Ledger(database, path)
-
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise BadOutput(
-            "the ledger cannot be read or written",
-            path=path,
-            found=error,
-            remedy="Check free space and permissions; then run the same command again to go on.",
-        ) from error
+    return Ledger(look_into(path))

@@ -62,7 +62,7 @@ class Expectations:
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
     def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
-        """Every reason to look at a scan's mask before believing it, told once it is there."""
+        """Every reason to look at a scan's mask before believing it, found once it is there."""
         return partial(self._flags, tuple(self._input_flags(volume)))
 
     def _flags(self, of_scan: tuple[Flag, ...], result: Segmented) -> tuple[Flag, ...]:

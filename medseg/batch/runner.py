@@ -20,19 +20,19 @@ from medseg.progress import Progress, silent
 #: Tables beside the masks are brought up to date this often while a batch runs.
 SECONDS_BETWEEN_TABLES = 60.0
 
-#: A forecast of memory is told where it is so much above the highest one told before.
+#: A forecast of memory is shown where it is this many times the highest shown before.
 HIGHER = 1.1
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears what happens.
+    """Callbacks for what happens.
 
     Attributes:
         progress: after every case.
         notice: a line worth reading.
         tables: asked now and then to write cases.csv and the like.
-        begun: the model is loaded; told the seconds that the cases will take, if known.
+        begun: the model is loaded; takes the seconds that the cases will need, if known.
         trouble: the same for a case that was refused or failed; a notice where not given.
         foreseen: a case is going to take more memory than any before it.
     """
@@ -177,8 +177,8 @@ class _Run:
             self._stage_seconds.update(seconds)
         if outcome.state in (State.REFUSED, State.FAILED):
             self._bad += 1
-            tell = self._listener.trouble or self._listener.notice
-            tell(f"{outcome.case}: {outcome.state}: {outcome.reason}")
+            notice = self._listener.trouble or self._listener.notice
+            notice(f"{outcome.case}: {outcome.state}: {outcome.reason}")
         rate = self._finished / max(time.monotonic() - self._started, 1e-9) * 60
         facts = {"cases_per_minute": round(rate, 1)} | ({"bad": self._bad} if self._bad else {})
         self._listener.progress(self._finished, self._total, **facts)

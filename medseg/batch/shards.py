@@ -1,6 +1,6 @@
 """One batch divided over the jobs of a job array: each job a shard with a ledger of its own.
 
-A shard is a share of the cases, told by a hash of their names: it stays the same whichever other
+A shard is a share of the cases, chosen by a hash of their names: it stays the same whichever other
 cases the archive holds, so that an archive may grow between two runs. All shards write their masks
 into one folder, and whichever ends brings the tables of the whole up to date.
 """

@@ -43,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The memory that a case is going to take, told before its first window.
+    """The memory that a case is going to take, known before its first window.
 
     Attributes:
         case: which.
@@ -157,7 +157,7 @@ class Outcome:
         warnings: what the user should know about a done case.
         flags: reasons to look at the mask.
         volumes_ml: by label name.
-        confidence: by label name, 0-1, where the network tells.
+        confidence: by label name, 0-1, where the network gives one.
         facts: what else goes into a table, by column.
         stage_seconds: wall time by stage: read, wait, segment, write.
         segment_seconds: of the stage segment by part: prepare, trial, network, restore, clean.

@@ -26,7 +26,7 @@ class Trial:
     spacing_mm: tuple[float, float, float]
 
     def seconds(self, segment: Callable[[Callable[[], Volume]], object]) -> float:
-        """Time to segment it, the second time it is asked for."""
+        """Time to segment it, on the second call."""
         noise = np.random.default_rng(0).normal(size=self.shape).astype(np.float32)
         volume = Volume(noise, Geometry(self.shape[1:], np.diag([*self.spacing_mm, 1.0])))
         segment(lambda: volume)

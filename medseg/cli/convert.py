@@ -1,4 +1,4 @@
-"""``medseg convert``: any scan or archive to NIfTI on its own grid, or the reason why not."""
+"""``medseg convert``: any scan or archive to NIfTI on its own grid, or a reason for refusal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medseg.scans import ListedScan, Selection
 
 #: Refusals named on standard error; the table has all.
-_MOST_TOLD = 20
+_MOST_REFUSALS = 20
 
 _Row: TypeAlias = dict[str, str]
 _Search: TypeAlias = "Callable[[Progress], list[ListedScan]]"
@@ -36,7 +36,7 @@ def convert(
     ],
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only look, and write the table.")
+        bool, typer.Option("--dry-run", help="Search and write the table only; convert nothing.")
     ] = False,
     modality: Annotated[
         str | None,
@@ -93,12 +93,12 @@ def convert(
 ) -> None:
     """Convert scans to NIfTI on their own grid; every series found gets a row in scans.csv.
 
-    Nothing is resampled and nothing is guessed: a damaged or ambiguous series is refused with
-    the reason. Voxels that are NaN or infinite stay so, and their number is told; a network never
-    sees them. Exit code 1 says that something was refused, or nothing was usable.
+    Nothing is resampled and nothing is guessed: a damaged or ambiguous series is refused, with the
+    reason. NaN and infinite voxels are kept and counted in a warning; a network never sees them.
+    The exit code is 1 if a series was refused or none was usable.
 
-    Scans are read by worker processes: one that crashes, hangs or takes all memory is lost alone.
-    Run the same command again to go on after an interruption; ledger.sqlite knows what is done.
+    Worker processes read the scans: one that crashes, hangs or fills the memory affects no other.
+    Run the same command again to resume after an interruption; ledger.sqlite records what is done.
 
     \b
     Example:
@@ -129,7 +129,7 @@ def convert(
                 f"{done} scans are converted; {output / 'scans.csv'} lists all {len(rows)}. "
                 "Run the same command again to go on."
             )
-        _tell(rows, output, console)
+        _report(rows, output, console)
     raise typer.Exit(_exit_code(rows))
 
 
@@ -188,7 +188,7 @@ def _convert(
         listener = Listener(
             progress=console.progress("converting"),
             notice=console.warn,
-            trouble=lambda text: None,  # told with all others at the end
+            trouble=lambda text: None,  # reported with all others at the end
         )
         rows = _rows(listed, with_identifiers)
         result = convert_scans(
@@ -215,25 +215,25 @@ def _rows(listed: list[ListedScan], with_identifiers: bool) -> list[_Row]:
     return rows
 
 
-def _tell(rows: list[_Row], output: Path, console: Console) -> None:
+def _report(rows: list[_Row], output: Path, console: Console) -> None:
     """What became of the scans: counts on standard output, reasons on standard error."""
     counts = {
         status: sum(row["status"] == status for row in rows)
         for status in ("converted", "usable", "skipped", "refused", "failed")
     }
     unusable = [row for row in rows if row["status"] in ("refused", "failed")]
-    for row in unusable[:_MOST_TOLD]:
+    for row in unusable[:_MOST_REFUSALS]:
         console.warn(f"{row['status']} {_name(row)}: {row['reason']}", **row)
-    if len(unusable) > _MOST_TOLD:
-        console.warn(f"… and {len(unusable) - _MOST_TOLD} more, all in {output / 'scans.csv'}")
+    if len(unusable) > _MOST_REFUSALS:
+        console.warn(f"… and {len(unusable) - _MOST_REFUSALS} more, all in {output / 'scans.csv'}")
     for row in rows:
         if row["status"] in ("converted", "usable"):
             text = f"{row['case']}: {row['shape']} voxels of {row['spacing_mm']} mm"
             console.say(text + (f" · {row['warnings']}" if row["warnings"] else ""), **row)
         elif row["status"] == "skipped":
             console.say(f"skipped {_name(row)}: {row['reason']}", **row)
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    console.say(f"{told or 'nothing found'}; see {output / 'scans.csv'}", counts=counts)
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.say(f"{summary or 'nothing found'}; see {output / 'scans.csv'}", counts=counts)
     if not counts["converted"] + counts["usable"]:
         console.warn("nothing usable was found: no readable image, or none that was selected")
 

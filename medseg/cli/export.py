@@ -1,4 +1,4 @@
-"""``medseg export``: a model's networks for other tools, with a card for what is around them."""
+"""``medseg export``: a model for other tools, as a MONAI bundle or as networks and a card."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from typing import Annotated, Literal
 import typer
 
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Overwrite, Quiet
 
 
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder.")],
     *,
-    to: Annotated[Literal["bundle", "onnx", "torchscript"], typer.Option(help="What to write.")],
+    to: Annotated[Literal["bundle", "onnx", "torchscript"], typer.Option(help="Format to write.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that medseg did not write, too.")
-    ] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Export a model to where medseg is not installed.
 
-    bundle: a MONAI bundle that segments scans with MONAI alone, everything around the network
-    included. onnx, torchscript: one file a network, which maps windows to logits and is compared
-    with the network before it is kept; export.yaml says what to do before and after.
+    bundle: a MONAI bundle that segments scans with MONAI alone, pre- and post-processing included.
+    onnx, torchscript: one file per network that maps windows to logits, compared with the original
+    before it is kept; export.yaml says what to do before and after.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Overwrite, Quiet
 
 
 def import_model(
@@ -17,25 +17,24 @@ def import_model(
         typer.Argument(metavar="TOOL", help="nnunet (version 2) or bundle (MONAI's)."),
     ],
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="What its training left, or a bundle as a zip.")
+        Path,
+        typer.Argument(metavar="PATH", help="Folder of the trained model, or a bundle as a zip."),
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
     folds: Annotated[
         str | None,
-        typer.Option(
-            help="nnunet: folds to average, such as 0,1 or all. Default: all that are there."
-        ),
+        typer.Option(help="nnunet: folds to average, e.g. 0,1 or all. Default: all that exist."),
     ] = None,
     checkpoint: Annotated[
-        Literal["final", "best", "latest"], typer.Option(help="nnunet: which of its checkpoints.")
+        Literal["final", "best", "latest"], typer.Option(help="nnunet: checkpoint to take.")
     ] = "final",
     orientation: Annotated[
         str | None,
         typer.Option(
             metavar="CODES",
-            help="Axis codes of the scans it was trained on, such as LPS or RAS, if all had the "
-            "same: other scans are turned to it. Default: as stored, or as the model says.",
+            help="Axis codes that all its training scans had, e.g. LPS or RAS; other scans are "
+            "turned to them. Default: as the model says, else as stored.",
         ),
     ] = None,
     any_trainer: Annotated[
@@ -45,10 +44,10 @@ def import_model(
             help="nnunet: take weights of an unknown trainer if they fit the plan's network.",
         ),
     ] = False,
-    name: Annotated[str, typer.Option(help="Name of the model. Default: the tool's.")] = "",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that medseg did not write, too.")
-    ] = False,
+    name: Annotated[
+        str, typer.Option(help="Name of the model. Default: the name its tool gave it.")
+    ] = "",
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -57,8 +56,8 @@ def import_model(
     PATH is nnU-Net's folder TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_0
     …; nnU-Net itself is not needed, and no code of the checkpoint is run. Or it is a MONAI bundle
     with configs/metadata.json, configs/inference.json and models/model.pt, whose network and
-    transforms are MONAI's; no expression of it is run. What is not known is refused by its name.
-    The model then segments archives, exports and evaluates as any other.
+    transforms are MONAI's; no expression of it is run. Whatever is not supported is refused by
+    name. The model then works like any other: segment, evaluate, export.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``medseg networks``: what each architecture sees and costs, and its figure."""
+"""``medseg networks``: size, cost and receptive field of each architecture, and its figure."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 def networks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One network, with its options.")
+        str | None, typer.Argument(metavar="[NAME]", help="Show one network and its options.")
     ] = None,
     *,
-    dims: Annotated[int, typer.Option("--dims", help="2 or 3.")] = 3,
+    dims: Annotated[int, typer.Option("--dims", help="2 for slices, 3 for volumes.")] = 3,
     patch: Annotated[
         int, typer.Option("--patch", min=1, help="Voxels along each axis of the patch.")
     ] = 96,
     classes: Annotated[int, typer.Option("--classes", min=1, help="Output channels.")] = 2,
     figure: Annotated[
         str | None,
-        typer.Option("--figure", metavar="NAME", help="Draw this network for the patch, as SVG."),
+        typer.Option("--figure", metavar="NAME", help="Draw this network as SVG, for the patch."),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="Of it, e.g. features=[16,32]."),
+        typer.Option(
+            "--option", metavar="KEY=VALUE", help="Option of that network, e.g. features=[16,32]."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="SVG file; NAME.svg if not given.")
@@ -39,7 +41,7 @@ def networks(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Architectures: parameters, multiply-adds and memory for a patch, receptive field.
+    """Show parameters, multiply-adds, memory for a patch and receptive field of architectures.
 
     \b
     Examples:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 #: Groups of options; those without one come first.
-BESIDES = "Besides the masks"
+BESIDES = "Further output"
 CHOICE = "Which scans"
 CHANNELS = "Several channels"
 RESUMING = "Running again"
@@ -23,7 +23,7 @@ BreakLock = Annotated[
     bool,
     typer.Option(
         "--break-lock",
-        help="Take the folder over from a run of another host.",
+        help="Take over a folder that is locked by a run on another machine.",
         rich_help_panel=RESUMING,
     ),
 ]
@@ -34,5 +34,11 @@ Overwrite = Annotated[
         help="Replace files that medseg did not write or that were edited since; never an input.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Say everything as one JSON object a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Volume = Annotated[
+    str | None,
+    typer.Option(
+        "--volume", metavar="N|all", help="Which volume, from 0, of scans that hold several."
+    ),
+]

@@ -12,7 +12,8 @@ from medseg.cli.console import Console, duration
 from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
 
 if TYPE_CHECKING:
-    from medseg.batch.batch import Batch, Settings
+    from medseg.batch.batch import Batch
+    from medseg.batch.settings import Settings
     from medseg.batch.task import Forecast
     from medseg.scans import Selection
     from medseg.scans.channels import Channels

@@ -1,4 +1,4 @@
-"""``medseg status``: how a batch stands, its rate, and the time left."""
+"""``medseg status``: cases of a batch by state, its rate, and the time left."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medseg.cli.options import Json, Quiet
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(help="The --output of medseg segment.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder of medseg segment.")],
     *,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """How a batch stands: cases by state, rate, time left, and what went wrong.
+    """Show how a batch stands: cases by state, rate, time left, and what went wrong.
 
     Exit code 1 where cases were refused or failed, or where a shard is still to be run.
 

@@ -1,39 +1,24 @@
 """A MONAI bundle: a folder that ``python -m monai.bundle run`` segments with, without medseg.
 
-The weights and all that is done around them are one TorchScript file (:mod:`medseg.export.road`);
-MONAI reads scans, cleans masks and writes them.
+The weights and all that is done around them are one TorchScript file
+(:mod:`medseg.export.scripted_segmenter`); MONAI reads scans, cleans masks and writes them.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from medseg import __version__
-from medseg.config import (
-    Normalise,
-    NormaliseNothing,
-    NormalisePercentiles,
-    NormaliseWindow,
-    NormaliseZScore,
-    PostprocessRule,
-)
+from medseg.config import PostprocessRule
 from medseg.errors import BadModel
-from medseg.export.networks import window_of
-from medseg.export.road import NONZERO, NOTHING, PERCENTILES, WINDOW, ZSCORE, Road
-from medseg.geometry import RAS, Alignment
-from medseg.geometry.roles import PLANES, SAME_PLANE_DEGREES, STACK_SHAPE, STACK_SPACING, TURN
-from medseg.geometry.working import SAME_SPACING
-from medseg.inference.mirroring import swapped_channels
-from medseg.inference.windows import importance
+from medseg.export.scripted_model import script_model
+from medseg.geometry import Alignment
 from medseg.model import Model
-from medseg.volume.scan import ABOVE_ANY_SIGNAL, BELOW_ANY_HU, STANDS_ALONE
 from medseg.writers.atomic import atomic_path
 
 
@@ -44,7 +29,7 @@ def write_bundle(model: Model, folder: Path) -> list[Path]:
         BadModel: the card has a rule that the bundle cannot follow; it says which.
     """
     _check(model)
-    road = road_of(model)
+    segmenter = script_model(model)
     files = {
         "configs/metadata.json": json.dumps(_metadata(model), indent=2),
         "configs/inference.json": json.dumps(_inference(model), indent=2),
@@ -53,7 +38,7 @@ def write_bundle(model: Model, folder: Path) -> list[Path]:
     paths = [folder / "models" / "model.ts"]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths[0]) as temporary:
-        torch.jit.save(road, str(temporary))
+        torch.jit.save(segmenter, str(temporary))
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,73 +48,8 @@ def write_bundle(model: Model, folder: Path) -> list[Path]:
     return paths
 
 
-def road_of(model: Model) -> torch.jit.ScriptModule:
-    """The road from values and affine to the mask, as TorchScript."""
-    prepare, infer = model.prepare, model.infer
-    window = list(window_of(model))
-    slice_axis = -1
-    if model.dims == 2 and model.slice_axis is not None:
-        slice_axis = model.slice_axis
-        window.insert(slice_axis, 1)
-    road = Road(
-        _traced(model),
-        importance(window, infer.weighting).float(),
-        torch.tensor(prepare.frame or RAS, dtype=torch.float64),
-        torch.tensor(PLANES, dtype=torch.float64),
-        torch.tensor(np.array(TURN), dtype=torch.float64),
-        torch.tensor(model.labels.channel_values),
-        _swapped(model),
-        torch.tensor([_rule(rule) for rule in prepare.normalise], dtype=torch.float64),
-        [0.0 if mm is None else float(mm) for mm in prepare.spacing_mm],
-        window,
-        [BELOW_ANY_HU, STANDS_ALONE, ABOVE_ANY_SIGNAL],
-        [-1 if axis == "left-right" else int(axis) for axis in infer.mirror_axes],
-        fixed_frame=prepare.frame is not None,
-        edges=prepare.alignment is Alignment.EDGES,
-        overlap=infer.overlap,
-        slice_axis=slice_axis,
-        regions=bool(model.labels.regions),
-        stack_spacing=STACK_SPACING,
-        stack_shape=STACK_SHAPE,
-        same_plane=float(np.cos(np.radians(SAME_PLANE_DEGREES))),
-        same_spacing=SAME_SPACING,
-    )
-    return torch.jit.script(road.eval())
-
-
-def _traced(model: Model) -> list[torch.nn.Module]:
-    example = torch.zeros(1, len(model.card.channels), *window_of(model))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of shapes that become constants: the size is fixed
-        return [
-            torch.jit.trace(network, example, check_trace=False) for network in model.networks()
-        ]
-
-
-def _swapped(model: Model) -> torch.Tensor:
-    pairs = model.labels.mirror_pairing()
-    if pairs is None:
-        return torch.zeros(0, dtype=torch.int64)
-    return torch.tensor(swapped_channels(model.labels, pairs) or (0,))
-
-
-def _rule(rule: Normalise) -> list[float]:
-    match rule:
-        case NormaliseZScore():
-            return [NONZERO if rule.nonzero else ZSCORE, 0, 0, 0, 1]
-        case NormaliseWindow():
-            mean = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
-            sd = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
-            return [WINDOW, rule.low, rule.high, mean, sd]
-        case NormalisePercentiles():
-            return [PERCENTILES, rule.low, rule.high, 0, 1]
-        case NormaliseNothing():
-            return [NOTHING, 0, 0, 0, 1]
-    raise BadModel("a bundle cannot normalise so", found=rule.kind)
-
-
 def _check(model: Model) -> None:
-    """Refuse what the bundle's road does not know."""
+    """Refuse what the bundle cannot do."""
     prepare, infer = model.prepare, model.infer
     wanted: dict[str, tuple[object, object]] = {
         "prepare.resampling": (prepare.resampling, "linear"),
@@ -146,12 +66,12 @@ def _check(model: Model) -> None:
         "infer.locate": (infer.locate, None),
         "frames": (model.card.frames == "register", False),
     }
-    for name, (found, expected) in wanted.items():
-        if found != expected:
+    for name, (value, expected) in wanted.items():
+        if value != expected:
             raise BadModel(
                 f"a bundle cannot follow {name} of this model",
                 path=model.folder,
-                found=found,
+                found=value,
                 expected=expected,
                 remedy="Export to onnx or torchscript, whose card says what is around the network.",
             )

@@ -58,6 +58,14 @@ class Label:
         return any(fnmatchcase(spelled, plain_name(alias)) for alias in self.aliases)
 
 
+@dataclass(frozen=True)
+class Region:
+    """A union of labels that a network predicts as one (whole tumour = oedema + core)."""
+
+    name: str
+    values: tuple[int, ...]
+
+
 def label_from_card(name: str, entry: Any, position: int) -> Label:
     """A label from its card entry: a value, or a mapping with value, colour, code and side.
 

@@ -10,27 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadLabels
-from medseg.labels.label import (
-    Label,
-    Side,
-    integer,
-    is_generic,
-    label_from_card,
-    plain_name,
-    without_side,
-)
-from medseg.labels.twins import are_twins
+from medseg.labels.card import card_of, read_card
+from medseg.labels.label import Label, Region, is_generic, plain_name
+from medseg.labels.mirrors import mirror_swaps
 
 #: Voxels looked at in one go.
 _VOXELS = 1 << 22
-
-
-@dataclass(frozen=True)
-class Region:
-    """A union of labels that a network predicts as one (whole tumour = oedema + core)."""
-
-    name: str
-    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -154,7 +139,7 @@ class LabelTable:
         ``mirror_pairs``, or the label of the same name with the other side where the two are
         twins (:mod:`medseg.labels.twins`). `mirror_obstacle` says why there is none.
         """
-        pairs, obstacle = self._mirror()
+        pairs, obstacle = self._swaps()
         return None if obstacle else pairs
 
     @property
@@ -164,40 +149,11 @@ class LabelTable:
         >>> LabelTable.from_card({"labels": {"left kidney": 1}}).mirror_obstacle
         "'left kidney' has a side and no partner to swap with"
         """
-        return self._mirror()[1]
+        return self._swaps()[1]
 
-    def _mirror(self) -> tuple[tuple[tuple[int, int], ...], str]:
-        pairs = {tuple(sorted(map(self.value_of, pair))) for pair in self.mirror_pairs}
-        paired = {value for pair in pairs for value in pair}
-        for label in self.labels:
-            if label.value in paired or label.side is Side.NONE:
-                continue
-            twin = self._twin(label)
-            if twin is None:
-                return (), f"{label.name!r} has a side and no partner to swap with"
-            if not are_twins(without_side(label.name)):
-                return (), (
-                    f"{label.name!r} and {twin.name!r} are not known to be mirror images of each "
-                    "other; where they are, name them under mirror_pairs in the card"
-                )
-            pairs.add((min(label.value, twin.value), max(label.value, twin.value)))
-        for region in self.regions:
-            if self._splits(region, pairs):
-                return (), f"region {region.name!r} holds one side of a pair"
-        return tuple(sorted((a, b) for a, b in pairs)), ""
-
-    def _twin(self, label: Label) -> Label | None:
-        stem = without_side(label.name)
-        twins = [
-            other
-            for other in self.labels
-            if other.side not in (Side.NONE, label.side) and without_side(other.name) == stem
-        ]
-        return twins[0] if len(twins) == 1 else None
-
-    @staticmethod
-    def _splits(region: Region, pairs: Iterable[tuple[int, ...]]) -> bool:
-        return any((a in region.values) != (b in region.values) for a, b in pairs)
+    def _swaps(self) -> tuple[tuple[tuple[int, int], ...], str]:
+        named = [(self.value_of(one), self.value_of(other)) for one, other in self.mirror_pairs]
+        return mirror_swaps(self.labels, self.regions, named)
 
     def check(self, values: NDArray[Any], *, path: str | None = None) -> None:
         """Refuse integers that the table does not name.
@@ -269,48 +225,12 @@ class LabelTable:
         Raises:
             BadLabels: the mapping does not describe labels.
         """
-        entries = card.get("labels")
-        if not isinstance(entries, Mapping):
-            raise BadLabels(
-                "labels must map names to values",
-                found=entries,
-                expected="for example {liver: 1, spleen: 2}",
-            )
-        entries = {
-            name: entry for name, entry in entries.items() if not _is_background(name, entry)
-        }
-        labels = [
-            label_from_card(str(name), entry, position)
-            for position, (name, entry) in enumerate(entries.items())
-        ]
-        regions = tuple(
-            _region(str(name), values) for name, values in (card.get("regions") or {}).items()
-        )
-        pairs = tuple(_pair(names) for names in card.get("mirror_pairs") or ())
-        ignore = card.get("ignore")
-        return cls(
-            tuple(labels), None if ignore is None else integer(ignore, "ignore"), regions, pairs
-        )
+        labels, ignore, regions, pairs = read_card(card)
+        return cls(labels, ignore, regions, pairs)
 
     def to_card(self) -> dict[str, Any]:
         """The long form that :meth:`from_card` reads back, plain YAML values."""
-        labels: dict[str, dict[str, Any]] = {}
-        for label in self.labels:
-            entry: dict[str, Any] = {"value": label.value, "colour": label.colour}
-            if label.code:
-                entry["code"] = list(label.code)
-            entry["side"] = label.side.value
-            if label.aliases:
-                entry["aliases"] = list(label.aliases)
-            labels[label.name] = entry
-        card: dict[str, Any] = {"labels": labels}
-        if self.ignore is not None:
-            card["ignore"] = self.ignore
-        if self.regions:
-            card["regions"] = {region.name: list(region.values) for region in self.regions}
-        if self.mirror_pairs:
-            card["mirror_pairs"] = [list(pair) for pair in self.mirror_pairs]
-        return card
+        return card_of(self.labels, self.ignore, self.regions, self.mirror_pairs)
 
 
 def _present(values: NDArray[Any]) -> set[int]:
@@ -318,22 +238,6 @@ def _present(values: NDArray[Any]) -> set[int]:
     flat = values.ravel(order="K")
     parts = (flat[start : start + _VOXELS] for start in range(0, flat.size, _VOXELS))
     return {int(value) for part in parts for value in np.unique(part)}
-
-
-def _is_background(name: object, entry: object) -> bool:
-    return entry == 0 or (isinstance(entry, Mapping) and entry.get("value") == 0)
-
-
-def _region(name: str, values: Any) -> Region:
-    if not isinstance(values, list | tuple):
-        raise BadLabels(f"region {name!r} is no list of label values", found=repr(values))
-    return Region(name, tuple(integer(value, name) for value in values))
-
-
-def _pair(names: Any) -> tuple[str, str]:
-    if not isinstance(names, list | tuple) or len(names) != 2:
-        raise BadLabels("a mirror pair is not two names", found=repr(names))
-    return str(names[0]), str(names[1])
 
 
 def _check_unique(what: str, items: list[Any]) -> None:

@@ -54,7 +54,7 @@ class Case:
         label: the mask, or ``None`` where nobody drew one.
         labelled: names of the labels that the mask was drawn for; empty means all. Where it
             names some, a background voxel may belong to any of the others.
-        image_sha256: of each channel's file, where the table tells.
+        image_sha256: of each channel's file, where the table says.
         label_sha256: of the mask, or empty.
         covariates: every further column, as written.
     """

@@ -21,7 +21,7 @@ def settled(cohort: Cohort) -> Cohort:
     """A cohort whose case ids are unique and whose files promise to be readable.
 
     Ids that differ in upper and lower case only are marked apart, since some file systems cannot
-    tell them apart. A file whose header cannot be read becomes a remark.
+    distinguish them. A file whose header cannot be read becomes a remark.
 
     Raises:
         BadCohort: two scans would be one case, or no file of the cohort can be read.

@@ -113,7 +113,7 @@ def scan_stem(name: str, ending: str = "") -> str | None:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether DICOM files lie in a folder or below; the first few files tell."""
+    """Whether DICOM files lie in a folder or below; the first few files decide."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
     return any(dicom.recognises(path) for path in islice(files, _LOOKED_AT))
 

@@ -25,7 +25,7 @@ _MASK = re.compile(
     "|segmentations?|truths?"
 )
 
-#: A word that tells nothing of a scan.
+#: A word that says nothing of a scan.
 _IMAGE = re.compile("dcm|dicom|images?|imagest[rs]|imgs?|orig|scans?|series|vol|volumes?")
 
 #: A word that names a channel, where scans differ in it.

@@ -53,16 +53,16 @@ _FAINT = 0.1
 #: Below so many scans nothing says what they share, and a pair must correlate more.
 _SMALL_COHORT, ALIKE_OF_FEW = 5, 0.93
 
-#: Share of the thumbnail that its detail must fill evenly to tell patients apart.
+#: Share of the thumbnail that its detail must fill evenly to distinguish patients.
 _RICH = 0.1
 
-#: Steps of the thumbnail's values between which nothing is told apart.
+#: Steps of the thumbnail's values between which nothing is distinguished.
 _LEVELS = 100
 
 #: Landmarks that must lie alike, and their share of those that could.
 _FEWEST, _SHARE = 8, 0.2
 
-#: A code that more scans share than this tells nothing.
+#: A code that more scans than this share says nothing.
 _COMMON = 16
 
 #: Voxels looked at in floating point at a time.

@@ -30,7 +30,7 @@ def read_case(
     """The case's channels, stacked on the grid of the first.
 
     Args:
-        cohort: tells the channels.
+        cohort: has the channels.
         case: which one.
         align: resamples a channel on another grid; without it such a channel is refused.
         channels: which, in this order; all in the cohort's order when not given.
@@ -81,7 +81,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
     """The case's mask, remapped and named.
 
     Args:
-        cohort: tells remap and labels.
+        cohort: has remap and labels.
         case: one with a label.
         grid: of the case's image; the image is read for it when not given.
 
@@ -102,7 +102,7 @@ def read_truth(cohort: Cohort, case: Case, *, grid: Geometry | None = None) -> L
             path=case.label,
             found=mask.geometry.describe_beside(image),
             expected=image.describe(),
-            remedy="Resample the label onto the image, or export it anew.",
+            remedy="Resample the label onto the image, or export it again.",
         )
     return named_truth(cohort, case, mask)
 

@@ -10,7 +10,7 @@ from medseg.manifests.cohort import Case, Split
 
 
 def check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -> None:
-    """What no row can tell alone: ids, patients across splits and folds, folds for all or none.
+    """What no row can show alone: ids, patients across splits and folds, folds for all or none.
 
     Gaps in the folds' numbers, as deleted rows leave them, are for `check_cohort` to name.
 
@@ -20,7 +20,7 @@ def check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -
     seen: dict[str, tuple[int, Case]] = {}
     first: dict[str, tuple[int, Case]] = {}
     for number, case in zip(numbers, cases, strict=True):
-        key = case.case.lower()  # some file systems cannot tell a.nii.gz from A.nii.gz
+        key = case.case.lower()  # to some file systems a.nii.gz and A.nii.gz are one
         if key in seen:
             raise BadCohort(
                 f"rows {seen[key][0]} and {number} have one case id",

@@ -44,7 +44,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Summary:
-    """What reading every file of a cohort tells.
+    """What reading every file of a cohort shows.
 
     Attributes:
         parts: in order.

@@ -1,4 +1,4 @@
-"""What an importer is asked for, and what it gives."""
+"""Options of an importer of models, and its result."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Segment:
 def combine(
     segments: Sequence[Segment], wanted: LabelTable | None, *, path: Path
 ) -> tuple[NDArray[Any], LabelTable, tuple[str, ...]]:
-    """One integer a voxel, the table that names it, and what should be told.
+    """One integer a voxel, the table that names it, and what the user should know.
 
     Without a table, segments count from 1 in their order. With one, a segment belongs to the
     label that it is called by (several may be parts of one label), and what no label is called
@@ -71,8 +71,8 @@ def combine(
             expected=", ".join(wanted.names),
             remedy="Name it under aliases of its label in the card, for example aliases: ['GTV*'].",
         )
-    told = (f"structures that no label is called: {', '.join(left_out)}",) if left_out else ()
-    return _painted(parts, path), wanted, told
+    notice = (f"structures that no label is called: {', '.join(left_out)}",) if left_out else ()
+    return _painted(parts, path), wanted, notice
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from medseg import tables
+from medseg.archives.members import open_members
 from medseg.errors import BadScan
-from medseg.readers import archive
 
 #: How every refusal begins that is the system's, not the file's.
 UNREADABLE = "cannot be read"
@@ -65,7 +65,7 @@ class SourceSequence:
         return len(self.sources)
 
     def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
-        """The place of each file in the order, and its stream until the next is asked for.
+        """The place of each file in the order, and its stream until the next is requested.
 
         Files of one archive come in the archive's order.
 
@@ -236,7 +236,7 @@ def common_folder(sources: Sequence[Source]) -> str:
 
 
 def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:
-    """Every source with its open stream, valid until the next is asked for.
+    """Every source with its open stream, valid until the next is requested.
 
     Files on disk come in the order given; those of one archive together, in the archive's order,
     so that it is gone through once.
@@ -255,7 +255,7 @@ def open_each(sources: Iterable[Source]) -> Iterator[tuple[Source, IO[bytes]]]:
         first = next(iter(members.values()))
         _refuse_if_changed(first)
         names = {number: source.member for number, source in members.items()}
-        for member in archive.open_members(Path(path), names):
+        for member in open_members(Path(path), names):
             yield members[member.number], cast(IO[bytes], member.stream)
             member.stream.finish()
 

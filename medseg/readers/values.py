@@ -56,13 +56,13 @@ def _replace(
     if not finite.any():
         raise BadScan("no voxel has a finite value (all are NaN or infinite)", path=path)
     count, nans = int((~finite).sum()), int(np.isnan(data).sum())
-    told = f"{count} voxels are not finite ({nans} NaN, {count - nans} infinite)"
+    notice = f"{count} voxels are not finite ({nans} NaN, {count - nans} infinite)"
     if nonfinite is NonFinite.KEEP:
-        return data, (f"{told}; kept as they are",)
+        return data, (f"{notice}; kept as they are",)
     smallest = data[finite].min() if slope > 0 else data[finite].max()
     data[~finite] = smallest
     value = float(smallest) * slope + intercept
-    return data, (f"{told}; replaced by the smallest finite value, {value:.6g}",)
+    return data, (f"{notice}; replaced by the smallest finite value, {value:.6g}",)
 
 
 def _check_scaled(data: NDArray[Any], slope: float, intercept: float, path: Path) -> None:

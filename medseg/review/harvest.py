@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.archives.members import is_archive
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
 from medseg.evaluation.matching import core_name, match_names
@@ -17,7 +18,6 @@ from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split
 from medseg.manifests.reading import named_truth
 from medseg.progress import Progress
-from medseg.readers.archive import is_archive
 from medseg.readers.entry import Status
 from medseg.readers.labels import read_labels
 from medseg.readers.sources import is_folder

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.archives.members import is_archive
 from medseg.checksums import sha256_of
 from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.manifests import read_case, read_truth
-from medseg.readers.archive import is_archive
 from medseg.readers.labels import read_labels
 from medseg.readers.sources import is_folder
 from medseg.review.edits import Change, label_counts

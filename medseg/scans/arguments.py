@@ -18,7 +18,7 @@ from medseg.scans.table import is_table, scans_of_table
 
 @dataclass(frozen=True, eq=False)
 class ListedScan:
-    """A scan and where the user asked for it.
+    """A scan and the argument that named it.
 
     Attributes:
         scan: usable or not.

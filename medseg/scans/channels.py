@@ -25,11 +25,11 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Channels:
-    """What a model sees of one case, and how its scans are told.
+    """What a model sees of one case, and how its scans are recognised.
 
     Attributes:
         names: the model's channels, in order.
-        patterns: for each of them what a scan's description may look like; empty: told by number.
+        patterns: for each of them what a scan's description may look like; empty: by number.
         frames: what brings a case's scans into one space; as its card says when not given.
     """
 
@@ -214,7 +214,7 @@ def _case(members: Members, channels: Channels, rule: _Rule) -> ScanCase:
 
 
 def _name(one: ListedScan, rule: _Rule) -> str:
-    """The first channel's, without its number where that tells the channel."""
+    """The first channel's, without its number where that names the channel."""
     numbered = _NUMBERED.fullmatch(one.scan.case) if rule is _by_number else None
     return numbered["case"] if numbered and not one.scan.content.described else one.scan.case
 

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import IO, cast
 
 from medseg import readers
+from medseg.archives.members import (
+    Unsafe,
+    is_archive,
+    is_foreign_archive,
+    is_zip,
+    members,
+    packed_name,
+)
 from medseg.errors import BadScan
 from medseg.progress import Progress, silent
-from medseg.readers import Glimpse, archive
+from medseg.readers import Glimpse
 from medseg.readers.dicom.classes import is_enhanced
 from medseg.readers.dicom.file import FileHeader, hashed
 from medseg.readers.dicom.header import look_at, look_into
@@ -35,11 +43,11 @@ from medseg.scans.index import HeaderIndex, index_path
 from medseg.scans.names import name_cases
 from medseg.scans.selection import Selection
 
-#: Files looked at before the index is told and progress is shown.
+#: Files looked at before the index is updated and progress is shown.
 _CHUNK = 512
 #: Threads: they overlap the waiting for disks and networks.
 _THREADS = 4
-#: Letters of a study's hash that tell it from others in a table.
+#: Letters of a study's hash by which a table distinguishes it from others.
 _GROUP_CHARACTERS = 13
 
 
@@ -98,8 +106,8 @@ def _look(
             seen.hidden.append(entry.name)
         elif isinstance(entry, Unreadable):
             seen.refused.append(FoundScan("", entry.name, Status.REFUSED, entry.reason))
-        elif archive.is_archive(entry.name) or (
-            "." not in entry.name.rpartition("/")[2] and archive.is_zip(Path(entry.path))
+        elif is_archive(entry.name) or (
+            "." not in entry.name.rpartition("/")[2] and is_zip(Path(entry.path))
         ):
             _look_inside(entry, seen)
         else:
@@ -136,25 +144,25 @@ def _sort_in(source: Source, header: FileHeader | None, seen: _Seen) -> None:
 
 def _is_packed(source: Source) -> bool:
     """Whether scans may be packed in a file that is not opened."""
-    if archive.is_foreign_archive(source.name):
+    if is_foreign_archive(source.name):
         return True
-    if archive.is_archive(source.name):
+    if is_archive(source.name):
         return bool(source.member)
-    inner = archive.packed_name(source.name)
+    inner = packed_name(source.name)
     return not readers.claims(source.name) and (
-        readers.claims(inner) or readers.promises_dicom(inner) or archive.is_archive(inner)
+        readers.claims(inner) or readers.promises_dicom(inner) or is_archive(inner)
     )
 
 
 def _look_inside(box: Source, seen: _Seen) -> None:
     """The files of an archive, one after the other; they stay inside."""
     try:
-        for member in archive.members(Path(box.path)):
+        for member in members(Path(box.path)):
             name = f"{box.name}/{printable(member.name)}"
             if any(map(is_dropping, member.name.split("/"))):
                 seen.hidden.append(name)
                 continue
-            if isinstance(member, archive.Unsafe):
+            if isinstance(member, Unsafe):
                 shown = f"{box.name}/…" if ".." in member.name else name
                 seen.refused.append(FoundScan("", shown, Status.REFUSED, member.reason))
                 continue
@@ -274,7 +282,7 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
             lost.setdefault(name.rpartition("/")[0], []).append(name)
     if not lost:
         return found
-    told = []
+    warned = []
     for scan in found:
         files = _dicom_files(scan) if scan.status == Status.USABLE else ()
         near = [
@@ -282,7 +290,7 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
             for folder in {file.source.folder for file in files}
             for name in lost.get(folder, [])
         ]
-        told.append(
+        warned.append(
             scan
             if not near
             else replace(
@@ -294,7 +302,7 @@ def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]
                 ),
             )
         )
-    return told
+    return warned
 
 
 def _dicom_files(scan: FoundScan) -> tuple[FileHeader, ...]:

@@ -18,11 +18,11 @@ class FoundScan:
     """One series or image file that was found, usable or not.
 
     Attributes:
-        case: a name for output files: for DICOM a hash that tells nothing.
+        case: a name for output files: for DICOM a hash that says nothing.
         source: where it lies, relative to what the user named.
         status: whether it can be used.
         reason: why it is not usable, or empty.
-        warnings: what is accepted but should be told.
+        warnings: what is accepted but worth knowing.
         modality: as the headers say, or empty.
         geometry: the grid, or ``None`` where it is unknown before reading.
         files: how many it consists of.

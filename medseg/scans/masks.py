@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from medseg.archives.members import is_archive
 from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
-from medseg.readers.archive import is_archive
 from medseg.readers.labels import needs_image, read_labels
 from medseg.readers.sources import Source
 from medseg.scans import packed

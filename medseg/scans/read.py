@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg import readers
+from medseg.archives.members import is_archive
 from medseg.errors import BadScan, MedsegError, NotAVolume
-from medseg.readers.archive import is_archive
 from medseg.readers.entry import Status
 from medseg.readers.sources import is_folder
 from medseg.scans.discover import discover

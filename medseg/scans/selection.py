@@ -15,7 +15,7 @@ class Selection:
     """What is wanted; ``None`` wants all.
 
     Attributes:
-        modality: ``CT``, ``MR`` …; scans whose format tells no modality stay.
+        modality: ``CT``, ``MR`` …; scans of a format without a modality stay.
         description: a pattern such as ``*T1*`` on the series description, case ignored.
         min_slices: along the axis of slices.
         orientation: the plane of the slices: ``axial``, ``coronal`` or ``sagittal``.

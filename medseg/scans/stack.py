@@ -63,14 +63,14 @@ def stack(
             placed.append(_aligned(scan, name, first, align))
         else:
             placed.append(_on_grid(scan, name, first, names[0], align))
-    told = [
+    warnings = [
         f"channel {name!r}: {warning}"
         for name, scan in zip(names[1:], placed[1:], strict=True)
         for warning in scan.origin.warnings
     ]
     origin = replace(
         first.origin,
-        warnings=(*first.origin.warnings, *dict.fromkeys(told)),
+        warnings=(*first.origin.warnings, *dict.fromkeys(warnings)),
         moves=tuple(move for scan in placed for move in scan.origin.moves),
     )
     return _joined(placed, tuple(names), origin)
@@ -129,7 +129,7 @@ def _joined(scans: Sequence[Volume], names: tuple[str, ...], origin: Origin) -> 
         return replace(first, channels=names, origin=origin)
     paddings = {scan.origin.padding_value for scan in scans}
     scalings = {(scan.slope, scan.intercept, scan.data.dtype) for scan in scans}
-    if len(paddings) > 1:  # one number cannot tell what lies outside of each
+    if len(paddings) > 1:  # one number cannot say what lies outside of each
         data = np.concatenate([scan.measured() for scan in scans])
         return Volume(
             data, first.geometry, channels=names, origin=replace(origin, padding_value=None)

@@ -43,7 +43,7 @@ class SourceFiles(Protocol):
         """How many."""
 
     def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
-        """The number of each file in slice order, and its bytes until the next is asked for."""
+        """The number of each file in slice order, and its bytes until the next is requested."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Origin:
         case: a name for the output file derived from the source.
         instances: the source DICOM files (for an enhanced object the one file), for writers that
             must refer to them; ``None`` for other formats.
-        frame: the space in which the affine counts, as far as the header tells: a hash of the
+        frame: the space in which the affine counts, as far as the header says: a hash of the
             frame of reference's UID, or one of `NAMED_SPACES`; else empty.
         moves: of channels that were registered: name, and the 16 numbers of the (4, 4) matrix
             from RAS mm as the header says to RAS mm where the channel was laid.

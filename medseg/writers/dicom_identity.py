@@ -54,7 +54,7 @@ def identity(source: Dataset) -> tuple[Dataset, tuple[str, ...]]:
 
     Returns:
         A data set in UTF-8, and the keywords whose value could not be kept. The values
-        themselves are never told: they may name a patient.
+        themselves are never shown: they may name a patient.
     """
     kept, lost = Dataset(), []
     kept.SpecificCharacterSet = UTF8

@@ -27,7 +27,7 @@ from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, rea
 
 ENDING = ".dcm"
 
-#: What a structure is, as far as its label tells (PS3.16, CID 7150).
+#: What a structure is, as far as its label says (PS3.16, CID 7150).
 _ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 _TISSUE = Code("85756007", "SCT", "Tissue")
 _SIDES = {Side.LEFT: Code("7771000", "SCT", "Left"), Side.RIGHT: Code("24028007", "SCT", "Right")}

@@ -51,7 +51,7 @@ def run_and_kill(out, scans, repository, *, kills, seconds):
 
 def ledger_of(out):
     ledger = open_ledger(out)
-    assert ledger._database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert ledger._file._database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     entries = {entry.case: entry for entry in ledger.entries()}
     ledger.close()
     return entries

@@ -261,7 +261,7 @@ def test_a_name_that_the_file_system_refuses_costs_only_its_case(archive, out):
 
 def test_a_read_only_ledger_is_one_clear_refusal(out, monkeypatch):
     ledger = open_ledger(out)
-    ledger._database.execute("PRAGMA query_only = ON")
+    ledger._file._database.execute("PRAGMA query_only = ON")
     with pytest.raises(BadOutput, match="ledger cannot be read or written"):
         ledger.wait("a")
     ledger.close()
@@ -326,13 +326,13 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch_before_its_first_case(arch
 def test_the_ledger_survives_a_crash_in_the_middle_of_a_change(out):
     ledger = open_ledger(out)
     ledger.remember("key", 1)
-    ledger._database.execute("BEGIN")
-    ledger._database.execute("DELETE FROM facts")
-    ledger._database.close()  # as a crash would
+    ledger._file._database.execute("BEGIN")
+    ledger._file._database.execute("DELETE FROM facts")
+    ledger._file._database.close()  # as a crash would
     again = open_ledger(out)
     assert again.recall("key") == 1
-    assert again._database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
-    assert again._database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert again._file._database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+    assert again._file._database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     again.close()
 
 

@@ -22,7 +22,7 @@ from medseg.config import (
 )
 from medseg.errors import BadModel
 from medseg.export import export_model
-from medseg.export.bundle import road_of
+from medseg.export.scripted_model import script_model
 from medseg.geometry import Alignment, Geometry
 from medseg.inference import segment
 from medseg.labels import LabelTable
@@ -126,14 +126,14 @@ def scan(channels=1, shape=GRIDS["volume"][0], affine=GRIDS["volume"][1], *, see
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_road_in_torchscript_gives_the_models_masks(tmp_path, name):
+def test_the_torchscript_segmenter_gives_the_models_masks(tmp_path, name):
     model = model_of(tmp_path / "model", **MODELS[name])
-    road = road_of(model)
+    scripted = script_model(model)
     for grid in GRIDS.values():
         volume = scan(len(model.card.channels), *grid)
         ours = segment(model, volume, precision="float32").labelmap.data
         with torch.no_grad():
-            theirs = road(torch.from_numpy(volume.data), torch.from_numpy(grid[1])).numpy()
+            theirs = scripted(torch.from_numpy(volume.data), torch.from_numpy(grid[1])).numpy()
         assert (ours == theirs).mean() > 0.998  # random weights: rounding decides near-ties
     assert len(np.unique(ours)) > 1
 

@@ -73,7 +73,7 @@ WANTED = frozenset(
     (_PATIENT_NAME, _PATIENT_ID, _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _PHOTOMETRIC, _LUT),
     (*_COUNTS, *GEOMETRY_TAGS, *CLASSIC_MARKS, *enhanced.TAGS, *mosaic.TAGS, *nuclear.TAGS),
 )
-#: Letters of the hash that tells the patients of one series apart: too few to find anybody by.
+#: Letters of the hash that separates the patients of one series: too few to identify anybody.
 _PATIENT_CHARACTERS = 4
 
 
@@ -123,7 +123,7 @@ class DatasetParser:
         )
 
     def _patient(self) -> str:
-        """What tells the patient from others of one series; useless beyond it."""
+        """What separates the patient from others of one series; useless beyond it."""
         patient = self._text(_PATIENT_ID) or self._text(_PATIENT_NAME)
         series = self._text(SERIES)
         return hashed(f"{series}\0{patient}")[:_PATIENT_CHARACTERS] if patient else ""
@@ -149,7 +149,7 @@ class DatasetParser:
         )
 
     def _should_have_pixels(self) -> bool:
-        """Whether an object of this kind, or one that tells a matrix, is an image."""
+        """Whether an object of this kind, or one that states a matrix, is an image."""
         return _ROWS in self.found or must_have_geometry(self.sop_class, self.modality)
 
     def _localizer(self) -> str:

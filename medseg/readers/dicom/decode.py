@@ -42,7 +42,7 @@ _DECODER_ERRORS = (
 
 
 class FrameReader:
-    """The frames of one open file, asked for in ascending order."""
+    """The frames of one open file, requested in ascending order."""
 
     def __init__(self, stream: IO[bytes], pixels: Pixels, source: Source) -> None:
         self._stream, self._pixels, self._source = stream, pixels, source
@@ -85,7 +85,7 @@ class FrameReader:
         return self._native(index, deflated=syntax.deflated)
 
     def _is_raw(self) -> bool:
-        """Whether pixels are plain, whatever the transfer syntax says; only a length tells."""
+        """Whether pixels are plain, whatever the transfer syntax says; only a length decides."""
         pixels = self._pixels
         if pixels.length is None:
             return False

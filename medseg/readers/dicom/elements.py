@@ -1,6 +1,6 @@
 """The elements of a DICOM data set: where their values lie, and what numbers they say.
 
-A walk over the bytes that decodes nothing but the few values asked for. An archive of many
+A walk over the bytes that decodes nothing but the few values wanted. An archive of many
 thousand files is looked through 10 to 20 times as fast as with a general library, and every
 length is checked against the bytes at hand, so that a damaged file can neither hang nor grow.
 The encoding is PS3.5, chapter 7.

@@ -15,7 +15,7 @@ _WITHIN_VOLUME = frozenset((0x00209056, 0x00209057, 0x00200032, 0x00200013, 0x00
 
 #: Functional groups that place a frame and scale its values.
 _PLACING = (0x00289110, 0x00209113, 0x00209116, 0x00289145)
-#: Functional groups whose elements may tell volumes apart: group, element, name, VR.
+#: Functional groups whose elements may distinguish volumes: group, element, name, VR.
 _TELLING = (
     (0x00189226, 0x00089007, "image type", b"CS"),
     (0x00189226, 0x00089208, "component", b"CS"),

@@ -66,7 +66,7 @@ class FileHeader:
         series: hash of the series' UID, or empty.
         instance: hash of the file's own UID, or empty.
         reference: hash of the frame of reference's UID, or empty.
-        patient: a short hash that tells the patients under one series' UID apart, or empty.
+        patient: a short hash that separates the patients under one series' UID, or empty.
         modality: as written.
         sop_class: UID of the kind of object.
         localizer: what says that it is a scout view: ``image type``, ``description`` or empty.

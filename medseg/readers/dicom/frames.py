@@ -1,4 +1,4 @@
-"""One plane of pixels: where it lies, and what tells it from others at the same place."""
+"""One plane of pixels: where it lies, and what distinguishes it from others at the same place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GEOMETRY_TAGS = {
 Three = tuple[float, float, float]
 Six = tuple[float, float, float, float, float, float]
 
-#: Elements that may tell volumes of one series apart, in the order in which volumes are counted.
+#: Elements that may distinguish the volumes of one series, in the order of counting them.
 CLASSIC_MARKS: dict[int, tuple[str, bytes]] = {
     0x00080008: ("image type", b"CS"),
     0x00181210: ("kernel", b"SH"),
@@ -61,7 +61,7 @@ class Frame:
         intercept: of the modality LUT.
         rescaled: the file gives both of them.
         stack: the stack it belongs to, where the file says.
-        marks: what may tell it from other frames at the same place.
+        marks: what may distinguish it from other frames at the same place.
         tile: first row, first column, rows, columns within a mosaic, or ``None``.
     """
 
@@ -139,7 +139,7 @@ def _first(places: Sequence[Elements], tag: int) -> Element | None:
 
 
 def mark(data: bytes, element: Element | None, vr: bytes) -> float | str | None:
-    """A value that may tell volumes apart: a number, or text."""
+    """A value that may distinguish volumes: a number, or text."""
     if element is None or element.start == element.stop:
         return None
     if vr in _TEXT_VRS:
@@ -152,6 +152,6 @@ def mark(data: bytes, element: Element | None, vr: bytes) -> float | str | None:
 
 
 def marks_of(data: bytes, found: Elements) -> Marks:
-    """What may tell a classic single-frame image from others at the same place."""
+    """What may distinguish a classic single-frame image from others at the same place."""
     known = ((name, mark(data, found.get(tag), vr)) for tag, (name, vr) in CLASSIC_MARKS.items())
     return tuple((name, value) for name, value in known if value is not None)

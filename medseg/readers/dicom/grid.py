@@ -63,7 +63,7 @@ def _directions(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 def grid_of(
     frames: Sequence[Frame], rows: int, columns: int, path: str
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """The grid of planes sorted along their normal, and what should be told of it.
+    """The grid of planes sorted along their normal, and what the user should know of it.
 
     Args:
         frames: one for each position, in order; same orientation and spacing.

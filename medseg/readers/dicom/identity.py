@@ -22,7 +22,7 @@ IDENTIFIERS = {
     "study_instance_uid": "StudyInstanceUID",
     "series_instance_uid": "SeriesInstanceUID",
 }
-#: What tells which sequence a series is; none of it leaves the program.
+#: What says which sequence a series is; none of it leaves the program.
 _WORDS = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _HEAD_BYTES = 1 << 22
 

@@ -68,7 +68,7 @@ def frames(
     if whole.position is None or whole.orientation is None or whole.spacing is None:
         return (), "a mosaic without position, orientation or pixel spacing: no geometry"
     if not whole.between or whole.between <= 0:
-        return (), "a mosaic that does not tell the spacing between its slices"
+        return (), "a mosaic that does not state the spacing between its slices"
     return _tiles(whole, count, (rows // across, columns // across), across, np.array(normal))
 
 

@@ -38,7 +38,7 @@ def separate(slots: Slots) -> tuple[Groups, str]:
 
     Returns:
         The volumes, each with a label and one plane a position; none where nothing in the headers
-        tells the planes apart. And why there are several.
+        separates the planes. And why there are several.
     """
     counts = Counter(len(slot) for slot in slots)
     marks = {id(plane): dict(plane.frame.marks) for slot in slots for plane in slot}
@@ -88,7 +88,7 @@ def _even(places: list[int], count: int) -> bool:
 
 
 def _by_number(slots: list[list[Plane]], label: str) -> Groups:
-    """Volumes among planes that no mark tells apart, by the scanner's own counting.
+    """Volumes among planes that no mark separates, by the scanner's own counting.
 
     Instance numbers count when they run through all positions again and again, or through all
     images of one position before the next.

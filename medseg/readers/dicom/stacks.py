@@ -39,7 +39,7 @@ class Candidate:
     Attributes:
         planes: one a position, along the normal.
         copies: planes that must equal the one at that place, and are dropped if they do.
-        label: what tells it from the series' other volumes, or empty.
+        label: what distinguishes it from the series' other volumes, or empty.
         geometry: the grid, or ``None`` where the planes make none.
         problem: why they make none, or empty.
         warnings: what is accepted but should be said.
@@ -76,7 +76,7 @@ def stacks_of(planes: Sequence[Plane], name: str) -> Stacks:
         name: what to call the series in messages.
 
     Raises:
-        BadScan: an orientation is impossible, or planes cannot be told apart.
+        BadScan: an orientation is impossible, or planes cannot be separated.
     """
     stacks = _partition(planes)
     if len(stacks) > 1 and _are_slips(stacks):
@@ -232,7 +232,7 @@ def _slots(stack: list[Plane]) -> tuple[list[list[Plane]], list[tuple[int, Plane
 def _without_copies(slots: list[list[Plane]]) -> tuple[list[list[Plane]], list[tuple[int, Plane]]]:
     """One plane for each UID at a position, and the others with the number of the position.
 
-    UIDs that occur at several positions tell nothing (careless anonymising makes such).
+    UIDs that occur at several positions say nothing (careless anonymisation causes them).
     """
     homes: dict[tuple[str, int], set[int]] = {}
     for place, slot in enumerate(slots):

@@ -130,7 +130,7 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
         raise BadScan(
             "voxels written as text are not read",
             path=path,
-            remedy="Save it anew as binary MetaImage or NIfTI.",
+            remedy="Save it again as binary MetaImage or NIfTI.",
         )
     channels = fields.get("ElementNumberOfChannels", "1")
     if channels != "1":
@@ -156,7 +156,7 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
             "a scaling of the values that readers disagree about",
             path=path,
             found=scaling,
-            remedy="Save it anew with the scaling applied.",
+            remedy="Save it again with the scaling applied.",
         )
 
 
@@ -201,7 +201,7 @@ def _place(
         raise BadScan(
             "the voxels are spread over several files, which is not read",
             path=path,
-            remedy="Save the scan anew as one file.",
+            remedy="Save the scan again as one file.",
         )
     local = name.upper() == "LOCAL"
     voxels = path if local else voxel_file(path, name)

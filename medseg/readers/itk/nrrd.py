@@ -165,7 +165,7 @@ def _to_ras(fields: dict[str, str], path: Path) -> NDArray[np.float64]:
     space = _need(fields, "space", path).lower()
     if space not in _SPACES:
         raise BadScan(
-            "the space does not tell left from right",
+            "the space does not distinguish left from right",
             path=path,
             found=repr(space[:40]),
             expected="left-posterior-superior, or the same in RAS or LAS",
@@ -204,7 +204,7 @@ def _packing(fields: dict[str, str], path: Path) -> Packing:
             path=path,
             found=repr(name[:40]),
             expected="raw or gzip",
-            remedy="Save it anew as gzip NRRD or NIfTI.",
+            remedy="Save it again as gzip NRRD or NIfTI.",
         )
     return _PACKINGS[name]
 
@@ -218,7 +218,7 @@ def _place(
         raise BadScan(
             "the voxels are spread over several files, which is not read",
             path=path,
-            remedy="Save the scan anew as one file.",
+            remedy="Save the scan again as one file.",
         )
     for line_skip in ("line skip", "lineskip"):
         if fields.get(line_skip, "0") != "0":

@@ -43,7 +43,7 @@ def read(
 
     Args:
         path: a MINC 2 file; the other formats are refused.
-        volume: 0, where anything is asked for.
+        volume: 0, if given.
         nonfinite: what becomes of NaN and infinite voxels; they are counted in a warning.
 
     Raises:

@@ -43,7 +43,7 @@ def read(
     """Read one 3D volume on its own grid; a detached header may point into its folder only.
 
     Args:
-        path: ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd``; told apart by content.
+        path: ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd``; distinguished by content.
         volume: which volume of a file that holds several, from 0.
         nonfinite: what becomes of NaN and infinite voxels; they are counted in a warning.
 

@@ -87,7 +87,7 @@ def read_geometry(
                 "the header has no geometry: sform and qform codes are both 0, so orientation and "
                 "position are unknown",
                 path=path,
-                remedy="Convert the scan anew from its source, or set a form if you know it.",
+                remedy="Convert the scan again from its source, or set a form if you know it.",
             )
         affine = _base_affine(header, path)
         warnings += (
@@ -169,9 +169,9 @@ def _disagreements(
     warnings: tuple[str, ...] = ()
     pixdim = np.abs([float(p) for p in header.raw["pixdim"][1:4]]) * to_mm
     if not np.allclose(pixdim, geometry.spacing_mm, rtol=_PIXDIM_TOLERANCE, atol=0):
-        told = "x".join(f"{mm:.4g}" for mm in pixdim)
+        stated = "x".join(f"{mm:.4g}" for mm in pixdim)
         used = "x".join(f"{mm:.4g}" for mm in geometry.spacing_mm)
-        warnings += (f"pixdim ({told} mm) and the sform ({used} mm) disagree; the sform is used",)
+        warnings += (f"pixdim ({stated} mm) and the sform ({used} mm) disagree; the sform is used",)
     if int(header.raw["qform_code"]) == 0:
         return warnings
     try:

@@ -144,9 +144,9 @@ def _not_nifti(head: bytes, path: Path) -> BadScan:
         )
     if 348 in size:
         return BadScan(
-            "an ANALYZE 7.5 file, not NIfTI: its header does not tell left from right",
+            "an ANALYZE 7.5 file, not NIfTI: its header does not distinguish left from right",
             path=path,
-            remedy="Convert the scan anew from its source to NIfTI.",
+            remedy="Convert the scan again from its source to NIfTI.",
         )
     return BadScan(
         "not a NIfTI file, whatever its name says: its format is not recognised",

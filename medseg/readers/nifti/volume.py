@@ -59,7 +59,7 @@ def read(
 
     Args:
         path: ``.nii``, ``.nii.gz``, or either file of a ``.hdr``/``.img`` pair; plain or gzip
-            is told from the content.
+            is recognised by content.
         volume: which volume of a file that holds several, from 0.
         missing_form: what to do where neither sform nor qform is set.
         nonfinite: what becomes of NaN and infinite voxels; they are counted in a warning.

@@ -1,13 +1,11 @@
-"""Zip and tar archives, read member by member without unpacking them to disk.
+"""The files in a zip or tar archive, one after the other.
 
 A member's name leads nowhere. What is read of a member is bounded by what the caller asks for,
-and an archive that swells beyond `HARMLESS_BYTES` and `MOST_SWELLING` times its size is refused.
+and an archive that swells beyond reason (:mod:`medseg.archives.limits`) is refused.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
 import struct
@@ -16,27 +14,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
+from medseg.archives.limits import refuse_swelling
+from medseg.archives.tar_bytes import tar_bytes
 from medseg.errors import BadScan
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-#: An archive may hold this many times its own size; deflate packs no tighter than 1032 : 1, and
-#: no archive of scans comes near half of it.
-MOST_SWELLING = 500
-#: ... or this much whatever its size.
-HARMLESS_BYTES = 1 << 28
 #: No member of an archive is read beyond this.
 MOST_MEMBER_BYTES = 1 << 32
-#: A tar header that holds a long name or other words about a member is no longer.
-_MOST_NAME_BYTES = 1 << 16
-#: Unpacking xz may take this much memory; its strongest preset takes 65 MiB.
-_XZ_BYTES = 1 << 27
-#: Ways of packing that are unpacked no further than asked for.
+#: Ways of packing that are unpacked no further than is read.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: Types of tar entries that describe the next one.
-_TAR_WORDS = b"xgLKX"
-
 #: Endings of single files packed by themselves.
 _PACKED = frozenset(("gz", "bz2", "xz", "zst", "lz4", "z"))
 
@@ -60,7 +48,7 @@ _DAMAGED = (
 class Member(NamedTuple):
     """One file inside an archive: which, its name, its size, and its stream while it is at hand.
 
-    Several members can have one name; only the number tells which one is meant.
+    Several members can have one name; only the number says which one is meant.
     """
 
     number: int
@@ -151,8 +139,7 @@ def _zip_members(path: Path) -> Iterator[Member | Unsafe]:
         entries = packed.infolist()
         if len(entries) % 65536 != _promised_entries(path):
             raise zipfile.BadZipFile("its directory lists another number of files than it promises")
-        most = _most_bytes(path)
-        _refuse_bomb(path, sum(entry.file_size for entry in entries), most)
+        refuse_swelling(path, sum(entry.file_size for entry in entries))
         for number, entry in enumerate(entries):
             if entry.is_dir():
                 continue
@@ -184,116 +171,20 @@ def _promised_entries(path: Path) -> int:
 
 
 def _tar_members(path: Path) -> Iterator[Member | Unsafe]:
-    with _unpacked(path) as stream:
-        forward = _Forward(stream, path)
-        with tarfile.open(fileobj=forward, mode="r:") as packed:
-            for number, entry in enumerate(packed):
-                forward.promise(entry.size)
-                packed.members.clear()  # type: ignore[attr-defined]
-                if not entry.isreg():
-                    continue
-                name = _inside(entry.name)
-                reason = _unsafe(name, entry.size)
-                member = None if reason else packed.extractfile(entry)
-                if member is None:
-                    yield Unsafe(name, reason or "not a plain file")
-                else:
-                    yield Member(number, name, entry.size, Guarded(member, name))
-            forward.check_end()
-
-
-def _unpacked(path: Path) -> IO[bytes]:
-    """The tar stream behind whatever packs it."""
-    with path.open("rb") as stream:
-        head = stream.read(6)
-    if head[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.open(path))
-    if head[:3] == b"BZh":
-        return cast(IO[bytes], bz2.open(path))
-    if head == b"\xfd7zXZ\0":
-        return cast(IO[bytes], _Xz(path.open("rb")))
-    return path.open("rb")
-
-
-class _Xz(io.RawIOBase):
-    """Unpacks xz with a limit on its memory, which the library's own file object does not have."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
-        self._file, self._unpack = file, lzma.LZMADecompressor(memlimit=_XZ_BYTES)
-
-    def read(self, size: int = -1) -> bytes:
-        content = b""
-        while not content:
-            packed = b""
-            if self._unpack.eof:  # another stream may follow, or padding
-                packed = self._unpack.unused_data.lstrip(b"\0") or self._file.read(1 << 16)
-                if not packed.strip(b"\0"):
-                    return b""
-                self._unpack = lzma.LZMADecompressor(memlimit=_XZ_BYTES)
-            elif self._unpack.needs_input and not (packed := self._file.read(1 << 16)):
-                raise EOFError("the compressed file ends before its end mark")
-            content = self._unpack.decompress(packed, size)
-        return content
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-class _Forward(io.RawIOBase):
-    """A stream that goes forward only, counts what it unpacks, and knows how a tar archive ended.
-
-    tarfile takes a damaged block in the middle for the archive's end, so we look ourselves. It
-    also takes whatever size the header of a long name claims.
-    """
-
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        super().__init__()
-        self._stream, self._place, self._last = stream, 0, b""
-        self._path, self._most = path, _most_bytes(path)
-
-    def promise(self, size: int) -> None:
-        """Refuse a member whose header claims too much, before any of it is unpacked.
-
-        Raises:
-            BadScan: the archive would swell beyond reason.
-        """
-        _refuse_bomb(self._path, self._place + size, self._most)
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        if whence != 0 or place < self._place:
-            raise OSError("a packed tar archive cannot be read backwards")
-        while self._place < place:
-            if not self.read(min(1 << 20, place - self._place)):
-                break
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        if size > _MOST_NAME_BYTES and self._is_about_the_next():
-            raise tarfile.ReadError(f"a name of {size} bytes (most: {_MOST_NAME_BYTES})")
-        parts = [self._stream.read(size)]  # xz and bzip2 give what they have at hand
-        while parts[-1] and (left := size - sum(map(len, parts))) > 0:
-            parts.append(self._stream.read(left))
-        content = b"".join(parts)
-        self._place += len(content)
-        self._last = content
-        _refuse_bomb(self._path, self._place, self._most)
-        return content
-
-    def _is_about_the_next(self) -> bool:
-        """Whether the last block was the header of words about the next member."""
-        return len(self._last) == tarfile.BLOCKSIZE and self._last[156:157] in _TAR_WORDS
-
-    def check_end(self) -> None:
-        """Raise where the archive does not end as tar archives do; read all that follows."""
-        if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
-            raise tarfile.ReadError("a damaged block, or no end of the archive")
-        while self.read(1 << 20):
-            pass
+    with tar_bytes(path) as forward, tarfile.open(fileobj=forward, mode="r:") as packed:
+        for number, entry in enumerate(packed):
+            forward.promise(entry.size)
+            packed.members.clear()  # type: ignore[attr-defined]
+            if not entry.isreg():
+                continue
+            name = _inside(entry.name)
+            reason = _unsafe(name, entry.size)
+            member = None if reason else packed.extractfile(entry)
+            if member is None:
+                yield Unsafe(name, reason or "not a plain file")
+            else:
+                yield Member(number, name, entry.size, Guarded(member, name))
+        forward.check_end()
 
 
 class Guarded(io.RawIOBase):
@@ -355,18 +246,3 @@ def _unsafe(name: str, size: int) -> str:
     if size > MOST_MEMBER_BYTES:
         return f"larger than any scan ({size} bytes; most: {MOST_MEMBER_BYTES})"
     return ""
-
-
-def _most_bytes(path: Path) -> int:
-    return max(HARMLESS_BYTES, MOST_SWELLING * path.stat().st_size)
-
-
-def _refuse_bomb(path: Path, total: int, most: int) -> None:
-    if total > most:
-        raise BadScan(
-            "the archive swells beyond reason (a decompression bomb?)",
-            path=path.name,
-            found=f"{total} bytes or more",
-            expected=f"at most {most}: {MOST_SWELLING} times its size, or {HARMLESS_BYTES}",
-            remedy="Unpack it yourself if you trust it.",
-        )

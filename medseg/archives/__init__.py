@@ -1,0 +1,1 @@
+"""Zip and tar archives, read member by member without unpacking them to disk."""
