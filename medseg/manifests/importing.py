@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -71,6 +71,32 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     remedy = "Name the folder that holds it, or another convention."
     return load_json(path, refusal=BadCohort, remedy=remedy)
+
+
+def described_channels(folder: Path, card: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
+    """The channels that a ``dataset.json`` numbers, in the order of their numbers.
+
+    Args:
+        folder: of the data set.
+        card: its ``dataset.json``.
+        keys: of the card that may hold them; the first that does is taken.
+
+    Raises:
+        BadCohort: they are not numbered.
+
+    >>> described_channels(Path(), {"modality": {"1": "T2", "0": "T1"}}, "modality")
+    ('T1', 'T2')
+    """
+    named = next((card[key] for key in keys if card.get(key)), {"0": "image"})
+    try:
+        return tuple(str(named[key]) for key in sorted(named, key=int))
+    except (TypeError, ValueError, KeyError):
+        raise BadCohort(
+            "the channels are not as expected",
+            path=folder / "dataset.json",
+            found=named,
+            expected=f'"{keys[0]}": {{"0": "CT"}}',
+        ) from None
 
 
 def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:

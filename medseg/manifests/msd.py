@@ -9,7 +9,14 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.importing import modality_of, new_case, read_description, scan_stem, scans_in
+from medseg.manifests.importing import (
+    described_channels,
+    modality_of,
+    new_case,
+    read_description,
+    scan_stem,
+    scans_in,
+)
 
 
 class MsdOptions(Options):
@@ -33,7 +40,7 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
         BadCohort: no dataset.json, or files that it lists are missing.
     """
     card = read_description(folder / "dataset.json")
-    channels = _channels(folder, card)
+    channels = described_channels(folder, card, "modality", "channel_names")
     training = [_case(folder, entry, channels) for entry in _entries(folder, card, "training")]
     if not training:
         raise BadCohort("lists no training cases", path=folder / "dataset.json")
@@ -55,19 +62,6 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
         "though two may be scans of one person.",
         remarks=_left_out(folder, [*training, *test], len(test) - len(scored)),
     )
-
-
-def _channels(folder: Path, card: dict[str, Any]) -> tuple[str, ...]:
-    named = card.get("modality") or card.get("channel_names") or {"0": "image"}
-    try:
-        return tuple(str(named[key]) for key in sorted(named, key=int))
-    except (TypeError, ValueError, KeyError):
-        raise BadCohort(
-            "the channels are not as expected",
-            path=folder / "dataset.json",
-            found=named,
-            expected='"modality": {"0": "MRI"}',
-        ) from None
 
 
 def _entries(folder: Path, card: dict[str, Any], part: str) -> list[dict[str, str]]:

@@ -12,7 +12,13 @@ from medseg.errors import BadCohort, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.card import painted
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.importing import modality_of, new_case, read_description, scans_in
+from medseg.manifests.importing import (
+    described_channels,
+    modality_of,
+    new_case,
+    read_description,
+    scans_in,
+)
 from medseg.names import safe_name
 
 
@@ -38,7 +44,7 @@ def build(folder: Path, options: NnunetOptions) -> Cohort:
         BadCohort: no dataset.json, or labels or images are missing.
     """
     card = read_description(folder / "dataset.json")
-    channels = _channels(folder, card)
+    channels = described_channels(folder, card, "channel_names", "modality")
     ending = str(card.get("file_ending", ".nii.gz"))
     training = (
         _listed(folder, card["dataset"], channels)
@@ -98,19 +104,6 @@ def labels_of(card: Mapping[str, Any], path: Path) -> LabelTable:
             error.problem, path=path, found=error.found, expected=error.expected
         ) from None
     return labels
-
-
-def _channels(folder: Path, card: Mapping[str, Any]) -> tuple[str, ...]:
-    named = card.get("channel_names") or card.get("modality") or {"0": "image"}
-    try:
-        return tuple(str(named[key]) for key in sorted(named, key=int))
-    except (TypeError, ValueError, KeyError):
-        raise BadCohort(
-            "the channels are not as expected",
-            path=folder / "dataset.json",
-            found=named,
-            expected='"channel_names": {"0": "CT"}',
-        ) from None
 
 
 def _cases(folder: Path, part: str, ending: str, channels: tuple[str, ...]) -> list[Case]:

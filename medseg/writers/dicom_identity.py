@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
 from typing import Any
@@ -75,6 +76,12 @@ def long_string(text: str, most: int = 64) -> str:
     ('liver/tumour', True)
     """
     return _CONTROL.sub(" ", text.replace("\\", "/")).strip()[:most].strip()
+
+
+def shortened_names(names: Iterable[str], form: str) -> tuple[str, ...]:
+    """A remark where names do not fit into DICOM strings; `form` names the kind of object."""
+    cut = [name for name in names if long_string(name) != name]
+    return (f"names shortened or cleaned in the {form}: {', '.join(cut)}",) if cut else ()
 
 
 def _text(source: Dataset, keyword: str) -> str:

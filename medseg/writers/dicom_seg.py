@@ -22,7 +22,7 @@ from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable, Side
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
-from medseg.writers.dicom_identity import UTF8, long_string
+from medseg.writers.dicom_identity import UTF8, long_string, shortened_names
 from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, read_source
 
 ENDING = ".dcm"
@@ -108,9 +108,7 @@ def write_kind(
     segmentation = _segmentation(labelmap, table, descriptions, series, kind, path)
     with atomic_file(path) as file:
         segmentation.save_as(file, enforce_file_format=True)
-    cut = [label.name for label in table.labels if long_string(label.name) != label.name]
-    names = (f"names shortened or cleaned in the DICOM SEG: {', '.join(cut)}",) if cut else ()
-    return (*series.warnings, *names)
+    return (*series.warnings, *shortened_names(table.names, "DICOM SEG"))
 
 
 def _check_grid(geometry: Geometry, path: Path | None) -> None:

@@ -18,7 +18,7 @@ from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
-from medseg.writers.dicom_identity import long_string
+from medseg.writers.dicom_identity import long_string, shortened_names
 from medseg.writers.dicom_seg import coded, derived_uids, medseg_version
 from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, read_source
 from medseg.writers.rtstruct_contours import closed_lines
@@ -81,9 +81,7 @@ def write(
         dataset = _dataset(labelmap, labelmap.labels, series, path)
         with atomic_file(path) as file:
             dataset.save_as(file, enforce_file_format=True)
-    cut = [one.name for one in labelmap.labels.labels if long_string(one.name) != one.name]
-    names = (f"names shortened or cleaned in the RTSTRUCT: {', '.join(cut)}",) if cut else ()
-    return (*series.warnings, *names)
+    return (*series.warnings, *shortened_names(labelmap.labels.names, "RTSTRUCT"))
 
 
 def _dataset(labelmap: LabelMap, table: LabelTable, series: DicomSource, path: Path) -> Dataset:

@@ -101,12 +101,18 @@ def voxel_file(path: Path, name: str) -> Path:
     """The file beside a detached header that holds its voxels.
 
     Raises:
-        BadScan: it lies outside the header's own folder, or is missing.
+        BadScan: it lies outside the header's own folder, is missing, or is one of several.
     """
+    if name.upper().startswith("LIST") or "%" in name:
+        raise BadScan(
+            "the voxels are spread over several files, which is not read",
+            path=path,
+            remedy="Save the scan again as one file.",
+        )
     folder = path.parent.resolve()
     try:
-        found = (folder / name).resolve()
-        inside, there = found.is_relative_to(folder), found.is_file()
+        target = (folder / name).resolve()
+        inside, there = target.is_relative_to(folder), target.is_file()
     except (OSError, ValueError):
         inside, there = True, False
     if not inside:

@@ -197,12 +197,6 @@ def _place(
 ) -> tuple[Path, int | None, int]:
     """The file that holds the voxels, where they start in it, and bytes to skip there."""
     name = fields["ElementDataFile"]
-    if name.upper().startswith("LIST") or "%" in name:
-        raise BadScan(
-            "the voxels are spread over several files, which is not read",
-            path=path,
-            remedy="Save the scan again as one file.",
-        )
     local = name.upper() == "LOCAL"
     voxels = path if local else voxel_file(path, name)
     size = numbers(fields.get("HeaderSize", "0"), "HeaderSize", path, 1)[0]

@@ -214,12 +214,6 @@ def _place(
 ) -> tuple[Path, int | None, int]:
     """The file that holds the voxels, where they start in it, and bytes to skip there."""
     name = fields.get("data file") or fields.get("datafile")
-    if name is not None and (name.upper().startswith("LIST") or "%" in name):
-        raise BadScan(
-            "the voxels are spread over several files, which is not read",
-            path=path,
-            remedy="Save the scan again as one file.",
-        )
     for line_skip in ("line skip", "lineskip"):
         if fields.get(line_skip, "0") != "0":
             raise BadScan("lines before the voxels are not read", path=path)
