@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.manifests import read_case
+from medseg.reports import figures, gallery
 from medseg.volume import pixel_hash
 from tests.evaluation.cohorts import AFFINE, LABELS, make_cohort, predict, save, shifted, truth_of
 
@@ -26,6 +27,13 @@ def cohort(place):
     from medseg.manifests import load_cohort
 
     return load_cohort(place / "cohort/cohort.yaml")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures, which take most of the time and are looked at in tests of their own."""
+    monkeypatch.setattr(figures, "drawn", lambda figure, form="svg": b"<svg/>")
+    monkeypatch.setattr(gallery, "draw_pair", lambda *_: b"")
 
 
 def call(*arguments):
@@ -61,6 +69,7 @@ def test_it_leaves_tables_and_a_page_and_says_where(cohort, tmp_path):
     assert (tmp_path / "out/report.html").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_prediction_is_named_on_standard_error_with_exit_code_1(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p")
     (folder / "c1.nii.gz").unlink()
@@ -72,6 +81,7 @@ def test_a_missing_prediction_is_named_on_standard_error_with_exit_code_1(cohort
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_leak_is_one_line_and_exit_code_1_unless_allowed(cohort, tmp_path):
     pixels = pixel_hash(read_case(cohort, cohort.case("c2")))
     folder = predict(cohort, tmp_path / "p", run={"training_pixels": [pixels]})
@@ -86,6 +96,7 @@ def test_a_leak_is_one_line_and_exit_code_1_unless_allowed(cohort, tmp_path):
     assert "LEAKAGE" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_foreign_predictions_need_their_labels_said(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p", lambda m: np.where(m == 4, 2, m).astype(np.uint8))
     for name in ("labels.yaml", "run.yaml"):
@@ -101,12 +112,14 @@ def test_foreign_predictions_need_their_labels_said(cohort, tmp_path):
     assert summary.loc[("spleen", "dice"), "mean"] == 1.0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_predictions_with_the_card_s_labels_can_say_so(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p")
     (folder / "labels.yaml").unlink()
     assert evaluate(folder, cohort, tmp_path / "out", "--labels", "cohort").exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_grid_is_refused_unless_asked(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p")
     save(truth_of(0)[::2], folder / "c0.nii.gz", AFFINE @ np.diag([2, 1, 1, 1.0]))
@@ -116,6 +129,7 @@ def test_another_grid_is_refused_unless_asked(cohort, tmp_path):
     assert evaluate(folder, cohort, tmp_path / "out", "--resample-nearest").exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tolerances_are_given_for_all_labels_or_for_one(cohort, tmp_path):
     folder = predict(cohort, tmp_path / "p", shifted)
     done = evaluate(folder, cohort, tmp_path / "out", "--tolerance", 2, "--tolerance", "spleen=0.5")
@@ -134,6 +148,7 @@ def test_a_wrong_call_is_exit_code_2(cohort, tmp_path, wrong):
     assert done.stderr.strip().count("\n") == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_folds_are_scored_as_one_cohort_and_shown(cohort, tmp_path):
     for fold in (0, 1):
         predict(cohort, tmp_path / f"cv/fold{fold}", shifted, split="train", labels=LABELS)
@@ -145,6 +160,7 @@ def test_folds_are_scored_as_one_cohort_and_shown(cohort, tmp_path):
     assert "fold" in set(groups["covariate"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_evaluations_are_compared(cohort, tmp_path):
     for name, change in (("moved", shifted), ("right", lambda m: m)):
         evaluate(predict(cohort, tmp_path / f"p-{name}", change), cohort, tmp_path / name)

@@ -64,7 +64,9 @@ def test_every_2d_size_from_1_to_70_comes_out_as_itself(name, axis):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    "axis", [0, *(pytest.param(axis, marks=pytest.mark.slow) for axis in (1, 2))]
+)
 def test_every_3d_size_from_1_to_70_comes_out_as_itself_along_each_axis(name, axis):
     network = without_norm(name, 3)
     for size in range(1, 71):

@@ -23,11 +23,11 @@ from medseg.writers import write_volume
 from medseg.writers.move import write_move
 
 FIXED = Geometry(
-    (64, 72, 56), np.array([[2.5, 0, 0, -80], [0, 2.5, 0, -90], [0, 0, 2.5, -70], [0, 0, 0, 1.0]])
+    (46, 52, 40), np.array([[3.5, 0, 0, -80], [0, 3.5, 0, -90], [0, 0, 3.5, -70], [0, 0, 0, 1.0]])
 )
 #: The same field with thick coronal slices, stored superior first.
 CORONAL = Geometry(
-    (64, 46, 56), np.array([[0, 0, -2.5, 80], [0, 4, 0, -92], [-2.5, 0, 0, 80], [0, 0, 0, 1.0]])
+    (46, 37, 46), np.array([[0, 0, -3.5, 80], [0, 5, 0, -92], [-3.5, 0, 0, 80], [0, 0, 0, 1.0]])
 )
 
 GRIDS = [
@@ -93,7 +93,7 @@ def test_a_move_of_the_patient_is_found_to_a_fraction_of_a_voxel(grid, degrees, 
     truth = moved_by(degrees, mm)
     moving = scan_of(grid, truth, contrast=lambda v: np.abs(120 - v), seed=1)
     move = register(moving, scan_of(FIXED))
-    assert error_mm(move, truth) < 1.0  # voxels are 2.5 to 4 mm
+    assert error_mm(move, truth) < 1.0  # voxels are 3.5 to 5 mm
     assert move.degrees == pytest.approx(
         Rotation.from_euler("xyz", degrees, degrees=True).magnitude() * 180 / np.pi, abs=0.6
     )
@@ -146,6 +146,7 @@ def test_the_move_that_is_written_repeats_what_was_done(tmp_path):
     assert np.allclose(np.array(back) * lps, before, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_scans_give_the_same_move():
     moving, fixed = scan_of(FIXED, moved_by((2, 3, 4), (3, 2, 1)), seed=3), scan_of(FIXED)
     assert np.array_equal(register(moving, fixed).matrix, register(moving, fixed).matrix)
