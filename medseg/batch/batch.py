@@ -32,7 +32,7 @@ from medseg.batch.settings import OtherRecipe, Settings, recipe_of
 from medseg.batch.shards import merged_entries, merging, require_one_division
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
-from medseg.batch.thumbnail import thumbnail
+from medseg.batch.thumbnail import depiction
 from medseg.batch.trial import trial_of
 from medseg.errors import BadOutput
 from medseg.labels import LabelTable
@@ -161,7 +161,7 @@ class Batch:
             chosen.layout,
             chosen.one_file_per_label,
             expectations(list(self.models)),
-            thumbnail,
+            depiction,
             trial_of(self.models[0]) if self._worth_a_trial() else None,
         )
 

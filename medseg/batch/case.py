@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
@@ -20,6 +20,9 @@ from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import check_source, write_labels
 from medseg.writers.atomic import atomic_path
 from medseg.writers.layout import Layout, mask_name, write_single_labels
+
+if TYPE_CHECKING:
+    from medseg.batch.thumbnail import Depiction
 
 #: Cases side by side: one reading, one in the network, one writing.
 DEPTH = 3
@@ -110,7 +113,7 @@ class Job:
         layout: of the output folder.
         one_file_per_label: write those, too.
         inspect: quality flags, or ``None``.
-        depict: scan to (mask to a JPEG for the gallery), or ``None``; what it returns must not
+        depict: scan to (mask to pictures for the page), or ``None``; what it returns must not
             hold the scan whole.
         trial: a window to time before the first case, or ``None``.
     """
@@ -121,7 +124,7 @@ class Job:
     layout: Layout = Layout.FLAT
     one_file_per_label: bool = False
     inspect: Inspector | None = None
-    depict: Callable[[Volume], Callable[[LabelMap], bytes]] | None = None
+    depict: Callable[[Volume], Callable[[LabelMap], Depiction]] | None = None
     trial: Trial | None = None
 
     @property
@@ -229,8 +232,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         remarks = write_labels(result.labelmap, job.output / name, format=job.format)
         written = Written.of(job.output / name, name)
     if picture is not None:
-        with atomic_path(job.output / PICTURES / f"{task.case}.jpg") as temporary:
-            temporary.write_bytes(picture.result())
+        _write_pictures(picture.result(), job.output, task.case)
     warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings, *remarks))
     return Outcome(
         task.case,
@@ -242,6 +244,22 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         segment_seconds=dict(result.seconds),
         written=written,
     )
+
+
+def picture_names(case: str) -> tuple[str, str, str]:
+    """Files of a case's pictures below the output: planes, slices, and labels of the slices."""
+    return (
+        f"{PICTURES}/{case}.jpg",
+        f"{PICTURES}/slices/{case}.jpg",
+        f"{PICTURES}/slices/{case}.png",
+    )
+
+
+def _write_pictures(drawn: Depiction, output: Path, case: str) -> None:
+    contents = (drawn.planes, drawn.slices.scan, drawn.slices.labels)
+    for name, content in zip(picture_names(case), contents, strict=True):
+        with atomic_path(output / name) as temporary:
+            temporary.write_bytes(content)
 
 
 def _write_moves(task: Task, job: Job, scan: _Scan) -> None:

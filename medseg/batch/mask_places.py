@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from medseg.batch.case import LOGS, PICTURES, PROBABILITIES
+from medseg.batch.case import LOGS, PROBABILITIES, picture_names
 from medseg.batch.entry import Entry
 from medseg.batch.resume import is_whole_mask
 from medseg.batch.settings import Settings
@@ -63,7 +63,7 @@ def _same_place(tasks: Sequence[Task], settings: Settings) -> dict[str, str]:
 
 def _beside(output: Path, case: str) -> list[str]:
     """Files that would be written with a mask, where they are there already."""
-    single = (output / PICTURES / f"{case}.jpg", output / LOGS / f"{case}.log")
+    single = (*(output / name for name in picture_names(case)), output / LOGS / f"{case}.log")
     several = (output / PROBABILITIES).glob(f"{glob.escape(case)}_prob_*")
     labels = (output / PER_LABEL / case).glob("*")
     paths = (*single, *several, *labels)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from medseg.batch.case import PICTURES, PROBABILITIES
 from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
 from medseg.batch.task import State, Task, Unusable, Written
@@ -132,9 +131,9 @@ def _exists(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed runs left half-written."""
-    for place in (folder, folder / PICTURES, folder / PROBABILITIES):
-        atomic.sweep(place)
+    """Remove what killed runs left half-written, wherever below the folder it was to appear."""
+    for place, _, _ in os.walk(folder):  # an unreadable folder is passed over
+        atomic.sweep(Path(place))
 
 
 def _conflict(item: Task | Unusable, entry: Entry) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import colorsys
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medseg.labels.table import LabelTable
 
 #: Colours closer than this in RGB (0-441) are hard to tell apart on a scan.
@@ -19,13 +22,18 @@ def distinct_colours(labels: LabelTable) -> dict[int, str]:
     >>> len(set(distinct_colours(table).values()))
     2
     """
+    candidates = _candidates()
+    strong = np.array([_rgb(colour) for colour in candidates], dtype=np.float64)
     chosen: dict[int, str] = {}
+    far = np.full(len(candidates), np.inf)  # of each candidate from the nearest colour taken
+    taken = np.empty((0, 3))
     for label in labels.labels:
-        taken = [_rgb(colour) for colour in chosen.values()]
         colour = label.colour
-        if _nearest(_rgb(colour), taken) < LEAST_DISTANCE:
-            colour = max(_candidates(), key=lambda c: _nearest(_rgb(c), taken))
+        if _distances(taken, colour).min(initial=np.inf) < LEAST_DISTANCE:
+            colour = candidates[int(far.argmax())]
         chosen[label.value] = colour
+        taken = np.vstack([taken, _rgb(colour)])
+        far = np.minimum(far, _distances(strong, colour))
     return chosen
 
 
@@ -44,8 +52,6 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _nearest(colour: tuple[int, int, int], others: list[tuple[int, int, int]]) -> float:
-    distances = [
-        sum((a - b) ** 2 for a, b in zip(colour, other, strict=True)) ** 0.5 for other in others
-    ]
-    return min(distances, default=442.0)
+def _distances(colours: NDArray[np.float64], other: str) -> NDArray[np.float64]:
+    apart = np.linalg.norm(colours - np.array(_rgb(other)), axis=1)
+    return np.asarray(apart, dtype=np.float64)

@@ -17,8 +17,9 @@ from urllib.parse import quote
 import numpy as np
 
 from medseg import __version__
-from medseg.batch.case import PICTURES
+from medseg.batch.case import picture_names
 from medseg.batch.entry import Entry
+from medseg.batch.slices import number_of_slices
 from medseg.batch.suspicion import suspicion
 from medseg.batch.task import State
 from medseg.labels import LabelTable
@@ -89,12 +90,16 @@ def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
     }
 
 
-def _files(folder: Path, entry: Entry) -> dict[str, str]:
-    """Addresses, relative to the page, of a case's picture and mask; empty where there is none."""
-    picture = folder / PICTURES / f"{entry.case}.jpg"
+def _files(folder: Path, entry: Entry) -> dict[str, Any]:
+    """Addresses, relative to the page, of a case's pictures and mask; empty where there is none."""
+    planes, scan, labels = picture_names(entry.case)
     done = entry.state is State.DONE and entry.written is not None
+    number = number_of_slices(folder / scan) if (folder / labels).is_file() else 0
     return {
-        "picture": quote(f"{PICTURES}/{picture.name}") if picture.is_file() else "",
+        "picture": quote(planes) if (folder / planes).is_file() else "",
+        "slices": {"scan": quote(scan), "labels": quote(labels), "number": number}
+        if number
+        else None,
         "mask": quote(entry.written.name) if done and entry.written else "",
     }
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from medseg.batch.case import Job
 from medseg.batch.engine import Engine
+from medseg.batch.slices import Slices
 from medseg.batch.task import State, Task
-from medseg.batch.thumbnail import thumbnail
+from medseg.batch.thumbnail import Depiction, depiction
 from tests.batch import stub
 
 PATIENCE_S = 60  # far more than anything here takes; only a road without overlap waits so long
@@ -80,7 +81,7 @@ def test_the_last_mask_is_written_while_the_network_is_busy(tmp_path):
             if not meeting.segmenting.wait(PATIENCE_S):
                 meeting.missed.append("the network was not busy meanwhile")
             meeting.reading.set()
-        return b"picture"
+        return Depiction(b"picture", Slices(b"slices", b"labels"))
 
     class Scan:
         def read(self):
@@ -132,7 +133,7 @@ def test_a_scan_is_let_go_while_its_network_is_busy(tmp_path):
         def read(self):
             return stub.scan(1)
 
-    outcomes = run(Watched(), [Scan()], tmp_path, depict=thumbnail)
+    outcomes = run(Watched(), [Scan()], tmp_path, depict=depiction)
     assert outcomes[0].state is State.DONE
     assert held == [None]
 

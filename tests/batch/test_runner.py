@@ -211,12 +211,9 @@ def test_what_was_running_when_a_run_was_killed_is_done_last(archive, out):
 
 
 def test_leftovers_of_a_killed_run_are_swept(out):
-    (out / "pictures").mkdir()
-    for path in (
-        out / ".part-0123456789abcdef.nii.gz",
-        out / "pictures" / ".part-0123456789abcdef.jpg",
-    ):
-        path.touch()
+    for place in ("", "pictures/slices", "registration", "per_label/a", "sub-1/ses-2/anat"):
+        (out / place).mkdir(parents=True, exist_ok=True)
+        (out / place / ".part-0123456789abcdef.nii.gz").touch()
     (out / "a.nii.gz").touch()
     sweep(out)
     assert [path.name for path in out.rglob("*") if path.is_file()] == ["a.nii.gz"]

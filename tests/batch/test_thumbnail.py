@@ -1,4 +1,4 @@
-"""Does the small picture show the mask where it is, the patient's right on the left?"""
+"""The pictures of a case show the mask where it is, the patient's right on the left."""
 
 import io
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.batch.thumbnail import HEIGHT, thumbnail
+from medseg.batch.slices import MOST_SLICES, number_of_slices, slices_of
+from medseg.batch.thumbnail import HEIGHT, depiction
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.volume import LabelMap, Origin, Volume
@@ -36,7 +37,7 @@ def case(affine, *, with_mask=True, finer=(1, 1, 1)):
 
 
 def drawn(volume, mask):
-    return thumbnail(volume)(mask)
+    return depiction(volume)(mask).planes
 
 
 def red_pixels(jpeg):
@@ -82,3 +83,44 @@ def test_odd_scans_are_drawn_too():
         data = np.full((1, *shape), value, dtype=np.float32)
         mask = LabelMap(np.zeros(shape, np.uint8), geometry, RED)
         assert drawn(Volume(data, geometry, origin=Origin(modality="CT")), mask)
+
+
+def columns(volume, mask):
+    """The slices of scan and labels as arrays (slices, rows, columns)."""
+    slices = depiction(volume)(mask).slices
+    number = number_of_slices(io.BytesIO(slices.scan))
+    arrays = [np.asarray(Image.open(io.BytesIO(each))) for each in (slices.scan, slices.labels)]
+    assert arrays[0].shape == arrays[1].shape
+    return [array.reshape(number, -1, array.shape[1]).astype(int) for array in arrays]
+
+
+@pytest.mark.parametrize("finer", [(1, 1, 1), (1, 1, 12), (11, 1, 1)])  # beyond ENOUGH: thinned
+@pytest.mark.parametrize("affine", AXES.values(), ids=AXES)
+def test_slices_and_their_labels_lie_on_one_another(affine, finer):
+    volume, mask = case(affine, finer=finer)
+    scan, labels = columns(volume, mask)
+    assert len(scan) <= MOST_SLICES
+    mm = scan.shape[1] / 40
+    # the slices are axial: the spot lies 12 mm towards the right, which is left, and 10 mm up
+    row, column = np.argwhere(labels.any(0)).mean(0)
+    assert (row, column) == pytest.approx(((20 - 10) * mm, (20 - 12) * mm), abs=0.7 * mm)
+    bright = scan > 128
+    assert (bright == (labels > 0)).mean() > 0.97  # JPEG and thinning move the rim
+
+
+def test_slices_lie_across_thick_voxels():
+    thick = np.array([[4.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    geometry = Geometry((6, 30, 20), thick)  # sagittal slices
+    mask = LabelMap(np.zeros((6, 30, 20), np.uint8), geometry, RED)
+    scan, labels = columns(Volume(np.zeros((1, 6, 30, 20), np.int16), geometry), mask)
+    assert scan.shape == (6, 20, 30)  # superior up, anterior on the left
+    assert not labels.any()
+
+
+def test_labels_are_numbered_by_their_place_in_the_table():
+    table = LabelTable.from_card({"labels": {"high": 65535, "low": 3}})
+    values = np.array([[[0, 3], [65535, 7]]], np.uint16)
+    drawn = slices_of(np.zeros(values.shape, np.uint8), values, (2, 2), table)
+    places = np.asarray(Image.open(io.BytesIO(drawn.labels)))
+    order = [label.name for label in table.labels]
+    assert places.tolist() == [[0, order.index("low") + 1], [order.index("high") + 1, 0]]

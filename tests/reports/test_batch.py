@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from medseg.batch import Entry, Flag, State
+from medseg.batch.case import PICTURES
 from medseg.batch.task import Written
 from medseg.labels import LabelTable
 from medseg.reports import batch as report
+from tests.review.chromium import open_browser, wait
 
 TABLE = LabelTable.from_card({"labels": {"ball": 1, "<b>rod</b>": 2}})
 HOSTILE = '<img src=x onerror="document.title=`owned`">'
@@ -59,13 +61,13 @@ def batch_of(count):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batch")
-    (folder / report.PICTURES).mkdir()
+    (folder / PICTURES).mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (144, 432, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG", quality=70)
     entries = batch_of(200)
     for item in entries[:50]:
-        (folder / report.PICTURES / f"{item.case}.jpg").write_bytes(stream.getvalue())
+        (folder / PICTURES / f"{item.case}.jpg").write_bytes(stream.getvalue())
     return report.write_batch_report(folder, entries, TABLE)
 
 
@@ -110,13 +112,20 @@ def test_hostile_names_stay_text_in_the_file(page):
 
 
 def test_pictures_lie_beside_the_page_and_masks_are_one_click_away(tmp_path):
-    (tmp_path / report.PICTURES).mkdir()
-    (tmp_path / report.PICTURES / "c 1.jpg").write_bytes(b"picture")
+    (tmp_path / PICTURES / "slices").mkdir(parents=True)
+    (tmp_path / PICTURES / "c 1.jpg").write_bytes(b"picture")
+    Image.new("L", (2, 6)).save(tmp_path / PICTURES / "slices" / "c 1.jpg", comment=b"3")
+    Image.new("L", (2, 6)).save(tmp_path / PICTURES / "slices" / "c 1.png")
     written = Written("c 1.nii.gz", 1, 0, "0" * 64)
     files = report._files(tmp_path, replace(entry("c 1"), written=written))
-    assert files == {"picture": "pictures/c%201.jpg", "mask": "c%201.nii.gz"}
+    column = "pictures/slices/c%201"
+    assert files == {
+        "picture": "pictures/c%201.jpg",
+        "slices": {"scan": f"{column}.jpg", "labels": f"{column}.png", "number": 3},
+        "mask": "c%201.nii.gz",
+    }
     refused = replace(entry("c2", state=State.REFUSED), written=written)
-    assert report._files(tmp_path, refused) == {"picture": "", "mask": ""}
+    assert report._files(tmp_path, refused) == {"picture": "", "slices": None, "mask": ""}
 
 
 def test_a_page_of_two_thousand_cases_stays_small(tmp_path):
@@ -160,3 +169,51 @@ def test_hostile_names_are_inert_in_the_browser(page):
         dom = seen(page, fragment)
         assert "<title>Batch of 200 cases</title>" in dom
         assert '<img src="x"' not in dom
+
+
+@pytest.mark.slow
+def test_slices_are_scrolled_and_labels_switched_off_and_on(tmp_path):
+    """Three slices of 40 × 20; in the second, the left half is of the first label."""
+    labels = np.zeros((3, 20, 40), np.uint8)
+    labels[1, :, :20] = 1
+    labels[2] = 2
+    (tmp_path / PICTURES / "slices").mkdir(parents=True)
+    column = tmp_path / PICTURES / "slices" / "c.jpg"
+    Image.new("L", (40, 60), 40).save(column, comment=b"3")
+    Image.fromarray(labels.reshape(60, 40)).save(column.with_suffix(".png"))
+    table = LabelTable.from_card(
+        {
+            "labels": {
+                "ball": {"value": 1, "colour": "#ff0000"},
+                "<b>rod</b>": {"value": 7, "colour": "#00ff00"},
+            }
+        }
+    )
+    page = report.write_batch_report(tmp_path, [entry("c")], table)
+    browser = open_browser(900, 900)
+    try:
+        browser.get(page.as_uri())
+        browser.execute_script("document.querySelector('.case button').click()")
+        browser.execute_script("opacity.value = 100; opacity.dispatchEvent(new Event('input'))")
+        wait(lambda: browser.execute_script("return grey.naturalWidth"), "the slices")
+        frame = browser.execute_script(
+            "const box = frame.getBoundingClientRect();"
+            "return [box.left, box.top, box.width, box.height]"
+        )
+        assert frame[2] >= 512
+
+        def colours():
+            with Image.open(io.BytesIO(browser.get_screenshot_as_png())) as image:
+                left, top, width, height = frame
+                points = [(left + part * width, top + height / 2) for part in (0.25, 0.75)]
+                return [image.convert("RGB").getpixel((int(x), int(y))) for x, y in points]
+
+        red, green, dark = (255, 0, 0), (0, 255, 0), (40, 40, 40)
+        assert colours() == [red, dark]  # it opens in the middle
+        browser.execute_script("slice.value = 3; slice.dispatchEvent(new Event('input'))")
+        assert colours() == [green, green]
+        browser.execute_script("toggles.querySelectorAll('input')[1].click()")
+        assert colours() == [dark, dark]
+        assert browser.execute_script("return toggles.innerText").split() == ["ball", "<b>rod</b>"]
+    finally:
+        browser.quit()

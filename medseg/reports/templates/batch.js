@@ -56,12 +56,18 @@
     const head = element("h3", entry.case);
     head.append(element("span", entry.state));
     box.append(head);
+    const line = element("p");
+    if (entry.slices) {
+      const button = element("button", "slices");
+      button.addEventListener("click", () => showSlices(entry, labels));
+      line.append(button, " ");
+    }
     if (entry.mask) {
-      const line = element("p"), link = element("a", "mask");
+      const link = element("a", "mask");
       link.href = entry.mask;
       line.append(link);
-      box.append(line);
     }
+    if (line.hasChildNodes()) box.append(line);
     if (entry.flags.length) box.append(list(entry.flags));
     if (entry.notes.length) box.append(list(entry.notes, "notes"));
     const volumes = labels.map((label, i) => [label.name, entry.volumes[i]]).filter(([, ml]) => ml !== null);
