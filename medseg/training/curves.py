@@ -117,6 +117,7 @@ class Curves(L.Callback):
         self._losses: list[torch.Tensor] = []
         self._started = time.monotonic()
         self._drawing_seconds = 0.0
+        self._is_drawn = False
         self._open_board = open_board
         self._board: Board | None = None
 
@@ -180,6 +181,7 @@ class Curves(L.Callback):
         """Append one row of figures."""
         minutes = self.minutes_before + (time.monotonic() - self._started) / 60
         written = {name: f"{value:.5g}" for name, value in figures.items()}
+        self._is_drawn = False
         self.table.add({"step": step, "minutes": f"{minutes:.3f}", **written, "detail": detail})
         self._show(step, figures)
 
@@ -200,13 +202,14 @@ class Curves(L.Callback):
         return mean
 
     def redraw(self) -> None:
-        """Draw ``curves.png`` again."""
-        if self.draw is None:
+        """Draw ``curves.png`` again, unless it shows every row already."""
+        if self.draw is None or self._is_drawn:
             return
         started = time.monotonic()
         picture = self.draw(read_rows(self.table.path), read_rows(self.cases.path))
         with atomic_path(self.folder / "curves.png") as temporary:
             temporary.write_bytes(picture)
+        self._is_drawn = True
         self._drawing_seconds += time.monotonic() - started
 
     def _has_spare_time(self) -> bool:

@@ -13,5 +13,6 @@ PLAN = {
         "ema": 0.9,
         "precision": "float32",
         "checkpoint_minutes": 1e-9,  # after every step
+        "logger": "none",
     },
 }

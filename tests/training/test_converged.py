@@ -26,7 +26,9 @@ def fit(cohort, tmp_path):
     def fit(*assignments):
         config = validate(TrainConfig, override(PLAN, assignments))
         begin_run(tmp_path / "run", config, resume=False)
-        place = Run(tmp_path / "run", torch.device("cpu"), time.monotonic(), tmp_path / "cache")
+        place = Run(
+            tmp_path / "run", torch.device("cpu"), time.monotonic(), cohort.path.parent / "cache"
+        )
         return train(config, cohort, place, prepared=lambda *_: None, report=lambda *_, **__: None)
 
     return fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,37 +15,65 @@ from medseg.config import LearntRule, PostprocessRule
 from medseg.manifests import load_cohort
 from medseg.model import load_model, write_card
 from medseg.phantoms import Population, write_phantom_cohort
-from medseg.training import folds
+from medseg.training import folds, watch
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    write_phantom_cohort(tmp_path, Population(spacing_mm=16.0, structures=("liver",)), cases=10)
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> Iterator[None]:
+    """No pictures, which take more time than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg.reports.training.draw_curves", lambda *_: b"\x89PNG")
+        patch.setattr(watch, "picture_of", lambda *_: b"\x89PNG")
+        yield
+
+
+@pytest.fixture(scope="module")
+def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort in five folds and a config to train them with."""
+    folder = tmp_path_factory.mktemp("folds") / "cohort"
+    write_phantom_cohort(folder, Population(spacing_mm=16.0, structures=("liver",)), cases=10)
     content = {
         "cohort": "cohort.yaml",
         "patch": [16, 16, 16],
         "network": {"name": "unet", "options": {"features": [4, 8]}},
-        "training": {"steps": 2, "warmup": 1, "validations": 1},
+        "training": {
+            "steps": 2,
+            "warmup": 1,
+            "validations": 1,
+            "logger": "none",
+            "rules": "learn",
+        },
         "folds": 5,
     }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(cohort_folder: Path) -> Path:
+    """A finished run; tests change copies of it."""
+    place = cohort_folder.parent / "run"
+    assert run("train", cohort_folder / "config.yaml", "--output", place, "--quiet") == 0
+    return place
+
+
+@pytest.fixture
+def config(cohort_folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(cohort_folder, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "config.yaml"
 
 
 def test_every_train_row_is_segmented_by_the_fold_that_never_saw_it(
-    config: Path, tmp_path: Path
+    cohort_folder: Path, trained: Path
 ) -> None:
-    learn = "training.rules=learn"
-    assert run("train", config, learn, "--output", tmp_path / "run", "--quiet") == 0
-    model = load_model(tmp_path / "run/model")
+    model = load_model(trained / "model")
     assert sorted(model.card.weights) == [f"fold_{i}.safetensors" for i in range(5)]
     assert len(model.networks()) == 5
-    train = load_cohort(tmp_path / "cohort.yaml").select(split="train")
-    masks = {path.name for path in (tmp_path / "run/out_of_fold").glob("*.nii.gz")}
+    train = load_cohort(cohort_folder / "cohort.yaml").select(split="train")
+    masks = {path.name for path in (trained / "out_of_fold").glob("*.nii.gz")}
     assert masks == {f"{case.case}.nii.gz" for case in train.cases}
     assert len(model.card.provenance.training_pixels) == len(train.cases)
-    fold = load_model(tmp_path / "run/fold_0/model").card
+    fold = load_model(trained / "fold_0/model").card
     assert model.card.provenance.learnt_rules is not None, "on all folds' masks together"
     assert fold.provenance.learnt_rules is None, "and on no fold's alone"
     seen = fold.provenance.training_pixels
@@ -59,10 +88,9 @@ def test_folds_that_the_table_does_not_have_are_refused(
 
 
 @pytest.fixture
-def interrupted(config: Path, tmp_path: Path) -> Path:
+def interrupted(trained: Path, tmp_path: Path) -> Path:
     """A run of folds as a kill leaves it: the last one begun, without a checkpoint yet."""
-    place = tmp_path / "run"
-    assert run("train", config, "--output", place, "--quiet") == 0
+    place = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(place / "model")
     shutil.rmtree(place / "fold_4/model")
     assert (place / "fold_4/checkpoints/best.safetensors").is_file()
@@ -160,15 +188,15 @@ def test_a_fold_without_a_label_is_refused_before_the_first_step(
 
 
 def test_one_budget_is_shared_with_the_preparing_and_the_masks(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
-    plain = folds.train
 
-    def noted(settings, *args, **options):  # type: ignore[no-untyped-def]
+    def noted(settings, cohort, run, **options):  # type: ignore[no-untyped-def]
+        """As if it were trained: the fold's model of another run."""
         given.append(settings.training.minutes)
-        loop = settings.training.model_copy(update={"minutes": None, "steps": 2})
-        model = plain(settings.model_copy(update={"training": loop}), *args, **options)
+        shutil.copytree(trained / run.folder.name / "model", run.folder / "model")
+        model = load_model(run.folder / "model")
         asked = {"config": settings.model_dump(mode="json")}
         source = model.card.provenance.model_copy(update=asked)
         write_card(model.folder, model.card.model_copy(update={"provenance": source}))
@@ -184,7 +212,7 @@ def test_one_budget_is_shared_with_the_preparing_and_the_masks(
     real = folds.time.monotonic
     monkeypatch.setattr(folds.time, "monotonic", lambda: real() + sum(clock))
     code = run("train", config, "training.steps=null", "training.minutes=15",
-               "--output", tmp_path / "run", "--quiet")  # fmt: skip
+               "training.rules=given", "--output", tmp_path / "run", "--quiet")  # fmt: skip
     assert code == 0
     first, second, *_ = given
     assert first == pytest.approx(3, abs=0.2)
@@ -205,5 +233,5 @@ def test_rules_that_a_fold_learnt_for_itself_are_left_out(config: Path, interrup
     write_card(model.folder, changed)
     assert run("train", config, "--output", interrupted, "--resume", "--quiet") == 0
     card = load_model(interrupted / "model").card
-    assert card.postprocess == ()
-    assert card.provenance.learnt_rules is None
+    assert learnt[0] not in card.provenance.learnt_rules
+    assert card.postprocess == tuple(entry.rule for entry in card.provenance.learnt_rules)

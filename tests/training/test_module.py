@@ -18,9 +18,10 @@ from medseg.training.device_cases import DeviceCases
 from medseg.training.module import SegmentationTask, split
 from medseg.transforms.augment import Augment, Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
-from tests.training.plans import PLAN, STEPS
+from tests.training.plans import PLAN
 
 BATCH_OF_FOUR = ["training.batch=4", "network.options={features: [4, 8]}"]
+FEW = ["training.steps=7", "training.warmup=2"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def fit(cohort, tmp_path):
     def run(name, *assignments, resume=False, report=lambda *_, **__: None, cohort=cohort):
         config = validate(TrainConfig, override(PLAN, [*BATCH_OF_FOUR, *assignments]))
         begin_run(tmp_path / name, config, resume=resume)
-        place = Run(tmp_path / name, torch.device("cpu"), time.monotonic(), tmp_path / "cache")
+        place = Run(
+            tmp_path / name, torch.device("cpu"), time.monotonic(), cohort.path.parent / "cache"
+        )
         return train(config, cohort, place, prepared=lambda *_: None, report=report)
 
     return run
@@ -82,19 +85,19 @@ def test_memory_that_runs_out_halves_the_batch_until_it_fits_and_is_told(
     fit, memory_for, caplog, tmp_path
 ):
     sizes = memory_for(1, from_step=5)
-    model = fit("run")
-    assert sizes == [4] * 5 + [4, 2] + [1] * 4 * (STEPS - 5)
-    assert model.card.provenance.steps == STEPS
+    model = fit("run", *FEW)
+    assert sizes == [4] * 5 + [4, 2] + [1] * 4 * 2
+    assert model.card.provenance.steps == 7
     assert model.card.provenance.pace.parts == 4
     assert "memory ran out at step 5" in caplog.text
     assert "undisturbed run" in caplog.text
     facts = json.loads((tmp_path / "run" / "schedule.json").read_text())
-    assert (facts["parts"], facts["parts_from_step"], facts["steps"]) == (4, 5, STEPS)
+    assert (facts["parts"], facts["parts_from_step"], facts["steps"]) == (4, 5, 7)
 
 
 def test_parts_follow_the_whole_batch(fit, memory_for, tmp_path):
     """Cross-entropy alone is the mean over voxels: every patch as large, so the parts add up."""
-    same = ["loss={name: dice_ce, options: {dice: 0}}", "augment.spatial=0", "patch=[16, 16, 16]"]
+    same = ["loss={name: dice_ce, options: {dice: 0}}", "augment.spatial=0", "training.steps=10"]
     whole = fit("whole", *same)
     memory_for(2)
     parts = fit("parts", *same)
@@ -118,16 +121,16 @@ def test_a_resumed_run_keeps_the_parts_it_came_to(fit, memory_for):
         pass
 
     def kill(done, total, **facts):
-        if done == 6:
+        if done == 4:
             raise Killed
 
-    sizes = memory_for(2, from_step=3)
+    sizes = memory_for(2, from_step=2)
     with pytest.raises(Killed):
-        fit("run", report=kill)
+        fit("run", *FEW, report=kill)
     sizes.clear()
-    resumed = fit("run", resume=True)
-    assert sizes == [2] * 2 * (STEPS - 5), "no step is tried whole again"
-    undisturbed = fit("again")
+    resumed = fit("run", *FEW, resume=True)
+    assert sizes == [2] * 2 * (7 - 3), "no step is tried whole again"
+    undisturbed = fit("again", *FEW)
     assert resumed.card.weights == undisturbed.card.weights
 
 
@@ -286,7 +289,7 @@ def test_a_device_ends_a_run_whose_gradients_are_never_finite(monkeypatch):
 
 def test_cases_leave_the_device_before_a_batch_is_divided(fit, memory_for):
     """The first retreat changes no weight: the same patches are cut elsewhere."""
-    undisturbed = weights_of(fit("undisturbed"))
+    undisturbed = weights_of(fit("undisturbed", *FEW))
     roomy = SegmentationTask._loss
     memory_for(2, from_step=4)
     relieved = []
@@ -298,7 +301,7 @@ def test_cases_leave_the_device_before_a_batch_is_divided(fit, memory_for):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PatchData, "relieve", relieve)
-        model = fit("run")
+        model = fit("run", *FEW)
     assert relieved == [True]
     assert model.card.provenance.pace.parts == 1
     for name, value in weights_of(model).items():

@@ -2,6 +2,7 @@
 
 import builtins
 import csv
+import itertools
 import struct
 import time
 import zlib
@@ -55,7 +56,7 @@ def fit(cohort, tmp_path):
             tmp_path / name,
             torch.device("cpu"),
             time.monotonic(),
-            tmp_path / "cache",
+            cohort.path.parent / "cache",
             draw=draw,
         )
         return train(config, cohort, place, prepared=lambda *_: None, report=report)
@@ -226,11 +227,24 @@ def test_curves_are_drawn_with_and_without_held_out_scans(fit, unseen, tmp_path)
     assert sizes[0] == sizes[1] == (864, 336)
 
 
+def test_the_curves_are_drawn_once_for_the_same_rows(fit, unseen, scripted, tmp_path):
+    drawn = []
+
+    def draw(curves, cases):
+        drawn.append([row["step"] for row in curves])
+        return b"\x89PNG"
+
+    scripted(0.4, 0.8, 0.6)
+    fit(*HELD_OUT, draw=draw)
+    assert drawn[-1] == ["4", "8", "10", "12"], "the last shows all"
+    assert all(one != other for one, other in itertools.pairwise(drawn))
+
+
 def test_tensorboard_shows_what_the_tables_say(fit, unseen, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(*HELD_OUT)
+    fit(*HELD_OUT, "training.logger=auto")
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
     assert set(board.Tags()["scalars"]) == {
@@ -252,7 +266,7 @@ def test_without_tensorboard_only_its_file_is_missing(fit, tmp_path, monkeypatch
 
     monkeypatch.setattr(builtins, "__import__", without)
     with caplog.at_level("INFO", logger="medseg"):
-        fit()
+        fit("training.logger=auto")
     assert not (tmp_path / "run" / "tensorboard").exists()
     assert (tmp_path / "run" / "curves.png").is_file()
     told = [record for record in caplog.records if "tensorboard" in record.getMessage()]
