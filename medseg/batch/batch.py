@@ -86,16 +86,16 @@ class Batch:
             MedsegError: the model cannot be loaded.
         """
         require_room(self.needs, self.settings.output)
-        heard = listener or Listener()
-        heard = replace(heard, tables=self.write_tables)
+        callbacks = listener or Listener()
+        callbacks = replace(callbacks, tables=self.write_tables)
         self._write_cards()
         try:
             if not self.plan.tasks:
                 return Summary(0, interrupted=False, seconds=0.0, stage_seconds={})
             first = self.plan.tasks[0]
             with make_executor(self._job(), self.settings, first) as executor:
-                heard.begun(self._seconds_at(executor.window_seconds))
-                return run_batch(self.plan.tasks, executor, self.ledger, heard)
+                callbacks.begun(self._seconds_at(executor.window_seconds))
+                return run_batch(self.plan.tasks, executor, self.ledger, callbacks)
         finally:
             sweep(self.settings.output)  # a worker that died may have left a part of a file
             self.write_tables()

@@ -200,7 +200,7 @@ class Clock:
 
 
 class _Scan:
-    """A scan that is let go when it is segmented, and what is remembered of it."""
+    """A scan that is freed once segmented, and what is remembered of it."""
 
     def __init__(self, volume: Volume, job: Job) -> None:
         check_source(volume.geometry, volume.origin, format=job.format)

@@ -86,7 +86,7 @@ class ClusterExecutor:
                 remedy="Check --cluster, and that its workers run.",
             ) from None
         self._client = client
-        self._client.subscribe_topic(_TOPIC, self._hear_stage)
+        self._client.subscribe_topic(_TOPIC, self._receive_stage)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -158,7 +158,7 @@ class ClusterExecutor:
             reason = " ".join(str(error or "the cluster gave it up").split())
             events.append(Outcome(case, State.FAILED, f"{type(error).__name__}: {reason}"))
 
-    async def _hear_stage(self, event: tuple[float, Mapping[str, str]]) -> None:
+    async def _receive_stage(self, event: tuple[float, Mapping[str, str]]) -> None:
         """Runs in Dask's own thread; a dictionary entry is replaced in one step."""
         facts = event[1]
         if facts["run"] == self._run:
@@ -193,13 +193,13 @@ def run_on_worker(run: str, job: Job, task: Task) -> Outcome:
     worker = get_worker()
     with _loading:
         if _loaded is None or _loaded[0] != run:
-            _loaded = None  # let go of another run's model first
+            _loaded = None  # free another run's model first
             _loaded = run, job.segmenter.load(), threading.Lock()
         _, segment, device = _loaded
 
-    def tell(event: Stage | Forecast) -> None:
+    def report(event: Stage | Forecast) -> None:
         if isinstance(event, Stage):  # a forecast is for the worker's machine: the log has it
             facts = {"case": event.case, "stage": event.stage, "worker": worker.address}
             worker.log_event(_TOPIC, {"run": run, **facts})
 
-    return run_case(task, job, segment, device, tell)
+    return run_case(task, job, segment, device, report)

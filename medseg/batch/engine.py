@@ -19,7 +19,7 @@ class Engine:
 
     Args:
         work: is loaded here, in the calling thread.
-        tell: called from the threads as their cases go on.
+        tell: called from the threads as their cases proceed.
         finish: called from the threads with each outcome.
 
     Attributes:

@@ -11,7 +11,7 @@ from medseg.config import SegmentConfig
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the user should hear while the batch goes on."""
+    """Something the user should know while the batch runs."""
 
     text: str
 

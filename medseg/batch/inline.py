@@ -28,7 +28,7 @@ class InlineExecutor:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        self._engine = Engine(self._job, self._hear, self._events.put)
+        self._engine = Engine(self._job, self._receive, self._events.put)
         self.window_seconds = self._engine.window_seconds
         self._events.put(Notice(NO_TIMEOUTS))
         return self
@@ -36,7 +36,7 @@ class InlineExecutor:
     def __exit__(self, *error: object) -> None:
         self._engine.close()
 
-    def _hear(self, event: Stage | Forecast) -> None:
+    def _receive(self, event: Stage | Forecast) -> None:
         if isinstance(event, Forecast):
             self._events.put(event)
 

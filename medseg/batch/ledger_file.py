@@ -120,5 +120,5 @@ def _refusals(path: Path) -> Iterator[None]:
             "the ledger cannot be read or written",
             path=path,
             found=error,
-            remedy="Check free space and permissions; then run the same command again to go on.",
+            remedy="Check free space and permissions; then run the same command again to resume.",
         ) from error

@@ -158,11 +158,11 @@ class ProcessExecutor:
             worker = by_connection[connection]  # type: ignore[index]
             try:
                 while worker.connection.poll():
-                    self._hear(worker, worker.connection.recv(), events)
+                    self._receive(worker, worker.connection.recv(), events)
             except (EOFError, OSError):
                 self._mourn(worker, events)
 
-    def _hear(self, worker: _Worker, message: Message, events: list[Event]) -> None:
+    def _receive(self, worker: _Worker, message: Message, events: list[Event]) -> None:
         match message:
             case Ready(window_seconds):
                 worker.ready, self._false_starts = True, 0

@@ -73,10 +73,14 @@ class Expectations:
         )
 
     def _input_flags(self, volume: Volume) -> Iterator[Flag]:
-        found = volume.origin.modality.upper()
-        wanted = self.modality.upper()
-        if found and wanted and found[:2] != wanted[:2]:
-            yield Flag("modality", "", f"modality {found}, the model was trained on {wanted}")
+        scan_modality = volume.origin.modality.upper()
+        model_modality = self.modality.upper()
+        if scan_modality and model_modality and scan_modality[:2] != model_modality[:2]:
+            yield Flag(
+                "modality",
+                "",
+                f"modality {scan_modality}, the model was trained on {model_modality}",
+            )
         grid = role_grid(volume.geometry, self.frame)
         for role, mm, (low, high) in zip(_ROLES, grid.spacing_mm, self.spacing_mm, strict=False):
             if not low / SPACING_FACTOR <= mm <= high * SPACING_FACTOR:

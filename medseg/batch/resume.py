@@ -96,7 +96,7 @@ def plan_run(
             elif entry.state is not State.PENDING:
                 continue
             tasks.append((entry.attempts, item))
-    # What was under way when a run was killed comes last, lest it kill the next one first.
+    # Cases under way when a run was killed come last, so that they cannot kill the next one first.
     tasks.sort(key=lambda pair: pair[0])
     return Plan(tuple(task for _, task in tasks), tuple(remarks), left_out)
 

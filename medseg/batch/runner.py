@@ -68,12 +68,12 @@ def run_batch(
 ) -> Summary:
     """Run every task through an executor that was entered already.
 
-    The ledger hears of a case before it starts and after its mask is in place. The first
+    The ledger is updated before a case starts and after its mask is in place. The first
     Ctrl-C (or SIGTERM) lets cases that are under way finish; the second leaves them pending.
 
     Raises:
         BadOutput: the output folder was lost (full, read-only, gone); no case is blamed.
-        MedsegError: the executor cannot go on.
+        MedsegError: the executor cannot continue.
     """
     run = _Run(executor, ledger, listener or Listener(), len(tasks))
     with _patient_interrupt(run.ask_to_stop):
@@ -121,7 +121,7 @@ class _Run:
                     case Forecast():
                         self._foresee(event)
                     case Outcome():
-                        self._hear(event)
+                        self._receive(event)
             self._refresh_tables()
 
     def give_back(self) -> None:
@@ -171,7 +171,7 @@ class _Run:
                     remedy="Make room or bring the folder back, then run the same command again.",
                 )
 
-    def _hear(self, outcome: Outcome) -> None:
+    def _receive(self, outcome: Outcome) -> None:
         self._finished += 1
         for seconds in (outcome.stage_seconds, outcome.segment_seconds):
             self._stage_seconds.update(seconds)
@@ -195,13 +195,13 @@ def _patient_interrupt(ask_to_stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
+    is_stopping = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal is_stopping
+        if is_stopping:
             raise KeyboardInterrupt
-        asked = True
+        is_stopping = True
         ask_to_stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -124,7 +124,7 @@ def require_one_division(output: Path, shard: Shard | None) -> None:
             "the folder was filled without shards",
             path=output,
             found=f"--shard {shard.number}/{shard.total}",
-            remedy="Run without --shard to go on, or choose another --output.",
+            remedy="Run without --shard to resume, or choose another --output.",
         )
 
 

@@ -69,4 +69,4 @@ class _Written:
         return () if entry.written is None else (entry.written.sha256,)
 
     def add(self, name: str, sha256: str) -> None:
-        """The ledger hears of it when the case is done."""
+        """Nothing: the ledger is updated when the case is done."""

@@ -162,7 +162,7 @@ class Outcome:
         stage_seconds: wall time by stage: read, wait, segment, write.
         segment_seconds: of the stage segment by part: prepare, trial, network, restore, clean.
         written: the mask or volume.
-        output_lost: the disk is full, read-only or gone: the batch cannot go on.
+        output_lost: the disk is full, read-only or gone: the batch cannot continue.
     """
 
     case: str

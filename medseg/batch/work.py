@@ -8,7 +8,7 @@ from typing import Protocol
 
 from medseg.batch.task import Forecast, Outcome, Stage, Task
 
-#: Hears how a case goes on.
+#: Called with the stages and the memory forecast of a case.
 Tell = Callable[[Stage | Forecast], object]
 
 
@@ -17,7 +17,7 @@ class Loaded:
     """Work that is ready.
 
     Attributes:
-        run: takes a case along its whole road; called by several threads at once; never raises.
+        run: takes a case from scan to mask; called by several threads at once; never raises.
         window_seconds: what a trial of the network took, or ``None``.
     """
 

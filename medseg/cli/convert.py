@@ -110,7 +110,7 @@ def convert(
     from medseg.readers.values import NonFinite
     from medseg.scans.selection import Selection
 
-    kept = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
+    nonfinite_rule = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, volume_choice(volume))
     search = partial(_find, scans, selection, root, output)
     with (
@@ -121,13 +121,15 @@ def convert(
             rows = _look(search, output, with_identifiers, console)
             interrupted = False
         else:
-            run = partial(_convert, nonfinite=kept, overwrite=overwrite, break_lock=break_lock)
+            run = partial(
+                _convert, nonfinite=nonfinite_rule, overwrite=overwrite, break_lock=break_lock
+            )
             rows, interrupted = run(search, output, with_identifiers, console)
         if interrupted:
             done = sum(row["status"] == "converted" for row in rows)
             raise Interrupted(
                 f"{done} scans are converted; {output / 'scans.csv'} lists all {len(rows)}. "
-                "Run the same command again to go on."
+                "Run the same command again to resume."
             )
         _report(rows, output, console)
     raise typer.Exit(_exit_code(rows))

@@ -44,7 +44,7 @@ def demo(
     """Train, segment and evaluate on phantoms of known volume; needs no data and no network.
 
     Writes scans with cohort card, trains a small 3D U-Net, segments a folder of NIfTI files and
-    a DICOM archive, and evaluates the held-out phantoms. Running it again goes on where it was.
+    a DICOM archive, and evaluates the held-out phantoms. Running it again resumes where it stopped.
 
     \b
     Example:
@@ -110,7 +110,7 @@ def demo(
         if code:
             raise typer.Exit(code)
     with open_console(quiet=quiet, json=json) as console:
-        _tell(output, console, time.monotonic() - started)
+        _report_end(output, console, time.monotonic() - started)
 
 
 def _open_folder(output: Path) -> None:
@@ -154,7 +154,7 @@ def _copy_scans(held_out: Cohort, folder: Path) -> None:
                 shutil.copyfile(source, folder / source.name)
 
 
-def _tell(output: Path, console: Console, seconds: float) -> None:
+def _report_end(output: Path, console: Console, seconds: float) -> None:
     """Where everything is, and the number that matters."""
     with (output / "evaluation/summary.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "dice"]

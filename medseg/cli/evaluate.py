@@ -78,7 +78,7 @@ def evaluate(
 
     Writes scores.csv, summary.csv, report.html, figures/ and methods.md. Masks are matched by
     name, with or without endings such as _0000 or _seg. Missing predictions count as empty, are
-    named, and make the exit code 1. After an interruption the same command goes on.
+    named, and make the exit code 1. After an interruption the same command resumes.
 
     \b
     Examples:

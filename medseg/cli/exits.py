@@ -13,11 +13,11 @@ from medseg.errors import BadConfig, MedsegError
 
 DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
-_GO_ON = "What was written is whole; run the same command again to go on."
+_RESUME = "Every file written is complete; run the same command again to resume."
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a line that says how to go on."""
+    """Ctrl-C, with a line that says how to resume."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def foreseen_exits() -> Iterator[None]:
         _say(f"error: {error}")
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt as error:
-        _say(f"interrupted. {error if isinstance(error, Interrupted) else _GO_ON}")
+        _say(f"interrupted. {error if isinstance(error, Interrupted) else _RESUME}")
         raise typer.Exit(INTERRUPTED) from None
 
 

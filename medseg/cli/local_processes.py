@@ -48,9 +48,9 @@ def train_together(count: int, words: Sequence[str], *, started: float, lock: in
             _start(words, _environment(rank, count, meeting, started), lock, errors[rank])
             for rank in range(count)
         ]
-        with _signals_passed_on(children) as heard:
+        with _signals_passed_on(children) as signals:
             _wait(children)
-        if heard:
+        if signals:
             raise Interrupted("Go on with --resume.")
         codes = [child.returncode for child in children]
         if codes[0] not in (0, INTERRUPTED) or not any(codes):
@@ -98,18 +98,18 @@ def _environment(rank: int, count: int, meeting: Path, started: float) -> dict[s
 @contextmanager
 def _signals_passed_on(children: Sequence[_Child]) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM asks the processes to end, a second Ctrl-C ends them."""
-    heard: list[int] = []
+    signals: list[int] = []
 
-    def hear(number: int, frame: object) -> None:
+    def receive(number: int, frame: object) -> None:
         del frame
-        if heard and number == signal.SIGTERM:
+        if signals and number == signal.SIGTERM:
             return
-        _signal(children, signal.SIGINT if heard else signal.SIGTERM)
-        heard.append(number)
+        _signal(children, signal.SIGINT if signals else signal.SIGTERM)
+        signals.append(number)
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield heard
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -104,8 +104,8 @@ def _draw(
     from medseg.writers.guard import guard_outputs
 
     dims, patch, classes = asked
-    given = override({}, options)
-    network = build_network(name, dims=dims, in_channels=1, out_channels=classes, options=given)
+    chosen = override({}, options)
+    network = build_network(name, dims=dims, in_channels=1, out_channels=classes, options=chosen)
     size = "×".join([str(patch)] * dims)
     svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {size}")
     claims = [path.name]

@@ -288,6 +288,6 @@ def _channels(settings: Settings, patterns: list[str], frames: str | None) -> Ch
     from medseg.scans.channels import Channels, parse_patterns
 
     card = load_models(settings.models)[0].card
-    said = frames or (card.frames if card.frames != "check" else None)
-    chosen = None if said is None else Frames(said)
+    rule = frames or (card.frames if card.frames != "check" else None)
+    chosen = None if rule is None else Frames(rule)
     return Channels(card.channels, parse_patterns(patterns, card.channels), chosen)

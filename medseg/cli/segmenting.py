@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medseg.scans import Selection
     from medseg.scans.channels import Channels
 
-_GO_ON = "Every mask that was written is whole. Run the same command again to go on."
+_RESUME = "Every mask written is complete. Run the same command again to resume."
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def segment_batch(search: Search, settings: Settings, console: Console, *, dry_r
             code = _exit_code(batch)
             _say_end(batch, console)
     if interrupted:
-        raise Interrupted(_GO_ON)
+        raise Interrupted(_RESUME)
     return code
 
 

@@ -65,13 +65,13 @@ def _compare(network: nn.Module, windows: torch.Tensor, answer: torch.Tensor, pa
         difference = float((answer - expected).abs().max())
         if difference <= TOLERANCE * max(1.0, float(expected.std())):
             return
-        found = f"logits that differ by up to {difference:.2g}"
+        answer_text = f"logits that differ by up to {difference:.2g}"
     else:
-        found = f"logits of shape {tuple(answer.shape)}"
+        answer_text = f"logits of shape {tuple(answer.shape)}"
     raise BadModel(
         "the exported network does not answer as the network does",
         path=path,
-        found=found,
+        found=answer_text,
         expected=f"{tuple(expected.shape)}, equal within {TOLERANCE:g} of their spread",
         remedy="Please report it with the model's card.",
     )

@@ -49,9 +49,11 @@ def normalised(image: Tensor, rules: Tensor) -> Tensor:
         elif kind == 0:
             values = (values - values.mean()) / values.std(unbiased=False)
         elif kind == 1:
-            seen = values != 0
-            known = values[seen]
-            values = torch.where(seen, (values - known.mean()) / known.std(unbiased=False), values)
+            nonzero = values != 0
+            signal = values[nonzero]
+            values = torch.where(
+                nonzero, (values - signal.mean()) / signal.std(unbiased=False), values
+            )
         elif kind == 2:
             values = (values.clamp(low, high) - float(rule[3])) / float(rule[4])
         elif kind == 3:

@@ -162,10 +162,10 @@ class ScriptedSegmenter(nn.Module):
         axes: list[int] = []
         named: list[int] = self.mirror_axes.tolist()
         for axis in named:
-            wanted = left_right if axis < 0 else axis
-            forbidden = wanted == left_right and len(self.swapped) == 0
-            if wanted != self.slice_axis and wanted not in axes and not forbidden:
-                axes.append(wanted)
+            mirrored = left_right if axis < 0 else axis
+            forbidden = mirrored == left_right and len(self.swapped) == 0
+            if mirrored != self.slice_axis and mirrored not in axes and not forbidden:
+                axes.append(mirrored)
         empty: list[int] = []
         sets = [empty]
         for axis in axes:
@@ -218,11 +218,11 @@ class ScriptedSegmenter(nn.Module):
         count = 0
         for axes in self.turns(left_right):
             flips = [axis + 2 for axis in axes]
-            seen = window.flip(flips)
+            turned = window.flip(flips)
             if self.slice_axis >= 0:
-                seen = seen.squeeze(self.slice_axis + 2)
+                turned = turned.squeeze(self.slice_axis + 2)
             for network in self.networks:
-                answer = network(seen)
+                answer = network(turned)
                 if self.slice_axis >= 0:
                     answer = answer.unsqueeze(self.slice_axis + 2)
                 answer = answer.flip(flips)

@@ -127,10 +127,10 @@ def _check_card(cohort: Cohort) -> Iterator[Problem]:
     except BadLabels as error:
         yield Problem("the card", str(error))
     if cohort.folds != tuple(range(len(cohort.folds))):
-        found = ", ".join(map(str, cohort.folds))
+        folds = ", ".join(map(str, cohort.folds))
         yield Problem(
             "the table",
-            f"the folds are {found}, not numbered from 0 without gaps; `medseg cohort split --test"
+            f"the folds are {folds}, not numbered from 0 without gaps; `medseg cohort split --test"
             " keep` deals them again",
         )
 

@@ -132,12 +132,12 @@ class Cohort:
         of no known one: of ``[CT, tracer]`` under ``CT``, the tracer is not in HU.
         """
         modality = self.modality.upper()
-        said = {name: channel_modality(name) for name in self.channels}
-        if len(said) == 1 and modality:
+        modalities = {name: channel_modality(name) for name in self.channels}
+        if len(modalities) == 1 and modality:
             return modality
-        if said[channel]:
-            return said[channel]
-        return "" if modality in said.values() else modality
+        if modalities[channel]:
+            return modalities[channel]
+        return "" if modality in modalities.values() else modality
 
     def with_cases(self, cases: tuple[Case, ...]) -> Cohort:
         """The same cohort with other rows."""
@@ -176,7 +176,7 @@ class Cohort:
             raise BadCohort(
                 "no such split", path=self.path, found=repr(split), expected=" or ".join(Split)
             )
-        asked = {"split": split, "fold": fold, "all folds but": not_fold}
+        filters = {"split": split, "fold": fold, "all folds but": not_fold}
         chosen = tuple(
             case
             for case in self.cases
@@ -184,7 +184,7 @@ class Cohort:
             and fold in (None, case.fold)
             and (not_fold is None or case.fold not in (None, not_fold))
         )
-        what = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+        what = ", ".join(f"{name} {value}" for name, value in filters.items() if value is not None)
         return self._narrowed(f"of {what}" if what else "at all", chosen)
 
     def _narrowed(self, what: str, chosen: tuple[Case, ...]) -> Cohort:

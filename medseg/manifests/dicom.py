@@ -46,25 +46,25 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
         BadCohort: no usable series, or series of several modalities.
     """
     everything = discover(folder)
-    found = [scan for scan in everything if scan.content.described and scan.status == Status.USABLE]
+    scans = [scan for scan in everything if scan.content.described and scan.status == Status.USABLE]
     if options.modality:
-        found = [scan for scan in found if scan.modality == options.modality]
-    modalities = sorted({scan.modality for scan in found})
+        scans = [scan for scan in scans if scan.modality == options.modality]
+    modalities = sorted({scan.modality for scan in scans})
     if len(modalities) != 1:
         raise BadCohort(
-            "no usable DICOM series" if not found else "series of several modalities",
+            "no usable DICOM series" if not scans else "series of several modalities",
             path=folder,
             found=", ".join(modalities) or None,
-            remedy="Choose with modality=CT." if found else "Try `medseg convert`.",
+            remedy="Choose with modality=CT." if scans else "Try `medseg convert`.",
         )
     held = Path(options.masks) if options.masks else None
-    masks, remarks = (scans_in(held), ()) if held else paired(found, everything)
+    masks, remarks = (scans_in(held), ()) if held else paired(scans, everything)
     return Cohort(
         name=folder.resolve().name,
         modality=modalities[0],
         channels=(modalities[0],),
         labels=_labels(masks, options, by_reference=held is None),
-        cases=_cases(folder, found, masks),
+        cases=_cases(folder, scans, masks),
         root=folder,
         notes="Patients are numbered in the order in which they were found."
         + ("" if masks else " No masks were found: name the labels before training."),

@@ -80,14 +80,14 @@ def _example(layout: Layout) -> tuple[str, ...]:
 
 
 def _layout(folder: Path, options: FoldersOptions) -> Layout:
-    said = bool(options.images or options.masks or options.mask_suffix)
+    is_described = bool(options.images or options.masks or options.mask_suffix)
     usual = (folder / IMAGES).is_dir() and _pairs(folder)
-    if said or usual or len(options.channels) > 1:
+    if is_described or usual or len(options.channels) > 1:
         return _as_said(folder, options)
-    seen = recognise(folder)
-    if len(seen.channels) == 1:
-        return _renamed(seen, options.channels)
-    return _renamed(seen, [_channel_name(channel) for channel in seen.channels])
+    layout = recognise(folder)
+    if len(layout.channels) == 1:
+        return _renamed(layout, options.channels)
+    return _renamed(layout, [_channel_name(channel) for channel in layout.channels])
 
 
 def _pairs(folder: Path) -> bool:

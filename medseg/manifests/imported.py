@@ -26,7 +26,7 @@ def settled(cohort: Cohort) -> Cohort:
     Raises:
         BadCohort: two scans would be one case, or no file of the cohort can be read.
     """
-    cohort = cohort.with_cases(_told_apart(cohort.cases))
+    cohort = cohort.with_cases(_distinguished(cohort.cases))
     faults = [fault for case in cohort.cases for fault in _faults(case)]
     if len({case for case, _ in faults}) == len(cohort.cases):
         raise BadCohort(
@@ -72,7 +72,7 @@ def _some(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def _told_apart(cases: Sequence[Case]) -> tuple[Case, ...]:
+def _distinguished(cases: Sequence[Case]) -> tuple[Case, ...]:
     twice = [name for name, count in Counter(case.case for case in cases).items() if count > 1]
     if twice:
         paths = [case.sources[0] for case in cases if case.case == twice[0]]

@@ -163,8 +163,8 @@ def _read_name(path: Path, folder: Path) -> NamedScan:
     above = [_words(part) for part in path.relative_to(folder).parts[:-1]]
     own = _words(stem)
     is_mask = any(_MASK.fullmatch(word) for words in (*above, own) for word in words)
-    last = _telling(own)
-    case = [_telling(words) for words in above]
+    last = _informative(own)
+    case = [_informative(words) for words in above]
     for words in case:  # case01/case01_t1: the folder says it once more
         if words and last[: len(words)] == words:
             last = last[len(words) :]
@@ -181,7 +181,7 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word for parts in split for word in parts)
 
 
-def _telling(words: Iterable[str]) -> tuple[str, ...]:
+def _informative(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(w for w in words if not _MASK.fullmatch(w) and not _IMAGE.fullmatch(w))
 
 
@@ -189,19 +189,19 @@ def _case_names(groups: Mapping[Key, Mapping[str, NamedScan]], folder: Path) -> 
     """Each case's name: its scan's own where these differ, else with its folders before it."""
     firsts = {key: next(iter(group.items())) for key, group in groups.items()}
     stems = {key: _without_channel(scan.stem, channel) for key, (channel, scan) in firsts.items()}
-    own = {key: stem for key, stem in stems.items() if _telling(_words(stem))}
+    own = {key: stem for key, stem in stems.items() if _informative(_words(stem))}
     if len({stem.casefold() for stem in own.values()}) == len(groups):
         return own
     above = {key: scan.path.relative_to(folder).parts[:-1] for key, (_, scan) in firsts.items()}
     return {
-        key: "_".join([*filter(_is_telling, above[key]), *([own[key]] if key in own else [])])
+        key: "_".join([*filter(_is_informative, above[key]), *([own[key]] if key in own else [])])
         or stems[key]
         for key in groups
     }
 
 
-def _is_telling(part: str) -> bool:
-    return bool(_telling(_words(part)))
+def _is_informative(part: str) -> bool:
+    return bool(_informative(_words(part)))
 
 
 def _without_channel(stem: str, channel: str) -> str:

@@ -89,8 +89,8 @@ def _case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Cas
 
 def _test_case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Case:
     beside = folder / "labelsTs" / Path(entry["image"]).name
-    found = {**entry, "label": f"labelsTs/{beside.name}"} if beside.is_file() else entry
-    case = _case(folder, found, channels)
+    files = {**entry, "label": f"labelsTs/{beside.name}"} if beside.is_file() else entry
+    case = _case(folder, files, channels)
     return new_case(case.case, dict(case.images), case.label, split=Split.TEST)
 
 

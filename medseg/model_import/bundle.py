@@ -77,9 +77,9 @@ def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
     spaced = any(mm is not None for mm in prepare.spacing_mm)
     decision = deciding(configuration, labels, spaced=spaced)
     inferer = step_of(configuration, configuration.values.get("inferer"), "inferer")
-    said = {key: str(metadata.get(key, "")) for key in ("name", "version", "monai_version")}
+    origin = {key: str(metadata.get(key, "")) for key in ("name", "version", "monai_version")}
     card = ModelCard(
-        name=options.name or said["name"] or path.stem,
+        name=options.name or origin["name"] or path.stem,
         modality=modality_of(channels),
         channels=channels,
         labels={},
@@ -90,7 +90,7 @@ def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
         postprocess=decision.rules,
         provenance=Provenance(
             cohort=str(metadata.get("data_source", "")),
-            config={"monai_bundle": said},
+            config={"monai_bundle": origin},
             versions=versions(),
         ),
     )
@@ -123,16 +123,16 @@ def _network(configuration: Configuration, inputs: int, outputs: int) -> Choice:
         raise step.refused(
             f"{step.name} has arguments that are not known here", found=", ".join(special + strange)
         )
-    wanted = {"spatial_dims": 3, "in_channels": inputs, "out_channels": outputs}
-    for key, number in wanted.items():
+    expected = {"spatial_dims": 3, "in_channels": inputs, "out_channels": outputs}
+    for key, number in expected.items():
         if arguments.get(key, number) != number:
             raise step.refused(
                 f"{step.name}.{key} does not fit",
                 found=arguments[key],
                 expected=f"{number}, as {METADATA} says" if key != "spatial_dims" else "3",
             )
-    kept = {key: value for key, value in arguments.items() if key not in SAID_ELSEWHERE}
-    return Choice(name="monai", options={"network": step.name, "arguments": kept})
+    own_arguments = {key: value for key, value in arguments.items() if key not in SAID_ELSEWHERE}
+    return Choice(name="monai", options={"network": step.name, "arguments": own_arguments})
 
 
 def _weights(path: Path, card: ModelCard, labels: LabelTable) -> dict[str, Tensor]:

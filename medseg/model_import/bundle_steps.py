@@ -66,11 +66,11 @@ class Step:
     def expect(self, **expected: Any) -> None:
         """Refuse arguments of other values; one that is left out has MONAI's default."""
         for argument, value in expected.items():
-            found = self.value(argument, value)
-            if found != value:
+            actual = self.value(argument, value)
+            if actual != value:
                 raise self.refused(
                     f"{self.name} with this {argument} is not known here",
-                    found=found,
+                    found=actual,
                     expected=value,
                 )
 

@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise BadModel(
             "the checkpoint asks to run code when it is read, so it is not read",
             path=path,
-            found=", ".join(_asked_for(path)) or "an unknown instruction",
+            found=", ".join(_forbidden_names(path)) or "an unknown instruction",
             expected="weights, numbers and plain values",
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
@@ -61,7 +61,7 @@ def _allowed() -> list[Any]:
     ]
 
 
-def _asked_for(path: Path) -> list[str]:
+def _forbidden_names(path: Path) -> list[str]:
     """Names of what a checkpoint wants to call beyond what is allowed."""
     known = {"numpy.dtype", "numpy.ndarray"}
     try:

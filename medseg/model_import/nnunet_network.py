@@ -241,8 +241,10 @@ def _shrinks(shape: Shape, level: int, block: int) -> bool:
 def _architecture(plan: Plan) -> tuple[str, dict[str, Any]]:
     """Class and options, from the plans of any version 2."""
     if "architecture" in plan.values:
-        said = plan.value("architecture")
-        return str(said["network_class_name"]).rpartition(".")[2], dict(said["arch_kwargs"])
+        architecture = plan.value("architecture")
+        return str(architecture["network_class_name"]).rpartition(".")[2], dict(
+            architecture["arch_kwargs"]
+        )
     name = str(plan.value("UNet_class_name"))
     blocks = _CLASSES.get(name, ("n_conv_per_stage", ""))[0]
     stages = plan.value("n_conv_per_stage_encoder")

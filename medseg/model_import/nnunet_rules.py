@@ -178,11 +178,11 @@ def _slices_apart(plan: Plan) -> float | None:
     for what, order in wanted.items():
         name = plan.values.get(f"resampling_fn_{what}", "resample_data_or_seg_to_shape")
         kwargs = plan.values.get(f"resampling_fn_{what}_kwargs", {})
-        found = (name, kwargs.get("order", 3), kwargs.get("order_z", 0))
-        if found != ("resample_data_or_seg_to_shape", order, 0):
+        resampling = (name, kwargs.get("order", 3), kwargs.get("order_z", 0))
+        if resampling != ("resample_data_or_seg_to_shape", order, 0):
             raise plan.refused(
                 f"{what} are resampled in a way that is not known here",
-                found=f"{found[0]}, order {found[1]}, order_z {found[2]}",
+                found=f"{resampling[0]}, order {resampling[1]}, order_z {resampling[2]}",
                 expected=f"resample_data_or_seg_to_shape, order {order}, order_z 0",
             )
         forced.append(kwargs.get("force_separate_z", False))

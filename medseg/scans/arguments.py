@@ -97,10 +97,10 @@ def scans_of(
     for argument in arguments:
         require_place(argument)
         if is_table(argument):
-            asked = scans_of_table(
+            chosen = scans_of_table(
                 argument, root=root, selection=selection, progress=progress, without=without
             )
-            listed += [ListedScan(scan, Path(place), argument) for scan, place in asked]
+            listed += [ListedScan(scan, Path(place), argument) for scan, place in chosen]
         else:
             scans = discover(argument, selection=selection, progress=progress, without=without)
             listed += [ListedScan(scan, argument, argument) for scan in scans]

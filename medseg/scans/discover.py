@@ -76,13 +76,18 @@ def discover(
     if root.name.upper() == "DICOMDIR" and not is_folder(root):
         root = root.parent  # the index of a medium stands for the medium
     entries = files_under(root, without)
-    seen = _look(entries, HeaderIndex(index or index_path()), progress or silent)
-    found = [*_series(seen.headers, root), *_image_files(seen.others), *seen.inside, *seen.refused]
-    found = _tell_damaged(found, seen.foreign)
-    if seen.foreign or seen.hidden:
-        found.append(_foreign([*seen.foreign, *seen.hidden], root))
+    content = _look(entries, HeaderIndex(index or index_path()), progress or silent)
+    scans = [
+        *_series(content.headers, root),
+        *_image_files(content.others),
+        *content.inside,
+        *content.refused,
+    ]
+    scans = _with_damage_warnings(scans, content.foreign)
+    if content.foreign or content.hidden:
+        scans.append(_foreign([*content.foreign, *content.hidden], root))
     wanted = selection or Selection()
-    return name_cases([chosen for scan in found for chosen in wanted.apply(scan)])
+    return name_cases([chosen for scan in scans for chosen in wanted.apply(scan)])
 
 
 @dataclass(eq=False)
@@ -267,7 +272,7 @@ def _image_file(source: Source, seen: Glimpse) -> FoundScan:
     )
 
 
-def _tell_damaged(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
+def _with_damage_warnings(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
     """Warn of unreadable files that name no series: a neighbour may lack a slice."""
     lost: dict[str, list[str]] = {}
     for scan in found:

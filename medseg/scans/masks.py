@@ -83,9 +83,9 @@ def _parted(path: Path) -> tuple[Path, str]:
 @lru_cache(maxsize=4)
 def _members(archive_path: Path, changed_ns: int) -> Mapping[str, Source]:
     """Every file of an archive that may be a mask, by name; `changed_ns` tells versions apart."""
-    found = {}
+    masks = {}
     for scan in discover(archive_path):
         sources = scan.content.sources
         for number, source in enumerate(sources, start=1):
-            found[member_name(scan.case, number, len(sources))] = source
-    return found
+            masks[member_name(scan.case, number, len(sources))] = source
+    return masks

@@ -133,24 +133,25 @@ def scans_of_table(
     for argument in dict.fromkeys(one["scan"] for one in rows):
         place = _place(argument, path, root)
         scans = discover(place, progress=progress, without=without)
-        asked = _Asked([one for one in rows if one["scan"] == argument], scans)
+        request = _Request([one for one in rows if one["scan"] == argument], scans)
         for scan in scans:
             chosen = [
-                (_as_told(one_scan, one), argument)
-                for one in asked.of(scan)
+                (_as_requested(one_scan, one), argument)
+                for one in request.of(scan)
                 for one_scan in _chosen(scan, one, selection or Selection())
             ]
-            chosen += [(_as_told(volume, one), argument) for volume, one in asked.volumes(scan)]
+            volumes = request.volumes(scan)
+            chosen += [(_as_requested(volume, one), argument) for volume, one in volumes]
             found += chosen or [(_unlisted(scan), argument)]
         found += [
             (_gone(one), argument)
-            for one in asked.left()
+            for one in request.left()
             if one["status"] not in (Status.SKIPPED, Status.REFUSED)
         ]
     return found
 
 
-class _Asked:
+class _Request:
     """The rows of a table under one argument, handed out to the scans that they mean."""
 
     def __init__(self, rows: Sequence[dict[str, str]], scans: Sequence[FoundScan]) -> None:
@@ -208,18 +209,18 @@ def _place(argument: str, table: Path, root: Path | None) -> Path:
     return beside if not place.exists() and beside.exists() else place
 
 
-def _chosen(scan: FoundScan, asked: dict[str, str], selection: Selection) -> Iterable[FoundScan]:
+def _chosen(scan: FoundScan, row: dict[str, str], selection: Selection) -> Iterable[FoundScan]:
     """The scan as its row asks for it."""
-    volume = asked.get("volume", "").strip()
+    volume = row.get("volume", "").strip()
     if volume and scan.choosable:
         yield from _numbered(scan, volume)
     elif (
-        asked["status"] not in (Status.SKIPPED, Status.REFUSED)
+        row["status"] not in (Status.SKIPPED, Status.REFUSED)
         and scan.status == Status.SKIPPED
         and scan.choosable
     ):
         yield scan.volume_number(0)
-    elif asked["status"] in (Status.SKIPPED, Status.REFUSED) and scan.status == Status.USABLE:
+    elif row["status"] in (Status.SKIPPED, Status.REFUSED) and scan.status == Status.USABLE:
         yield replace(scan, status=Status.SKIPPED, reason="not selected: the table says so")
     else:
         yield from selection.apply(scan)
@@ -233,7 +234,7 @@ def _numbered(scan: FoundScan, volume: str) -> Iterable[FoundScan]:
     return [scan.volume_number(int(volume))]
 
 
-def _as_told(scan: FoundScan, row: dict[str, str]) -> FoundScan:
+def _as_requested(scan: FoundScan, row: dict[str, str]) -> FoundScan:
     """The scan with the name, group and channel of its row, as far as the table has them."""
     group, channel = (row.get(name) or "" for name in ("group", "channel"))
     case = row["case"] if _is_renamed(scan, row) else scan.case

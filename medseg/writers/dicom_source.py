@@ -219,7 +219,7 @@ def _header(stream: IO[bytes], target: Path) -> Dataset:
 
 
 def _lossy(dataset: Dataset) -> Dataset:
-    """How pixels were compressed with loss once, which a derived object must go on saying."""
+    """How pixels were compressed with loss once, which a derived object must still say."""
     lossy = Dataset()
     if str(dataset.get("LossyImageCompression") or "") != "01":
         return lossy

@@ -127,10 +127,10 @@ def _bids_folder(case: str) -> str:
 
 def _label(text: str) -> str:
     """Letters and digits alone, and a mark where that loses something."""
-    kept = re.sub(r"[^0-9A-Za-z]", "", text)
-    if kept == text:
-        return kept
-    return kept[:40] + mark(text)
+    letters = re.sub(r"[^0-9A-Za-z]", "", text)
+    if letters == text:
+        return letters
+    return letters[:40] + mark(text)
 
 
 def _file_names(table: LabelTable, layout: Layout) -> list[str]:

@@ -33,7 +33,7 @@ _FLIP = np.array([-1.0, -1.0, 1.0])
 
 def structure_names(dataset: Dataset) -> tuple[str, ...]:
     """The structures that have contours, in the order of the file."""
-    drawn = {
+    contours = {
         int(item.ReferencedROINumber)
         for item in dataset.get("ROIContourSequence") or ()
         if item.get("ContourSequence")
@@ -41,7 +41,7 @@ def structure_names(dataset: Dataset) -> tuple[str, ...]:
     return tuple(
         str(item.get("ROIName") or f"ROI {item.ROINumber}")
         for item in dataset.get("StructureSetROISequence") or ()
-        if int(item.ROINumber) in drawn
+        if int(item.ROINumber) in contours
     )
 
 

@@ -47,7 +47,7 @@ def separate(slots: Slots) -> tuple[Groups, str]:
         for name in dict.fromkeys(
             name for slot in slots for plane in slot for name in marks[id(plane)]
         )
-        if _tells(slots, name, marks)
+        if _separates(slots, name, marks)
     ]
     keyed: dict[tuple[tuple[bool, float, str], ...], list[list[Plane]]] = {}
     for place, slot in enumerate(slots):
@@ -65,7 +65,7 @@ def separate(slots: Slots) -> tuple[Groups, str]:
     return groups, _why(counts, len(slots), names, len(groups))
 
 
-def _tells(slots: Slots, name: str, marks: dict[int, dict[str, float | str]]) -> bool:
+def _separates(slots: Slots, name: str, marks: dict[int, dict[str, float | str]]) -> bool:
     """Whether a mark splits the planes into volumes, at least one of them complete."""
     by_value: dict[object, list[int]] = {}
     for place, slot in enumerate(slots):

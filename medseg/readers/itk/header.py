@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medseg.errors import BadScan
 from medseg.readers.bytes import Packing
 
-#: A text header is shorter than this; what goes on longer is no header.
+#: A text header is shorter than this; anything longer is no header.
 MOST_HEADER_BYTES = 1 << 20
 
 #: No header of a scan has a reason to say a larger number; NaN and infinity are none.

@@ -97,8 +97,8 @@ def read_layers(path: Path, named: tuple[SlicerSegment, ...]) -> tuple[list[Segm
     axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = FLIP @ axes, FLIP @ np.array(image.GetOrigin())
-    found = [Segment(one.name, one.colour, layers[..., one.layer] == one.value) for one in named]
-    return found, Geometry(layers.shape[:3], affine)
+    segments = [Segment(one.name, one.colour, layers[..., one.layer] == one.value) for one in named]
+    return segments, Geometry(layers.shape[:3], affine)
 
 
 def _refuse_unnamed(layers: NDArray[Any], named: tuple[SlicerSegment, ...], path: Path) -> None:
