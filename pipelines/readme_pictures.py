@@ -1,9 +1,9 @@
-"""Draws the README's pictures again from a demo and a training run.
+"""Draws the pictures of the README and the benchmarks page from a demo and a training run.
 
     make demo
     python pipelines/readme_pictures.py demo RUN docs/pictures
 
-``demo`` gives the overlay and the Dice chart (phantoms), RUN the training curve.
+``demo`` gives the overlay of a phantom, RUN the training curves.
 """
 
 from __future__ import annotations
@@ -34,27 +34,19 @@ def draw_overlay(demo: Path, case_id: str) -> bytes:
     ).png()
 
 
-def draw_dice(scores: pd.DataFrame, summary: pd.DataFrame) -> bytes:
-    """Every case a dot, by label."""
-    dice = scores[scores["metric"] == "dice"]
-    values = dice.pivot(index="case", columns="label", values="value")
-    rows = summary[summary["metric"] == "dice"].set_index("label")
-    intervals = {
-        str(label): (row["mean"], row["ci_low"], row["ci_high"]) for label, row in rows.iterrows()
-    }
-    return charts.distribution(values[list(intervals)], intervals, "Dice", bounds=(0, 1))
+def draw_curve(curves: pd.DataFrame) -> bytes:
+    """The curves of a training run as SVG."""
+    return charts.drawn(charts.curves(curves))
 
 
 def main(demo: Path, run: Path, output: Path) -> None:
-    """Draw the three pictures."""
+    """Draw both pictures."""
     output.mkdir(parents=True, exist_ok=True)
     scores = pd.read_csv(demo / "evaluation/scores.csv")
-    summary = pd.read_csv(demo / "evaluation/summary.csv")
     means = scores[(scores["metric"] == "dice") & (scores["label"] == "mean")]
     median = means.sort_values("value")["case"].iloc[len(means) // 2]
     (output / "overlay.png").write_bytes(draw_overlay(demo, str(median)))
-    (output / "dice.svg").write_bytes(draw_dice(scores, summary))
-    (output / "curve.svg").write_bytes(charts.curves(pd.read_csv(run / "curves.csv")))
+    (output / "curve.svg").write_bytes(draw_curve(pd.read_csv(run / "curves.csv")))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ import typer
 from dask_jobqueue import SLURMCluster
 
 from medseg.batch import Listener, State
+from medseg.batch.batch import open_batch
 from medseg.batch.gather import gather
 from medseg.batch.models import load_models
-from medseg.batch.settings import Settings, open_batch
+from medseg.batch.settings import Settings
 from medseg.cli.arguments import split_words
 from medseg.reports.batch import write_batch_report
 from medseg.scans.channels import Channels, parse_patterns

@@ -14,7 +14,8 @@ def test_commanding_a_batch_loads_neither_torch_nor_monai(tmp_path: Path) -> Non
     question = f"""
 import sys
 from pathlib import Path
-from medseg.batch.settings import Settings, open_batch
+from medseg.batch.batch import open_batch
+from medseg.batch.settings import Settings
 settings = Settings((Path({str(model)!r}),), Path({str(tmp_path / "out")!r}), device="cpu")
 with open_batch([], settings) as batch:
     batch.run()
