@@ -184,6 +184,8 @@ HOSTILE = {
     "a huge integer": ("a: " + "9" * 6000, "cannot be understood|too large"),
     "an integer of 70 bits": (f"a: {2**70}", "too large"),
     "an impossible date of a kind": ("a: !!timestamp 2024-13-77", "cannot be understood"),
+    "eights": ("labels: {liver: 010}", "line 1: '010' is not the number that it looks like"),
+    "sixties": ("a: 1\nlabels: {liver: 1:30}", "line 2: '1:30' is not the number"),
     "a list": ("- 1\n- 2", "not a mapping"),
     "a control character": ("a: \x01", "not YAML"),
     "a long text": ("a: " + "x" * 8_000_001, "too long"),

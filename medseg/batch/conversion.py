@@ -11,7 +11,7 @@ from pathlib import Path
 from medseg.batch.case import Clock
 from medseg.batch.entry import Entry, Recipe
 from medseg.batch.executors import Patience
-from medseg.batch.gather import stamp_of
+from medseg.batch.gather import stamp_of, touch_of
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.ledger import Ledger, open_ledger
 from medseg.batch.process import ProcessExecutor
@@ -258,6 +258,7 @@ def _task(one: ListedScan, nonfinite: NonFinite) -> Task:
         size,
         _Reader(scan, nonfinite),
         key=one.key,
+        touched=touch_of(one),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from medseg.batch.inputs import ChannelScan, CohortScan, relative
-from medseg.batch.task import State, Task, Unusable
+from medseg.batch.task import PLACES, State, Task, Unusable
 from medseg.errors import BadScan
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.manifests.reading import file_of
@@ -141,7 +141,7 @@ def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
 
 def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
     sources = ", ".join(relative(path, cohort.root) for path in case.sources)
-    place = ", ".join(printable(str(path.absolute())) for path in case.sources)
+    place = PLACES.join(printable(str(path.absolute())) for path in case.sources)
 
     def refused(reason: str, identity: str = "") -> Unusable:
         return Unusable(case.case, sources, place, identity, State.REFUSED, reason)
@@ -152,7 +152,7 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
         for path in files:
             if path not in missing:
                 require_place(path)
-        identity, size = _stamp(files)
+        identity, size, touched = _stamp(files)
     except BadScan as error:
         return refused(error.problem)
     except (OSError, ValueError) as error:
@@ -165,25 +165,26 @@ def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, 
         )
     if scan.channels not in ((), cohort.channels) or scan.frames not in (None, Frames.CHECK):
         identity = f"{identity} as {', '.join(scan.channels)}, frames {scan.frames}"
-    return Task(case.case, sources, place, identity, size, scan, warnings)
+    return Task(case.case, sources, place, identity, size, scan, warnings, touched=touched)
 
 
 def _of_scans(case: ScanCase, frames: Frames) -> Found:
     """A task for scans that make a case; else why they do not."""
     stamps = [stamp_of(one) for one in case.scans]
     identity, size = ", ".join(stamp for stamp, _ in stamps), sum(size for _, size in stamps)
-    places = ", ".join(printable(str(one.location)) for one in case.scans)
+    places = PLACES.join(printable(str(one.location)) for one in case.scans)
     first = case.scans[0].scan
     name = case.name or safe_name(first.source.replace("/", "_")) or "unnamed"
     if case.status != Status.USABLE:
         sources = _some([one.scan.source for one in case.scans])
         return Unusable(name, sources, places, identity, State(case.status), case.reason)
     sources = ", ".join(one.scan.source for one in case.scans)
+    touched = ", ".join(map(touch_of, case.scans))
     if not case.channels:
-        return Task(name, sources, places, identity, size, first, first.warnings)
+        return Task(name, sources, places, identity, size, first, first.warnings, touched=touched)
     scan = ChannelScan(tuple(one.scan for one in case.scans), case.channels, frames)
     identity = f"{identity} as {', '.join(case.channels)}, frames {frames}"
-    return Task(name, sources, places, identity, size, scan)
+    return Task(name, sources, places, identity, size, scan, touched=touched)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -198,6 +199,11 @@ def stamp_of(one: ListedScan) -> tuple[str, int]:
     if one.scan.volume is not None:
         digest = f"{digest} volume {one.scan.volume}"
     return digest, sum(source.size for source in sources)
+
+
+def touch_of(one: ListedScan) -> str:
+    """What changes whenever the file system touches the files of a scan."""
+    return _digest([(s.name, s.inode, s.status_ns) for s in one.scan.content.sources])
 
 
 def _with_stable_names(found: Sequence[_Unnamed], known: Named) -> list[Found]:
@@ -219,18 +225,19 @@ def _with_stable_names(found: Sequence[_Unnamed], known: Named) -> list[Found]:
     return [replace(one.case, case=name) for one, name in zip(distinct, names, strict=True)]
 
 
-def _stamp(paths: Iterable[Path]) -> tuple[str, int]:
-    """Identity and size of files and of everything in folders.
+def _stamp(paths: Iterable[Path]) -> tuple[str, int, str]:
+    """Identity, size and last touch of files and of everything in folders.
 
     Raises:
         OSError: a file or folder cannot be looked at.
     """
-    stamps = []
+    stamps, touches = [], []
     for path in paths:
         for file in sorted(_files(path)):
             status = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
             stamps.append((file.name, status.st_size, status.st_mtime_ns))
-    return _digest(stamps), sum(stamp[1] for stamp in stamps)
+            touches.append((file.name, status.st_ino, status.st_ctime_ns))
+    return _digest(stamps), sum(stamp[1] for stamp in stamps), _digest(touches)
 
 
 def _files(path: Path) -> list[Path]:

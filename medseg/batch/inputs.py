@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.batch.task import Task
 from medseg.errors import MedsegError
 from medseg.manifests import Cohort, read_case
+from medseg.manifests.reading import file_of
 from medseg.scans import FoundScan, Frames, stack
 from medseg.volume import Volume
 
@@ -75,6 +78,17 @@ def _read(scan: FoundScan, name: str) -> Volume:
     except MedsegError as error:
         raise error.about(scan.source, part=f"channel {name!r}") from None
     return replace(volume, origin=replace(volume.origin, path=scan.source))
+
+
+def input_files(task: Task) -> Iterator[Path]:
+    """The files that a case is made of, which nothing may replace: scans, archives, true masks."""
+    scan = task.scan
+    if isinstance(scan, CohortScan):
+        for case in scan.cohort.cases:
+            yield from (file_of(path) for path in (*case.sources, case.label) if path is not None)
+    elif isinstance(scan, FoundScan | ChannelScan):
+        for one in scan.scans if isinstance(scan, ChannelScan) else (scan,):
+            yield from (Path(source.path) for source in one.content.sources)
 
 
 def relative(path: Path, root: Path) -> str:

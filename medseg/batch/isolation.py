@@ -7,7 +7,7 @@ import re
 import traceback
 from collections.abc import Callable
 
-from medseg.batch.task import Outcome, State, Task
+from medseg.batch.task import PLACES, Outcome, State, Task
 from medseg.errors import BadOutput, MedsegError, NotAVolume
 from medseg.tables import printable
 
@@ -47,8 +47,9 @@ def guarded(task: Task, road: Callable[[], Outcome]) -> tuple[Outcome, str]:
 
 def relative(text: str, task: Task) -> str:
     """Paths as the user may show them: relative to the argument that was passed."""
-    for place, source in zip(task.place.split(", "), task.source.split(", "), strict=False):
-        text = text.replace(place, source)
+    if PLACES in task.place:
+        for place, source in zip(task.place.split(PLACES), task.source.split(", "), strict=False):
+            text = text.replace(place, source)
     text = text.replace(task.place, task.source)
     if task.place.endswith(task.source) and (root := task.place[: -len(task.source)]):
         text = text.replace(root, "") if len(root) > 1 else text

@@ -80,6 +80,8 @@ class Ledger:
             " facts = '{}', seconds = 0, segment_seconds = 0, started = NULL, finished = NULL",
             (task.case, task.source, task.place, task.identity, size, state, reason),
         )
+        if isinstance(task, Task):
+            self._remember(f"touched {task.case}", task.touched)
 
     def moved(self, task: Task | Unusable) -> None:
         """The same input lies at another place, or is named from another one."""
@@ -87,6 +89,8 @@ class Ledger:
             'UPDATE cases SET place = ?, source = ? WHERE "case" = ?',
             (task.place, task.source, task.case),
         )
+        if isinstance(task, Task):
+            self._remember(f"touched {task.case}", task.touched)
 
     def wait(self, case: str) -> None:
         """Back to pending."""
@@ -187,10 +191,15 @@ class Ledger:
             )
             self._remember(f"scan {task.key}", task.case)
 
+    def touch_of(self, case: str) -> str:
+        """When the files of a case were last touched, as it was entered; empty where unknown."""
+        return self._fact(f"touched {case}") or ""
+
     def forget(self, case: str) -> None:
         """A case whose scan is gone and that has no mask; its name is free again."""
         self._file.write('DELETE FROM cases WHERE "case" = ?', (case,))
         self._forget_name(case)
+        self._file.write("DELETE FROM facts WHERE key = ?", (f"touched {case}",))
 
     def explain(self, case: str, reason: str) -> None:
         """Say why a case still waits."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medseg.batch.case import LOGS, PROBABILITIES, picture_names
 from medseg.batch.entry import Entry
+from medseg.batch.inputs import input_files
 from medseg.batch.resume import is_whole_mask
 from medseg.batch.settings import Settings
 from medseg.batch.taken import taken
@@ -34,7 +35,7 @@ def occupied_places(
         output,
         name_of=partial(mask_name, format=settings.format, layout=settings.layout),
         is_whole=is_whole_mask,
-        inputs=[Path(part) for task in tasks for part in task.place.split(", ")],
+        inputs=(path for task in tasks for path in input_files(task)),
         overwrite=settings.overwrite,
     )
     reasons |= _same_place(tasks, settings)

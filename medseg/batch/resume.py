@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medseg.batch.entry import Entry
 from medseg.batch.ledger import Ledger
-from medseg.batch.task import State, Task, Unusable, Written
+from medseg.batch.task import PLACES, State, Task, Unusable, Written
 from medseg.errors import MedsegError
 from medseg.readers.labels import contour_names, needs_image, read_labels
 from medseg.writers import atomic
@@ -115,7 +115,7 @@ def forget_gone(ledger: Ledger, found: Sequence[Task | Unusable], searched: Sequ
         for entry in ledger.entries():
             if entry.case in names or entry.state is State.DONE:
                 continue
-            places = [Path(place) for place in entry.place.split(", ")]
+            places = [Path(place) for place in entry.place.split(PLACES)]
             if not all(map(_exists, places)) or any(
                 place.is_relative_to(root) for place in places for root in roots
             ):
@@ -162,6 +162,9 @@ def _bring_up_to_date(
     if entry.identity != item.identity:
         ledger.add(item)
         return "the input has changed since it was entered; it is done again"
+    if entry.place == item.place and _was_touched(item, ledger):
+        ledger.add(item)
+        return "the input may have changed: its files were replaced or touched; it is done again"
     if (entry.place, entry.source) != (item.place, item.source):
         ledger.moved(item)
     if isinstance(item, Unusable):
@@ -171,6 +174,12 @@ def _bring_up_to_date(
     if entry.state is State.DONE:
         return _look_at_output(entry, ledger, folder, check, is_whole)
     return ""
+
+
+def _was_touched(item: Task | Unusable, ledger: Ledger) -> bool:
+    """Whether files of the same size and time may hold something else than when it was entered."""
+    known = ledger.touch_of(item.case)
+    return isinstance(item, Task) and bool(known and item.touched) and known != item.touched
 
 
 def _look_at_output(

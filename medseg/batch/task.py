@@ -63,6 +63,10 @@ class Readable(Protocol):
         """Read the scan."""
 
 
+#: Between the paths of a case's channels in its place; a comma may be part of a folder's name.
+PLACES = "\n"
+
+
 @dataclass(frozen=True)
 class Task:
     """One scan to segment.
@@ -70,12 +74,13 @@ class Task:
     Attributes:
         case: unique in the batch and safe as a file name.
         source: relative to the argument that named it; goes into tables.
-        place: the whole path, kept in the ledger alone.
+        place: the whole path, kept in the ledger alone; of several channels joined by `PLACES`.
         identity: changes when the input's files change.
         size_bytes: of the input's files; time-outs grow with it.
         scan: reads the voxels.
         warnings: what discovery already noticed.
         key: the same for the same scan in every run; the ledger remembers its case by it.
+        touched: when the file system last touched the input's files, which no program sets back.
     """
 
     case: str
@@ -86,6 +91,7 @@ class Task:
     scan: Readable
     warnings: tuple[str, ...] = ()
     key: str = ""
+    touched: str = ""
 
 
 @dataclass(frozen=True)

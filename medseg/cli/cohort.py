@@ -164,7 +164,7 @@ def split(
         medseg cohort split liver.yaml --test keep --folds 3 --output liver3.yaml
     """
     from medseg.manifests import load_cohort, split_cohort, write_cohort
-    from medseg.manifests.card import rewrite_table, table_of
+    from medseg.manifests.card import inputs_of, rewrite_table, table_of
 
     share = None if test == "keep" else _share(test)
     cohort = load_cohort(card)
@@ -184,7 +184,7 @@ def split(
             with _guard(card, overwrite, in_place=[table_of(card).name]):
                 written = rewrite_table(divided, card)
         else:
-            with _guard(output, overwrite, inputs=[card, table_of(card)]):
+            with _guard(output, overwrite, inputs=inputs_of(card, root=root)):
                 written = write_cohort(divided, output)
         console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
         _say_parts(console, divided)
@@ -242,7 +242,7 @@ def add(
         medseg train plan.yaml --init runs/liver/model --output runs/liver2
     """
     from medseg.manifests import load_cohort, write_cohort
-    from medseg.manifests.card import rewrite_table, table_of
+    from medseg.manifests.card import inputs_of, rewrite_table, table_of
     from medseg.review.harvest import harvest
 
     cohort = load_cohort(card, root=root)
@@ -263,7 +263,7 @@ def add(
             with _guard(card, overwrite, in_place=[table_of(card).name]):
                 written = rewrite_table(result.cohort, card)
         else:
-            with _guard(output, overwrite, inputs=[card, table_of(card)]):
+            with _guard(output, overwrite, inputs=inputs_of(card, root=root)):
                 written = write_cohort(result.cohort, output)
         console.say(
             f"{written}: {_counted(len(result.added), 'row')} added",
@@ -298,7 +298,9 @@ def next_(
     Example:
         medseg cohort next liver.yaml --from masks -n 20 --output next.csv
     """
+    from medseg.batch.tables import CASES
     from medseg.manifests import load_cohort
+    from medseg.manifests.card import inputs_of
     from medseg.review.choosing import choose_next
     from medseg.tables import csv_text
     from medseg.writers.atomic import atomic_path
@@ -318,7 +320,7 @@ def next_(
                     "cohort",
                     claims=[output.name],
                     patterns=[output.name],
-                    inputs=[card],
+                    inputs=[*inputs_of(card, root=root), masks / CASES],
                     overwrite=overwrite,
                 ),
                 atomic_path(output) as temporary,

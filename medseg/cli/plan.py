@@ -65,6 +65,7 @@ def plan(
     from medseg.config import TrainConfig, load_yaml, validate
     from medseg.errors import BadConfig
     from medseg.manifests import load_cohort, survey_scans
+    from medseg.manifests.card import inputs_of
     from medseg.planning import (
         PRESETS,
         look_at,
@@ -87,7 +88,7 @@ def plan(
             "plan",
             claims=[output.name],
             patterns=[output.name],
-            inputs=[card],
+            inputs=inputs_of(card, root=root),
             overwrite=overwrite,
         ),
         open_console(quiet=quiet, json=json) as console,

@@ -48,19 +48,22 @@ def segment_batch(search: Search, settings: Settings, console: Console, *, dry_r
         MedsegError: the output folder or a model cannot be used.
     """
     from medseg.batch.batch import open_batch
-    from medseg.batch.gather import gather
+    from medseg.batch.gather import CARDS, gather
     from medseg.batch.shards import remembered
     from medseg.batch.tables import BIDS_FILES, FILES
+    from medseg.manifests.card import table_of
     from medseg.writers.guard import guard_outputs
 
     output = settings.output
     files = FILES if settings.layout == "flat" else (*FILES, *BIDS_FILES)
+    cards = [path for path in search.scans if path.suffix.lower() in CARDS and path.is_file()]
+    tables = map(table_of, cards)
     with guard_outputs(
         output,
         "segment",
         claims=files,
         patterns=files,
-        inputs=search.scans,
+        inputs=[*search.scans, *tables],
         overwrite=settings.overwrite,
     ):
         items = gather(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,10 @@ def parse_yaml(text: str, *, path: Path | None = None) -> Any:
         ) from None
 
 
+#: YAML counts leading zeros in eights and colons in sixties.
+_UNLIKE_IT_READS = re.compile(r"[-+]?(0[0-7_]+$|[0-9_]+:)")
+
+
 class _Refused(Exception):
     def __init__(self, problem: str, expected: str | None = None) -> None:
         super().__init__(problem)
@@ -143,7 +148,13 @@ class _StrictLoader(_Parser):  # type: ignore[misc]
         content.update(self.construct_mapping(node))
 
     def construct_yaml_int(self, node: Any) -> Any:
-        """An integer of 64 bits."""
+        """An integer of 64 bits, written in tens or as 0x…."""
+        if _UNLIKE_IT_READS.match(node.value):
+            raise _Refused(
+                f"line {node.start_mark.line + 1}: {node.value[:20]!r} is not the number that it"
+                " looks like in YAML",
+                "a number without leading zeros or colons, or text in quotes",
+            )
         value = super().construct_yaml_int(node)
         if abs(value) >= MOST_INTEGER:
             raise _Refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,12 @@ from medseg.errors import BadLabels
 from medseg.labels.card import card_of, read_card
 from medseg.labels.label import Label, Region, is_generic, plain_name
 from medseg.labels.mirrors import mirror_swaps
+
+#: The largest integer that masks hold.
+_MOST_VALUE = 65535
+
+#: What tables of scores call the mean over a case's labels.
+_TAKEN = "mean"
 
 #: Voxels looked at in one go.
 _VOXELS = 1 << 22
@@ -42,18 +49,24 @@ class LabelTable:
         object.__setattr__(self, "labels", labels)
         if not labels:
             raise BadLabels("the label table is empty", remedy="Name at least one label.")
-        _check_unique("label name", [label.name for label in labels])
+        _check_names([label.name for label in labels])
         _check_unique("label value", [label.value for label in labels])
         for label in labels:
-            if not label.name.strip() or not 1 <= label.value <= 65535:
+            if not label.name.strip() or not 1 <= label.value <= _MOST_VALUE:
                 raise BadLabels(
                     "a label needs a name and a value",
                     found=f"{label.name!r}: {label.value}",
-                    expected="a name and an integer from 1 to 65535",
+                    expected=f"a name and an integer from 1 to {_MOST_VALUE}",
                 )
         known = {label.value for label in labels}
         if self.ignore is not None and (self.ignore in known or self.ignore == 0):
             raise BadLabels("the ignore value also names a label", found=self.ignore)
+        if self.ignore is not None and not 1 <= self.ignore <= _MOST_VALUE:
+            raise BadLabels(
+                "no mask can hold the ignore value",
+                found=self.ignore,
+                expected=f"an integer from 1 to {_MOST_VALUE}",
+            )
         for region in self.regions:
             unknown = sorted(set(region.values) - known)
             if unknown or not region.values:
@@ -244,6 +257,28 @@ def _check_unique(what: str, items: list[Any]) -> None:
     twice = sorted({item for item in items if items.count(item) > 1})
     if twice:
         raise BadLabels(f"the same {what} occurs twice", found=twice)
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse names that tables, files or people could take for one another."""
+    _check_unique("label name", names)
+    plain: dict[str, str] = {}
+    for name in names:
+        if name and (name != name.strip() or not name.isprintable()):
+            raise BadLabels(
+                "a label's name has blanks around it or characters that cannot be shown",
+                found=repr(name[:60]),
+                expected=repr(" ".join("".join(filter(str.isprintable, name)).split())[:60]),
+            )
+        other = plain.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise BadLabels("two labels differ in upper and lower case alone", found=[other, name])
+    if _TAKEN in plain:
+        raise BadLabels(
+            "no label can have the name of the mean over all labels",
+            found=repr(plain[_TAKEN]),
+            remedy="Give it another name.",
+        )
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -15,6 +15,7 @@ from medseg.config import Options, load_yaml, validate
 from medseg.errors import BadCohort, BadConfig, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Cohort
+from medseg.manifests.reading import file_of
 from medseg.manifests.table import read_table, write_table
 from medseg.scans import Frames
 from medseg.writers.atomic import atomic_path
@@ -63,7 +64,7 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
     _check_remap(path, keys.remap, labels)
     if len(set(keys.channels)) != len(keys.channels):
         raise BadCohort("the same channel occurs twice", path=path, found=list(keys.channels))
-    start = Path(root) if root is not None else path.parent / Path(keys.root).expanduser()
+    start = Path(root) if root is not None else path.parent / _at_home(path, keys.root)
     if root is not None and not start.is_dir():
         raise BadCohort(
             "the root is not a folder",
@@ -88,6 +89,19 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
         citation=keys.citation,
         notes=keys.notes,
     )
+
+
+def _at_home(card: Path, root: str) -> Path:
+    """The root with ``~`` spelt out."""
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise BadCohort(
+            "the root starts in a home that cannot be found",
+            path=card,
+            found=f"{root} ({error})",
+            remedy="Write the folder out, or say it with --root.",
+        ) from None
 
 
 def painted(labels: LabelTable) -> LabelTable:
@@ -156,6 +170,13 @@ def table_of(card: Path) -> Path:
         BadCohort: the card cannot be understood.
     """
     return card.parent / _keys(card).table
+
+
+def inputs_of(card: Path, *, root: Path | None = None) -> list[Path]:
+    """Card, table and every file that the table names, which nothing may replace."""
+    cohort = load_cohort(card, root=root)
+    paths = [path for case in cohort.cases for path in (*case.sources, case.label) if path]
+    return [card, table_of(card), *map(file_of, paths)]
 
 
 def _write_table(cohort: Cohort, table: Path) -> None:

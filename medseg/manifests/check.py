@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,7 @@ def examine_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Exami
             looks += [(case, look) for look in seen.looks]
             if progress:
                 progress(done, len(cohort.cases))
+    warnings += _alike_patients(cohort.cases)
     duplicates = duplicates_among(cohort.cases, looks)
     problems += [Problem(found.case.case, str(found)) for found in duplicates]
     return Examination(tuple(problems), tuple(warnings))
@@ -133,6 +135,26 @@ def _check_card(cohort: Cohort) -> Iterator[Problem]:
             f"the folds are {folds}, not numbered from 0 without gaps; `medseg cohort split --test"
             " keep` deals them again",
         )
+
+
+def _alike_patients(cases: Sequence[Case]) -> Iterator[Problem]:
+    """Patients of different parts whose ids a spreadsheet or a typist may have made of one."""
+    first: dict[str, Case] = {}
+    for case in cases:
+        other = first.setdefault(_plain_id(case.patient), case)
+        apart = (case.split, case.fold) != (other.split, other.fold)
+        if case.patient != other.patient and apart:
+            yield Problem(
+                case.case,
+                f"patient {case.patient!r} and patient {other.patient!r} of {other.case} lie in"
+                " different parts; if they are one person, give both rows one id",
+            )
+
+
+def _plain_id(patient: str) -> str:
+    """An id without what spreadsheets change: ``P 07``, ``p07`` and ``p7.0`` are one."""
+    letters = re.sub(r"[\s_]+", "", patient).casefold()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<=\d)\.0+$", "", letters))
 
 
 @dataclass(frozen=True)

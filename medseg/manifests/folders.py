@@ -127,7 +127,15 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
                 remedy="Say what masks end in, for example mask_suffix=_seg.",
             )
         images = {name: path for name, path in images.items() if not name.endswith(suffix)}
+        seen = len(masks)
         masks = {name: path for name, path in masks.items() if name.endswith(suffix)}
+        if not masks:
+            raise BadCohort(
+                f"no mask: no file's name ends in {suffix!r}",
+                path=place,
+                found=f"{seen} files ({', '.join(sorted(images)[:4])} …)",
+                remedy="Say with mask_suffix what masks end in, upper and lower case as they are.",
+            )
     truth = {name.removesuffix(suffix): path for name, path in masks.items()}
     scans = _grouped(place, images, options.channels)
     strays = sorted(set(truth) - set(scans))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -99,6 +100,19 @@ def described_channels(folder: Path, card: Mapping[str, Any], *keys: str) -> tup
         ) from None
 
 
+def miscounted(card: Mapping[str, Any], cases: int) -> tuple[str, ...]:
+    """A remark where ``numTraining`` of a dataset.json is not the number of cases that are here.
+
+    >>> miscounted({"numTraining": 3}, 2)
+    ('dataset.json speaks of 3 training cases, 2 are here: is the download complete?',)
+    """
+    said = card.get("numTraining")
+    if not isinstance(said, int) or said == cases:
+        return ()
+    told = f"dataset.json speaks of {said} training cases, {cases} are here"
+    return (f"{told}: is the download complete?",)
+
+
 def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:
     """Name without ending -> file, sorted; hidden files (``._x`` from a Mac) are left out.
 
@@ -132,6 +146,7 @@ def scan_stem(name: str, ending: str = "") -> str | None:
     """
     if name.startswith("."):
         return None
+    name = unicodedata.normalize("NFC", name)  # a Mac's names and everybody else's are one
     if ending:
         fits = name.lower().endswith(ending.lower()) and len(name) > len(ending)
         return name[: -len(ending)] if fits else None

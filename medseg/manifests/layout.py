@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _read_name(path: Path, folder: Path) -> NamedScan:
 
 def _words(name: str) -> tuple[str, ...]:
     """The words and numbers of a name, in lower case: ``img01`` is ``img`` and ``01``."""
-    words = re.findall(r"[^\W\d_]+\d{1,2}(?![\d])[^\W\d_]*|[^\W\d_]+|\d+", name.lower())
+    composed = unicodedata.normalize("NFC", name)
+    words = re.findall(r"[^\W\d_]+\d{1,2}(?![\d])[^\W\d_]*|[^\W\d_]+|\d+", composed.lower())
     split = [
         [word] if _CHANNEL.fullmatch(word) else re.findall(r"[^\W\d_]+|\d+", word) for word in words
     ]

@@ -11,6 +11,7 @@ from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.importing import (
     described_channels,
+    miscounted,
     modality_of,
     new_case,
     read_description,
@@ -60,7 +61,10 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
         citation="doi:10.1038/s41467-022-30695-9",
         notes="The data set gives no patient ids: every case counts as a patient of its own, "
         "though two may be scans of one person.",
-        remarks=_left_out(folder, [*training, *test], len(test) - len(scored)),
+        remarks=(
+            *_left_out(folder, [*training, *test], len(test) - len(scored)),
+            *miscounted(card, len(training)),
+        ),
     )
 
 

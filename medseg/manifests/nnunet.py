@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from medseg.manifests.card import painted
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.importing import (
     described_channels,
+    miscounted,
     modality_of,
     new_case,
     read_description,
@@ -70,7 +71,11 @@ def build(folder: Path, options: NnunetOptions) -> Cohort:
         citation=str(card.get("citation") or ""),
         notes="The format gives no patient ids: every case counts as a patient of its own. "
         "Where patients came twice, give their rows one id and divide again.",
-        remarks=_left_out(cases, len(chosen)),
+        remarks=(
+            *_left_out(cases, len(chosen)),
+            *_of_other_channels(folder, ending, cases),
+            *miscounted(card, sum(case.label is not None for case in training)),
+        ),
     )
 
 
@@ -158,6 +163,17 @@ def _left_out(cases: list[Case], chosen: int) -> tuple[str, ...]:
         f"{skipped} scans ({test} of imagesTs) have no mask and are left out;"
         " unlabelled=keep lists them as test rows.",
     )
+
+
+def _of_other_channels(folder: Path, ending: str, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Images of the training that are the channel of no case."""
+    used = {path.name for case in cases for path in case.sources}
+    there = scans_in(folder / "imagesTr", ending) if (folder / "imagesTr").is_dir() else {}
+    spare = sorted(path.name for path in there.values() if path.name not in used)
+    if not spare:
+        return ()
+    first = ", ".join(spare[:3]) + (" …" if len(spare) > 3 else "")
+    return (f"{len(spare)} files of imagesTr are no case's channel: left out ({first}).",)
 
 
 def _with_folds(cases: list[Case], path: Path) -> list[Case]:

@@ -27,6 +27,9 @@ COLUMNS = (
 )
 REQUIRED = ("case", "patient", "split")
 
+#: How systems write a letter with its accent: in one character, or in two.
+_FORMS = ("NFC", "NFD")
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -214,8 +217,20 @@ def _per_channel(
 
 
 def _path(text: str, root: Path) -> Path:
-    """Windows' separators are understood; absolute paths stay what they are."""
-    return root / text.replace("\\", "/")
+    """Windows' separators are understood, and names as a Mac or others compose their letters."""
+    text = text.replace("\\", "/")
+    path = root / text
+    if text.isascii() or _exists(path):
+        return path
+    others = (root / unicodedata.normalize(form, text) for form in _FORMS)
+    return next(filter(_exists, others), path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.archives.members import is_archive
+from medseg.batch.task import PLACES
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
 from medseg.evaluation.matching import core_name, match_names
@@ -261,8 +262,7 @@ def _images(cohort: Cohort, item: Item) -> dict[str, Path]:
     """Path of each channel; empty where they are not as many as the cohort's."""
     if item.row is not None and set(item.row.case.images) == set(cohort.channels):
         return {name: item.row.case.images[name].absolute() for name in cohort.channels}
-    whole = Path(item.place)
-    places = [whole] if item.place and whole.exists() else list(map(Path, item.place.split(", ")))
+    places = [Path(place) for place in item.place.split(PLACES)]
     if not item.place or len(places) != len(cohort.channels):
         return {}
     if not all(place.exists() for place in places):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from medseg.batch.entry import Entry
 from medseg.batch.shards import merged_entries, shards_in
 from medseg.batch.suspicion import suspicion
 from medseg.batch.tables import LABELS
-from medseg.batch.task import Flag, State
+from medseg.batch.task import PLACES, Flag, State
 from medseg.config import load_yaml
 from medseg.errors import BadLabels, BadOutput, BadScan
 from medseg.evaluation.folders import is_truth, labels_beside, truth_cohort
@@ -416,7 +415,5 @@ def scan_exists(item: Item) -> bool:
 
 
 def first_place(place: str) -> Path:
-    """The first path of a place as ledgers write it: several channels are joined by commas."""
-    if os.path.exists(place):  # noqa: PTH110 - a text that may be no path
-        return Path(place)
-    return Path(place.split(", ")[0])
+    """The first path of a place as ledgers write it."""
+    return Path(place.split(PLACES)[0])

@@ -171,8 +171,8 @@ def _look_inside(box: Source, seen: _Seen) -> None:
                 shown = f"{box.name}/…" if ".." in member.name else name
                 seen.refused.append(FoundScan("", shown, Status.REFUSED, member.reason))
                 continue
-            source = Source(
-                box.path, member.name, member.size, box.changed_ns, name, number=member.number
+            source = replace(
+                box, member=member.name, size=member.size, name=name, number=member.number
             )
             stream = cast(IO[bytes], member.stream)
             if readers.claims(name):

@@ -127,3 +127,15 @@ def test_a_place_that_is_a_file_is_refused_before_the_work(data, tmp_path, capfd
         shown = [data, data / "c.yaml"] if verb == "evaluate" else [f"a={data}", f"b={data}"]
         assert run(verb, *shown, "--output", tmp_path / "out") in (1, 2)
     assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["plan", "cohort next"])
+def test_what_a_card_names_is_an_input_whatever_is_asked(verb, data, tmp_path):
+    imported(data)
+    (tmp_path / "masks").mkdir()
+    before = digests(data)
+    named = ("c.csv", "c.yaml", "labels/box0.nii.gz")
+    for name in named:
+        words = [*verb.split(), data / "c.yaml", "--output", data / name, "--overwrite"]
+        assert run(*words, *(["--from", tmp_path / "masks"] if verb != "plan" else [])) == 1
+    assert digests(data) == before

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import resource
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -412,3 +414,63 @@ def test_an_archive_with_every_kind_of_bad_scan(model_folder, by_threshold, tmp_
     assert len(bad) >= expected.count("error") + expected.count("skip")
     assert str(tmp_path) not in (out / "cases.csv").read_text()
     assert str(shared_data) not in (out / "cases.csv").read_text()
+
+
+def test_neither_a_scan_nor_the_truth_of_its_row_gives_way_to_a_mask(
+    model_folder, by_threshold, tmp_path
+):
+    for place in ("DOE, JOHN", "labels"):
+        (tmp_path / place).mkdir()
+        write_volume(stub.scan(0), tmp_path / place / "a.nii.gz")
+    card = {"name": "c", "channels": ["T1"], "labels": {"ball": 1}, "table": "c.csv"}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(card))
+    row = 'a,a,test,"DOE, JOHN/a.nii.gz",labels/a.nii.gz'
+    (tmp_path / "c.csv").write_text(f"case,patient,split,image,label\n{row}\n")
+    for argument, output in [("DOE, JOHN", "DOE, JOHN"), ("c.yaml", "DOE, JOHN")]:
+        before = (tmp_path / output / "a.nii.gz").read_bytes()
+        words = (model_folder, tmp_path / argument, "--output", tmp_path / output, "--overwrite")
+        assert segment(*words).exit_code == 1
+        assert (tmp_path / output / "a.nii.gz").read_bytes() == before
+    before = (tmp_path / "labels/a.nii.gz").read_bytes()
+    words = (model_folder, tmp_path / "c.yaml", "--output", tmp_path / "labels", "--overwrite")
+    assert segment(*words).exit_code == 1
+    assert (tmp_path / "labels/a.nii.gz").read_bytes() == before
+
+
+def test_a_comma_in_a_folder_lets_no_part_of_its_name_into_the_table(
+    model_folder, by_threshold, tmp_path
+):
+    folder = tmp_path / "DOE, JOHN"
+    folder.mkdir()
+    write_volume(stub.scan(0), folder / "a.nii.gz")
+    whole = (folder / "a.nii.gz").read_bytes()
+    (folder / "a.nii.gz").write_bytes(whole[: len(whole) // 2])
+    segment(model_folder, folder, "--output", tmp_path / "masks")
+    for name in ("cases.csv", "report.html"):
+        assert "JOHN" not in (tmp_path / "masks" / name).read_text()
+
+
+def test_other_content_under_the_same_name_size_and_time_is_segmented(
+    model_folder, by_threshold, tmp_path
+):
+    path = tmp_path / "scans/a.nii"
+    volumes = []
+    for seed in (0, 2):
+        write_volume(stub.scan(seed), tmp_path / f"{seed}.nii.gz")
+        nibabel.load(tmp_path / f"{seed}.nii.gz").to_filename(tmp_path / f"{seed}.nii")
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / f"{seed}.nii", path)
+        os.utime(path, (1e9, 1e9))
+        assert segment(model_folder, path.parent, "--output", tmp_path / "m").exit_code == 0
+        volumes.append(int(read_labels(tmp_path / "m/a.nii.gz").data.sum()))
+    assert volumes[0] < volumes[1]
+
+
+def test_masks_of_another_batch_below_the_scans_are_no_scans(model_folder, by_threshold, tmp_path):
+    scan = tmp_path / "scans/one/a.nii.gz"
+    write_volume(stub.scan(0), scan)
+    assert segment(model_folder, scan, "--output", scan.parent).exit_code == 1  # an input
+    for batch in ("first", "second"):
+        output = tmp_path / "scans" / batch
+        assert segment(model_folder, tmp_path / "scans", "--output", output).exit_code == 0
+        assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]

@@ -175,3 +175,12 @@ def test_the_cohort_knows_its_table(tmp_path):
     card = write_card(tmp_path, card=CARD.replace("small.csv", "rows.csv"))
     (tmp_path / "small.csv").rename(tmp_path / "rows.csv")
     assert load_cohort(card).table == tmp_path / "rows.csv"
+
+
+@pytest.mark.parametrize(("one", "other"), [("P07", "p7"), ("12.0", "12"), ("bob a", "bob_a")])
+def test_ids_that_a_spreadsheet_may_have_made_of_one_patient_are_told(tmp_path, one, other):
+    table = TABLE.replace("a1,ann", f"a1,{one}").replace("a2,ann", f"a2,{one}")
+    write_files(tmp_path)
+    card = write_card(tmp_path, table=table.replace("c1,cy", f"c1,{other}"))
+    warnings = [str(warning) for warning in examine_cohort(load_cohort(card)).warnings]
+    assert any("if they are one person" in text and repr(one) in text for text in warnings)

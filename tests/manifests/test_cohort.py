@@ -1,5 +1,7 @@
 """Which cases does a selection leave, and what of cards and tables is refused?"""
 
+import unicodedata
+
 import pytest
 
 from medseg.errors import BadCohort
@@ -231,4 +233,18 @@ def test_what_is_no_card_is_refused(tmp_path):
         load_cohort(tmp_path)
     card.with_suffix(".csv").unlink()
     with pytest.raises(BadCohort, match="no such table"):
+        load_cohort(card)
+
+
+def test_a_path_is_found_in_whatever_form_the_table_writes_its_accents(tmp_path):
+    stored, written = (unicodedata.normalize(form, "Bücher") for form in ("NFD", "NFC"))
+    (tmp_path / stored).mkdir()
+    (tmp_path / stored / "a1.nii.gz").touch()
+    card = write_card(tmp_path, table=TABLE.replace("images/a1", f"{written}/a1"))
+    assert load_cohort(card).cases[0].sources[0].exists()
+
+
+def test_a_root_in_the_home_of_nobody_is_refused(tmp_path):
+    card = write_card(tmp_path, card=CARD.replace("root: .", "root: ~nobody-here/data"))
+    with pytest.raises(BadCohort, match="nobody-here"):
         load_cohort(card)

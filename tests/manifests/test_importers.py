@@ -1,6 +1,7 @@
 """Each convention becomes the cohort that it describes, and what is missing or left out is said."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -452,3 +453,33 @@ def test_modality_is_told_by_channel_names():
     assert modality_of(["T1"]) == modality_of(["MRI"]) == modality_of(["T2w", "FLAIR"]) == "MR"
     assert modality_of(["CT"]) == "CT" and modality_of(["PET"]) == "PT"
     assert modality_of(["image"]) == modality_of(["PET", "CT"]) == ""
+
+
+def test_names_pair_in_whatever_form_a_system_writes_their_accents(tmp_path):
+    write_volume(scan(), tmp_path / "images" / f"{unicodedata.normalize('NFD', 'Müller')}.nii.gz")
+    write_labels(mask(), tmp_path / "labels" / f"{unicodedata.normalize('NFC', 'Müller')}.nii.gz")
+    (case,) = import_cohort("folders", tmp_path).cases
+    assert case.case == unicodedata.normalize("NFC", "Müller")
+    assert case.label is not None
+
+
+def test_a_suffix_that_no_mask_has_is_named(tmp_path):
+    for name in ("a", "a_SEG"):
+        write_labels(mask(), tmp_path / f"{name}.nii.gz")
+    with pytest.raises(BadCohort, match="no file's name ends in '_seg'"):
+        import_cohort("folders", tmp_path, options={"mask_suffix": "_seg"})
+
+
+@pytest.mark.parametrize(("convention", "make"), [("msd", make_msd), ("nnunet", make_nnunet)])
+def test_fewer_training_cases_than_announced_are_told(tmp_path, convention, make):
+    make(tmp_path)
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"numTraining": 99}))
+    assert any("99 training" in text for text in import_cohort(convention, tmp_path).remarks)
+
+
+def test_files_of_a_channel_that_nnunet_does_not_name_are_told(tmp_path):
+    make_nnunet(tmp_path)
+    name = next((tmp_path / "imagesTr").glob("*_0000.nii.gz")).name
+    write_volume(scan(), tmp_path / "imagesTr" / name.replace("_0000", "_0007"))
+    assert any("_0007" in text for text in import_cohort("nnunet", tmp_path).remarks)
