@@ -168,7 +168,6 @@ BAD = {
     "composed letters": ({"labels": {"Ma\u0308": 1, "M\u00e4": 2}}, "case alone"),
     "blanks around": ({"labels": {" liver": 1}}, "blanks around"),
     "a line break": ({"labels": {"a\nb": 1}}, "cannot be shown"),
-    "the mean": ({"labels": {"Mean": 1}}, "the mean over all labels"),
     "pair of one": ({"labels": {"a": 1}, "mirror_pairs": [["a"]]}, "two names"),
 }
 

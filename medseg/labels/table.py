@@ -18,9 +18,6 @@ from medseg.labels.mirrors import mirror_swaps
 #: The largest integer that masks hold.
 _MOST_VALUE = 65535
 
-#: What tables of scores call the mean over a case's labels.
-_TAKEN = "mean"
-
 #: Voxels looked at in one go.
 _VOXELS = 1 << 22
 
@@ -273,12 +270,6 @@ def _check_names(names: list[str]) -> None:
         other = plain.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise BadLabels("two labels differ in upper and lower case alone", found=[other, name])
-    if _TAKEN in plain:
-        raise BadLabels(
-            "no label can have the name of the mean over all labels",
-            found=repr(plain[_TAKEN]),
-            remedy="Give it another name.",
-        )
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
