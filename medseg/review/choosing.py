@@ -23,6 +23,7 @@ from medseg.batch.task import State
 from medseg.errors import BadOutput
 from medseg.manifests import Cohort, Split
 from medseg.review.items import entries_of
+from medseg.review.rows import Rows, rows_of
 
 #: Share of the flags in the uncertainty; the rest is the network's own.
 FLAGS_SHARE = 0.3
@@ -66,14 +67,15 @@ def choose_next(cohort: Cohort, folder: Path, *, count: int) -> list[Choice]:
         raise BadOutput(
             "no masks of medseg segment here", path=folder, expected="its --output folder"
         )
-    free, labelled = _free(cohort, entries)
+    rows = rows_of(cohort, [entry.case for entry in entries])
+    free, labelled = _free(cohort, rows, entries)
     if not free:
         raise BadOutput(
             "every case has a mask of its own or is a test row", path=folder, found=len(entries)
         )
     unsure = _uncertainty(entries)
     places = _places(entries)
-    patients = {case.case: case.patient for case in cohort.cases}
+    patients = {mask: row.patient for mask, row in rows.of.items()}
     order = _greedy(free, labelled, unsure, places, patients, count)
     reasons = _Reasons(entries)
     return [
@@ -82,15 +84,14 @@ def choose_next(cohort: Cohort, folder: Path, *, count: int) -> list[Choice]:
     ]
 
 
-def _free(cohort: Cohort, entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
+def _free(cohort: Cohort, rows: Rows, entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
     """Cases that may be annotated, and those that are labelled already."""
-    rows = {case.case: case for case in cohort.cases}
     test = {case.patient for case in cohort.cases if case.split is Split.TEST}
     free: list[str] = []
     labelled: list[str] = []
     for entry in entries:
-        row = rows.get(entry.case)
-        if row is not None and (row.split is Split.TEST or row.patient in test):
+        row = rows.of.get(entry.case)
+        if entry.case in rows.unclear or (row is not None and row.patient in test):
             continue
         (labelled if row is not None and row.label is not None else free).append(entry.case)
     return free, labelled

@@ -14,7 +14,6 @@ from medseg.archives.members import is_archive
 from medseg.batch.task import PLACES
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
-from medseg.evaluation.matching import core_name, match_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split
 from medseg.manifests.reading import named_truth
@@ -25,6 +24,7 @@ from medseg.readers.sources import is_folder
 from medseg.review.items import Item, items_of
 from medseg.review.patients import patient_keys
 from medseg.review.remembered import recalled_places
+from medseg.review.rows import Rows, rows_of
 from medseg.review.store import Corrected, Judgement, Store, Verdict, look_store
 from medseg.review.together import kept_together
 from medseg.scans import discover
@@ -87,10 +87,10 @@ def harvest(
         ripe, left_out = _ripe(items, store, folder, rater)
     finally:
         store.close()
-    known = _table_of_patients(patients)
-    matches = match_names([case.case for case in cohort.cases], [item.case for item in items])
-    rows = _rows(cohort, ripe, labels, matches, left_out)
-    rows = _with_patients(cohort, rows, known)
+    patient_of = _table_of_patients(patients)
+    own_rows = rows_of(cohort, [item.case for item in items])
+    rows = _rows(cohort, ripe, labels, own_rows, left_out)
+    rows = _with_patients(cohort, rows, patient_of)
     together = kept_together(cohort, list(rows.values()), progress=progress)
     mask_of = {row.case: name for name, row in rows.items()}
     left_out |= {mask_of[case]: why for case, why in together.left_out.items()}
@@ -190,21 +190,18 @@ def _rows(
     cohort: Cohort,
     ripe: Sequence[_Ripe],
     labels: LabelTable,
-    matches: Mapping[str, str],
+    known: Rows,
     left_out: dict[str, str],
 ) -> dict[str, Case]:
     """Mask -> the row that gets it, known or new."""
-    by_name = {case.case: case for case in cohort.cases}
-    row_of = {mask: by_name[case] for case, mask in matches.items()}
-    taken = {core_name(case) for case in by_name}
     drawn = () if set(labels.names) == set(cohort.labels.names) else labels.names
     rows = {}
     for one in ripe:
         name = one.item.case
-        row = row_of.get(name)
+        row = known.of.get(name)
         problem = _unfit(row)
-        if row is None and core_name(name) in taken:
-            problem = f"its name is like that of another row: {core_name(name)}"
+        if name in known.unclear:
+            problem = "its name is like that of a row of the cohort, and not clearly its"
         images = {} if problem or row is not None else _images(cohort, one.item)
         if not problem and row is None and not images:
             problem = f"nothing says where its {len(cohort.channels)} channel(s) lie"

@@ -69,6 +69,14 @@ def test_test_patients_and_labelled_cases_are_never_proposed(tmp_path):
     assert chosen == {"c3", "c4", "c5", "c6", "c7"}
 
 
+def test_a_test_row_is_known_under_the_names_that_tools_give(tmp_path):
+    facts = {"c0_0000": (0.1, 10.0, ()), "c1_seg": (0.2, 12.0, ()), "c2": (0.9, 11.0, ())}
+    facts |= {"c3_seg": (0.1, 9.0, ()), "c3_pred": (0.1, 9.0, ())}  # which of them is not clear
+    table = cohort(row("c0", "A", "test"), row("c1", "B", label=Path("m")), row("c3", "C", "test"))
+    chosen = [one.case for one in choose_next(table, batch(tmp_path / "m", facts), count=9)]
+    assert chosen == ["c2"]
+
+
 def test_every_patient_comes_before_a_second_scan_of_one(tmp_path):
     facts = {"a1": (0.1, 1.0, ()), "a2": (0.15, 90.0, ())}
     facts |= {"b": (0.8, 10.0, ()), "c": (0.9, 11.0, ())}
