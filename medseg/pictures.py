@@ -136,10 +136,10 @@ def picture(
             )
     canonical = canonical_grid(geometry)
     spacing = canonical.spacing_mm
-    masks = [_canonical(layer.mask, geometry) for layer in layers]
+    masks = [geometry.canonical(layer.mask) for layer in layers]
     box, centre = _view(masks, canonical, margin_mm)
     crop = tuple(slice(low, high) for low, high in box)
-    scan = _canonical(image, geometry)[crop]
+    scan = geometry.canonical(image)[crop]
     window = window if window is not None else _window(scan)
     lengths = [(high - low) * mm for (low, high), mm in zip(box, spacing, strict=True)]
     figure, axes = _figure(lengths, width_inches, title, legend=len(layers) > 0)
@@ -151,12 +151,6 @@ def picture(
         _letter(ax, plane)
     _legend(figure, layers)
     return figure
-
-
-def _canonical(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
-    """The array with axes along R, A, S; a view."""
-    axes, backwards = geometry.canonical_axes
-    return array.transpose(axes)[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
 
 
 def _view(

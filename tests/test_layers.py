@@ -25,7 +25,7 @@ LAYERS = (
     ("scans",),
     ("readers", "writers"),
     ("config", "volume"),
-    ("archives", "geometry", "labels", "tables", "contours"),
+    ("archives", "geometry", "labels", "tables", "contours", "extras"),
     ("checksums", "database", "ct_windows", "errors", "memory", "names", "progress", "scratch"),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}

@@ -20,7 +20,7 @@ from scipy import ndimage
 from medseg.batch.slices import LONGEST, MOST_SLICES, Slices, chosen_slices, slices_of
 from medseg.contours import outlines
 from medseg.ct_windows import WINDOWS, window_for
-from medseg.geometry import Geometry, canonical_grid
+from medseg.geometry import canonical_grid
 from medseg.labels.colours import distinct_colours
 from medseg.volume import LabelMap, Volume
 
@@ -52,7 +52,7 @@ class Depiction:
 
 def depiction(volume: Volume) -> Callable[[LabelMap], Depiction]:
     """Draws a scan's mask once it is there; until then a thinned copy of the scan is enough."""
-    scan = _turned(volume.data[0], volume.geometry)
+    scan = volume.geometry.canonical(volume.data[0])
     steps = tuple(-(-n // ENOUGH) for n in scan.shape)
     thinned = scan[tuple(slice(step // 2, None, step) for step in steps)].copy()
     window = _window(thinned, volume)
@@ -72,7 +72,7 @@ def depiction(volume: Volume) -> Callable[[LabelMap], Depiction]:
 def _slices(
     thinned: NDArray[Any], steps: tuple[int, ...], window: tuple[float, float], mask: LabelMap
 ) -> Slices:
-    labels = _turned(mask.data, mask.geometry)
+    labels = mask.geometry.canonical(mask.data)
     spacing = canonical_grid(mask.geometry).spacing_mm
     cut, across, up, _ = _scrolled(spacing)
     indices = chosen_slices(labels, cut, MOST_SLICES)
@@ -96,7 +96,7 @@ def _scrolled(spacing_mm: Sequence[float]) -> tuple[int, int, int, str]:
 def _drawn(
     thinned: NDArray[Any], steps: tuple[int, ...], window: tuple[float, float], mask: LabelMap
 ) -> bytes:
-    labels = _turned(mask.data, mask.geometry)
+    labels = mask.geometry.canonical(mask.data)
     spacing = canonical_grid(mask.geometry).spacing_mm
     colours = distinct_colours(mask.labels) if mask.labels else {}
     tiles = []
@@ -110,12 +110,6 @@ def _drawn(
         ImageDraw.Draw(tile).text(place, letter, fill="#c8d0d6", font=font, anchor="lm")
         tiles.append(tile)
     return _joined(tiles)
-
-
-def _turned(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
-    """The (R, A, S) view of an (X, Y, Z) array."""
-    axes, backwards = geometry.canonical_axes
-    return array.transpose(axes)[tuple(slice(None, None, -1 if back else 1) for back in backwards)]
 
 
 def _best_index(labels: NDArray[Any], axis: int) -> int:

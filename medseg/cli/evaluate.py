@@ -171,16 +171,13 @@ def _inputs(masks: tuple[Path, Path], output: Path, curves: Path | None) -> list
 
 def _truth(path: Path, root: Path | None, labels: str):  # type: ignore[no-untyped-def]
     """The cohort, and what the predictions' values mean (``None``: they say so themselves)."""
-    from medseg.config import load_yaml
     from medseg.errors import BadConfig
-    from medseg.evaluation.folders import is_truth, labels_from_text, truth_cohort
-    from medseg.labels import LabelTable
+    from medseg.evaluation.folders import is_truth, labels_given, truth_cohort
     from medseg.manifests import load_cohort
 
     table = None
     if labels and labels != "cohort":
-        named = "=" in labels and not Path(labels).is_file()
-        table = labels_from_text(labels) if named else LabelTable.from_card(load_yaml(Path(labels)))
+        table = labels_given(labels)
     if is_truth(path):
         if root is not None:
             raise BadConfig("--root goes with a card", found=f"true masks in {path}")

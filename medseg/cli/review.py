@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -77,28 +76,15 @@ def review(
         medseg review masks --truth cohort.yaml --group site
         medseg review predictionsTs --scans imagesTs --labels liver=1,tumour=2 --rater ab
     """
-    from medseg.errors import BadConfig
-    from medseg.labels import LabelTable
-    from medseg.manifests import Cohort
+    from medseg.extras import require_packages
 
-    missing = [package for package in _NEEDED if find_spec(package) is None]
-    if missing:
-        raise BadConfig(
-            "medseg review needs packages that are not installed",
-            found=f"no {' and no '.join(missing)}",
-            remedy="Install them: pip install 'medseg[review]'",
-        )
+    require_packages("medseg review", _NEEDED, "review")
+    from medseg.evaluation.folders import labels_given
     from medseg.review.desk import Desk, Review
-    from medseg.review.items import (
-        Places,
-        evaluated,
-        items_of,
-        require_folder,
-        run_facts,
-        scores_of,
-    )
+    from medseg.review.items import Places, cohort_of, items_of
     from medseg.review.remembered import Named
     from medseg.review.running import serve
+    from medseg.review.sources import evaluated, require_folder, run_facts, scores_of
     from medseg.review.store import open_store
     from medseg.writers.guard import require_writable
 
@@ -107,8 +93,8 @@ def review(
     if made_of is not None:
         evaluation, folder = folder, made_of.masks
         truth, root = truth or made_of.truths, root or made_of.root
-    table: LabelTable | None = _labels(labels)
-    cohort: Cohort | None = _cohort(truth, table, root)
+    table = labels_given(labels) if labels else None
+    cohort = None if truth is None else cohort_of(truth, table, root)
     scores = {} if evaluation is None else scores_of(evaluation)
     places = Places(folder, scans, cohort, table, scores, group)
     named, items = items_of(places)
@@ -133,21 +119,3 @@ def review(
         desk = Desk(about, items, open_store(home))
         serve(desk, Named(folder, named, scans, truth, root), port=port, tell=tell)
         console.say(f"verdicts: {home / 'review.csv'}", review=str(home / "review.csv"))
-
-
-def _labels(text: str):  # type: ignore[no-untyped-def]
-    from medseg.config import load_yaml
-    from medseg.evaluation.folders import labels_from_text
-    from medseg.labels import LabelTable
-
-    if not text:
-        return None
-    if "=" in text and not Path(text).is_file():
-        return labels_from_text(text)
-    return LabelTable.from_card(load_yaml(Path(text)))
-
-
-def _cohort(truth: Path | None, labels, root: Path | None):  # type: ignore[no-untyped-def]
-    from medseg.review.items import cohort_of
-
-    return None if truth is None else cohort_of(truth, labels, root)

@@ -113,3 +113,15 @@ def labels_from_text(text: str) -> LabelTable:
         entries[name] = int(value)
     table: Mapping[str, object] = {"labels": entries}
     return LabelTable.from_card(table)
+
+
+def labels_given(text: str) -> LabelTable:
+    """The labels of ``liver=1,tumour=2``, or of a YAML file such as ``labels.yaml``.
+
+    Raises:
+        BadLabels: it is neither.
+        BadConfig: the file cannot be read.
+    """
+    if "=" in text and not is_file(Path(text)):
+        return labels_from_text(text)
+    return LabelTable.from_card(load_yaml(Path(text)))

@@ -6,11 +6,11 @@ An exporter is a module with ``ENDING``, ``PACKAGES`` and ``write(network, examp
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import BadConfig, MedsegError
+from medseg.errors import BadConfig
+from medseg.extras import require_packages
 from medseg.model import Model
 
 __all__ = ["EXPORTERS", "FORMATS", "export_model"]
@@ -61,12 +61,5 @@ def _module(to: str) -> Any:
     if to not in EXPORTERS:
         raise BadConfig("--to has no such choice", found=repr(to), expected=" or ".join(FORMATS))
     module = import_module(EXPORTERS[to])
-    missing = [package for package in module.PACKAGES if find_spec(package) is None]
-    if missing:
-        error: MedsegError = BadConfig(
-            f"exporting to {to} needs packages that are not installed",
-            found=f"no {', '.join(missing)}",
-            remedy=f"pip install 'medseg[{to}]'",
-        )
-        raise error
+    require_packages(f"exporting to {to}", module.PACKAGES, to)
     return module

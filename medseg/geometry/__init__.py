@@ -1,6 +1,8 @@
 """Where voxels lie in the world, which role each axis plays, and how grids map onto each other."""
 
 from medseg.geometry.grid import (
+    LPS_SIGNS,
+    LPS_TO_RAS,
     MASK_GRID_VOXELS,
     ORTHOGONAL_COSINE,
     SAME_GRID_VOXELS,
@@ -30,6 +32,8 @@ from medseg.geometry.working import (
 )
 
 __all__ = [
+    "LPS_SIGNS",
+    "LPS_TO_RAS",
     "MASK_GRID_VOXELS",
     "ORTHOGONAL_COSINE",
     "RAS",

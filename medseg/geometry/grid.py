@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,14 @@ MASK_GRID_VOXELS = 0.05
 
 #: |cosine| between two array axes below which a grid counts as orthogonal (0.06 degrees).
 ORTHOGONAL_COSINE = 1e-3
+
+#: What turns R, A, S into L, P, S, and back: times a point or the columns of an affine.
+LPS_SIGNS = np.array([-1.0, -1.0, 1.0])
+LPS_SIGNS.flags.writeable = False
+
+#: The same as a matrix before an affine.
+LPS_TO_RAS = np.diag([*LPS_SIGNS, 1.0])
+LPS_TO_RAS.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +118,17 @@ class Geometry:
     def canonical_axes(self) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
         """Which array axis runs most nearly along R, A and S, and whether it runs backwards."""
         return nearest_order(self.directions, [RAS])
+
+    def canonical(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The view (R, A, S) of an array (X, Y, Z) of this grid.
+
+        >>> grid = Geometry((2, 1, 3), np.diag([-1.0, 1.0, 1.0, 1.0]))  # the first axis runs to L
+        >>> grid.canonical(np.arange(6).reshape(2, 1, 3)).tolist()
+        [[[3, 4, 5]], [[0, 1, 2]]]
+        """
+        axes, backwards = self.canonical_axes
+        turn = tuple(slice(None, None, -1 if back else 1) for back in backwards)
+        return array.transpose(axes)[turn]
 
     @property
     def orientation(self) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
 from medseg.errors import BadConfig
+from medseg.extras import require_packages
 from medseg.memory import is_out_of_memory
 
 #: What ``engine=openvino`` needs besides torch.
@@ -104,13 +104,7 @@ def require_engine(engine: Engine, device: torch.device, dtype: torch.dtype) -> 
     """
     if engine is not Engine.OPENVINO:
         return
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise BadConfig(
-            "the engine openvino needs packages that are not installed",
-            found=f"no {', '.join(missing)}",
-            remedy="pip install 'medseg[openvino]', or leave out engine=openvino.",
-        )
+    require_packages("the engine openvino", _NEEDED, "openvino", "leave out engine=openvino")
     if device.type != "cpu" or dtype != torch.float32:
         raise BadConfig(
             "the engine openvino runs on CPUs in float32",

@@ -19,6 +19,7 @@ from medseg.config import LocateModel, LocateThreshold
 from medseg.geometry import AxisMap, Box, Geometry, grid_map, part_of
 from medseg.inference.ensemble import HoldsModels, SegmentationModel
 from medseg.volume import LabelMap, Volume
+from medseg.volume.box import box_of_values
 
 #: A threshold is looked for at points this far apart: bodies and heads are larger by far.
 COARSE_MM = 4.0
@@ -106,7 +107,9 @@ def search_for(
         return None
     values = [locator.model.labels.value_of(name) for name in locator.labels]
     coarse = load(locator.model)
-    return Search(lambda volume: box_of_values(coarse(volume).labelmap, values), locator.margin_mm)
+    return Search(
+        lambda volume: box_of_values(coarse(volume).labelmap.data, values), locator.margin_mm
+    )
 
 
 def whole_region(working: Geometry, native: Geometry, kept: Box | None = None) -> Region:
@@ -173,23 +176,6 @@ def largest_above(volume: Volume, above: float) -> Box | None:
         start, stop = max(0, (side.start - 1) * step + 1), min(size, side.stop * step)
         box[axis] = slice(size - stop, size - start) if back else slice(start, stop)
     return _box(box)
-
-
-def box_of_values(mask: LabelMap, values: Sequence[int]) -> Box | None:
-    """The box of some of a mask's labels (all where no value is named), a plane at a time."""
-    thickest = int(np.argmax(mask.data.strides))
-    others = [axis for axis in range(3) if axis != thickest]
-    seen = [np.zeros(n, dtype=bool) for n in mask.data.shape]
-    for at, plane in enumerate(np.moveaxis(mask.data, thickest, 0)):
-        inside = np.isin(plane, values) if values else plane > 0
-        if inside.any():
-            seen[thickest][at] = True
-            seen[others[0]] |= inside.any(axis=1)
-            seen[others[1]] |= inside.any(axis=0)
-    if not seen[0].any():
-        return None
-    ends = [np.flatnonzero(along)[[0, -1]] for along in seen]
-    return _box([slice(int(first), int(last) + 1) for first, last in ends])
 
 
 def _working_side(mapping: AxisMap, found: slice, margin: float, window: int) -> slice:

@@ -7,6 +7,7 @@ import colorsys
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.labels.label import rgb_of
 from medseg.labels.table import LabelTable
 
 #: Colours closer than this in RGB (0-441) are hard to tell apart on a scan.
@@ -23,7 +24,7 @@ def distinct_colours(labels: LabelTable) -> dict[int, str]:
     2
     """
     candidates = _candidates()
-    strong = np.array([_rgb(colour) for colour in candidates], dtype=np.float64)
+    strong = np.array([rgb_of(colour) for colour in candidates], dtype=np.float64)
     chosen: dict[int, str] = {}
     far = np.full(len(candidates), np.inf)  # of each candidate from the nearest colour taken
     taken = np.empty((0, 3))
@@ -32,7 +33,7 @@ def distinct_colours(labels: LabelTable) -> dict[int, str]:
         if _distances(taken, colour).min(initial=np.inf) < LEAST_DISTANCE:
             colour = candidates[int(far.argmax())]
         chosen[label.value] = colour
-        taken = np.vstack([taken, _rgb(colour)])
+        taken = np.vstack([taken, rgb_of(colour)])
         far = np.minimum(far, _distances(strong, colour))
     return chosen
 
@@ -41,17 +42,14 @@ def _candidates() -> list[str]:
     """Strong hues in two lightnesses, all of them visible on grey."""
     return [
         "#"
-        + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue / 24, light, 0.8))
+        + "".join(
+            f"{round(255 * part):02x}" for part in colorsys.hls_torgb_of(hue / 24, light, 0.8)
+        )
         for light in (0.55, 0.72)
         for hue in range(24)
     ]
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
-    return red, green, blue
-
-
 def _distances(colours: NDArray[np.float64], other: str) -> NDArray[np.float64]:
-    apart = np.linalg.norm(colours - np.array(_rgb(other)), axis=1)
+    apart = np.linalg.norm(colours - np.array(rgb_of(other)), axis=1)
     return np.asarray(apart, dtype=np.float64)

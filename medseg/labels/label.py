@@ -44,6 +44,15 @@ class Label:
     side: Side = Side.NONE
     aliases: tuple[str, ...] = ()
 
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255.
+
+        >>> Label("liver", 1, "#dd8265").rgb
+        (221, 130, 101)
+        """
+        return rgb_of(self.colour)
+
     def is_called(self, name: str) -> bool:
         """Whether a file's name for a structure means this label.
 
@@ -118,6 +127,12 @@ def integer(value: Any, name: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadLabels(f"the value of {name!r} is not an integer", found=repr(value))
     return value
+
+
+def rgb_of(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of ``#rrggbb``."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
 
 
 def plain_name(name: str) -> str:

@@ -103,9 +103,7 @@ def likeness(image: NDArray[Any], geometry: Geometry) -> Likeness:
         image: (X, Y, Z) stored values; their scaling does not matter.
         geometry: whose axes are brought to R, A, S.
     """
-    axes, backwards = geometry.canonical_axes
-    turn = tuple(slice(None, None, -1 if back else 1) for back in backwards)
-    canonical = image.transpose(axes)[turn]
+    canonical = geometry.canonical(image)
     peaks = _peaks(canonical)
     patches = _patches(canonical, peaks)
     centre = patches.shape[1] // 2

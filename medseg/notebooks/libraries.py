@@ -47,6 +47,8 @@ def of(
     labels: Mapping[str, int] | None,
 ) -> Gridded:
     """A scan or a mask of an object; see :meth:`medseg.volume.Gridded.of`."""
+    if kind is LabelMap and isinstance(image, LabelMap) and affine is None and labels is None:
+        return image
     scan = _array_scan(image, affine) if affine is not None else _scan(image)
     if kind is Volume:
         return scan

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import torch
-from monai.data import MetaTensor
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import BadScan
+from medseg.geometry import LPS_SIGNS
 from medseg.notebooks.libraries import channels_first, has_class_of, placed
-from medseg.transforms.load import meta_of
 from medseg.volume import Gridded, Volume
 
-#: LPS to RAS.
-_FLIP = np.array([-1.0, -1.0, 1.0])
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 
 def recognises(image: Any) -> bool:
@@ -28,6 +24,8 @@ def scan(image: MetaTensor) -> Volume:
     Raises:
         BadScan: another number of axes, or spatial transforms that still wait to be carried out.
     """
+    import torch
+
     if image.pending_operations:
         raise BadScan(
             "the tensor has transforms that still wait to be carried out",
@@ -40,11 +38,16 @@ def scan(image: MetaTensor) -> Volume:
     if affine.shape != (4, 4):
         raise BadScan("the tensor is not three-dimensional", found=f"affine {affine.shape}")
     if str(image.meta.get("space", "RAS")).rpartition(".")[2] == "LPS":
-        affine[:3] *= _FLIP[:, None]
+        affine[:3] *= LPS_SIGNS[:, None]
     return placed(numbers, affine)
 
 
 def image(gridded: Gridded) -> MetaTensor:
     """A tensor (C, X, Y, Z) with affine and meta data as MONAI's own ``LoadImage`` leaves them."""
+    import torch
+    from monai.data import MetaTensor
+
+    from medseg.transforms.load import meta_of
+
     meta = meta_of(gridded)
     return MetaTensor(torch.from_numpy(channels_first(gridded)), meta=meta)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from medseg.errors import BadScan
+from medseg.geometry import LPS_SIGNS
 from medseg.notebooks.libraries import has_class_of, placed
 from medseg.volume import Gridded, LabelMap, Volume
 from medseg.writers.nifti import mask_dtype
-
-#: LPS to RAS, and back.
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 def recognises(image: Any) -> bool:
@@ -28,6 +25,8 @@ def scan(image: Any) -> Volume:
     Raises:
         BadScan: 2D, which has no place in space, or 4D of several components.
     """
+    import SimpleITK
+
     dimensions, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if dimensions not in (3, 4) or (dimensions == 4 and components > 1):
         raise BadScan(
@@ -40,18 +39,20 @@ def scan(image: Any) -> Volume:
         stored = stored[None]
     directions = np.reshape(image.GetDirection(), (dimensions, dimensions))[:3, :3]
     affine = np.eye(4)
-    affine[:3, :3] = _FLIP[:, None] * directions * np.array(image.GetSpacing()[:3])
-    affine[:3, 3] = _FLIP * np.array(image.GetOrigin()[:3])
+    affine[:3, :3] = LPS_SIGNS[:, None] * directions * np.array(image.GetSpacing()[:3])
+    affine[:3, 3] = LPS_SIGNS * np.array(image.GetOrigin()[:3])
     return placed(stored.transpose(0, 3, 2, 1), affine)
 
 
 def image(gridded: Gridded) -> Any:
     """A 3D image; several channels become components. A sheared grid keeps its directions."""
+    import SimpleITK
+
     made = SimpleITK.GetImageFromArray(*_reversed(gridded))
     geometry = gridded.geometry
     made.SetSpacing(geometry.spacing_mm)
-    made.SetOrigin((geometry.affine[:3, 3] * _FLIP).tolist())
-    made.SetDirection((geometry.directions * _FLIP[:, None]).ravel().tolist())
+    made.SetOrigin((geometry.affine[:3, 3] * LPS_SIGNS).tolist())
+    made.SetDirection((geometry.directions * LPS_SIGNS[:, None]).ravel().tolist())
     return made
 
 

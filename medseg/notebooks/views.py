@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import BadScan, GridMismatch
 from medseg.pictures import Layer, Picture, picture, png_bytes
 from medseg.volume import Gridded, LabelMap, Volume
-
-#: Soft tissue, in HU.
-_CT_WINDOW = (-160.0, 240.0)
 
 #: Structures that a legend names one by one; more are drawn without.
 _MOST_NAMED = 8
@@ -45,7 +43,7 @@ def plot(
                 found=one.geometry.describe_beside(first.geometry),
                 expected=first.geometry.describe(),
             )
-    image, shades = _background(first, scans, window, channel)
+    image, shades = _background(first, scans, masks, window, channel)
     layers = [layer for mask in masks for layer in _layers(mask)]
     return picture(
         image, first.geometry, layers, title=title, window=shades, width_inches=width_inches
@@ -62,7 +60,11 @@ def html(gridded: Gridded) -> str:
 
 
 def _background(
-    first: Gridded, scans: Sequence[Volume], window: tuple[float, float] | None, channel: int
+    first: Gridded,
+    scans: Sequence[Volume],
+    masks: Sequence[LabelMap],
+    window: tuple[float, float] | None,
+    channel: int,
 ) -> tuple[NDArray[Any], tuple[float, float] | None]:
     if not scans:
         return np.zeros(first.geometry.shape, np.uint8), (0.0, 1.0)
@@ -71,7 +73,9 @@ def _background(
         raise BadScan(
             "the scan has no such channel", found=channel, expected=f"0 to {len(scan.data) - 1}"
         )
-    shades = window or (_CT_WINDOW if scan.origin.modality == "CT" else None)
+    names = [label.name for mask in masks if mask.labels for label in mask.labels.labels]
+    suited = WINDOWS[window_for(names)] if scan.origin.modality == "CT" else None
+    shades = window if window is not None else suited
     return scan.measuring()(scan.data[channel]), shades
 
 

@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.ct_windows import WINDOWS
-from medseg.errors import BadConfig, BadOutput, MedsegError
+from medseg.errors import BadConfig, MedsegError
 from medseg.labels import LabelTable
 from medseg.labels.colours import distinct_colours
 from medseg.readers.labels import read_labels
 from medseg.review.corrected import save
-from medseg.review.items import Item, ranked, with_volume_flags
+from medseg.review.items import Item
+from medseg.review.listing import Listing, number_of
 from medseg.review.opened import Opened, open_case
 from medseg.review.orders import change_of
 from medseg.review.planes import BY_NAME, canonical_shape, picture, plane_named
+from medseg.review.ranking import ranked, with_volume_flags
 from medseg.review.raters import agreements
 from medseg.review.shelf import Shelf
-from medseg.review.standing import Digests, Standing, Standings
+from medseg.review.standing import Digests, Standings
 from medseg.review.store import Edit, Store, Verdict
 from medseg.review.table import write_review
 
@@ -83,46 +84,15 @@ class Desk:
 
     def overview(self) -> dict[str, Any]:
         """The list, as the page wants it."""
-        review, store = self.review, self.store
-        verdicts: dict[str, dict[str, Any]] = {}
-        for one in store.judgements():
-            verdicts.setdefault(one.case, {})[one.rater] = one
-        standings = Standings(store)
-        rows = []
-        for item in self._items.values():
-            said = verdicts.get(item.case, {})
-            own = said.get(review.rater)
-            standing = self._standing(standings, item)
-            row = {
-                "case": item.case,
-                "verdict": own.verdict.value if own else "",
-                "note": own.note if own else "",
-                "corrected": standing.saved is not None,
-                "unsaved": standing.is_unsaved,
-                "truth": item.has_truth,
-                "group": item.group,
-                "volumes": {name: _number(ml) for name, ml in item.volumes_ml.items()},
-            }
-            if not review.blind:
-                row |= {
-                    "flags": [[flag.kind, flag.label, flag.text] for flag in item.flags],
-                    "suspicion": round(item.suspicion, 2),
-                    "confidence": _number(item.confidence),
-                    "dice": _number(item.dice),
-                    "others": {
-                        rater: one.verdict.value
-                        for rater, one in said.items()
-                        if rater != review.rater and one.verdict is not Verdict.NONE
-                    },
-                }
-            rows.append(row)
+        review = self.review
+        listing = Listing(self.store, self._digests, rater=review.rater, blind=review.blind)
         return {
             "title": review.folder.resolve().name,
             "rater": review.rater,
             "blind": review.blind,
             "labels": self._labels(),
             "windows": {name: list(ends) for name, ends in WINDOWS.items()},
-            "cases": rows,
+            "cases": [listing.row(item) for item in self.items()],
         }
 
     def describe(self, case: str) -> dict[str, Any]:
@@ -282,20 +252,11 @@ class Desk:
         return [
             {
                 **{key: getattr(pair, key) for key in ("one", "other", "cases", "same", "edited")},
-                "kappa": _number(pair.kappa),
-                "dice": _number(pair.dice),
+                "kappa": number_of(pair.kappa),
+                "dice": number_of(pair.dice),
             }
             for pair in pairs
         ]
-
-    def _standing(self, standings: Standings, item: Item) -> Standing:
-        if not standings.knows(item.case, self.review.rater):
-            return Standing()
-        try:
-            digest = self._digests.of(item.mask)
-        except BadOutput:
-            return Standing()
-        return standings.of(item.case, self.review.rater, digest)
 
     def _seen(self, case: str) -> str:
         """Checksum of the mask that the rater looks at."""
@@ -318,7 +279,7 @@ class Desk:
             "edits": len(opened.edits),
             "unsaved": standing.is_unsaved,
             "corrected": standing.saved.name if standing.saved else "",
-            "volumes": {name: _number(ml) for name, ml in opened.volumes_ml().items()},
+            "volumes": {name: number_of(ml) for name, ml in opened.volumes_ml().items()},
         }
 
     def _labels(self) -> list[dict[str, Any]]:
@@ -351,8 +312,3 @@ class Desk:
     def _export(self) -> None:
         with self._lock:
             write_review(self.review.output, self.store)
-
-
-def _number(value: float | None) -> float | None:
-    """Four digits; ``None`` where there is none, since JSON knows no NaN."""
-    return None if value is None or isnan(value) else float(f"{value:.4g}")

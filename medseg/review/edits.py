@@ -18,7 +18,7 @@ from medseg.errors import BadConfig
 from medseg.geometry import Geometry
 from medseg.pictures import Plane
 from medseg.postprocess import TOUCHING
-from medseg.review.planes import canonical_shape, require_position, turned, voxels
+from medseg.review.planes import canonical_shape, require_position, voxels
 
 Mask = NDArray[Any]
 
@@ -113,7 +113,7 @@ def fill_between(mask: Mask, geometry: Geometry, plane: Plane, position: int, va
         BadConfig: the slice holds the label already, or one of the sides has no drawn slice.
     """
     require_position(geometry, plane, position)
-    canonical = np.moveaxis(turned(mask, geometry), plane.cut, 0)
+    canonical = np.moveaxis(geometry.canonical(mask), plane.cut, 0)
     drawn = np.flatnonzero((canonical == value).any(axis=(1, 2)))
     below, above = drawn[drawn < position], drawn[drawn > position]
     if position in drawn or not below.size or not above.size:
@@ -127,7 +127,7 @@ def fill_between(mask: Mask, geometry: Geometry, plane: Plane, position: int, va
     spacing = [geometry.spacing_mm[axes[axis]] for axis in range(3) if axis != plane.cut]
     start, end = (_signed_mm(canonical[k] == value, spacing) for k in (low, high))
     found = np.zeros(mask.shape, dtype=bool, order="F" if mask.flags.f_contiguous else "C")
-    target = np.moveaxis(turned(found, geometry), plane.cut, 0)
+    target = np.moveaxis(geometry.canonical(found), plane.cut, 0)
     for k in range(low + 1, high):
         share = (k - low) / (high - low)
         target[k] = ((1 - share) * start + share * end > 0) & (canonical[k] == 0)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from medseg.batch import ledger as ledgers
 from medseg.batch.entry import Entry
@@ -15,19 +12,14 @@ from medseg.batch.shards import merged_entries, shards_in
 from medseg.batch.suspicion import suspicion
 from medseg.batch.tables import LABELS
 from medseg.batch.task import PLACES, Flag, State
-from medseg.config import load_yaml
-from medseg.errors import BadLabels, BadOutput, BadScan
+from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.folders import is_truth, labels_beside, truth_cohort
-from medseg.evaluation.matching import core_name, match_names
-from medseg.evaluation.pairing import ENDINGS, RUN_FILE, mask_files, mask_name
-from medseg.evaluation.scores import MEAN, SCORES_FILE, read_scores
+from medseg.evaluation.matching import match_names
+from medseg.evaluation.pairing import mask_files, mask_name
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort
+from medseg.review.beside import scans_beside
 from medseg.volume import LabelMap
-
-#: Volumes stand out where their logarithm is this many robust standard deviations from the
-#: median of the cases, of at least so many.
-OUTLYING_SD, ENOUGH_CASES = 3.5, 8
 
 
 @dataclass(frozen=True)
@@ -145,12 +137,6 @@ def entries_of(folder: Path) -> list[Entry]:
         ledger.close()
 
 
-def run_facts(folder: Path) -> dict[str, object]:
-    """What ``run.yaml`` says of the models that made the masks; empty where there is none."""
-    path = folder / RUN_FILE
-    return dict(load_yaml(path)) if path.is_file() else {}
-
-
 def labels_of(places: Places) -> LabelTable:
     """What the values of the masks mean.
 
@@ -170,110 +156,6 @@ def labels_of(places: Places) -> LabelTable:
                 remedy="Give --labels liver=1,tumour=2.",
             ) from None
     return places.cohort.labels
-
-
-def require_folder(masks: Path) -> Path:
-    """The folder of masks, refused where it is something else.
-
-    Raises:
-        BadOutput: it is no folder.
-    """
-    if masks.is_dir():
-        return masks
-    raise BadOutput(
-        "no such folder of masks",
-        path=masks,
-        expected="the --output of medseg segment or evaluate, or a folder of masks",
-    )
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation was made of.
-
-    Attributes:
-        masks: the folder of predictions.
-        truths: the card, or the folder of true masks.
-        root: where the card's paths start, or ``None``.
-    """
-
-    masks: Path
-    truths: Path
-    root: Path | None
-
-
-def evaluated(folder: Path) -> Evaluated | None:
-    """What an evaluation was made of; ``None`` where the folder holds no evaluation.
-
-    Raises:
-        BadOutput: it does not say where its masks lie, or they are gone.
-    """
-    if not (folder / SCORES_FILE).is_file() or mask_files(folder):
-        return None
-    places = read_scores(folder).about.get("places") or {}
-    if (
-        not {"predictions", "truths"} <= set(places)
-        or not (folder / places["predictions"]).is_dir()
-    ):
-        raise BadOutput(
-            "the evaluation does not say where its masks lie, or they are gone",
-            path=folder,
-            remedy=f"Name them: medseg review MASKS --truth CARD --evaluation {folder}",
-        )
-    root = folder / places["root"] if "root" in places else None
-    return Evaluated(folder / places["predictions"], folder / places["truths"], root)
-
-
-def scores_of(evaluation: Path) -> dict[str, float]:
-    """Case -> mean Dice over its labels, where it is defined.
-
-    Raises:
-        BadOutput: the folder holds no evaluation.
-    """
-    table = read_scores(evaluation).table
-    rows = table[(table["metric"] == "dice") & (table["label"] == MEAN) & table["value"].notna()]
-    return {str(case): float(dice) for case, dice in zip(rows["case"], rows["value"], strict=True)}
-
-
-def ranked(items: Sequence[Item]) -> list[Item]:
-    """Worst first: the lowest Dice where the truth is known, then by flags and confidence."""
-
-    def key(item: Item) -> tuple[float, float, float, str]:
-        dice = 2.0 if item.dice is None else item.dice
-        confidence = 2.0 if item.confidence is None else item.confidence
-        return dice, -item.suspicion, confidence, item.case
-
-    return sorted(items, key=key)
-
-
-def with_volume_flags(items: Sequence[Item]) -> list[Item]:
-    """The cases with flags for volumes unlike the others' of the same review.
-
-    A label's volume is compared by its logarithm; one that is 0 where most have some stands out,
-    too. Labels that a case was flagged for already get no second flag.
-    """
-    names = dict.fromkeys(name for item in items for name in item.volumes_ml)
-    flags: dict[str, list[Flag]] = {}
-    for name in names:
-        known = {item.case: item.volumes_ml[name] for item in items if name in item.volumes_ml}
-        filled = {case: math.log(ml) for case, ml in known.items() if ml > 0}
-        if len(filled) < max(ENOUGH_CASES, len(known) / 2):
-            continue
-        middle = float(np.median(list(filled.values())))
-        apart = [abs(value - middle) for value in filled.values()]
-        spread = max(1.4826 * float(np.median(apart)), 0.05)
-        for case, ml in known.items():
-            if ml <= 0 or abs(filled[case] - middle) > OUTLYING_SD * spread:
-                text = f"{name} has {ml:.3g} ml, most cases about {math.exp(middle):.3g} ml"
-                flags.setdefault(case, []).append(Flag("volume", name, text))
-    return [_flagged(item, flags.get(item.case, []), len(items)) for item in items]
-
-
-def _flagged(item: Item, flags: Sequence[Flag], count: int) -> Item:
-    known = {(flag.kind, flag.label) for flag in item.flags}
-    new = [flag for flag in flags if (flag.kind, flag.label) not in known]
-    bits = math.log2((count + 2) / 2) if new else 0.0
-    return replace(item, flags=(*item.flags, *new), suspicion=item.suspicion + bits * len(new))
 
 
 def _of_ledger(folder: Path, entries: Sequence[Entry]) -> list[Item]:
@@ -311,52 +193,6 @@ def _of_folder(folder: Path, places: Places) -> list[Item]:
         Item(case=name, mask=path, place=str(scans.get(name, "")))
         for name, path in sorted(files.items())
     ]
-
-
-#: What folders of scans are called, beside a folder of masks.
-_SCAN_FOLDERS = ("images", "imagesTs", "imagesTr", "scans", "image", "imgs")
-
-
-def scans_beside(
-    folder: Path, masks: Mapping[str, Path], scans: Path | None = None
-) -> dict[str, Path]:
-    """The scan of each mask, by name.
-
-    Looked for in the folder that the user named, else in a folder called ``images`` or alike
-    beside the masks, else among the masks: ``case.nii.gz`` beside ``case_seg.nii.gz``.
-
-    Raises:
-        BadScan: the folder that was named is none.
-    """
-    if scans is not None and not scans.is_dir():
-        raise BadScan("not a folder of scans", path=scans)
-    nearby = [folder.parent / name for name in _SCAN_FOLDERS]
-    for place in [scans] if scans is not None else nearby:
-        if not place.is_dir() or place == folder:
-            continue
-        files = _first_channels(place)
-        matches = match_names(list(masks), files)
-        if matches or scans is not None:
-            return {case: files[name] for case, name in matches.items()}
-    plain = {name: path for name, path in masks.items() if core_name(name) == name}
-    return {
-        name: plain[core_name(name)]
-        for name in masks
-        if core_name(name) != name and core_name(name) in plain
-    }
-
-
-def _first_channels(place: Path) -> dict[str, Path]:
-    """Scans of a folder by name; of ``case_0000``, ``case_0001`` … the first."""
-    files: dict[str, Path] = {}
-    for path in sorted(place.iterdir()):
-        ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
-        if ending is None or path.name.startswith(".") or not path.is_file():
-            continue
-        name = path.name[: -len(ending)]
-        stem = name[:-5] if name[-5:-4] == "_" and name[-4:].isdigit() else name
-        files.setdefault(stem, path)
-    return files
 
 
 def _matched(items: Sequence[Item], cohort: Cohort | None) -> list[Item]:
@@ -407,11 +243,6 @@ def cohort_of(place: Path, labels: LabelTable | None, root: Path | None) -> Coho
     from medseg.manifests import load_cohort
 
     return truth_cohort(place, labels) if is_truth(place) else load_cohort(place, root=root)
-
-
-def scan_exists(item: Item) -> bool:
-    """Whether there is a scan to show."""
-    return bool(item.place) or (item.row is not None and bool(item.row.case.images))
 
 
 def first_place(place: str) -> Path:

@@ -26,7 +26,6 @@ from medseg.readers.labels import read_labels
 from medseg.readers.sources import is_folder
 from medseg.review.edits import Change, label_counts
 from medseg.review.items import Item, first_place
-from medseg.review.planes import turned
 from medseg.review.store import Edit
 from medseg.review.uncertainty import uncertainty, uncertainty_files
 from medseg.scans import discover, read
@@ -158,7 +157,7 @@ class Opened:
 
     def focus(self) -> tuple[int, int, int]:
         """R, A, S position where most of the mask lies; the middle where it is empty."""
-        canonical = turned(self.mask, self.geometry) > 0
+        canonical = self.geometry.canonical(self.mask) > 0
         position = []
         for axis in range(3):
             others = tuple(other for other in range(3) if other != axis)

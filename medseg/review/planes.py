@@ -30,12 +30,6 @@ def plane_named(name: str) -> Plane:
     return BY_NAME[name]
 
 
-def turned(array: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
-    """The (R, A, S) view of an (X, Y, Z) array."""
-    axes, backwards = geometry.canonical_axes
-    return array.transpose(axes)[tuple(slice(None, None, -1 if back else 1) for back in backwards)]
-
-
 def canonical_shape(geometry: Geometry) -> tuple[int, int, int]:
     """Voxels towards R, A and S."""
     r, a, s = (geometry.shape[axis] for axis in geometry.canonical_axes[0])
@@ -55,7 +49,7 @@ def picture(array: NDArray[Any], geometry: Geometry, plane: Plane, position: int
         BadConfig: there is no such position.
     """
     require_position(geometry, plane, position)
-    cut = turned(array, geometry)[(slice(None),) * plane.cut + (position,)]
+    cut = geometry.canonical(array)[(slice(None),) * plane.cut + (position,)]
     return cut.T[::-1, ::-1]
 
 

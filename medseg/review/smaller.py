@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,9 @@ from numpy.typing import NDArray
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
 from medseg.review.opened import Opened
-from medseg.review.planes import turned
+from medseg.scratch import scratch_folder
 from medseg.volume import Volume
+from medseg.volume.box import box_of_values
 from medseg.writers import write_volume
 
 #: Voxels along an axis of a preview, and of a volume in 3D, at most.
@@ -24,7 +23,7 @@ MARGIN_MM = 15.0
 
 def preview(data: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Every second, third … voxel, in the order R, A, S, at most `PREVIEW` along an axis."""
-    canonical = turned(data, geometry)
+    canonical = geometry.canonical(data)
     return np.ascontiguousarray(canonical[tuple(_thinned(n, PREVIEW) for n in canonical.shape)])
 
 
@@ -46,27 +45,22 @@ def small_nifti(opened: Opened, layer: str) -> bytes:
     affine[:3, 3] = opened.geometry.to_world([part.start for part in box])
     affine[:3, :3] *= steps
     volume = Volume(small[None], Geometry(small.shape, affine))
-    with tempfile.TemporaryDirectory(prefix="medseg-review-") as folder:
-        path = Path(folder) / "small.nii"
+    with scratch_folder() as folder:
+        path = folder / "small.nii"
         write_volume(volume, path)
         return path.read_bytes()
 
 
 def _box(opened: Opened) -> list[slice]:
     """Around everything drawn; the whole grid where nothing is."""
-    filled = opened.mask > 0
-    box = []
-    for axis, (size, mm) in enumerate(
-        zip(opened.geometry.shape, opened.geometry.spacing_mm, strict=True)
-    ):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(filled.any(axis=others))
-        if not inside.size:
-            box.append(slice(0, size))
-            continue
-        margin = round(MARGIN_MM / mm)
-        box.append(slice(max(0, int(inside[0]) - margin), min(size, int(inside[-1]) + margin + 1)))
-    return box
+    filled = box_of_values(opened.mask)
+    if filled is None:
+        return [slice(0, size) for size in opened.geometry.shape]
+    margins = [round(MARGIN_MM / mm) for mm in opened.geometry.spacing_mm]
+    return [
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip(filled, margins, opened.geometry.shape, strict=True)
+    ]
 
 
 def _thinned(size: int, most: int) -> slice:

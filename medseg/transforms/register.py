@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from medseg.errors import GridMismatch
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, LPS_TO_RAS, Geometry
 from medseg.volume import Volume
 
 #: A head or a body does not turn or travel further between two series of one examination.
@@ -37,8 +37,6 @@ _LEAST_OVERLAP = 0.25
 
 #: A true optimum is better than places this far from it.
 _PROBE_MM, _PROBE_DEGREES = 12.0, 12.0
-
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +107,7 @@ def register(scan: Volume, fixed: Volume) -> RigidMove:
     lps[:3, :3] = np.array(euler.GetMatrix()).reshape(3, 3)
     lps[:3, 3] = np.array(euler.TransformPoint((0.0, 0.0, 0.0)))
     # ITK maps points of the fixed image to the moving one; the scan moves the other way
-    matrix = np.asarray(np.linalg.inv(_LPS @ lps @ _LPS), dtype=np.float64)
+    matrix = np.asarray(np.linalg.inv(LPS_TO_RAS @ lps @ LPS_TO_RAS), dtype=np.float64)
     move = _move(matrix, scan.geometry)
     _refuse_implausible(move, scan, fixed)
     _refuse_flat(fixed_image, moving_image, euler, value, scan)
@@ -119,7 +117,7 @@ def register(scan: Volume, fixed: Volume) -> RigidMove:
 def _image(volume: Volume) -> sitk.Image:
     """The first channel averaged down to the size of the search, in LPS as ITK counts."""
     values = volume.measured()[0]
-    affine = _LPS @ volume.geometry.affine
+    affine = LPS_TO_RAS @ volume.geometry.affine
     spacing = np.array(volume.geometry.spacing_mm)
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     image.SetSpacing([float(mm) for mm in spacing])
@@ -139,7 +137,7 @@ def _centre(geometry: Geometry) -> NDArray[np.float64]:
 
 def _starts(fixed: Volume, scan: Volume) -> list[NDArray[np.float64]]:
     """Translations in LPS mm to start from: none, and from centre to centre."""
-    offset = (_centre(scan.geometry) - _centre(fixed.geometry)) * (-1, -1, 1)
+    offset = (_centre(scan.geometry) - _centre(fixed.geometry)) * LPS_SIGNS
     starts = [np.zeros(3), np.asarray(offset)]
     return starts if np.linalg.norm(offset) > 1 else starts[:1]
 

@@ -17,11 +17,9 @@ def pixel_hash(volume: Volume) -> str:
     The same scan gives the same hash under another name, format, dtype or storage order;
     it keeps a scan that trained a model from being scored as if it were new.
     """
-    axes, backwards = volume.geometry.canonical_axes
-    turn = tuple(slice(None, None, -1 if back else 1) for back in backwards)
     digest = hashlib.sha256()
     for channel in volume.values():
-        canonical = channel.transpose(axes)[turn]
+        canonical = volume.geometry.canonical(channel)
         digest.update(repr(canonical.shape).encode())
         for plane in canonical:
             digest.update(np.ascontiguousarray(plane).tobytes())

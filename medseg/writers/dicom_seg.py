@@ -247,7 +247,7 @@ def _describe(label: Label, number: int, path: Path | None) -> Any:
     """One segment: name, code, side and recommended colour."""
     import highdicom
 
-    red, green, blue = (int(label.colour[start : start + 2], 16) for start in (1, 3, 5))
+    red, green, blue = label.rgb
     name = long_string(label.name)
     description = highdicom.seg.SegmentDescription(
         segment_number=number,

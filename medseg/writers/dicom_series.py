@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
 from medseg.errors import BadOutput
-from medseg.geometry import ORTHOGONAL_COSINE
+from medseg.geometry import LPS_SIGNS, ORTHOGONAL_COSINE
 from medseg.volume import Volume
 from medseg.writers.atomic import atomic_path
 
@@ -173,7 +173,7 @@ def _slice(
     dataset = copy(template)
     dataset.SOPInstanceUID = _uid(*seed, "instance", k)
     dataset.InstanceNumber = k + 1
-    position = volume.geometry.to_world((0, 0, k)) * (-1, -1, 1)
+    position = volume.geometry.to_world((0, 0, k)) * LPS_SIGNS
     dataset.ImagePositionPatient = [_decimal(mm) for mm in position]
     dataset.PixelData = stored.T.astype("<i2").tobytes()
     dataset.file_meta = FileMetaDataset()

@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import generate_uid
 
 from medseg.errors import BadOutput, BadScan
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.volume import LabelMap, SourceFiles
 from medseg.writers.dicom_identity import identity
 
@@ -32,8 +32,6 @@ _SAME_DIRECTION = 0.9999
 _MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 _INSTEAD = "Choose --format nifti."
-
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +281,7 @@ def _floats(values: Any) -> tuple[float, ...]:
 
 def _match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) -> list[SourceFrame]:
     """The source frame of every slice along the third axis, in that order."""
-    slices = geometry.to_world([(0, 0, k) for k in range(geometry.shape[2])]) * _FLIP
+    slices = geometry.to_world([(0, 0, k) for k in range(geometry.shape[2])]) * LPS_SIGNS
     positions = np.array([frame.position_lps_mm for frame in frames])
     matches = []
     for position in slices:
@@ -293,7 +291,7 @@ def _match_slices(geometry: Geometry, frames: list[SourceFrame], target: Path) -
             raise _elsewhere(target, f"a slice {apart[nearest]:.3g} mm from the nearest frame")
         matches.append(frames[nearest])
     columns, rows = geometry.shape[:2]
-    axes = (geometry.directions[:, :2].T * _FLIP).ravel()
+    axes = (geometry.directions[:, :2].T * LPS_SIGNS).ravel()
     for frame in matches:
         cosines = (axes * frame.orientation).reshape(2, 3).sum(1)
         if frame.shape != (columns, rows) or cosines.min() < _SAME_DIRECTION:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.labels import Label, LabelTable
+from medseg.labels import LabelTable
 from medseg.writers.atomic import atomic_file
 
 #: Below the masks.
@@ -48,11 +48,6 @@ def write_label_tables(
     return tuple(paths)
 
 
-def _rgb(label: Label) -> tuple[int, int, int]:
-    red, green, blue = (int(label.colour[start : start + 2], 16) for start in (1, 3, 5))
-    return red, green, blue
-
-
 def _one_word(name: str) -> str:
     """A name without blanks, for tables whose columns are separated by them."""
     return "_".join(name.split())
@@ -62,7 +57,7 @@ def _slicer(table: LabelTable) -> str:
     """Value, name, red, green, blue, opacity; names without blanks."""
     lines = ["# Color table file", f"# {len(table.labels) + 1} values", "0 Background 0 0 0 0"]
     for label in table.labels:
-        lines.append(f"{label.value} {_one_word(label.name)} {' '.join(map(str, _rgb(label)))} 255")
+        lines.append(f"{label.value} {_one_word(label.name)} {' '.join(map(str, label.rgb))} 255")
     return "\n".join(lines) + "\n"
 
 
@@ -74,7 +69,7 @@ def _itk_snap(table: LabelTable) -> str:
         '    0     0    0    0        0  0  0    "Clear Label"',
     ]
     for label in table.labels:
-        red, green, blue = _rgb(label)
+        red, green, blue = label.rgb
         name = " ".join(label.name.replace('"', "'").split())
         lines.append(f'{label.value:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{name}"')
     return "\n".join(lines) + "\n"
@@ -85,7 +80,7 @@ def _freesurfer(table: LabelTable) -> str:
     lines = ["#No. Label Name:                            R   G   B   A", ""]
     lines.append(f"{0:<4d} {'Unknown':<40} {0:<3d} {0:<3d} {0:<3d} 0")
     for label in table.labels:
-        red, green, blue = _rgb(label)
+        red, green, blue = label.rgb
         name = _one_word(label.name)
         lines.append(f"{label.value:<4d} {name:<40} {red:<3d} {green:<3d} {blue:<3d} 0")
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ import numpy as np
 from isal import isal_zlib
 
 from medseg.errors import BadOutput
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.labels import LabelTable
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
@@ -22,9 +22,6 @@ _TYPES = {
     "uint32": "MET_UINT",
     "uint64": "MET_ULONG_LONG",
 }
-
-#: RAS to LPS, the frame that ITK writes.
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
@@ -61,7 +58,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, .
 
 def _header(labelmap: LabelMap, kind: str, packed_bytes: int) -> str:
     geometry = labelmap.geometry
-    directions = (geometry.directions * _FLIP[:, None]).T.ravel()
+    directions = (geometry.directions * LPS_SIGNS[:, None]).T.ravel()
     lines = [
         "ObjectType = Image",
         "NDims = 3",
@@ -70,7 +67,7 @@ def _header(labelmap: LabelMap, kind: str, packed_bytes: int) -> str:
         "CompressedData = True",
         f"CompressedDataSize = {packed_bytes}",
         f"TransformMatrix = {_numbers(directions)}",
-        f"Offset = {_numbers(geometry.affine[:3, 3] * _FLIP)}",
+        f"Offset = {_numbers(geometry.affine[:3, 3] * LPS_SIGNS)}",
         "CenterOfRotation = 0 0 0",
         f"ElementSpacing = {_numbers(np.array(geometry.spacing_mm))}",
         f"DimSize = {' '.join(map(str, geometry.shape))}",

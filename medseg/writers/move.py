@@ -8,11 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from medseg.errors import BadOutput
+from medseg.geometry import LPS_TO_RAS
 from medseg.writers.atomic import atomic_path
 
 ENDING = ".tfm"
-
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def write_move(matrix: tuple[float, ...], path: Path) -> None:
@@ -29,7 +28,7 @@ def write_move(matrix: tuple[float, ...], path: Path) -> None:
     Raises:
         BadOutput: the file cannot be written.
     """
-    lps = np.linalg.inv(_LPS @ np.array(matrix).reshape(4, 4) @ _LPS)
+    lps = np.linalg.inv(LPS_TO_RAS @ np.array(matrix).reshape(4, 4) @ LPS_TO_RAS)
     transform = sitk.AffineTransform(3)
     transform.SetMatrix([float(number) for number in lps[:3, :3].ravel()])
     transform.SetTranslation([float(number) for number in lps[:3, 3]])

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 from isal import igzip
 
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.labels import LabelTable
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
 from medseg.writers.nifti import mask_dtype
 
 ENDING = ".nrrd"
-
-#: RAS to LPS, the frame that Slicer and ITK write.
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 def check(geometry: Geometry, origin: Origin, labels: LabelTable | None) -> None:
@@ -42,7 +39,7 @@ def write(labelmap: LabelMap, path: Path, source: object = None) -> tuple[str, .
 def header(labelmap: LabelMap, kind: str) -> str:
     """The fields of a mask's header, without the blank line that ends it."""
     geometry = labelmap.geometry
-    steps = [_vector(geometry.affine[:3, axis] * _FLIP) for axis in range(3)]
+    steps = [_vector(geometry.affine[:3, axis] * LPS_SIGNS) for axis in range(3)]
     lines = [
         "NRRD0004",
         f"type: {kind}",
@@ -53,7 +50,7 @@ def header(labelmap: LabelMap, kind: str) -> str:
         "kinds: domain domain domain",
         "endian: little",
         "encoding: gzip",
-        f"space origin: {_vector(geometry.affine[:3, 3] * _FLIP)}",
+        f"space origin: {_vector(geometry.affine[:3, 3] * LPS_SIGNS)}",
     ]
     return "\n".join(lines) + "\n"
 

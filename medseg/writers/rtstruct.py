@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from medseg.errors import BadLabels
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.labels import Label, LabelTable
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
@@ -24,8 +24,6 @@ from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, rea
 from medseg.writers.rtstruct_contours import closed_lines
 
 ENDING = ".dcm"
-
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 #: The retired class by which a structure set names its study (PS3.3 C.8.8.5).
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
@@ -157,7 +155,7 @@ def _roi(label: Label, number: int, series: DicomSource) -> Dataset:
 
 def _contours(labelmap: LabelMap, label: Label, number: int, series: DicomSource) -> Dataset:
     item = Dataset()
-    item.ROIDisplayColor = [int(label.colour[start : start + 2], 16) for start in (1, 3, 5)]
+    item.ROIDisplayColor = list(label.rgb)
     item.ReferencedROINumber = number
     contours: list[Dataset] = []
     for index, points in _lines(labelmap.data == label.value, labelmap.geometry):
@@ -180,7 +178,7 @@ def _lines(
     for index in np.flatnonzero(inside.any(axis=(0, 1))):
         for line in closed_lines(inside[:, :, index]):
             voxels = np.column_stack([line, np.full(len(line), index)])
-            yield int(index), geometry.to_world(voxels) * _FLIP
+            yield int(index), geometry.to_world(voxels) * LPS_SIGNS
 
 
 def _decimals(points: NDArray[np.float64], smallest_mm: float) -> list[str]:

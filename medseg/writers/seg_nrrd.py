@@ -45,8 +45,7 @@ def _segments(table: LabelTable, geometry: Geometry) -> str:
     extent = " ".join(f"0 {size - 1}" for size in geometry.shape)
     lines = []
     for number, label in enumerate(table.labels):
-        parts = (int(label.colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
-        colour = " ".join(f"{part:.6f}" for part in parts)
+        colour = " ".join(f"{part / 255:.6f}" for part in label.rgb)
         name = " ".join(label.name.split())
         lines += [
             f"Segment{number}_ID:=Segment_{label.value}",

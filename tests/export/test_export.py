@@ -106,7 +106,7 @@ def test_a_model_without_a_window_is_refused(tmp_path):
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("medseg.export.find_spec", lambda name: None)
+    monkeypatch.setattr("medseg.extras.find_spec", lambda name: None)
     with pytest.raises(BadConfig, match="no onnx, onnxruntime, onnxscript"):
         export_model(model_of(tmp_path / "model"), "onnx", tmp_path / "out")
 

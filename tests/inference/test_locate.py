@@ -9,12 +9,12 @@ from medseg.geometry import working_grid
 from medseg.inference import Segmenter, segment
 from medseg.inference.locate import (
     Locator,
-    box_of_values,
     largest_above,
     part_of,
     region_about,
 )
 from medseg.volume import LabelMap, Volume
+from medseg.volume.box import box_of_values
 from tests.inference.models import LABELS, TinyModel, scan
 from tests.transforms.grids import NATIVE, grid, stored_otherwise
 
@@ -152,8 +152,8 @@ def test_a_coarse_model_finds_the_region():
     volume = body_in_air()
     coarse = AlwaysLiver(prepare=COARSE, infer=InferConfig(window=(8, 8, 8)))
     mask = segment(coarse, volume).labelmap
-    box = box_of_values(mask, ())
-    assert box == box_of_values(mask, [LABELS.value_of("liver")])
+    box = box_of_values(mask.data, ())
+    assert box == box_of_values(mask.data, [LABELS.value_of("liver")])
     fine = Segmenter(
         TinyModel(infer=WINDOW), locator=Locator(coarse, 3.0, labels=("liver",))
     )(volume).labelmap  # fmt: skip
@@ -207,9 +207,9 @@ def test_the_box_of_labels_is_exact():
     data[2:4, 5, 1:6] = 1
     data[8, 0, 0] = 4
     mask = LabelMap(data, grid((9, 8, 7)), LABELS)
-    assert box_of_values(mask, [1]) == (slice(2, 4), slice(5, 6), slice(1, 6))
-    assert box_of_values(mask, []) == (slice(2, 9), slice(0, 6), slice(0, 6))
-    assert box_of_values(mask, [9]) is None
+    assert box_of_values(mask.data, [1]) == (slice(2, 4), slice(5, 6), slice(1, 6))
+    assert box_of_values(mask.data, []) == (slice(2, 9), slice(0, 6), slice(0, 6))
+    assert box_of_values(mask.data, [9]) is None
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])

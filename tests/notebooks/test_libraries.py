@@ -256,6 +256,33 @@ def test_values_are_light_to_import():
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.parametrize("line", [
+    "medseg.Volume.of(nibabel.Nifti1Image(data, affine))",
+    "medseg.Volume.of(Like(data[None], affine))",
+    "medseg.Volume.of(data, affine=affine)",
+])  # fmt: skip
+def test_an_object_of_one_library_loads_no_other(line):
+    program = (
+        "import sys, nibabel, numpy as np\n"
+        "import medseg\n"
+        "class Like:\n"
+        "    def __init__(self, data, affine): self.data, self.affine = data, affine\n"
+        "data, affine = np.zeros((2, 3, 4), np.int16), np.eye(4)\n"
+        f"assert {line}.geometry.shape == (2, 3, 4)\n"
+        "print(sorted({'torch', 'monai', 'SimpleITK'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_mask_of_a_mask_keeps_its_names():
+    mask = LabelMap(np.ones((2, 2, 2), np.uint8), Geometry((2, 2, 2), np.eye(4)))
+    named = mask.named(LabelTable.from_card({"labels": LABELS}))
+    assert LabelMap.of(named).labels == named.labels
+    other = LabelMap.of(named, labels={"liver": 1}).labels
+    assert other is not None and other.names == ("liver",)
+
+
 def test_the_module_lists_its_api_alone():
     names = dir(medseg)
     assert names == sorted(medseg.__all__)

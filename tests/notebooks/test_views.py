@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import image as matplotlib_image
 
+from medseg.ct_windows import WINDOWS
 from medseg.errors import BadOutput, BadScan, GridMismatch
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
@@ -98,6 +99,14 @@ def test_a_plot_is_a_figure_that_draws_the_mask_in_its_colour():
     legends = [text.get_text() for legend in both.legends for text in legend.get_texts()]
     assert legends == ["left kidney"]
     assert mask.plot(scan).legends
+
+
+@pytest.mark.parametrize(("name", "window"), [("left kidney", "soft tissue"), ("lung", "lung")])
+def test_a_ct_is_shown_in_the_window_of_its_structures(name, window):
+    scan, mask = head()
+    mask = LabelMap(mask.data, mask.geometry, LabelTable.from_card({"labels": {name: 1}}))
+    assert scan.plot(mask).axes[0].images[0].get_clim() == WINDOWS[window]
+    assert scan.plot(mask, window=(0, 9)).axes[0].images[0].get_clim() == (0, 9)
 
 
 def test_a_plot_of_many_structures_has_no_legend():

@@ -11,7 +11,8 @@ from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split
 from medseg.review.choosing import choose_next
-from medseg.review.items import Places, items_of, ranked
+from medseg.review.items import Places, items_of
+from medseg.review.ranking import ranked, with_volume_flags
 
 
 def batch(folder: Path, facts: dict[str, tuple[float, float, tuple[Flag, ...]]]) -> Path:
@@ -97,8 +98,6 @@ def test_a_review_of_a_batch_begins_with_flags_then_the_unsure(tmp_path):
     rare = Flag("pieces", "ball", "ball is in 3 pieces")
     facts = {f"c{k}": (0.9, 10.0, ()) for k in range(20)}
     facts |= {"flagged": (0.9, 10.0, (rare,)), "unsure": (0.3, 10.0, ()), "huge": (0.9, 99.0, ())}
-    from medseg.review.items import with_volume_flags
-
     _, items = items_of(Places(batch(tmp_path / "m", facts)))
     order = [item.case for item in ranked(with_volume_flags(items))]
     assert set(order[:2]) == {"flagged", "huge"} and order[2] == "unsure"

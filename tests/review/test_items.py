@@ -6,15 +6,9 @@ import pytest
 
 from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.folders import labels_from_text
-from medseg.review.items import (
-    Places,
-    cohort_of,
-    evaluated,
-    items_of,
-    ranked,
-    require_folder,
-    scores_of,
-)
+from medseg.review.items import Places, cohort_of, items_of
+from medseg.review.ranking import ranked
+from medseg.review.sources import evaluated, require_folder, scores_of
 from tests.review.test_harvest import run
 
 

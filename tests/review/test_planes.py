@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import BadConfig
 from medseg.geometry import Geometry
-from medseg.review.planes import BY_NAME, canonical_shape, picture, turned, voxels
+from medseg.review.planes import BY_NAME, canonical_shape, picture, voxels
 
 
 @st.composite
@@ -41,7 +41,7 @@ def test_pictures_are_views_and_cuts_count_from_left_posterior_inferior():
     grid = Geometry((2, 3, 4), np.diag([-1.0, 1, -1, 1]))
     data = np.arange(24).reshape(grid.shape)
     assert picture(data, grid, BY_NAME["axial"], 0).base is not None
-    assert turned(data, grid)[0, 0, 0] == data[1, 0, 3]
+    assert grid.canonical(data)[0, 0, 0] == data[1, 0, 3]
 
 
 @pytest.mark.parametrize("position", [-1, 4])

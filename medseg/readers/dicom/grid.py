@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadScan
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_TO_RAS, Geometry
 from medseg.readers.dicom.frames import Frame
 from medseg.readers.grid import scan_geometry
 
@@ -31,8 +31,6 @@ _ROUNDED = "slice positions are rounded to 0.1 mm; the even spacing that explain
 _LEAN_MM, _LEAN_SHARE = 0.05, 1e-3
 #: Beyond this angle the slices do not follow each other any more (gantries reach 30 degrees).
 _MOST_TILT_DEGREES = 45.0
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def normal_of(frame: Frame) -> NDArray[np.float64]:
@@ -94,7 +92,7 @@ def grid_of(
     affine[:3, 0], affine[:3, 1] = row * first.spacing[1], column * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, origin
     shape = (columns, rows, len(frames))
-    return scan_geometry(shape, _LPS_TO_RAS @ affine, Path(path)), warnings
+    return scan_geometry(shape, LPS_TO_RAS @ affine, Path(path)), warnings
 
 
 def _thickness(frame: Frame, path: str) -> float:

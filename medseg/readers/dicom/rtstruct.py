@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from skimage.measure import grid_points_in_poly
 
 from medseg.errors import BadLabels, GridMismatch
-from medseg.geometry import Geometry
+from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.labels import LabelTable
 from medseg.readers.segments import Segment
 
@@ -27,8 +27,6 @@ SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _NEAREST_SLICE = 0.25
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 def structure_names(dataset: Dataset) -> tuple[str, ...]:
@@ -127,7 +125,7 @@ def _points(contour: Dataset, grid: Geometry, name: str, path: Path) -> NDArray[
         numbers = np.full((1, 3), np.nan)
     if not np.isfinite(numbers).all():
         raise BadLabels(f"a contour of {name!r} is damaged", path=path)
-    return grid.to_index(numbers * _FLIP)
+    return grid.to_index(numbers * LPS_SIGNS)
 
 
 def _slice_of(

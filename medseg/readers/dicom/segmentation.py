@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medseg.errors import BadScan, GridMismatch
-from medseg.geometry import MASK_GRID_VOXELS, Geometry
+from medseg.geometry import LPS_SIGNS, MASK_GRID_VOXELS, Geometry
 from medseg.readers.segments import Segment
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-
-_FLIP = np.array([-1.0, -1.0, 1.0])
 
 
 def structure_names(dataset: Dataset) -> tuple[str, ...]:
@@ -95,7 +93,7 @@ def _place(dataset: Dataset, index: int) -> NDArray[np.float64]:
     spacing = _group(dataset, index, "PixelMeasuresSequence").PixelSpacing
     cosines = np.array([float(part) for part in orientation]).reshape(2, 3)
     steps = cosines * np.array([[float(spacing[1])], [float(spacing[0])]])
-    return np.asarray(np.stack([[float(part) for part in position], *steps]) * _FLIP)
+    return np.asarray(np.stack([[float(part) for part in position], *steps]) * LPS_SIGNS)
 
 
 def _window(

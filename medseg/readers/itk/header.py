@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadScan
+from medseg.geometry import LPS_SIGNS
 from medseg.readers.bytes import Packing
 
 #: A text header is shorter than this; anything longer is no header.
@@ -23,7 +24,7 @@ _MOST_NUMBER = 1e15
 MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???")
 
 #: LPS to RAS.
-FLIP = np.diag([-1.0, -1.0, 1.0])
+FLIP = np.diag(LPS_SIGNS)
 
 
 @dataclass(frozen=True, eq=False)

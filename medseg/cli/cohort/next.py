@@ -1,0 +1,67 @@
+"""``medseg cohort next``: which cases to annotate next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.cohort.cards import Card, Root
+from medseg.cli.console import open_console
+from medseg.cli.options import Json, Overwrite, Quiet
+
+
+def next_(
+    card: Card,
+    *,
+    masks: Annotated[
+        Path, typer.Option("--from", metavar="MASKS", help="The --output of medseg segment.")
+    ],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many cases.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write them as a table.")
+    ] = None,
+    root: Root = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Propose which cases to annotate next, with the reason for each.
+
+    Cases that the network is unsure of, unlike one another and unlike what is labelled already;
+    never a test row or a test patient, and first one scan of every patient.
+
+    \b
+    Example:
+        medseg cohort next liver.yaml --from masks -n 20 --output next.csv
+    """
+    from medseg.batch.tables import CASES
+    from medseg.manifests import load_cohort
+    from medseg.manifests.card import inputs_of
+    from medseg.review.choosing import choose_next
+    from medseg.tables import csv_text
+    from medseg.writers.atomic import atomic_path
+    from medseg.writers.guard import guard_outputs
+
+    choices = choose_next(load_cohort(card, root=root), masks, count=count)
+    columns = ("case", "uncertainty", "distance", "reason")
+    with open_console(quiet=quiet, json=json) as console:
+        for rank, choice in enumerate(choices, start=1):
+            facts = {name: getattr(choice, name) for name in columns}
+            console.say(f"{rank:>4}  {choice.case}  {choice.reason}", **facts)
+        if output is not None:
+            rows = [{name: getattr(choice, name) for name in columns} for choice in choices]
+            with (
+                guard_outputs(
+                    output.parent,
+                    "cohort",
+                    claims=[output.name],
+                    patterns=[output.name],
+                    inputs=[*inputs_of(card, root=root), masks / CASES],
+                    overwrite=overwrite,
+                ),
+                atomic_path(output) as temporary,
+            ):
+                temporary.write_text(csv_text(columns, rows), encoding="utf-8", newline="")
+            console.say(f"table: {output}", path=str(output))
