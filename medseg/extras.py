@@ -24,6 +24,6 @@ def require_packages(purpose: str, packages: Sequence[str], extra: str, instead:
     if missing:
         raise BadConfig(
             f"{purpose} needs packages that are not installed",
-            found=f"no {' and no '.join(missing)}",
+            found=f"no {', '.join(missing)}",
             remedy=f"Install them: pip install 'medseg[{extra}]'{instead and f', or {instead}'}.",
         )

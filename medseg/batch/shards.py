@@ -154,6 +154,19 @@ def merged_entries(output: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.case)
 
 
+def entries_of(output: Path) -> list[Entry]:
+    """Every case of a batch, in one ledger or in those of its shards; empty where none was run."""
+    if shards_in(output):
+        return merged_entries(output)
+    if not (output / ledgers.NAME).is_file():
+        return []
+    ledger = ledgers.look(output)
+    try:
+        return ledger.entries()
+    finally:
+        ledger.close()
+
+
 @contextmanager
 def merging(output: Path) -> Iterator[None]:
     """Write what is about all shards one shard at a time: the last to end has the last word.

@@ -6,6 +6,7 @@ from medseg.evaluation.about import problems
 from medseg.evaluation.agreement import agreement
 from medseg.evaluation.arrays import score
 from medseg.evaluation.comparing import Comparison, compare
+from medseg.evaluation.error_ranking import rank_errors
 from medseg.evaluation.evaluating import FOLDS, evaluate, plan_tasks
 from medseg.evaluation.scores import Scores, read_scores, write_scores, write_table
 from medseg.evaluation.subgroups import subgroups
@@ -20,6 +21,7 @@ __all__ = [
     "evaluate",
     "plan_tasks",
     "problems",
+    "rank_errors",
     "read_scores",
     "score",
     "subgroups",

@@ -17,7 +17,7 @@ from medseg.evaluation.paired_tests import EXACT_PATIENTS
 from medseg.evaluation.tables import p_text, to_latex, to_markdown
 from medseg.metrics import METRICS
 from medseg.reports import charts
-from medseg.reports.evaluation import Cell, Table, number
+from medseg.reports.evaluation_tables import Cell, Table, number
 from medseg.reports.figures import chart, write_figures
 from medseg.reports.page import Picture, write_page
 from medseg.writers.atomic import atomic_path

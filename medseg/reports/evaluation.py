@@ -15,34 +15,23 @@ from medseg.evaluation import Scores, problems
 from medseg.evaluation.scores import MEAN
 from medseg.evaluation.tables import (
     PAPER_METRICS,
-    figure,
     heading,
     interval_notes,
-    p_text,
     paper_table,
     with_interval,
 )
 from medseg.metrics import METRICS
 from medseg.metrics.lesions import DETECTED_IOU, PANOPTIC_IOU
 from medseg.reports import evaluation_charts as drawn
+from medseg.reports.evaluation_tables import (
+    Table,
+    agreement_table,
+    case_table,
+    ranking_table,
+    subgroup_table,
+    summary_table,
+)
 from medseg.reports.page import Picture, write_page
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a table cell shows, and the exact number behind it."""
-
-    text: str
-    value: str | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns, rows of cells, and which columns are text."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    text: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +42,13 @@ class Statistics:
         summary: of `summarise`.
         subgroups: of `subgroups`.
         agreement: of `agreement`.
+        ranking: of `rank_errors`; empty where nothing says how sure the network was.
     """
 
     summary: pd.DataFrame
     subgroups: pd.DataFrame
     agreement: pd.DataFrame
+    ranking: pd.DataFrame
 
 
 def write_evaluation_report(
@@ -100,14 +91,15 @@ def write_evaluation_report(
             "table_note": _table_note(scores, summary),
             "distributions": distributions,
             "volume_charts": volume_charts,
-            "agreement_table": _agreement_table(tables.agreement),
+            "agreement_table": agreement_table(tables.agreement),
             "subgroup_chart": subgroup_chart,
-            "subgroup_table": _subgroup_table(tables.subgroups),
+            "subgroup_table": subgroup_table(tables.subgroups),
+            "ranking_table": ranking_table(tables.ranking) if len(tables.ranking) else None,
             "gallery": list(gallery),
             "curves": training,
             "cases": case_values(scores),
-            "case_table": _case_table(scores),
-            "summary_table": _summary_table(summary),
+            "case_table": case_table(scores),
+            "summary_table": summary_table(summary),
             "short_summary": len(scores.labels) <= 3,
             "rules": _rules(scores, summary),
             "metrics": [_metric_row(name, tolerance) for name in scores.metrics],
@@ -166,30 +158,6 @@ def _table_note(scores: Scores, summary: pd.DataFrame) -> str:
     )
 
 
-def _case_table(scores: Scores) -> Table:
-    metrics = [metric for metric in PAPER_METRICS if metric in scores.metrics]
-    means = {metric: scores.values(metric)[MEAN] for metric in metrics}
-    folds = scores.cases.get("fold")
-    fold = folds is not None and (folds != "").any()
-    columns = (
-        "case",
-        *(("fold",) if fold else ()),
-        "status",
-        *(heading(metric, scores.config.tolerance_mm) for metric in metrics),
-        "note",
-    )
-    rows = []
-    for case in scores.cases.to_dict("records"):
-        cells = [Cell(str(case["case"]))]
-        cells += [Cell(str(case["fold"]))] if fold else []
-        cells.append(Cell(str(case["status"])))
-        cells += [number(float(means[m][case["case"]]), m) for m in metrics]
-        cells.append(Cell(str(case.get("reason", ""))))
-        rows.append(tuple(cells))
-    text = (0, 1, 2, len(columns) - 1) if fold else (0, 1, len(columns) - 1)
-    return Table(columns, tuple(rows), text)
-
-
 def case_values(scores: Scores) -> dict[str, Any]:
     """Every label's figures of every case, for the page's script.
 
@@ -210,73 +178,6 @@ def case_values(scores: Scores) -> dict[str, Any]:
             for row, case in enumerate(scores.cases["case"])
         },
     }
-
-
-def number(value: float, metric: str) -> Cell:
-    """A figure as print shows it, with its exact value behind."""
-    return Cell(figure(value, metric), "" if isnan(value) else repr(value))
-
-
-def _summary_table(summary: pd.DataFrame) -> Table:
-    rows = []
-    for row in summary.to_dict("records"):
-        metric = str(row["metric"])
-        cells = [Cell(str(row["label"])), Cell(metric), Cell(str(row["n"]), str(row["n"]))]
-        cells += [
-            number(float(row[c]), metric)
-            for c in ("mean", "sd", "median", "q25", "q75", "ci_low", "ci_high")
-        ]
-        cells += [Cell(str(row[c]), str(row[c])) for c in ("missing", "undefined", "patients")]
-        rows.append((*cells, Cell(str(row["interval"]) or "none")))
-    columns = tuple(str(name) for name in summary.columns)
-    return Table(columns, tuple(rows), (0, 1, len(columns) - 1))
-
-
-def _subgroup_table(subgroups: pd.DataFrame) -> Table:
-    rows = []
-    for row in subgroups.to_dict("records"):
-        metric = str(row["metric"])
-        cells = [Cell(str(row[c])) for c in ("covariate", "group")]
-        cells += [Cell(str(row[c]), str(row[c])) for c in ("patients", "n", "undefined")]
-        cells += [
-            number(float(row[c]), metric)
-            for c in ("mean", "ci_low", "ci_high", "median", "q25", "q75")
-        ]
-        rows.append((*cells, Cell(str(row["note"]))))
-    columns = (
-        "covariate",
-        "group",
-        "patients",
-        "n",
-        "undefined",
-        "mean",
-        "ci_low",
-        "ci_high",
-        "median",
-        "q25",
-        "q75",
-        "note",
-    )
-    return Table(columns, tuple(rows), (0, 1, 11))
-
-
-def _agreement_table(agreement: pd.DataFrame) -> Table:
-    columns = ("label", "n", "bias", "lower limit", "upper limit", "slope", "p of slope")
-    rows = []
-    for row in agreement.to_dict("records"):
-        cells = [Cell(str(row["label"])), Cell(str(row["n"]), str(row["n"]))]
-        for name in ("bias", "lower", "upper"):
-            low, high = (
-                number(float(row[f"{name}_{end}"]), "volume_error_ml").text
-                for end in ("low", "high")
-            )
-            middle = number(float(row[name]), "volume_error_ml")
-            interval = "" if isnan(float(row[f"{name}_low"])) else f" [{low}, {high}]"
-            cells.append(Cell(middle.text + interval, middle.value))
-        cells.append(number(float(row["slope"]), ""))
-        cells.append(Cell(p_text(float(row["slope_p"])), repr(float(row["slope_p"]))))
-        rows.append(tuple(cells))
-    return Table(columns, tuple(rows), (0,))
 
 
 def _rules(scores: Scores, summary: pd.DataFrame) -> list[str]:

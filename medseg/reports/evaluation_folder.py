@@ -10,6 +10,7 @@ import pandas as pd
 from medseg.evaluation import (
     Scores,
     agreement,
+    rank_errors,
     subgroups,
     summarise,
     write_scores,
@@ -17,13 +18,14 @@ from medseg.evaluation import (
 )
 from medseg.evaluation.scoring import Task
 from medseg.evaluation.tables import interval_notes, paper_table, to_latex, to_markdown
+from medseg.reports.confidences import confidences_of
 from medseg.reports.evaluation import Statistics, write_evaluation_report
 from medseg.reports.figures import write_figures
 from medseg.reports.gallery import best_median_worst
 from medseg.reports.methods import methods_text
 from medseg.writers.atomic import atomic_path
 
-#: What an evaluation leaves; ``subgroups.csv`` where there are any.
+#: What an evaluation leaves; ``subgroups.csv`` and ``confidence.csv`` where there are any.
 FILES = (
     "scores.csv",
     "cases.csv",
@@ -31,6 +33,7 @@ FILES = (
     "summary.csv",
     "agreement.csv",
     "subgroups.csv",
+    "confidence.csv",
     "table.md",
     "table.tex",
     "methods.md",
@@ -46,7 +49,7 @@ def write_evaluation(
     Args:
         folder: made when absent; files of the same names are replaced.
         scores: what was scored.
-        tasks: the pairs behind the scores, for pictures; none draws none.
+        tasks: the pairs behind the scores, for pictures and for how sure the networks were.
         curves: CSV of the training, or ``None``.
 
     Returns:
@@ -54,11 +57,14 @@ def write_evaluation(
     """
     write_scores(scores, folder)
     summary = summarise(scores)
-    tables = Statistics(summary, subgroups(scores), agreement(scores))
+    ranking = rank_errors(scores, confidences_of(tasks))
+    tables = Statistics(summary, subgroups(scores), agreement(scores), ranking)
     write_table(summary, folder / "summary.csv")
     write_table(tables.agreement, folder / "agreement.csv")
     if len(tables.subgroups):
         write_table(tables.subgroups, folder / "subgroups.csv")
+    if len(tables.ranking):
+        write_table(tables.ranking, folder / "confidence.csv")
     paper = paper_table(summary, scores.config.tolerance_mm)
     caption = (
         f"Mean [{scores.config.confidence:.0%} interval] over {len(scores.cases)} cases "

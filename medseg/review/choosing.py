@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.batch.entry import Entry
+from medseg.batch.shards import entries_of
 from medseg.batch.suspicion import suspicion
 from medseg.batch.task import State
 from medseg.errors import BadOutput
 from medseg.manifests import Cohort, Split
-from medseg.review.items import entries_of
 from medseg.review.rows import Rows, rows_of
 
 #: Share of the flags in the uncertainty; the rest is the network's own.

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from medseg.batch import ledger as ledgers
 from medseg.batch.entry import Entry
-from medseg.batch.shards import merged_entries, shards_in
+from medseg.batch.shards import entries_of
 from medseg.batch.suspicion import suspicion
 from medseg.batch.tables import LABELS
 from medseg.batch.task import PLACES, Flag, State
@@ -122,19 +121,6 @@ def items_of(places: Places) -> tuple[LabelTable, list[Item]]:
         )
     table = labels_of(places)
     return table, [_with_row(item, places) for item in _matched(items, places.cohort)]
-
-
-def entries_of(folder: Path) -> list[Entry]:
-    """What the ledger of a batch knows of a folder, its shards included; empty without one."""
-    if shards_in(folder):
-        return merged_entries(folder)
-    if not (folder / ledgers.NAME).is_file():
-        return []
-    ledger = ledgers.look(folder)
-    try:
-        return ledger.entries()
-    finally:
-        ledger.close()
 
 
 def labels_of(places: Places) -> LabelTable:
