@@ -42,9 +42,7 @@ def _candidates() -> list[str]:
     """Strong hues in two lightnesses, all of them visible on grey."""
     return [
         "#"
-        + "".join(
-            f"{round(255 * part):02x}" for part in colorsys.hls_torgb_of(hue / 24, light, 0.8)
-        )
+        + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue / 24, light, 0.8))
         for light in (0.55, 0.72)
         for hue in range(24)
     ]

@@ -89,10 +89,10 @@ class UNetModel(TinyModel):
 
 
 def test_openvino_is_refused_where_it_cannot_run(monkeypatch):
-    monkeypatch.setattr("medseg.inference.engine.find_spec", lambda name: None)
+    monkeypatch.setattr("medseg.extras.find_spec", lambda name: None)
     with pytest.raises(BadConfig, match=r"no openvino.*pip install 'medseg\[openvino\]'"):
         Segmenter(TinyModel(infer=INFER), engine=Engine.OPENVINO)
-    monkeypatch.setattr("medseg.inference.engine.find_spec", lambda name: object())
+    monkeypatch.setattr("medseg.extras.find_spec", lambda name: object())
     with pytest.raises(BadConfig, match="cpu, float64"):
         Segmenter(TinyModel(infer=INFER), engine=Engine.OPENVINO, precision="float64")
 
