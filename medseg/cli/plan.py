@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medseg.cli.arguments import size_bytes
-from medseg.cli.console import open_console
+from medseg.cli.console import Console, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.exits import DONE, SOME_FAILED
 from medseg.cli.options import Device, Json, Overwrite, Quiet
@@ -64,7 +64,7 @@ def plan(
     """
     from medseg.config import TrainConfig, load_yaml, validate
     from medseg.errors import BadConfig
-    from medseg.manifests import load_cohort, survey_scans
+    from medseg.manifests import load_cohort
     from medseg.manifests.card import inputs_of
     from medseg.planning import (
         PRESETS,
@@ -97,11 +97,7 @@ def plan(
         looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
         for case, reason in looks.left_out.items():
             console.warn(f"case {case} was not looked at: {reason}")
-        survey = survey_scans(cohort, progress=console.progress("comparing"))
-        for case, warnings in survey.warnings.items():
-            console.warn(f"{case}: {'; '.join(warnings)}", case=case)
-        for found in survey.duplicates:
-            console.warn(f"{found.case.case}: {found}", case=found.case.case)
+        _warn_of_odd_scans(cohort, console)
         named = _from(output, card)
 
         def planned(machine: Machine) -> Plan:
@@ -109,18 +105,34 @@ def plan(
 
         chosen = _tried(planned(machine), planned, machine, cohort)
         write_plan(chosen, output)
-        console.say(
-            f"{output}: patch {'×'.join(map(str, chosen.config.patch))}, about {chosen.steps} steps"
-            f" in {machine.minutes:g} min, {chosen.memory_bytes / 1e9:.1f} GB",
-            plan=str(output),
-            steps=chosen.steps,
-            memory_bytes=int(chosen.memory_bytes),
-        )
+        _say_what_was_chosen(chosen, output, machine, console)
         for line in plan_screen(chosen):
             console.say(line)
         for line in () if other is None else plan_differences(chosen.config, other):
             console.say(line)
     raise typer.Exit(SOME_FAILED if looks.left_out else DONE)
+
+
+def _warn_of_odd_scans(cohort: Cohort, console: Console) -> None:
+    """Name scans that differ from the rest, and those that are there twice."""
+    from medseg.manifests import survey_scans
+
+    survey = survey_scans(cohort, progress=console.progress("comparing"))
+    for case, warnings in survey.warnings.items():
+        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
+    for duplicate in survey.duplicates:
+        console.warn(f"{duplicate.case.case}: {duplicate}", case=duplicate.case.case)
+
+
+def _say_what_was_chosen(plan: Plan, output: Path, machine: Machine, console: Console) -> None:
+    """One line: patch, steps, minutes, memory."""
+    console.say(
+        f"{output}: patch {'×'.join(map(str, plan.config.patch))}, about {plan.steps} steps"
+        f" in {machine.minutes:g} min, {plan.memory_bytes / 1e9:.1f} GB",
+        plan=str(output),
+        steps=plan.steps,
+        memory_bytes=int(plan.memory_bytes),
+    )
 
 
 def _from(output: Path, card: Path) -> str:

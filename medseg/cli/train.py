@@ -85,15 +85,10 @@ def train(
     world = join_processes(chosen)
     if settings.training.processes > 1 and world.size == 1:
         words = [str(config), *(assignments or []), "--output", str(output), "--device", device]
-        for name, value in (("--root", root), ("--init", init), ("--cache", cache)):
-            words += [name, str(value)] if value is not None else []
-        flags = {
-            "--resume": resume,
-            "--overwrite": overwrite,
-            "--quiet": quiet,
-            "--json": json,
-        }
-        words += [name for name, wanted in flags.items() if wanted]
+        places = {"--root": root, "--init": init, "--cache": cache}
+        words += [f"{name}={path}" for name, path in places.items() if path is not None]
+        flags = {"--resume": resume, "--overwrite": overwrite, "--quiet": quiet, "--json": json}
+        words += [name for name, is_wanted in flags.items() if is_wanted]
         with hold_run(output, break_lock=break_lock) as lock:
             count = settings.training.processes
             raise typer.Exit(train_together(count, words, started=started, lock=lock.descriptor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +19,13 @@ from medseg.planning.affordable import (
     slices_a_step,
     voxels_a_step,
 )
-from medseg.planning.choices import PRESETS, Choices, Preset
+from medseg.planning.choices import Choices
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.frames import typical_frame
 from medseg.planning.memory import StepMemory, step_memory
+from medseg.planning.presets import PRESETS, Preset
+from medseg.planning.summary import summary_lines
 
 _WHY_FRAME = (
     "directions (R, A, S) of the working axes of a typical scan: its slices lie between two body"
@@ -106,7 +107,7 @@ def make_plan(
         config=validate(TrainConfig, made.values),
         reasons=made.reasons,
         summary=(
-            *_summary(cohort, looks, typical, machine),
+            *summary_lines(cohort, looks, typical, machine),
             f"Preset {preset}: {PRESETS[preset].about}.",
         ),
         memory_bytes=memory,
@@ -266,34 +267,3 @@ def _schedule(made: Choices, looks: CohortLooks, machine: Machine, batch: int, s
     made.choose("training.fold", None, "a number holds that fold out and draws its Dice")
     made.choose("training.rules", "given", "`learn` adds cleaning rules that help held-out scans")
     made.choose("training.on_error", "refuse", "`skip` leaves unreadable cases out")
-
-
-def _summary(
-    cohort: Cohort,
-    looks: CohortLooks,
-    typical: Mapping[str, float],
-    machine: Machine,
-) -> tuple[str, ...]:
-    low, high = looks.spacings_mm.min(0), looks.spacings_mm.max(0)
-    spacing = ", ".join(
-        f"{a:.3g}" if a == b else f"{a:.3g} to {b:.3g}" for a, b in zip(low, high, strict=True)
-    )
-    sizes = ", ".join(f"{name} {ml:.3g}" for name, ml in list(typical.items())[:8])
-    more = "" if len(typical) <= 8 else f" and {len(typical) - 8} more"
-    absent = [name for name in cohort.labels.names if name not in typical]
-    lines = [
-        f"Cohort {cohort.name}: {len(looks.cases)} labelled train scans, {cohort.modality}"
-        f" ({', '.join(cohort.channels)}).",
-        f"Spacing in plane, in plane, through plane: {spacing} mm. Typical volumes in ml:"
-        f" {sizes}{more}.",
-        f"Planned for {machine.minutes:g} minutes on {machine.name}.",
-    ]
-    partly = sum(len(case.volumes_ml) < len(cohort.labels.names) for case in looks.cases)
-    if partly:
-        lines.append(
-            f"{partly} of the scans are annotated for some labels only: what their background may"
-            " hide is no error there."
-        )
-    if absent:
-        lines.append(f"Never seen, so it cannot be learnt: {', '.join(absent)}.")
-    return tuple(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +21,8 @@ from medseg.memory import is_out_of_memory
 from medseg.training.data import PatchData
 from medseg.training.layout import Layout, memory_format
 from medseg.training.length import Length
+from medseg.training.optimiser import build_optimizer, rate
+from medseg.training.parts import split
 from medseg.transforms.augment import Augment, Patches
 
 _log = logging.getLogger(__name__)
@@ -223,25 +224,17 @@ class SegmentationTask(L.LightningModule):
             self.device_ended.record()
 
     def configure_optimizers(self) -> Any:
-        """AdamW (doi:10.48550/arXiv.1711.05101), linear warm-up, then down to zero."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.loop.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        """AdamW, and its rate step by step."""
         # one kernel for all weights, which leaves them alone where it is told so on the device;
         # float16 is scaled by torch, which asks the host
         fused = self.device.type == "cuda" and self.trainer.precision != "16-mixed"
-        optimizer = torch.optim.AdamW(groups, lr=self.loop.learning_rate, fused=fused or None)
+        optimizer = build_optimizer(self.network, self.loop, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, step: int) -> float:
         """Learning rate of a step as a share of the peak."""
-        if step < self.loop.warmup:
-            return (step + 1) / (self.loop.warmup + 1)
-        return _DECAYS[self.loop.decay](self.length.progress(step)) if self.length else 1.0
+        return rate(step, self.loop, self.length)
 
     def configure_gradient_clipping(
         self,
@@ -296,30 +289,11 @@ def diverged(found: str) -> TrainingFailed:
     )
 
 
-#: How the learning rate falls after the warm-up: share of the way (0-1) to share of the peak.
-_DECAYS: dict[str, Callable[[float], float]] = {
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "poly": lambda done: (1 - done) ** 0.9,  # doi:10.1038/s41592-020-01008-z
-}
-
-
 def task_of(module: L.LightningModule) -> SegmentationTask:
     """The module of a run, which is always a task of ours."""
     if not isinstance(module, SegmentationTask):
         raise TypeError(f"expected a SegmentationTask, got {type(module).__name__}")
     return module
-
-
-def split(batch: Patches, parts: int) -> list[Patches]:
-    """The patches of a batch in so many parts, or one each where there are fewer."""
-    sizes = [len(rows) for rows in np.array_split(np.arange(len(batch.index)), parts) if len(rows)]
-    columns: dict[str, Any] = {
-        name: [None] * len(sizes) if value is None else value.split(sizes)
-        for name, value in vars(batch).items()
-    }
-    return [
-        Patches(**{name: column[n] for name, column in columns.items()}) for n in range(len(sizes))
-    ]
 
 
 def _mixed(*numbers: int) -> int:

@@ -13,6 +13,7 @@ from medseg.memory import is_out_of_memory
 from medseg.planning.cost import Machine
 from medseg.planning.memory import GPU_CONTEXT_BYTES, GPU_SLACK
 from medseg.training.build import task_of_parts
+from medseg.training.optimiser import build_optimizer
 from medseg.training.patches import PatchPlan
 from medseg.training.precision import dtype_of, tf32
 from medseg.training.setup import network_of, patch_plan
@@ -64,7 +65,7 @@ def take_steps(config: TrainConfig, cohort: Cohort, device: torch.device) -> flo
     plan = patch_plan(config, spacing)
     task = task_of_parts(config, cohort, plan, network_of(config, cohort), layout).to(device)
     average = [each.detach().clone() for each in task.network.parameters()]
-    optimizer = torch.optim.AdamW(task.network.parameters(), fused=True)
+    optimizer = build_optimizer(task.network, loop, fused=True)
     batch = _noise(cohort, plan, spacing).to(device)
     dtype = dtype_of(loop.precision, device)
     for _ in range(_STEPS):

@@ -15,7 +15,8 @@ from medseg.errors import TrainingFailed
 from medseg.training import Run, begin_run, loop, read_curves, train
 from medseg.training.data import PatchData
 from medseg.training.device_cases import DeviceCases
-from medseg.training.module import SegmentationTask, split
+from medseg.training.module import SegmentationTask
+from medseg.training.parts import split
 from medseg.transforms.augment import Augment, Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
 from tests.training.plans import PLAN
