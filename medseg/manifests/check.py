@@ -13,7 +13,7 @@ from medseg.errors import BadCohort, BadLabels, MedsegError
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import duplicates_among, likenesses
 from medseg.manifests.likeness import Likeness
-from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned
+from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned, why_absent
 from medseg.memory import usable_cores
 from medseg.progress import Progress
 
@@ -190,8 +190,8 @@ def _check_files(case: Case) -> Iterator[str]:
         recorded.append((case.label, case.label_sha256))
     for path, expected in recorded:
         file = file_of(path)
-        if not is_there(file):
-            yield str(BadCohort("no such file", path=path))
+        if reason := why_absent(file):
+            yield str(BadCohort(reason, path=path))
         elif expected and (found := _sum_or_reason(file)) != expected:
             yield str(
                 BadCohort(

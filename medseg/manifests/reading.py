@@ -145,12 +145,12 @@ def require(cohort: Cohort, path: Path) -> None:
     """Refuse a path that is not there, or that nothing can be read from but a pipe.
 
     Raises:
-        BadCohort: neither the path nor the part before ``#`` exists.
+        BadCohort: neither the path nor the part before ``#`` exists, or it cannot be looked at.
         BadScan: it is a pipe, a socket or a device, which would be waited for for ever.
     """
-    if not is_there(file_of(path)):
+    if reason := why_absent(file_of(path)):
         raise BadCohort(
-            "no such file",
+            reason,
             path=path,
             expected=f"a file of the cohort {cohort.name}",
             remedy="Check the table, or say with --root where its paths start.",
@@ -163,6 +163,21 @@ def file_of(path: Path) -> Path:
     if "#" not in path.name or is_there(path):
         return path
     return path.with_name(path.name.rpartition("#")[0])
+
+
+def why_absent(path: Path) -> str:
+    """Why nothing can be had of a path, in a few words; empty where it leads to something.
+
+    >>> why_absent(Path("/no/such/scan.nii.gz"))
+    'no such file'
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file"
+    except (OSError, ValueError) as error:  # no permission, a name that is too long, a loop
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return ""
 
 
 def is_there(path: Path) -> bool:

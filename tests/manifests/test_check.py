@@ -184,3 +184,14 @@ def test_ids_that_a_spreadsheet_may_have_made_of_one_patient_are_told(tmp_path, 
     card = write_card(tmp_path, table=table.replace("c1,cy", f"c1,{other}"))
     warnings = [str(warning) for warning in examine_cohort(load_cohort(card)).warnings]
     assert any("if they are one person" in text and repr(one) in text for text in warnings)
+
+
+def test_a_path_that_cannot_be_looked_at_is_not_called_missing(tmp_path):
+    write_files(tmp_path)
+    (tmp_path / "loop.nii.gz").symlink_to("loop.nii.gz")
+    table = TABLE.replace("images/a1.nii.gz", "loop.nii.gz")
+    table = table.replace("images/b1.nii.gz", f"{'n' * 300}.nii.gz")
+    problems = check_cohort(load_cohort(write_card(tmp_path, table=table)))
+    reasons = {problem.case: problem.text for problem in problems}
+    assert "symbolic links" in reasons["a1"]
+    assert "too long" in reasons["b1"]
