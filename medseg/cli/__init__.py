@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from io import TextIOWrapper
-
 from medseg.cli.environment import restart_tuned, settle_user
+from medseg.cli.streams import settle_streams
 
 
 def main() -> None:
     """Run ``medseg``; heavy verbs first restart once in the tuned environment."""
+    settle_streams()
     settle_user()
     restart_tuned()
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     from medseg.cli.app import app
 
     app(prog_name="medseg")

@@ -1,0 +1,65 @@
+"""Standard streams that never end the work: closed ones lead nowhere, a full disk loses lines."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TextIO
+
+
+def settle_streams() -> None:
+    """Open what the caller closed, and let no log that cannot be written stop a verb.
+
+    A closed standard stream would give its number to the next file that is opened, and whatever
+    is printed would go there. A reader that went away (``| head``) still ends the program.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        if _is_closed(number):
+            os.open(os.devnull, flags)  # the lowest free number: this one
+    sys.stdout = _patient(sys.stdout, 1)
+    sys.stderr = _patient(sys.stderr, 2)
+
+
+def _is_closed(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return True
+    return False
+
+
+def _patient(stream: TextIO | None, number: int) -> TextIO:
+    """The stream; one that leads to a file or nowhere loses what cannot be written."""
+    if stream is not None and stream.isatty():
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+        return stream
+    encoding = "utf-8" if stream is None else stream.encoding
+    writer = io.BufferedWriter(_Lossy(number))
+    return io.TextIOWrapper(
+        writer, encoding=encoding, errors="backslashreplace", line_buffering=True
+    )
+
+
+class _Lossy(io.RawIOBase):
+    """Writes to a descriptor; on a full or failing disk the bytes are lost, not the program."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        try:
+            return os.write(self._number, view)
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.EAGAIN, errno.EINTR):
+                raise
+            return view.nbytes

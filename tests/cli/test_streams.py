@@ -1,0 +1,32 @@
+"""A log that cannot be written, or was closed, costs its lines and never the work."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medseg.geometry import Geometry
+from medseg.volume import Volume
+from medseg.writers import write_volume
+
+STREAMS = {
+    "standard output closed": ">&-",
+    "all streams closed": "<&- >&- 2>&-",
+    "a log on a full disk": "> /dev/full",
+    "both logs on a full disk": "> /dev/full 2> /dev/full",
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full disk to try")  # noqa: PTH110
+@pytest.mark.parametrize("streams", STREAMS.values(), ids=STREAMS)
+def test_the_work_is_done_whatever_becomes_of_its_log(streams, tmp_path):
+    voxels = np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5)
+    write_volume(Volume(voxels, Geometry((3, 4, 5), np.eye(4))), tmp_path / "a.nii.gz")
+    command = f"exec '{sys.executable}' -m medseg convert a.nii.gz --output out {streams}"
+    environment = {**os.environ, "MEDSEG_CACHE": str(tmp_path / "cache")}
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False)
+    assert ended.returncode == 0
+    assert "converted" in (tmp_path / "out/scans.csv").read_text()
+    assert (tmp_path / "out/a.nii.gz").exists()
