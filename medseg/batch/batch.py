@@ -34,11 +34,11 @@ from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import depiction
 from medseg.batch.trial import trial_of
-from medseg.errors import BadOutput
 from medseg.labels import LabelTable
 from medseg.manifests.looks import read_looks, write_looks
 from medseg.memory import resident_bytes
 from medseg.model import Model, versions
+from medseg.writers.guard import require_writable
 from medseg.writers.label_tables import write_label_tables
 from medseg.writers.layout import Layout, write_description
 from medseg.writers.lock import FolderLock
@@ -222,7 +222,7 @@ def open_batch(
     everything = found
     if settings.shard is not None:
         found = settings.shard.share(found)
-    _make_folder(settings.home)
+    require_writable(settings.home)
     with FolderLock(settings.home, break_lock=settings.break_lock):
         ledger = open_ledger(settings.home)
         try:
@@ -264,15 +264,3 @@ def make_executor(job: Job, settings: Settings, ahead: Task | None = None) -> Ex
     place = Placement(settings.patience, settings.cluster, settings.early, ahead)
     executor: Executor = module.build(job, place)
     return executor
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(
-            "the output folder cannot be made",
-            path=folder,
-            found=error.strerror,
-            remedy="Check the path and its permissions.",
-        ) from error
