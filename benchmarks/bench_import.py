@@ -1,4 +1,4 @@
-"""Does an imported nnU-Net give nnU-Net's own masks, and at what cost?
+"""Compares masks and cost of an imported nnU-Net with those of nnU-Net itself.
 
     .venv/bin/python benchmarks/bench_import.py RIVAL/bin/python DATA --work FOLDER [--only full]
 

@@ -1,4 +1,4 @@
-"""Several cases share one process: a few threads, each taking a case along its whole road.
+"""Several cases share one process: a few threads, each taking a case from scan to mask.
 
 For segmentation a lock on the device makes that a pipeline: while one case is in the network, the
 next is being read and the last being written. No more cases than threads are ever in memory.

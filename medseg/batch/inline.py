@@ -1,4 +1,4 @@
-"""Runs a batch in this very process, without time-outs: a thread cannot be stopped."""
+"""Runs a batch in this process, without time-outs: a thread cannot be stopped."""
 
 from __future__ import annotations
 

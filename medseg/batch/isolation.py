@@ -1,4 +1,4 @@
-"""What becomes of a case whose road ends in an error: an outcome, whatever was raised."""
+"""The outcome of a case that ends in an error, whatever was raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything a batch needs besides its cases, and the part of it that changes masks."""
+"""The settings of a batch, and the part of them that changes masks."""
 
 from __future__ import annotations
 

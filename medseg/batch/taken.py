@@ -1,4 +1,4 @@
-"""Cases whose output has no place, for a file stands there that is not the ledger's to replace."""
+"""Cases whose output would replace a file that the ledger does not know as its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of a command line become models, scans, settings, sizes and choices."""
+"""Parses arguments of the command line: models, scans, settings, sizes and choices."""
 
 from __future__ import annotations
 

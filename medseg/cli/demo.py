@@ -1,4 +1,4 @@
-"""``medseg demo``: the whole road on phantoms, offline, in minutes on two cores."""
+"""``medseg demo``: train, segment and evaluate on phantoms, offline, in minutes on two cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is a scan segmented within a stated memory?  Windows in, mask out, a block at a time."""
+"""Segments a scan within a stated memory: windows in, mask out, a block at a time."""
 
 from medseg.inference.budget import Allowance
 from medseg.inference.engine import Engine

@@ -1,4 +1,4 @@
-"""How much memory will one scan take, and which batch and place of the logits keep within it?"""
+"""The memory that one scan will take, and the batch and place of logits that keep within it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure was the network along the surface of each label?"""
+"""The network's confidence along the surface of each label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does segmenting need of a model, and which models may be averaged?"""
+"""What segmenting needs of a model, and which models may be averaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a batch of windows become logits, whatever memory and precision the device has?"""
+"""A batch of windows becomes logits, whatever memory and precision the device has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a scan may the labels be?  A box found coarsely, before the fine model is asked.
+"""The box of a scan in which the labels may be, found coarsely before the fine model runs.
 
 The scan is prepared whole, so that its intensities are what the fine model learnt. The box only
 says over which working voxels windows are laid; the mask is still the whole scan's.

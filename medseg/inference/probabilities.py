@@ -1,4 +1,4 @@
-"""How do probabilities of every label reach the disk, when labels x scan fit no memory?
+"""Probabilities of every label reach the disk without labels x scan ever being in memory.
 
 Finished logits are interpolated a tile at a time, as those for the mask are, and each label's
 share is kept in 1/255 on a nameless file on disk. From there every label is read back a few

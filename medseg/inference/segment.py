@@ -1,4 +1,4 @@
-"""How does one scan become a mask?  Read, prepare, stream, clean, measure."""
+"""One scan becomes a mask: read, prepare, stream, clean, measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do overlapping windows become one field of logits that is never held whole?
+"""Overlapping windows become one field of logits that is never held whole.
 
 The grid is cut, along the two axes in whose order windows come, where windows start or end. A
 block between cuts is made when the first window touches it and let go after the last one: what is

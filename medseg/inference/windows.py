@@ -1,4 +1,4 @@
-"""Where do windows lie on a working grid, in which order, and how much does each voxel count?"""
+"""The windows on a working grid: their places, their order, and the weights of their voxels."""
 
 from __future__ import annotations
 

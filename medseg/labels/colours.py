@@ -1,4 +1,4 @@
-"""Colours of labels on the screen: those of the table, told apart where two are the same."""
+"""Colours of labels on the screen: those of the table, made different where two are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a CSV table become cases?  Every row is checked, and a refusal names the row."""
+"""A CSV table becomes cases: every row is checked, and a refusal names the row."""
 
 from __future__ import annotations
 

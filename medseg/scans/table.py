@@ -1,4 +1,4 @@
-"""The table ``scans.csv``: its columns, and the scans that an edited one asks for."""
+"""The table ``scans.csv``: its columns, and the scans that an edited one selects."""
 
 from __future__ import annotations
 

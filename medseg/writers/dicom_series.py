@@ -1,4 +1,4 @@
-"""How a volume becomes a plain single-frame DICOM series, for phantoms and tests."""
+"""Volumes as plain single-frame DICOM series, for phantoms and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks and scans as NIfTI files: the twin of the scan they belong to."""
+"""Masks and scans as NIfTI files on exactly the grid of their scan."""
 
 from __future__ import annotations
 

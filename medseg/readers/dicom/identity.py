@@ -1,4 +1,4 @@
-"""What names the patient and the study in a series; read only when the user asks for it."""
+"""What names the patient and the study in a series; read only on the user's request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells several images at the same positions apart: echoes, time points, image types."""
+"""Separates several images at the same positions: echoes, time points, image types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an NRRD or MetaImage file becomes a Volume, sheared grids included."""
+"""An NRRD or MetaImage file becomes a Volume, sheared grids included."""
 
 from __future__ import annotations
 

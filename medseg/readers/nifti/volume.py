@@ -1,4 +1,4 @@
-"""How a NIfTI file (1 or 2, plain, gzip or a pair) becomes a Volume."""
+"""A NIfTI file (1 or 2, plain, gzip or a pair) becomes a Volume."""
 
 from __future__ import annotations
 
