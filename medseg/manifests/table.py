@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medseg.errors import BadCohort
 from medseg.manifests.cohort import Case, Split
@@ -28,7 +29,7 @@ COLUMNS = (
 REQUIRED = ("case", "patient", "split")
 
 #: How systems write a letter with its accent: in one character, or in two.
-_FORMS = ("NFC", "NFD")
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
