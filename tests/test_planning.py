@@ -17,7 +17,7 @@ from medseg.manifests import Cohort
 from medseg.networks import build_network
 from medseg.networks.inspect import receptive_field
 from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
-from medseg.planning.cost import Levels, levels_for
+from medseg.planning.cost import GOOD_STEPS, Levels, levels_for
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
 from tests.training.cohorts import ORGANS, make_scan, partly_labelled, tiny_cohort
 
@@ -116,6 +116,32 @@ def test_a_laptop_takes_coarser_voxels_where_a_patch_would_see_too_little():
     whole = math.prod(n * mm for n, mm in zip((512, 512, 300), (0.8, 0.8, 2.0), strict=True))
     seen = math.prod(n * mm for n, mm in zip(slow.config.patch, coarse, strict=True))
     assert seen > whole / 60
+
+
+def mixed_slices():
+    """Stacks of 10 mm slices, an eighth of them of 5 mm."""
+    thick = looks_of(shape=(217, 250, 9), spacing=(1.5, 1.5, 10.0), cases=7)
+    thin = looks_of(shape=(217, 250, 18), spacing=(1.5, 1.5, 5.0), cases=1)
+    return CohortLooks(thick.cases + thin.cases, {})
+
+
+def test_thick_slices_are_divided_where_time_pays_for_it():
+    slow, fast = (plan_of(mixed_slices(), machine) for machine in (LAPTOP, GPU))
+    assert slow.config.prepare.spacing_mm == (1.5, 1.5, 10.0)
+    assert "more minutes or a GPU" in slow.reasons["prepare.spacing_mm"]
+    assert fast.config.prepare.spacing_mm[2] < 10.0
+
+
+@pytest.mark.parametrize("minutes", [10, 20, 40, 80, 160])
+@pytest.mark.parametrize("shape", [(35, 50, 36), (217, 250, 10), (120, 300, 90), (512, 512, 200)])
+def test_time_buys_enough_steps_first_then_larger_patches(shape, minutes):
+    machine = dataclasses.replace(LAPTOP, minutes=minutes)
+    plan = plan_of(looks_of(shape=shape), machine)
+    assert "too few" not in plan.reasons["training.minutes"] + plan.weakest
+    if plan.share > 0.6:
+        assert plan.steps > 0.8 * GOOD_STEPS
+    longer = plan_of(looks_of(shape=shape), dataclasses.replace(machine, minutes=4 * minutes))
+    assert math.prod(longer.config.patch) >= math.prod(plan.config.patch)
 
 
 def test_thick_slices_are_halved_last_and_keep_their_neighbours_apart():

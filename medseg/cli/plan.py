@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from medseg.manifests import Cohort
     from medseg.planning import Machine, Plan
+    from medseg.planning.cost import Precision
 
 #: Real steps that a plan for a GPU is tried with at most.
 _TRIALS = 3
@@ -158,11 +159,9 @@ def _machine(device: str, minutes: float, memory_bytes: int | None) -> Machine:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = torch.get_num_threads()
     name = f"{cores} CPU core{'s' if cores > 1 else ''}"
-    precision: Literal["bfloat16", "float32"] = (
-        "bfloat16" if cpu_multiplies_bfloat16() else "float32"
-    )
+    precision: Precision = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
     allowed = memory_bytes or there / 2
-    return Machine(minutes, allowed, MACS_A_CORE * cores, name, precision=precision)
+    return Machine(minutes, allowed, MACS_A_CORE[precision] * cores, name, precision=precision)
 
 
 def _tried(plan: Plan, again: Callable[[Machine], Plan], machine: Machine, cohort: Cohort) -> Plan:

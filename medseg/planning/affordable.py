@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from medseg.errors import BadConfig
-from medseg.planning.cost import LEAST_STEPS, Levels, Machine
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, Levels, Machine
 from medseg.planning.memory import StepMemory
 
 #: A patch of so many voxels is what the literature's networks see (128³, less a rounding): from
@@ -20,13 +20,24 @@ PLENTY_STEPS = 4000
 MOST_PATCHES = 8
 
 
-def voxels_a_step(machine: Machine, levels: Levels, memory: StepMemory, channels: int) -> float:
-    """Voxels a step that leave time for enough steps, and fit the memory.
+def voxels_a_step(
+    machine: Machine, levels: Levels, memory: StepMemory, channels: int, enough: float
+) -> float:
+    """Voxels a step that leave time for a good number of steps, and fit the memory.
+
+    Args:
+        machine: to train on.
+        levels: of the network.
+        memory: of a step.
+        channels: of the image.
+        enough: voxels that show enough of the scans; for these, steps are given up down to the
+            least number that learns anything.
 
     Raises:
         BadConfig: the memory does not hold the smallest patch.
     """
-    in_time = machine.steps(1.0) / LEAST_STEPS / levels.macs_a_voxel(channels)
+    in_all = machine.steps(1.0) / levels.macs_a_voxel(channels)
+    in_time = min(max(in_all / GOOD_STEPS, enough), in_all / LEAST_STEPS)
     voxels = min(in_time, memory.voxels_in(machine.memory_bytes))
     if voxels < 16**2:
         raise BadConfig(
@@ -35,6 +46,11 @@ def voxels_a_step(machine: Machine, levels: Levels, memory: StepMemory, channels
             expected=f"{memory.bytes_of(32**3) / 1e9:.1f} GB or more",
         )
     return voxels
+
+
+def pays_for(machine: Machine, levels: Levels, channels: int, voxels: float) -> bool:
+    """Whether the time buys a good number of steps of so many voxels."""
+    return machine.steps(levels.macs_a_voxel(channels) * voxels) >= GOOD_STEPS
 
 
 def patches_a_step(
@@ -101,8 +117,17 @@ def slices_a_step(voxels: float, patch: Sequence[int]) -> int:
     return int(min(32, max(2, voxels // math.prod(patch))))
 
 
+def are_too_few(steps: int) -> bool:
+    """Whether a run learns little; patches are rounded up, which costs a few steps.
+
+    >>> are_too_few(340), are_too_few(200)
+    (False, True)
+    """
+    return steps < 0.9 * LEAST_STEPS
+
+
 def enough_steps(steps: int) -> str:
     """A word on the length of a run."""
-    if steps < LEAST_STEPS:
+    if are_too_few(steps):
         return f"about {steps} steps: too few to learn much; give more --minutes"
     return f"about {steps} steps; the run times its own first ones and then fixes their number"

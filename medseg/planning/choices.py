@@ -11,8 +11,8 @@ import numpy as np
 
 from medseg.errors import BadCohort
 from medseg.manifests import Cohort
-from medseg.planning.affordable import ENOUGH_VOXELS
-from medseg.planning.cost import LEAST_STEPS, Levels, levels_for
+from medseg.planning.affordable import ENOUGH_VOXELS, are_too_few
+from medseg.planning.cost import Levels, levels_for
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.presets import Preset
 
@@ -24,6 +24,9 @@ ANISOTROPIC = 3.0
 
 #: A patch should hold at least this share of a typical scan, else spacing gives way.
 LEAST_CONTEXT = 1 / 30
+
+#: A patch that shows this share of a typical scan is large enough while steps are few.
+ENOUGH_CONTEXT = 1 / 2
 
 #: A structure should be so many voxels wide, else spacing does not give way.
 SMALLEST_VOXELS = 2.5
@@ -67,19 +70,30 @@ class Choices:
             self.reasons[key] = why
 
 
-def working_spacing(looks: CohortLooks) -> tuple[tuple[float, float, float], str]:
-    """The median spacing, finer along the slices where these are far apart."""
+def working_spacing(
+    looks: CohortLooks, *, finer: bool = True
+) -> tuple[tuple[float, float, float], str]:
+    """The median spacing, finer along the slices where these are far apart and time allows.
+
+    Args:
+        looks: of the train rows.
+        finer: whether thick slices may be divided.
+    """
     median = np.median(looks.spacings_mm, axis=0)
     spacing = [_neat(mm) for mm in median]
     why = f"the median of {len(looks.cases)} scans"
     if median.max() > ANISOTROPIC * np.median(median):
         axis = int(median.argmax())
-        finer = float(np.percentile(looks.spacings_mm[:, axis], 10))
-        spacing[axis] = _neat(max(finer, float(np.median(median))))
-        why += (
-            f"; {ROLES[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
-            " percentile, so that thinner ones are not thrown away"
-        )
+        thin = float(np.percentile(looks.spacings_mm[:, axis], 10))
+        divided = _neat(max(thin, float(np.median(median))))
+        if finer:
+            spacing[axis] = divided
+            why += (
+                f"; {ROLES[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
+                " percentile, so that thinner ones are not thrown away"
+            )
+        elif divided < spacing[axis]:
+            why += f"; more minutes or a GPU allow {divided:g} mm {ROLES[axis]}"
     return (spacing[0], spacing[1], spacing[2]), why
 
 
@@ -123,7 +137,7 @@ def weakest_point(looks: CohortLooks, spacing_mm: Sequence[float], share: float,
     """What most likely holds a plan back, in words."""
     name, size_mm = smallest_structure(looks)
     across = size_mm / max(spacing_mm)
-    if steps < LEAST_STEPS:
+    if are_too_few(steps):
         return f"{steps} steps are too few to learn much: give more --minutes or a GPU"
     if across < SMALLEST_VOXELS:
         return (

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-#: Multiplications (with additions) a second that training reaches: on one CPU core with
-#: bfloat16, and on a GPU. Rough: the run measures its own speed and sets its steps by that.
-MACS_A_CORE = 3.4e10
+Precision = Literal["bfloat16", "float32"]
+
+#: Multiplications (with additions) a second that training reaches: on one CPU core by precision,
+#: and on a GPU. Rough: the run measures its own speed and sets its steps by that.
+MACS_A_CORE: dict[Precision, float] = {"bfloat16": 3.4e10, "float32": 1.6e10}
 MACS_A_GPU = 5e12
 
 #: A step costs its forward pass about three times: forward, gradients of inputs, of weights.
@@ -17,6 +19,9 @@ PASSES = 3
 
 #: Below this many steps nothing useful is learnt from scratch.
 LEAST_STEPS = 350
+
+#: From this many steps on, time buys larger patches rather than more steps.
+GOOD_STEPS = 600
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Machine:
     macs_a_second: float
     name: str
     kind: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Precision = "bfloat16"
 
     def steps(self, macs: float) -> int:
         """Steps of so many multiplications that fit; a tenth goes to preparing and ending."""

@@ -13,9 +13,11 @@ from medseg.errors import BadConfig
 from medseg.manifests import Cohort
 from medseg.planning import choices as rules
 from medseg.planning.affordable import (
+    are_too_few,
     enough_steps,
     filled_up,
     patches_a_step,
+    pays_for,
     slices_a_step,
     voxels_a_step,
 )
@@ -126,31 +128,39 @@ def _geometry(
     dims: Literal[2, 3] | None,
 ) -> tuple[tuple[int, ...], Levels, int]:
     """Spacing, dimensions, patch and batch, which depend on each other."""
-    spacing, why_spacing = rules.working_spacing(looks)
-    shape = median_shape(looks, spacing)
+    finer, why_finer = rules.working_spacing(looks)
+    shape = median_shape(looks, finer)
     flat = shape[THROUGH_PLANE] < 8
     chosen = dims or (2 if flat else 3)
     made.choose("dims", chosen, _why_dims(chosen, shape))
     sliced = THROUGH_PLANE if chosen == 2 else None
     axes = [axis for axis in range(3) if axis != sliced]
     channels = len(cohort.channels)
-    rough = rules.fit_patch([64] * chosen, [spacing[a] for a in axes], math.inf, preset)[1]
+    spacing, why_spacing = rules.working_spacing(looks, finer=False)
+    typical = [min(64, shape[a]) for a in axes]
+    rough = rules.fit_patch(typical, [spacing[a] for a in axes], math.inf, preset)[1]
     memory = memory_of(cohort, looks, machine, preset, rough)
-    voxels = voxels_a_step(machine, rough, memory, channels)
+    context = rules.ENOUGH_CONTEXT * math.prod(median_shape(looks, spacing)[a] for a in axes)
+    least = preset.batch if chosen == 3 else 2
+    voxels = voxels_a_step(machine, rough, memory, channels, least * context)
     if chosen == 3:
+        if pays_for(machine, rough, channels, least * math.prod(shape)):
+            spacing, why_spacing = finer, why_finer
         spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
         why_spacing = why_coarser or why_spacing
         shape = median_shape(looks, spacing)
     else:
         made.choose("slice_axis", sliced, "2 is through plane, found for each scan by itself")
     here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
-    least = preset.batch if chosen == 3 else 2
     allowed = voxels / least
     while True:
         patch, levels = rules.fit_patch(here, near, allowed, preset)
         memory = memory_of(cohort, looks, machine, preset, levels)
-        fits = memory.bytes_of(least * math.prod(patch)) <= machine.memory_bytes
-        if fits or machine.kind == "cpu" or max(patch) <= rules.SMALLEST_PATCH:
+        cost, size = levels.macs_a_voxel(channels), least * math.prod(patch)
+        fits = machine.kind == "cpu" or memory.bytes_of(size) <= machine.memory_bytes
+        if (fits and not are_too_few(machine.steps(cost * size))) or max(
+            patch
+        ) <= rules.SMALLEST_PATCH:
             break
         allowed *= 0.95
     if machine.kind == "cuda":
