@@ -17,7 +17,7 @@ from medseg.manifests import Cohort
 from medseg.networks import build_network
 from medseg.networks.inspect import receptive_field
 from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
-from medseg.planning.cost import GOOD_STEPS, Levels, levels_for
+from medseg.planning.cost import WHOLE_STEPS, Levels, levels_for
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
 from tests.training.cohorts import ORGANS, make_scan, partly_labelled, tiny_cohort
 
@@ -127,7 +127,7 @@ def mixed_slices():
 
 def test_thick_slices_are_divided_where_time_pays_for_it():
     slow, fast = (plan_of(mixed_slices(), machine) for machine in (LAPTOP, GPU))
-    assert slow.config.prepare.spacing_mm == (1.5, 1.5, 10.0)
+    assert slow.config.prepare.spacing_mm[2] == 10.0
     assert "more minutes or a GPU" in slow.reasons["prepare.spacing_mm"]
     assert fast.config.prepare.spacing_mm[2] < 10.0
 
@@ -139,9 +139,29 @@ def test_time_buys_enough_steps_first_then_larger_patches(shape, minutes):
     plan = plan_of(looks_of(shape=shape), machine)
     assert "too few" not in plan.reasons["training.minutes"] + plan.weakest
     if plan.share > 0.6:
-        assert plan.steps > 0.8 * GOOD_STEPS
+        assert plan.steps > 0.9 * WHOLE_STEPS
     longer = plan_of(looks_of(shape=shape), dataclasses.replace(machine, minutes=4 * minutes))
     assert math.prod(longer.config.patch) >= math.prod(plan.config.patch)
+
+
+def test_voxels_give_way_a_little_while_time_is_short_and_structures_are_wide():
+    heart = looks_of(shape=(217, 250, 10), spacing=(1.5, 1.5, 10.0))
+    wide = tuple(
+        dataclasses.replace(case, volumes_ml=dict.fromkeys(case.volumes_ml, 100.0))
+        for case in heart.cases
+    )
+    short, long = (
+        plan_of(CohortLooks(wide, {}), dataclasses.replace(LAPTOP, minutes=minutes))
+        for minutes in (10, 600)
+    )
+    assert 1.5 < short.config.prepare.spacing_mm[0] <= 1.5 * 1.36
+    assert long.config.prepare.spacing_mm[0] == 1.5
+    narrow = tuple(
+        dataclasses.replace(case, volumes_ml=dict.fromkeys(case.volumes_ml, 0.5))
+        for case in heart.cases
+    )
+    kept = plan_of(CohortLooks(narrow, {}), dataclasses.replace(LAPTOP, minutes=10))
+    assert kept.config.prepare.spacing_mm[0] == 1.5, "a ball of 0.5 ml is 7 voxels wide"
 
 
 def test_thick_slices_are_halved_last_and_keep_their_neighbours_apart():

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 
 from medseg.errors import BadConfig
-from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, Levels, Machine
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, WHOLE_STEPS, Levels, Machine
 from medseg.planning.memory import StepMemory
 
 #: A patch of so many voxels is what the literature's networks see (128³, less a rounding): from
 #: there on spacing does not give way for a patch to show more of a scan.
 ENOUGH_VOXELS = 0.9 * 128**3
+
+#: A patch that shows this share of a typical scan is large enough while steps are few.
+ENOUGH_CONTEXT = 1 / 2
 
 #: A GPU takes more patches a step than the preset says only while so many steps are left.
 PLENTY_STEPS = 4000
@@ -21,7 +24,7 @@ MOST_PATCHES = 8
 
 
 def voxels_a_step(
-    machine: Machine, levels: Levels, memory: StepMemory, channels: int, enough: float
+    machine: Machine, levels: Levels, memory: StepMemory, channels: int, whole: float
 ) -> float:
     """Voxels a step that leave time for a good number of steps, and fit the memory.
 
@@ -30,14 +33,17 @@ def voxels_a_step(
         levels: of the network.
         memory: of a step.
         channels: of the image.
-        enough: voxels that show enough of the scans; for these, steps are given up down to the
-            least number that learns anything.
+        whole: voxels of a step that shows typical scans whole. For `ENOUGH_CONTEXT` of them steps
+            are given up, down to the least number that learns anything.
 
     Raises:
         BadConfig: the memory does not hold the smallest patch.
     """
     in_all = machine.steps(1.0) / levels.macs_a_voxel(channels)
-    in_time = min(max(in_all / GOOD_STEPS, enough), in_all / LEAST_STEPS)
+    if in_all / whole >= WHOLE_STEPS:
+        in_time = max(in_all / GOOD_STEPS, whole)
+    else:
+        in_time = min(max(in_all / GOOD_STEPS, ENOUGH_CONTEXT * whole), in_all / LEAST_STEPS)
     voxels = min(in_time, memory.voxels_in(machine.memory_bytes))
     if voxels < 16**2:
         raise BadConfig(
@@ -48,9 +54,9 @@ def voxels_a_step(
     return voxels
 
 
-def pays_for(machine: Machine, levels: Levels, channels: int, voxels: float) -> bool:
-    """Whether the time buys a good number of steps of so many voxels."""
-    return machine.steps(levels.macs_a_voxel(channels) * voxels) >= GOOD_STEPS
+def voxels_in_time(machine: Machine, levels: Levels, channels: int, steps: int) -> float:
+    """Voxels a step at which the time buys so many steps."""
+    return machine.steps(1.0) / levels.macs_a_voxel(channels) / steps
 
 
 def patches_a_step(

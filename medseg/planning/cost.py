@@ -20,8 +20,11 @@ PASSES = 3
 #: Below this many steps nothing useful is learnt from scratch.
 LEAST_STEPS = 350
 
-#: From this many steps on, time buys larger patches rather than more steps.
-GOOD_STEPS = 600
+#: Time buys so many steps before patches beyond half a scan.
+GOOD_STEPS = 1000
+
+#: Fewer will do where a patch then holds a typical scan whole.
+WHOLE_STEPS = 600
 
 
 @dataclass(frozen=True)

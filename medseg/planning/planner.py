@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,12 +18,12 @@ from medseg.planning.affordable import (
     enough_steps,
     filled_up,
     patches_a_step,
-    pays_for,
     slices_a_step,
     voxels_a_step,
+    voxels_in_time,
 )
 from medseg.planning.choices import Choices
-from medseg.planning.cost import Levels, Machine
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.frames import typical_frame
 from medseg.planning.memory import StepMemory, step_memory
@@ -128,8 +129,7 @@ def _geometry(
     dims: Literal[2, 3] | None,
 ) -> tuple[tuple[int, ...], Levels, int]:
     """Spacing, dimensions, patch and batch, which depend on each other."""
-    finer, why_finer = rules.working_spacing(looks)
-    shape = median_shape(looks, finer)
+    shape = median_shape(looks, rules.working_spacing(looks)[0])
     flat = shape[THROUGH_PLANE] < 8
     chosen = dims or (2 if flat else 3)
     made.choose("dims", chosen, _why_dims(chosen, shape))
@@ -140,17 +140,17 @@ def _geometry(
     typical = [min(64, shape[a]) for a in axes]
     rough = rules.fit_patch(typical, [spacing[a] for a in axes], math.inf, preset)[1]
     memory = memory_of(cohort, looks, machine, preset, rough)
-    context = rules.ENOUGH_CONTEXT * math.prod(median_shape(looks, spacing)[a] for a in axes)
     least = preset.batch if chosen == 3 else 2
-    voxels = voxels_a_step(machine, rough, memory, channels, least * context)
     if chosen == 3:
-        if pays_for(machine, rough, channels, least * math.prod(shape)):
-            spacing, why_spacing = finer, why_finer
-        spacing, why_coarser = rules.coarsened(spacing, looks, voxels / preset.batch)
-        why_spacing = why_coarser or why_spacing
-        shape = median_shape(looks, spacing)
+        most = memory.voxels_in(machine.memory_bytes) / least
+        spacing, why_spacing = _spacing_within(
+            looks, most, lambda steps: voxels_in_time(machine, rough, channels, steps) / least
+        )
     else:
         made.choose("slice_axis", sliced, "2 is through plane, found for each scan by itself")
+    shape = median_shape(looks, spacing)
+    whole_scan = least * math.prod(shape[a] for a in axes)
+    voxels = voxels_a_step(machine, rough, memory, channels, whole_scan)
     here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
     allowed = voxels / least
     while True:
@@ -178,6 +178,25 @@ def _geometry(
         why_spacing += "; across the slices each scan keeps its own"
     made.choose("prepare.spacing_mm", whole, f"in plane, in plane, through plane: {why_spacing}")
     return patch, levels, batch
+
+
+def _spacing_within(
+    looks: CohortLooks, most: float, in_time: Callable[[int], float]
+) -> tuple[tuple[float, float, float], str]:
+    """Voxels that the budget affords in 3D: thick slices divided, or all a little coarser.
+
+    Args:
+        looks: of the train rows.
+        most: voxels of a patch that the memory holds.
+        in_time: steps to voxels of a patch.
+    """
+    spacing, reason = rules.working_spacing(looks)
+    good = in_time(GOOD_STEPS)
+    if good < math.prod(median_shape(looks, spacing)):
+        spacing, reason = rules.working_spacing(looks, finer=False)
+    spacing, why = rules.coarsened(spacing, looks, max(1, min(most, in_time(LEAST_STEPS))))
+    spacing, why_more = rules.mildly_coarsened(spacing, looks, max(1, good))
+    return spacing, "; ".join(filter(None, (why or reason, why_more)))
 
 
 def memory_of(
