@@ -126,8 +126,8 @@ def mildly_coarsened(
 ) -> tuple[tuple[float, float, float], str]:
     """A spacing up to a third coarser, at which so many voxels show half of a typical scan.
 
-    On 102 heart scans of 1.5 mm, ten minutes on two cores, 1.9 mm gave a Dice of 0.80 on 26
-    held-out scans, and 1.5 mm with the steps that are left then 0.65.
+    On 102 heart scans of 1.5 mm, about ten minutes on two cores, 1.9 mm gave a Dice of 0.80 on
+    eight held-out scans, and 1.5 mm with the steps that are left then 0.65.
     """
     share = voxels / math.prod(median_shape(looks, spacing_mm))
     _, size_mm = smallest_structure(looks)
