@@ -18,8 +18,10 @@ def settle_streams() -> None:
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if _is_closed(number):
             os.open(os.devnull, flags)  # the lowest free number: this one
-    sys.stdout = _patient(sys.stdout, 1)
-    sys.stderr = _patient(sys.stderr, 2)
+    if sys.stdout is sys.__stdout__:  # else somebody reads what is said in this process
+        sys.stdout = _patient(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _patient(sys.stderr, 2)
 
 
 def _is_closed(number: int) -> bool:

@@ -14,7 +14,7 @@ from medseg.batch.process import ProcessExecutor
 from medseg.batch.resume import plan_run, sweep
 from medseg.batch.tables import write_cases
 from medseg.batch.task import Task, Unusable
-from medseg.batch.thumbnail import thumbnail
+from medseg.batch.thumbnail import depiction
 from medseg.writers.lock import FolderLock
 from tests.batch import stub
 
@@ -34,7 +34,7 @@ def _run(found: list[Task | Unusable], output: Path, seconds: float, ledger: Led
     plan = plan_run(found, ledger, output)
     if not plan.tasks:
         return
-    job = Job(stub.Threshold(seconds), output, depict=thumbnail)
+    job = Job(stub.Threshold(seconds), output, depict=depiction)
     with ProcessExecutor(job) as executor:
         run_batch(plan.tasks, executor, ledger, Listener(notice=print))
 

@@ -97,6 +97,7 @@ def stand_of(out, number):
         ledger.close()
 
 
+@pytest.mark.slow
 def test_a_missing_and_a_killed_shard_are_named_until_they_are_run(batch):
     call, out = batch
     assert run(*call, "--shard", "1/3").exit_code == 0

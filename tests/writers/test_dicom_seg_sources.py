@@ -251,7 +251,7 @@ def test_source_in_an_archive_gives_the_same_seg(packed, tmp_path):
 
 
 def test_long_names_are_cut_told_and_kept_in_the_description(tmp_path):
-    long = "structure " * 10
+    long = ("structure " * 10).strip()
     table = LabelTable.from_card({"labels": {long: 1, "a\\b": 2}})
     write_dicom_series(scan(GRIDS["axial LPS"]), tmp_path / "s")
     told = write_labels(
