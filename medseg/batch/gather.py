@@ -203,7 +203,7 @@ def stamp_of(one: ListedScan) -> tuple[str, int]:
 
 def touch_of(one: ListedScan) -> str:
     """What changes whenever the file system touches the files of a scan."""
-    return _digest([(s.name, s.inode, s.status_ns) for s in one.scan.content.sources])
+    return _digest([(s.name, s.size, s.status_ns) for s in one.scan.content.sources])
 
 
 def _with_stable_names(found: Sequence[_Unnamed], known: Named) -> list[Found]:
@@ -236,7 +236,8 @@ def _stamp(paths: Iterable[Path]) -> tuple[str, int, str]:
         for file in sorted(_files(path)):
             status = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
             stamps.append((file.name, status.st_size, status.st_mtime_ns))
-            touches.append((file.name, status.st_ino, status.st_ctime_ns))
+            # not the inode: network file systems give a file another one with every mount
+            touches.append((file.name, status.st_size, status.st_ctime_ns))
     return _digest(stamps), sum(stamp[1] for stamp in stamps), _digest(touches)
 
 
