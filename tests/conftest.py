@@ -1,4 +1,4 @@
-"""What do all tests share?  One thread a process, repeatable examples, the place of real scans."""
+"""What all tests share: one thread a process, repeatable examples, the place of real scans."""
 
 import os
 import tempfile

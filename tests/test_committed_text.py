@@ -1,4 +1,4 @@
-"""Is what we commit free of the places where it happened to be written?"""
+"""What we commit is free of the places where it happened to be written."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Is every mistake in a config told in one line, with what could stand there instead?"""
+"""Every mistake in a config is reported in one line, with what could stand there instead."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""Does a refusal say everything on one line, and does it survive the way back from a worker?"""
+"""A refusal says everything on one line and survives the way back from a worker."""
 
 import multiprocessing
 import pickle

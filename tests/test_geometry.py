@@ -1,4 +1,4 @@
-"""Is every voxel where the header says, on every grid, and does the way to another grid hold?"""
+"""Every voxel lies where the header says, on every grid, and the way to another grid holds."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Do `import medseg` and `medseg --help` stay light?  Loading torch takes seconds."""
+"""`import medseg` and `medseg --help` stay light: loading torch takes seconds."""
 
 import subprocess
 import sys

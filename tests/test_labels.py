@@ -1,4 +1,4 @@
-"""Does every integer have one meaning, and does left stay left?"""
+"""Every integer has one meaning, and left stays left."""
 
 import numpy as np
 import pytest

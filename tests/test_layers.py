@@ -1,4 +1,4 @@
-"""Does every module import only what lies below it, and only the libraries that are its own?
+"""Every module imports only what lies below it, and only the libraries that are its own.
 
 Read from the source with ``ast``: imports inside functions and under ``TYPE_CHECKING`` count too.
 """

@@ -1,4 +1,4 @@
-"""Is a model folder all that segmenting needs, whole, and does loading run nothing from it?"""
+"""A model folder is whole and all that segmenting needs; loading runs nothing from it."""
 
 import hashlib
 import re

@@ -48,7 +48,7 @@ COHORTS = {
     "X-ray": ((0.15, 0.15, 1.0), (2000, 2400, 1), (10, 5), 2, 6e4, 0.01, (3, 3)),
     "tiny crops": ((1.0, 1.0, 1.0), (35, 50, 36), (1.7, 1.5), 3, 6e4, 0.99, (3, 3, 3)),
     "small lesions": ((1.0, 1.0, 1.0), (240, 240, 200), (0.5, 0.1), 3, 1e6, 0.05, (3, 3, 3)),
-}  # fmt: skip
+}
 
 
 def looks_at(name, labels=ORGANS):
@@ -100,9 +100,11 @@ def test_small_lesions_keep_the_voxels_that_show_them():
         for case in large.cases
     )
     coarse = make_plan(
-        cohort_of(ORGANS), CohortLooks(cases, {}), dataclasses.replace(LAPTOP, minutes=0.5),
+        cohort_of(ORGANS),
+        CohortLooks(cases, {}),
+        dataclasses.replace(LAPTOP, minutes=0.5),
         card="card.yaml",
-    )  # fmt: skip
+    )
     assert max(coarse.config.prepare.spacing_mm) > max(plan.config.prepare.spacing_mm)
 
 
@@ -206,10 +208,11 @@ def test_a_gpu_takes_what_was_foretold(patch, first, most, network):
     levels = levels_for(patch, (1, 1, 1), first, most, 6)
     labels = LabelTable.from_card({"labels": {"organ": 1, "lesion": 2}})
     content = {
-        "cohort": "card.yaml", "patch": patch,
+        "cohort": "card.yaml",
+        "patch": patch,
         "network": {"name": network, "options": levels.options()},
         "training": {"steps": 2, "batch": 2},
-    }  # fmt: skip
+    }
     config = validate(TrainConfig, content)
     memory = step_memory(WORKSTATION, levels, 1, 3, network=network)
     measured = memory_of_a_step(config, cohort_of(labels), torch.device("cuda"))

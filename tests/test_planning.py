@@ -1,4 +1,4 @@
-"""Does a plan follow from the scans and the budget, and can a person read and run it?"""
+"""A plan follows from the scans and the budget, and a person can read and run it."""
 
 import dataclasses
 import math
@@ -202,8 +202,10 @@ def test_thinner_slices_of_some_scans_are_not_thrown_away():
 def test_spacing_is_the_median_and_not_moved_by_one_odd_scan():
     odd = looks_of(spacing=(9.0, 9.0, 9.0), cases=1)
     assert plan_of(CohortLooks(looks_of().cases + odd.cases, {})).config.prepare.spacing_mm == (
-        1.0, 1.0, 1.0,
-    )  # fmt: skip
+        1.0,
+        1.0,
+        1.0,
+    )
 
 
 def test_ct_has_one_window_from_the_labels_and_mr_its_own_spread():
@@ -333,10 +335,13 @@ def test_the_baseline_differs_from_fast_in_its_network_alone():
 
 def test_a_patient_preset_plans_a_larger_network_and_a_longer_run():
     fast, standard, accurate = (
-        plan_of(looks_of(), dataclasses.replace(GPU, minutes=planning.PRESETS[name].minutes),
-                preset=name).config
+        plan_of(
+            looks_of(),
+            dataclasses.replace(GPU, minutes=planning.PRESETS[name].minutes),
+            preset=name,
+        ).config
         for name in ("fast", "standard", "accurate")
-    )  # fmt: skip
+    )
     widths = [max(c.network.options["features"]) for c in (fast, standard, accurate)]
     assert widths[0] < widths[1] <= widths[2]
     assert fast.training.minutes < standard.training.minutes < accurate.training.minutes

@@ -1,4 +1,4 @@
-"""Do stored numbers become the values that were measured, and is a scan known by its pixels?"""
+"""Stored numbers become the values that were measured, and a scan is known by its pixels."""
 
 import numpy as np
 import pytest

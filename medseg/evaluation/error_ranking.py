@@ -1,4 +1,4 @@
-"""How well confidence ranks errors: would looking at the least sure cases first find the bad ones?
+"""Measures how well confidence ranks errors: whether the least sure cases are the bad ones.
 
 AUROC asks it of cases below a Dice; the risk-coverage curve of the Dice itself: the mean error of
 the surest share of the cases, for every share (Geifman, Uziel & El-Yaniv 2019, arXiv:1805.08206).

@@ -174,9 +174,10 @@ class Forward:
     def _use_full_precision(self) -> None:
         if self.dtype in (torch.float32, torch.float64):
             raise BadModel(
-                "the network's answer is not finite", found="NaN or infinity in its logits",
+                "the network's answer is not finite",
+                found="NaN or infinity in its logits",
                 remedy="Check the scan for NaN, and the training run for non-finite steps.",
-            )  # fmt: skip
+            )
         wider = torch.float32
         if self.dtype == torch.float16 and self.device.type == "cuda":
             wider = torch.bfloat16 if torch.cuda.is_bf16_supported() else wider

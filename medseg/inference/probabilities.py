@@ -200,6 +200,8 @@ def file_stems(names: Sequence[str]) -> list[str]:
 
 def _unwritable(folder: Path, error: Any) -> BadOutput:
     return BadOutput(
-        "probabilities cannot be kept on disk", path=folder, found=error.strerror or error,
+        "probabilities cannot be kept on disk",
+        path=folder,
+        found=error.strerror or error,
         remedy="They take about a byte a voxel for each label: make room.",
-    )  # fmt: skip
+    )

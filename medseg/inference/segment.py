@@ -103,12 +103,19 @@ class Segmenter:
         self._all_windows = all_windows
         self._networks = [
             network.to(self._machine.image_dtype)
-            for model in self._models for network in model.networks(device)
-        ]  # fmt: skip
+            for model in self._models
+            for network in model.networks(device)
+        ]
         self._engaged = [engaged(network, engine) for network in self._networks]
         self._window_bytes: dict[tuple[int, ...], int] = {}
-        alike = partial(Segmenter, device=device, allowance=allowance, precision=precision,
-                        all_windows=all_windows, engine=engine)  # fmt: skip
+        alike = partial(
+            Segmenter,
+            device=device,
+            allowance=allowance,
+            precision=precision,
+            all_windows=all_windows,
+            engine=engine,
+        )
         self._search: Search | None = search_for(self._models[0], locator, alike)
 
     def __call__(
@@ -148,15 +155,25 @@ class Segmenter:
             if scratch
             else None
         )
-        road = Road(prepared.image[(slice(None), *region.working_box)], region.working,
-                    region.native, model.labels, model.infer, plan, asked,
-                    model.slice_axis if model.dims == 2 else None, nearest,
-                    mask[region.native_box], kept.put if kept else None)  # fmt: skip
+        road = Road(
+            image=prepared.image[(slice(None), *region.working_box)],
+            working=region.working,
+            native=region.native,
+            labels=model.labels,
+            infer=model.infer,
+            plan=plan,
+            asked=asked,
+            slice_axis=model.slice_axis if model.dims == 2 else None,
+            nearest_axis=nearest,
+            mask=mask[region.native_box],
+            also=kept.put if kept else None,
+        )
         prepared_at = time.perf_counter()
         ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
         tried_at = time.perf_counter()
-        streamed = stream(road, ensemble, self._machine, warn=warnings.append, progress=progress,
-                          tell=tell)  # fmt: skip
+        streamed = stream(
+            road, ensemble, self._machine, warn=warnings.append, progress=progress, tell=tell
+        )
         streamed_at = time.perf_counter()
         mask = apply_rules(mask, geometry, model.labels, model.postprocess)
         labelmap = LabelMap(mask, geometry, model.labels, origin)
@@ -169,8 +186,9 @@ class Segmenter:
             "restore": max(0.0, streamed_at - tried_at - streamed.network_seconds),
             "clean": time.perf_counter() - streamed_at,
         }
-        return Segmentation(labelmap, volumes, streamed.confidence, tuple(warnings),
-                            streamed.budget, seconds, kept)  # fmt: skip
+        return Segmentation(
+            labelmap, volumes, streamed.confidence, tuple(warnings), streamed.budget, seconds, kept
+        )
 
     def _plan(self, working: Geometry) -> WindowPlan:
         model = self._models[0]
@@ -180,8 +198,14 @@ class Segmenter:
         """What the networks are asked about: what was located, or the whole scan."""
         if self._search is not None and found is not None:
             window = self._plan(prepared.working).window
-            return region_about(found, self._search.margin_mm, prepared.working, prepared.native,
-                                window, kept=prepared.kept)  # fmt: skip
+            return region_about(
+                found,
+                self._search.margin_mm,
+                prepared.working,
+                prepared.native,
+                window,
+                kept=prepared.kept,
+            )
         if self._search is not None:
             warnings.append("the locator found nothing: the whole scan is looked at")
         return whole_region(prepared.working, prepared.native, prepared.kept)
@@ -216,8 +240,9 @@ class Segmenter:
                 return 0  # nothing is known; the run itself retreats
             channels = input_channels(self._networks[0])
             if channels is not None and channels != shape[1]:
-                raise BadScan("the scan's channels do not fit the model", found=shape[1],
-                              expected=channels) from None  # fmt: skip
+                raise BadScan(
+                    "the scan's channels do not fit the model", found=shape[1], expected=channels
+                ) from None
             raise
 
 
@@ -246,8 +271,13 @@ def segment(
         BadScan: the scan cannot be read or has other channels than the model.
         BadModel: the models differ, or the model contradicts itself.
     """
-    segmenter = Segmenter(model, device=device, allowance=Allowance(memory_bytes),
-                          precision=precision, all_windows=all_windows)  # fmt: skip
+    segmenter = Segmenter(
+        model,
+        device=device,
+        allowance=Allowance(memory_bytes),
+        precision=precision,
+        all_windows=all_windows,
+    )
     return segmenter(scan, progress=progress)
 
 

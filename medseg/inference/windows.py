@@ -118,8 +118,11 @@ def plan_windows(
     """
     axes = 3 if slice_axis is None else 2
     if len(window) != axes or min(window, default=0) < 1:
-        raise BadConfig("infer.window does not fit the network", found=list(window),
-                        expected=f"{axes} positive numbers of voxels")  # fmt: skip
+        raise BadConfig(
+            "infer.window does not fit the network",
+            found=list(window),
+            expected=f"{axes} positive numbers of voxels",
+        )
     full = list(window)
     if slice_axis is not None:
         full.insert(slice_axis, 1)
@@ -133,8 +136,15 @@ def plan_windows(
     longest = sorted(range(3), key=lambda axis: -padded[axis])
     stream = longest[0] if slice_axis is None else slice_axis
     second = next(axis for axis in longest if axis != stream)
-    return WindowPlan((size[0], size[1], size[2]), tuple(padding), (full[0], full[1], full[2]),
-                      starts, stream, second, filling)  # fmt: skip
+    return WindowPlan(
+        size=(size[0], size[1], size[2]),
+        padding=tuple(padding),
+        window=(full[0], full[1], full[2]),
+        starts=starts,
+        stream=stream,
+        second=second,
+        filling=filling,
+    )
 
 
 def importance(window: Sequence[int], weighting: Weighting) -> torch.Tensor:

@@ -180,9 +180,15 @@ def _on_grid(
 ) -> torch.Tensor:
     for place in dict.fromkeys((device, _CPU)):
         try:
-            return resample(source.array, source.grid, working,
-                            kernel=kernels(source.grid, config), antialias=widens(config),
-                            measure=source.measure, device=place)  # fmt: skip
+            return resample(
+                source.array,
+                source.grid,
+                working,
+                kernel=kernels(source.grid, config),
+                antialias=widens(config),
+                measure=source.measure,
+                device=place,
+            )
         except RuntimeError as error:
             if place == _CPU or not is_out_of_memory(error):
                 raise

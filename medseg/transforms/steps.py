@@ -86,9 +86,13 @@ class ToWorkingGrid(Transform):
             array = scan.as_tensor()
         target = grid_for(native, self.config)
         data = resample(
-            array, native, target, kernel=kernels(native, self.config),
-            antialias=widens(self.config), measure=measure,
-        )  # fmt: skip
+            array,
+            native,
+            target,
+            kernel=kernels(native, self.config),
+            antialias=widens(self.config),
+            measure=measure,
+        )
         return MetaTensor(data, meta={**meta, "affine": np.array(target.affine)})
 
 

@@ -1,4 +1,4 @@
-"""Does reading the first scan early change nothing but when it is read?"""
+"""Reading the first scan early changes nothing but when it is read."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Does a batch on a Dask cluster lose nothing and do nothing twice when a worker dies?"""
+"""A batch on a Dask cluster loses nothing and does nothing twice when a worker dies."""
 
 import os
 

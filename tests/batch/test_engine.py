@@ -1,4 +1,4 @@
-"""Do reading, the network and writing of several cases overlap in one process?"""
+"""Reading, the network and writing of several cases overlap in one process."""
 
 import gc
 import queue

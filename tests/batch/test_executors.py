@@ -1,4 +1,4 @@
-"""Does every executor of the table run the same batch to the same end?"""
+"""Every executor of the table runs the same batch to the same end."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""Does a batch end right although its process is killed again and again, at any instant?"""
+"""A batch ends right although its process is killed again and again, at any instant."""
 
 import os
 import random

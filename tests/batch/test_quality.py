@@ -1,4 +1,4 @@
-"""Is every kind of bad case flagged, and a good one left in peace?"""
+"""Every kind of bad case is flagged, and a good one is left in peace."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Is every case of a batch settled exactly once, whatever its neighbours do?"""
+"""Every case of a batch is settled exactly once, whatever its neighbours do."""
 
 import os
 import sqlite3

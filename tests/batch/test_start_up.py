@@ -1,4 +1,4 @@
-"""How soon does a batch start? What only its workers need is not loaded beside them."""
+"""A batch starts without loading what only its workers need."""
 
 from __future__ import annotations
 

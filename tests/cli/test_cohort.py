@@ -1,4 +1,4 @@
-"""Do the cohort verbs say what they did, with the contract's exit codes?"""
+"""The cohort verbs say what they did, with the contract's exit codes."""
 
 import json
 

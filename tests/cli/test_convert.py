@@ -1,4 +1,4 @@
-"""Does ``medseg convert`` leave a volume or a reason for everything, and tell nobody's name?"""
+"""``medseg convert`` leaves a volume or a reason for everything, and nobody's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does ``medseg plan`` write a config that ``medseg train`` can run?"""
+"""``medseg plan`` writes a config that ``medseg train`` can run."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Does ``medseg segment`` do what its page promises, from arguments to exit code?"""
+"""``medseg segment`` does what its page promises, from arguments to exit code."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What do other libraries make of a damaged file? The yardstick for what medseg accepts.
+"""What other libraries make of a damaged file: the yardstick for what medseg accepts.
 
 Geometry by the standard from pydicom's reading of each file, nibabel's affine, SimpleITK's
 direction and spacing. ``None`` where the library refuses.

@@ -1,4 +1,4 @@
-"""Do a few hundred damaged files crash, hang or deceive the readers? fuzz_readers.py tries more."""
+"""Damaged files, a few hundred, neither crash, hang nor deceive the readers."""
 
 from __future__ import annotations
 

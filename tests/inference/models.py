@@ -1,4 +1,4 @@
-"""Which small models do the tests of inference ask?  Random ones whose logits are well spread."""
+"""Small random models for the tests of inference, with well-spread logits."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Does a plan keep within what was allowed, and say so when it cannot?"""
+"""A plan keeps within what was allowed, and says so when it cannot."""
 
 import pytest
 import torch
@@ -15,14 +15,19 @@ from tests.transforms.grids import grid
 CPU = torch.device("cpu")
 DEMAND = Demand(
     plan=plan_windows((128, 128, 256), (64, 64, 64), 0.5),
-    channels=25, itemsize=4, image_bytes=1 << 24, mask_bytes=1 << 25, native_per_working=3.0,
+    channels=25,
+    itemsize=4,
+    image_bytes=1 << 24,
+    mask_bytes=1 << 25,
+    native_per_working=3.0,
     window_bytes=100 << 20,
-)  # fmt: skip
+)
 
 
 def plan(memory_bytes=None, device=CPU, device_bytes=None, batch=8):
-    return plan_budget(DEMAND, batch=batch, device=device,
-                       allowance=Allowance(memory_bytes, device_bytes))  # fmt: skip
+    return plan_budget(
+        DEMAND, batch=batch, device=device, allowance=Allowance(memory_bytes, device_bytes)
+    )
 
 
 def test_without_a_limit_the_wished_batch_is_taken():

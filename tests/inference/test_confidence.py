@@ -1,4 +1,4 @@
-"""Is a surface's certainty that of its voxels, whatever share of them is looked at?"""
+"""A surface's certainty is that of its voxels, whatever share of them is looked at."""
 
 import pytest
 import torch

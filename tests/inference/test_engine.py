@@ -1,4 +1,4 @@
-"""Does a compiled network give the same mask, and one that cannot be compiled still a mask?"""
+"""A compiled network gives the same mask, and one that cannot be compiled still gives one."""
 
 from dataclasses import dataclass
 

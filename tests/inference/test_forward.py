@@ -1,4 +1,4 @@
-"""Does every shortage of memory end in a mask, with a warning?"""
+"""Every shortage of memory ends in a mask, with a warning."""
 
 import numpy as np
 import pytest
@@ -88,8 +88,14 @@ class OnDevice(torch.nn.Module):
 
 def test_logits_move_to_the_host_and_then_the_cpu_takes_over():
     said, room = [], [True, False]
-    forward = Forward([OnDevice()], device=torch.device("meta"), dtype=torch.float32, batch=2,
-                      relieve=lambda: room.pop(0), warn=said.append)  # fmt: skip
+    forward = Forward(
+        [OnDevice()],
+        device=torch.device("meta"),
+        dtype=torch.float32,
+        batch=2,
+        relieve=lambda: room.pop(0),
+        warn=said.append,
+    )
     windows = torch.ones(3, 1, 4)
     answers = list(forward.run(0, windows))
     assert [start for start, _ in answers] == [0, 1, 2]
@@ -107,8 +113,14 @@ def test_an_overflow_in_16_bits_is_done_again_in_32():
             return windows / 0 if torch.is_autocast_enabled("cpu") else windows
 
     said = []
-    forward = Forward([Overflows()], device=torch.device("cpu"), dtype=torch.bfloat16, batch=2,
-                      relieve=lambda: False, warn=said.append)  # fmt: skip
+    forward = Forward(
+        [Overflows()],
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+        batch=2,
+        relieve=lambda: False,
+        warn=said.append,
+    )
     ((_, logits),) = forward.run(0, torch.ones(2, 1, 4))
     assert bool((logits == 1).all())
     assert said == ["bfloat16 overflowed: float32 from here on"]

@@ -1,4 +1,4 @@
-"""Is a mask made on a GPU the CPU's, in every precision and whatever memory there is?"""
+"""A mask made on a GPU is the CPU's, in every precision and whatever memory there is."""
 
 from contextlib import contextmanager
 
@@ -112,10 +112,14 @@ def test_logits_on_the_device_are_restored_as_on_the_cpu(native, labels):
 @pytest.mark.parametrize("stored", [np.int16, np.uint16, np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize(
     "rule",
-    [NormaliseZScore(), NormaliseZScore(nonzero=True), NormaliseWindow(low=-160, high=240),
-     NormalisePercentiles()],
+    [
+        NormaliseZScore(),
+        NormaliseZScore(nonzero=True),
+        NormaliseWindow(low=-160, high=240),
+        NormalisePercentiles(),
+    ],
     ids=["zscore", "body", "window", "percentiles"],
-)  # fmt: skip
+)
 def test_scans_are_prepared_on_the_device_as_on_the_cpu(native, stored, rule):
     values = np.abs(scan(native, seed=8).data) if stored in (np.uint8, np.uint16) else None
     data = (scan(native, seed=8).data if values is None else values % 250).astype(stored)

@@ -1,4 +1,4 @@
-"""Is the region found, kept with its margin, and the mask still the whole scan's twin?"""
+"""The region is found and kept with its margin, and the mask is still the whole scan's twin."""
 
 import numpy as np
 import pytest
@@ -154,9 +154,9 @@ def test_a_coarse_model_finds_the_region():
     mask = segment(coarse, volume).labelmap
     box = box_of_values(mask.data, ())
     assert box == box_of_values(mask.data, [LABELS.value_of("liver")])
-    fine = Segmenter(
-        TinyModel(infer=WINDOW), locator=Locator(coarse, 3.0, labels=("liver",))
-    )(volume).labelmap  # fmt: skip
+    fine = Segmenter(TinyModel(infer=WINDOW), locator=Locator(coarse, 3.0, labels=("liver",)))(
+        volume
+    ).labelmap
     everywhere = segment(TinyModel(infer=WINDOW), volume).labelmap
     assert 0 < (fine.data > 0).sum() < (everywhere.data > 0).sum()
     assert fine.data[20:38, 15:33, 10:31].any()

@@ -1,4 +1,4 @@
-"""Are probabilities on disk those of the whole computation, on the scan's grid, never whole?"""
+"""Probabilities on disk are those of the whole computation, on the scan's grid."""
 
 import nibabel
 import numpy as np
@@ -24,9 +24,12 @@ every_grid = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
 
 def smooth(channels, shape, spread=4.0):
     coarse = torch.randn(
-        1, channels, *(max(2, n // 4) for n in shape), dtype=torch.float64,
+        1,
+        channels,
+        *(max(2, n // 4) for n in shape),
+        dtype=torch.float64,
         generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
+    )
     fine = torch.nn.functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
     return spread * fine[0]
 
@@ -77,8 +80,10 @@ def test_files_are_the_scans_twins_and_agree_with_the_mask(native, tmp_path):
     paths = result.probabilities.write(tmp_path / "out", "case", volume.origin)
     result.probabilities.close()
     assert [path.name for path in paths] == [
-        "case_prob_liver.nii.gz", "case_prob_left_kidney.nii.gz", "case_prob_right_kidney.nii.gz",
-    ]  # fmt: skip
+        "case_prob_liver.nii.gz",
+        "case_prob_left_kidney.nii.gz",
+        "case_prob_right_kidney.nii.gz",
+    ]
     shares = []
     for path in paths:
         assert read(path).geometry.same_grid(native)
@@ -120,8 +125,12 @@ def test_interpolating_never_holds_labels_times_scan(tmp_path):
 
 def test_names_become_file_names():
     assert file_stems(["left kidney", "left/kidney", "µ", "Liver", "liver"]) == [
-        "left_kidney", "left_kidney_2", "label", "Liver", "liver_2",
-    ]  # fmt: skip
+        "left_kidney",
+        "left_kidney_2",
+        "label",
+        "Liver",
+        "liver_2",
+    ]
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):

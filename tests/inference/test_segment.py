@@ -1,4 +1,4 @@
-"""Is the streamed mask the whole-volume one, and does every promise about it hold?"""
+"""The streamed mask is the whole-volume one, and every promise about it holds."""
 
 import numpy as np
 import pytest
@@ -187,10 +187,12 @@ LEFT_RIGHT = InferConfig(window=(8, 8, 8), mirror_axes=("left-right",))
         (TinyModel(labels=ONE_KIDNEY, infer=LEFT_RIGHT), "no partner"),
         (TinyModel(dims=2, infer=InferConfig(window=(8, 8))), "which axis it slices"),
         (TinyModel(infer=InferConfig()), "how large its windows are"),
-        (TinyModel(dims=2, slice_axis=2, infer=InferConfig(window=(8, 8), mirror_axes=(2,))),
-         "does not see"),
+        (
+            TinyModel(dims=2, slice_axis=2, infer=InferConfig(window=(8, 8), mirror_axes=(2,))),
+            "does not see",
+        ),
     ],
-)  # fmt: skip
+)
 def test_contradictions_of_a_model_are_refused(model, said):
     with pytest.raises(BadModel, match=said):
         segment(model, scan(grid((12, 12, 12))))

@@ -1,4 +1,4 @@
-"""Are blocks finished in order, each once, and equal to everything added up at once?"""
+"""Blocks are finished in order, each once, and equal everything added up at once."""
 
 import numpy as np
 import pytest
@@ -120,8 +120,9 @@ def test_a_mirrored_contribution_is_turned_back_and_its_channels_swapped():
 def test_where_no_window_was_asked_nothing_wins(background):
     plan = plan_windows((8, 8, 40), (8, 8, 8), 0.0)
     field, cells, sink = collect(plan, 3)
-    stitcher = Stitcher(plan, 3, importance(plan.window, "constant"), 1, sink, background,
-                        dtype=torch.float64)  # fmt: skip
+    stitcher = Stitcher(
+        plan, 3, importance(plan.window, "constant"), 1, sink, background, dtype=torch.float64
+    )
     stitcher.reserve((0, 0, 0))
     stitcher.weigh((0, 0, 0))
     stitcher.add((0, 0, 0), torch.ones(3, 8, 8, 8), Mirror())

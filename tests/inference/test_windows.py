@@ -1,4 +1,4 @@
-"""Do windows cover the grid in order, and is nothing with anything in it skipped?"""
+"""Windows cover the grid in order, and none with anything in it is skipped."""
 
 import hypothesis.strategies as st
 import numpy as np

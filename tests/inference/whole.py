@@ -1,4 +1,4 @@
-"""What is a streamed mask compared with?  Whole logits, as others make masks; class by class."""
+"""Whole-volume logits and masks, the reference for the streamed ones, class by class."""
 
 import itertools
 
@@ -47,11 +47,15 @@ def whole_volume(model, volume, dtype):
         window.insert(model.slice_axis, 1)
     with torch.inference_mode():
         logits = sliding_window_inference(
-            prepared.image.to(dtype)[None], window, 1,
+            prepared.image.to(dtype)[None],
+            window,
+            1,
             averaged(model, dtype, left_right_axis(prepared.working)),
-            overlap=model.infer.overlap, mode=model.infer.weighting, padding_mode="replicate",
+            overlap=model.infer.overlap,
+            mode=model.infer.weighting,
+            padding_mode="replicate",
             roi_weight_map=importance(window, model.infer.weighting).to(dtype),
-        )[0]  # fmt: skip
+        )[0]
     spread = float(logits.std())
     whole = resample(logits, prepared.working, volume.geometry, antialias=False).numpy()
     values = np.array(model.labels.channel_values)

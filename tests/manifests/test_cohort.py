@@ -1,4 +1,4 @@
-"""Which cases does a selection leave, and what of cards and tables is refused?"""
+"""A selection leaves the right cases, and wrong cards and tables are refused."""
 
 import unicodedata
 

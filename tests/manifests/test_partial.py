@@ -1,4 +1,4 @@
-"""Does a table say for which labels each truth was drawn, and is it held to that?"""
+"""A table says for which labels each truth was drawn, and is held to that."""
 
 import numpy as np
 import pytest

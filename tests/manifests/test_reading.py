@@ -1,4 +1,4 @@
-"""Does a case come as one volume on one grid, and its truth under the cohort's names?"""
+"""A case comes as one volume on one grid, and its truth under the cohort's names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Are patients kept whole, shares kept, strata alike, and chance repeatable?"""
+"""Splits keep patients whole, shares and strata alike, and repeat with the seed."""
 
 from collections import Counter
 from dataclasses import replace

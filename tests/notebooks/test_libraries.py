@@ -256,11 +256,14 @@ def test_values_are_light_to_import():
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("line", [
-    "medseg.Volume.of(nibabel.Nifti1Image(data, affine))",
-    "medseg.Volume.of(Like(data[None], affine))",
-    "medseg.Volume.of(data, affine=affine)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "medseg.Volume.of(nibabel.Nifti1Image(data, affine))",
+        "medseg.Volume.of(Like(data[None], affine))",
+        "medseg.Volume.of(data, affine=affine)",
+    ],
+)
 def test_an_object_of_one_library_loads_no_other(line):
     program = (
         "import sys, nibabel, numpy as np\n"

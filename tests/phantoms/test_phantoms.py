@@ -1,4 +1,4 @@
-"""Is a phantom what it says: volumes from formulas, sides, grids, noise, chance by seed?"""
+"""A phantom is what it says: volumes from formulas, sides, grids, noise, chance by seed."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Do bending, tapering and warping keep volumes?  Monte Carlo against the formulas."""
+"""Bending, tapering and warping keep volumes: Monte Carlo against the formulas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How do tests make DICOM files? Small slices with known numbers at known places, freely bent."""
+"""DICOM files for tests: small slices with known numbers at known places, freely bent."""
 
 from __future__ import annotations
 

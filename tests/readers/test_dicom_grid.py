@@ -1,4 +1,4 @@
-"""Do slices land where the standard puts them, and are crooked stacks refused with the reason?"""
+"""Slices land where the standard puts them, and crooked stacks are refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the tiles of a mosaic land where each slice lay in the scanner?"""
+"""The tiles of a mosaic land where each slice lay in the scanner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do stored numbers come out as the modality LUT says, and does damage never pass for an image?"""
+"""Stored numbers come out as the modality LUT says, and damage never passes for an image."""
 
 from __future__ import annotations
 

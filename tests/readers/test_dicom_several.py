@@ -1,4 +1,4 @@
-"""Is one series with several volumes, or with duplicates, never merged and never guessed?"""
+"""A series with several volumes, or with duplicates, is never merged and never guessed."""
 
 from __future__ import annotations
 

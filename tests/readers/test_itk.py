@@ -1,4 +1,4 @@
-"""Are NRRD and MetaImage files read as ITK reads them, sheared ones too, or refused?"""
+"""NRRD and MetaImage files, sheared ones too, are read as ITK reads them, or refused."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Is a NIfTI file read to the bit, or refused with the reason?"""
+"""A NIfTI file is read to the bit, or refused with the reason."""
 
 import gzip
 import struct

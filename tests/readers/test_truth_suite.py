@@ -1,4 +1,4 @@
-"""Do the scans of the truth suite come out as its author computed them from the standard?
+"""The scans of the truth suite come out as its author computed them from the standard.
 
 Every case goes through ``medseg convert`` in this process; every case that must convert also gets
 a mask written as the scan's twin.

@@ -1,4 +1,4 @@
-"""Does the page of a batch show what matters first, harm nobody, and stay usable when large?"""
+"""The page of a batch shows what matters first, harms nobody, and stays usable when large."""
 
 import io
 import re

@@ -63,9 +63,12 @@ def test_two_of_a_kind_are_not_chosen_one_after_the_other(tmp_path):
 def test_test_patients_and_labelled_cases_are_never_proposed(tmp_path):
     facts = {f"c{k}": (0.1 * k, 10.0 + k, ()) for k in range(8)}
     table = cohort(
-        row("c0", "A", "test"), row("x", "B", "test"), row("c1", "B"),
-        row("c2", "C", label=Path("m")), row("c3", "D"),
-    )  # fmt: skip
+        row("c0", "A", "test"),
+        row("x", "B", "test"),
+        row("c1", "B"),
+        row("c2", "C", label=Path("m")),
+        row("c3", "D"),
+    )
     chosen = {one.case for one in choose_next(table, batch(tmp_path / "m", facts), count=99)}
     assert chosen == {"c3", "c4", "c5", "c6", "c7"}
 

@@ -54,9 +54,15 @@ def taken(home, **options):
 def test_accepted_masks_become_rows_and_everything_else_says_why_not(home):
     judge(
         home,
-        {"case_0": "accept", "case_1": "accept", "case_2": "accept", "case_3": "reject",
-         "case_4": "edit", "case_5": "accept"},
-    )  # fmt: skip
+        {
+            "case_0": "accept",
+            "case_1": "accept",
+            "case_2": "accept",
+            "case_3": "reject",
+            "case_4": "edit",
+            "case_5": "accept",
+        },
+    )
     found = taken(home)
     assert set(found.added) == {"case_2", "case_5"}
     assert "test row" in found.left_out["case_0"]

@@ -71,9 +71,17 @@ def test_the_token_moves_from_the_address_to_a_cookie_for_this_site_alone(desk):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "192.168.1.5:8000",
-             "127.0.0.1.nip.io", "localhost@evil.example", "localhost:8000@evil.example"],
-)  # fmt: skip
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "localhost.evil.example",
+        "192.168.1.5:8000",
+        "127.0.0.1.nip.io",
+        "localhost@evil.example",
+        "localhost:8000@evil.example",
+    ],
+)
 def test_another_host_name_is_refused(client, host):
     assert client.get("/api/list", headers={"Host": host}).status_code == 403
 
@@ -125,12 +133,23 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_inline_script(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/../masks/labels.yaml", "/%2e%2e/labels.yaml", "/..%2flabels.yaml", "/static/main.js",
-             "/api/cases/..%2f..%2fimages%2fcase_0", "/api/cases/%2e%2e%2flabels.yaml",
-             "/api/cases/labels.yaml", "/api/cases/case_0/..%2f..%2fscan/axial/3",
-             "/api/cases/case_0/scan.nii/axial/3", "/api/cases/case_0/scan/..%2f/3",
-             "/api/cases/case_0/small/..%2fscan.nii", "/review.sqlite", "//etc/passwd"],
-)  # fmt: skip
+    "path",
+    [
+        "/../masks/labels.yaml",
+        "/%2e%2e/labels.yaml",
+        "/..%2flabels.yaml",
+        "/static/main.js",
+        "/api/cases/..%2f..%2fimages%2fcase_0",
+        "/api/cases/%2e%2e%2flabels.yaml",
+        "/api/cases/labels.yaml",
+        "/api/cases/case_0/..%2f..%2fscan/axial/3",
+        "/api/cases/case_0/scan.nii/axial/3",
+        "/api/cases/case_0/scan/..%2f/3",
+        "/api/cases/case_0/small/..%2fscan.nii",
+        "/review.sqlite",
+        "//etc/passwd",
+    ],
+)
 def test_no_address_leads_out_of_the_cases(client, path):
     answer = client.get(path)
     assert answer.status_code in (400, 404), answer.text
@@ -313,12 +332,27 @@ def test_a_mask_that_is_gone_is_a_refusal(client, masks):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"label": 9}, {"tool": "rm"}, {"plane": "../x"}, {"position": 99}, {"position": "1"},
-     {"runs": [0]}, {"runs": "all"}, {"runs": [0, 10**8]}, {"runs": [-5, 2]}, {"label": True},
-     {"runs": [2**63, 1]}, {"runs": [0, 2**70]}, {"runs": [-(2**63), 1]}, {"position": 10**30},
-     {"label": 2**80}, {"tool": "swap", "other": 2**64}, {"tool": "island", "pixel": 2**63},
-     {"tool": "fill", "position": -(2**63)}],
-)  # fmt: skip
+    [
+        {"label": 9},
+        {"tool": "rm"},
+        {"plane": "../x"},
+        {"position": 99},
+        {"position": "1"},
+        {"runs": [0]},
+        {"runs": "all"},
+        {"runs": [0, 10**8]},
+        {"runs": [-5, 2]},
+        {"label": True},
+        {"runs": [2**63, 1]},
+        {"runs": [0, 2**70]},
+        {"runs": [-(2**63), 1]},
+        {"position": 10**30},
+        {"label": 2**80},
+        {"tool": "swap", "other": 2**64},
+        {"tool": "island", "pixel": 2**63},
+        {"tool": "fill", "position": -(2**63)},
+    ],
+)
 def test_orders_that_make_no_sense_change_nothing(client, desk, changes):
     before = desk.opened("case_0").mask.copy()
     answer = painted(client, **changes)
@@ -329,11 +363,23 @@ def test_orders_that_make_no_sense_change_nothing(client, desk, changes):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 100_000, b'{"a":' * 100_000, b"{", b"\xff\xfe", b"[]", b"null", b"1" * 10_000,
-     b'{"verdict": ' + b"9" * 10_000 + b"}", b'{"verdict": NaN}', b'{"verdict": {}}',
-     b'{"note": ["x"]}', b'{"verdict": "\\ud800"}', b'{"verdict": "", "note": "\\ud800"}'],
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"1" * 10_000,
+        b'{"verdict": ' + b"9" * 10_000 + b"}",
+        b'{"verdict": NaN}',
+        b'{"verdict": {}}',
+        b'{"note": ["x"]}',
+        b'{"verdict": "\\ud800"}',
+        b'{"verdict": "", "note": "\\ud800"}',
+    ],
     ids=range(13),
-)  # fmt: skip
+)
 @pytest.mark.parametrize("order", ["verdict", "edit", "undo", "save"])
 def test_what_is_no_order_is_a_refusal_never_a_fault(masks, content, order):
     app = client_of(desk_of(masks))

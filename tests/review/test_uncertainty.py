@@ -19,10 +19,16 @@ def write(folder, name, values, grid=GRID):
 
 @pytest.mark.parametrize(
     ("shares", "expected"),
-    [((0.0, 0.0), 0), ((1.0, 0.0), 0), ((0.5, 0.5), 255), ((0.5, 0.0), 255), ((1 / 3, 1 / 3), 255),
-     # H(0.9, 0.1) = 0.325 nats of 0.693
-     ((0.9, 0.1), 120)],
-)  # fmt: skip
+    [
+        ((0.0, 0.0), 0),
+        ((1.0, 0.0), 0),
+        ((0.5, 0.5), 255),
+        ((0.5, 0.0), 255),
+        ((1 / 3, 1 / 3), 255),
+        # H(0.9, 0.1) = 0.325 nats of 0.693
+        ((0.9, 0.1), 120),
+    ],
+)
 def test_entropy_counts_against_a_coin_toss(tmp_path, shares, expected):
     for name, share in zip("ab", shares, strict=True):
         write(tmp_path / "probabilities", f"case_prob_{name}.nii.gz", share)

@@ -1,4 +1,4 @@
-"""Do the scans of one examination become one case, each in its own channel, or a reason?"""
+"""The scans of one examination become one case, each in its own channel, or a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is everything in a tree found, named, and told apart, and does nothing disappear?"""
+"""Everything in a tree is found, named and distinguished; nothing disappears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cohorts does training meet?  Tiny scans with an off-centre ball and a box beside it."""
+"""Cohorts for the tests of training: tiny scans with an off-centre ball and a box beside it."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which plan do the tests of training run?  A dozen steps of a tiny network."""
+"""The plan that the tests of training run: a dozen steps of a tiny network."""
 
 STEPS = 12
 PLAN = {

@@ -1,4 +1,4 @@
-"""Does a time budget become steps that fill it, with a hard end?  With a clock of our own."""
+"""A time budget becomes steps that fill it, with a hard end, by a clock of our own."""
 
 import json
 
@@ -184,8 +184,9 @@ def test_a_validation_in_the_warmup_that_takes_long_ends_early_and_is_no_result(
     run_with_clock, slow_scans, tmp_path
 ):
     segmented = slow_scans(13.0)
-    run_with_clock(lambda step: 0.5, "training.minutes=2", "training.fold=0",
-                   "training.validations=1")  # fmt: skip
+    run_with_clock(
+        lambda step: 0.5, "training.minutes=2", "training.fold=0", "training.validations=1"
+    )
     assert len(segmented) == 1 + 3, "one scan to tell the time, three in the end"
     curves = read_curves(tmp_path / "run" / "curves.csv")
     assert [int(row["step"]) > 8 for row in curves if row["dice"]] == [True]
@@ -201,9 +202,13 @@ def test_time_is_kept_for_the_masks_that_rules_are_learnt_from(
 
     monkeypatch.setattr(loop_module, "learn_on_fold", gathered)
     steps, facts, took = run_with_clock(
-        lambda step: 0.5, "training.minutes=1", "training.rules=learn", "training.fold=0",
-        "training.validations=2", "training.validation_cases=1",
-    )  # fmt: skip
+        lambda step: 0.5,
+        "training.minutes=1",
+        "training.rules=learn",
+        "training.fold=0",
+        "training.validations=2",
+        "training.validation_cases=1",
+    )
     assert steps == facts["steps"]
     assert 60 * 0.95 <= took <= 60 * 1.05
 

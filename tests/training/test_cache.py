@@ -1,4 +1,4 @@
-"""Is a case prepared once, anew whenever something changed, and whole whatever happened?"""
+"""A case is prepared once, again whenever something changed, and whole whatever happened."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Does every kind of truth and scan teach what it should?  Trained, segmented and scored."""
+"""Every kind of truth and scan teaches what it should: trained, segmented and scored."""
 
 import csv
 from dataclasses import replace
@@ -24,10 +24,14 @@ PLAN = {
     "network": {"name": "unet", "options": {"features": [8, 16]}},
     "augment": {"mirror_axes": [1]},
     "training": {
-        "steps": 100, "warmup": 4, "learning_rate": 0.01, "ema": 0.9, "precision": "float32",
+        "steps": 100,
+        "warmup": 4,
+        "learning_rate": 0.01,
+        "ema": 0.9,
+        "precision": "float32",
     },
     "infer": {"overlap": 0.25},
-}  # fmt: skip
+}
 TEST_CASES = 4
 
 
@@ -235,9 +239,11 @@ def test_a_tumour_seen_in_several_channels_is_learnt_by_regions(tmp_path, record
     assert cohort.channels == ("T1", "FLAIR")
     assert [region.name for region in cohort.labels.regions] == ["whole", "core"]
     changes = [
-        "patch=[24, 24, 24]", "prepare.normalise=[{kind: zscore, nonzero: true}]",
-        "infer.overlap=0.5", "training.steps=300",  # 60 voxels of 17,000 take a while
-    ]  # fmt: skip
+        "patch=[24, 24, 24]",
+        "prepare.normalise=[{kind: zscore, nonzero: true}]",
+        "infer.overlap=0.5",
+        "training.steps=300",  # 60 voxels of 17,000 take a while
+    ]
     rows = scored(tmp_path, cohort, changes)
     whole, core = mean_of(rows, "whole"), mean_of(rows, "core")
     record_property("whole and core", (whole, core))

@@ -1,4 +1,4 @@
-"""Does training on a GPU come to what training on a CPU comes to?  Skipped where there is none."""
+"""Training on a GPU comes to what training on a CPU comes to; skipped where there is none."""
 
 import time
 import warnings
@@ -85,8 +85,10 @@ def test_a_run_resumes_to_the_weights_of_an_undisturbed_one(fit, precision):
 def test_float32_follows_the_cpu_and_bfloat16_is_near(fit, tmp_path):
     """Without noise, which is drawn on the device, and without dropout."""
     still = (
-        "augment.noise=0", "network.options={features: [4, 8]}", "training.learning_rate=0.001",
-    )  # fmt: skip
+        "augment.noise=0",
+        "network.options={features: [4, 8]}",
+        "training.learning_rate=0.001",
+    )
     fit("cpu", *still, device=torch.device("cpu"))
     fit("gpu", *still)
     fit("half", *still, "training.precision=bfloat16")
@@ -159,9 +161,12 @@ def test_no_step_waits_for_the_device(cohort, tmp_path):
 def test_memory_that_runs_out_for_real_is_retreated_from(fit, cohort, tmp_path):
     """The allocator is limited to a little more than half of what a step needs."""
     big = [
-        "patch=[64, 64, 64]", "training.batch=8", "training.steps=4", "training.warmup=2",
+        "patch=[64, 64, 64]",
+        "training.batch=8",
+        "training.steps=4",
+        "training.warmup=2",
         "network.options={features: [16, 32]}",
-    ]  # fmt: skip
+    ]
     config = validate(TrainConfig, override(PLAN, big))
     torch.cuda.empty_cache()
     cost = measure_steps(config, cohort, tmp_path / "cache", GPU, steps=2, untimed=1)

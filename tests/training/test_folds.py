@@ -164,8 +164,9 @@ def test_a_fold_that_is_trained_again_makes_its_masks_anew(config: Path, interru
     old = {path: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
     words = ("--output", interrupted, "--resume", "--overwrite", "--quiet")
     assert run("train", config, *words) == 0
-    anew = {path.name.removesuffix(".nii.gz") for path in old if
-            path.stat().st_mtime_ns != old[path]}  # fmt: skip
+    anew = {
+        path.name.removesuffix(".nii.gz") for path in old if path.stat().st_mtime_ns != old[path]
+    }
     assert anew == {case.case for case in cohort.cases}
 
 
@@ -211,8 +212,16 @@ def test_one_budget_is_shared_with_the_preparing_and_the_masks(
     monkeypatch.setattr(folds, "gather_predictions", slowly)
     real = folds.time.monotonic
     monkeypatch.setattr(folds.time, "monotonic", lambda: real() + sum(clock))
-    code = run("train", config, "training.steps=null", "training.minutes=15",
-               "training.rules=given", "--output", tmp_path / "run", "--quiet")  # fmt: skip
+    code = run(
+        "train",
+        config,
+        "training.steps=null",
+        "training.minutes=15",
+        "training.rules=given",
+        "--output",
+        tmp_path / "run",
+        "--quiet",
+    )
     assert code == 0
     first, second, *_ = given
     assert first == pytest.approx(3, abs=0.2)
@@ -226,8 +235,17 @@ def test_one_budget_is_shared_with_the_preparing_and_the_masks(
 def test_rules_that_a_fold_learnt_for_itself_are_left_out(config: Path, interrupted: Path) -> None:
     model = load_model(interrupted / "fold_0/model")
     rule = PostprocessRule(rule="keep_largest", label="liver")
-    learnt = (LearntRule(rule=rule, dice_before=0.5, dice_after=0.6,
-                         gain_low=0.01, gain_high=0.2, cases=8, patients=8),)  # fmt: skip
+    learnt = (
+        LearntRule(
+            rule=rule,
+            dice_before=0.5,
+            dice_after=0.6,
+            gain_low=0.01,
+            gain_high=0.2,
+            cases=8,
+            patients=8,
+        ),
+    )
     source = model.card.provenance.model_copy(update={"learnt_rules": learnt})
     changed = model.card.model_copy(update={"postprocess": (rule,), "provenance": source})
     write_card(model.folder, changed)

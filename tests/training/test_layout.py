@@ -23,8 +23,9 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("slow", ["channels_last", "channels_first"])
 def test_the_quicker_layout_is_taken(monkeypatch, dims, slow):
-    network = build_network("unet", dims=dims, in_channels=1, out_channels=3,
-                            options={"features": [4, 8]})  # fmt: skip
+    network = build_network(
+        "unet", dims=dims, in_channels=1, out_channels=3, options={"features": [4, 8]}
+    )
     monkeypatch.setattr(layouts, "_seconds", lambda *words: 2.0 if words[-1] == slow else 1.0)
     shape = (2, 1, *(8,) * dims)
     other = {"channels_last", "channels_first"} - {slow}
@@ -60,8 +61,13 @@ def test_a_resumed_run_keeps_the_layout_that_it_had(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_trial_leaves_the_network_as_it_was(dims):
-    network = build_network("unet", dims=dims, in_channels=2, out_channels=3,
-                            options={"features": [4, 8], "norm": "batch"})  # fmt: skip
+    network = build_network(
+        "unet",
+        dims=dims,
+        in_channels=2,
+        out_channels=3,
+        options={"features": [4, 8], "norm": "batch"},
+    )
     before = copy.deepcopy(network.state_dict())
     chosen = quickest_layout(network, (2, 2, *(8,) * dims), CPU, torch.float32)
     assert chosen in ("channels_last", "channels_first")
@@ -71,8 +77,9 @@ def test_a_trial_leaves_the_network_as_it_was(dims):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_both_layouts_give_the_same_logits(dims):
-    network = build_network("unet", dims=dims, in_channels=1, out_channels=3,
-                            options={"features": [4, 8]}).eval()  # fmt: skip
+    network = build_network(
+        "unet", dims=dims, in_channels=1, out_channels=3, options={"features": [4, 8]}
+    ).eval()
     image = torch.randn(2, 1, *(12,) * dims, generator=torch.Generator().manual_seed(1))
     logits = []
     for layout in ("channels_last", "channels_first"):

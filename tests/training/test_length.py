@@ -1,4 +1,4 @@
-"""Does a corrected plan lead from the warm-up to the last step without a jump?"""
+"""A corrected plan leads from the warm-up to the last step without a jump."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Does a run learn, leave a whole model, and come out the same whatever interrupts it?"""
+"""A run learns, leaves a whole model, and comes out the same whatever interrupts it."""
 
 import csv
 import hashlib
@@ -402,9 +402,12 @@ def test_a_model_to_start_from_lends_its_weights(fit, tmp_path):
     losses = {}
     for name, init in (("fresh", None), ("tuned", tmp_path / "first" / "model")):
         fit(
-            name, "training.steps=10", "training.checkpoint_minutes=9",
-            "training.learning_rate=1e-6", init=init,
-        )  # fmt: skip
+            name,
+            "training.steps=10",
+            "training.checkpoint_minutes=9",
+            "training.learning_rate=1e-6",
+            init=init,
+        )
         losses[name] = float(read_curves(tmp_path / name / "curves.csv")[0]["loss"])
     assert losses["tuned"] < 0.9 * losses["fresh"]
     with pytest.raises(BadModel, match="another architecture"):

@@ -1,4 +1,4 @@
-"""Is one step right?  Learning rates, batches in parts, and what happens when memory runs out."""
+"""One step is right: learning rates, batches in parts, and what happens when memory runs out."""
 
 import gc
 import itertools

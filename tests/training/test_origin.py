@@ -1,4 +1,4 @@
-"""Does a run remember which model it started from, and what that one has seen?"""
+"""A run remembers which model it started from, and what that one has seen."""
 
 import time
 from dataclasses import replace

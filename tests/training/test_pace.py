@@ -1,4 +1,4 @@
-"""Is a step's cost measured on the loop of a run, without leaving anything behind?"""
+"""A step's cost is measured on the loop of a run, without leaving anything behind."""
 
 import torch
 

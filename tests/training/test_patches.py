@@ -1,4 +1,4 @@
-"""Is every patch a function of (seed, number), whoever cuts it, and does it hold what it should?"""
+"""Every patch is a function of (seed, number), whoever cuts it, and holds what it should."""
 
 from dataclasses import replace
 from threading import Event, Thread, current_thread
@@ -72,9 +72,11 @@ def test_ranks_share_a_batch_without_overlap_or_gap(cases, ranks):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_give_the_same_batches_in_the_same_order(cases, workers):
     loader = DataLoader(
-        PatchStream(cases, PLAN, first_step=4), batch_size=None, num_workers=workers,
+        PatchStream(cases, PLAN, first_step=4),
+        batch_size=None,
+        num_workers=workers,
         multiprocessing_context="spawn",
-    )  # fmt: skip
+    )
     stream = PatchStream(cases, PLAN)
     for step, batch in zip(range(4, 9), loader, strict=False):
         assert same(batch, stream.batch_of(step))

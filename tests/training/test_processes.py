@@ -126,9 +126,18 @@ def test_two_processes_with_half_the_batch_each_follow_one_with_all(
     folder, plan, alone, repository
 ):
     done = call(
-        repository, "medseg", "train", str(plan), "training.processes=2",
-        "--output", str(folder / "two"), "--cache", str(folder / "cache"), "--device", "cpu",
-    )  # fmt: skip
+        repository,
+        "medseg",
+        "train",
+        str(plan),
+        "training.processes=2",
+        "--output",
+        str(folder / "two"),
+        "--cache",
+        str(folder / "cache"),
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"trained {STEPS} steps") == 1, "one process speaks for both"
     two = load_model(folder / "two" / "model")
@@ -147,11 +156,25 @@ def test_two_processes_with_half_the_batch_each_follow_one_with_all(
 @pytest.mark.slow
 def test_torchrun_starts_a_budget_that_both_processes_end_together(folder, plan, repository):
     done = call(
-        repository, "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "medseg", "train", str(plan), "training.steps=null", "training.minutes=0.4",
-        "training.warmup=8", "--output", str(folder / "budget"), "--device", "cpu",
-        "--cache", str(folder / "cache"),
-    )  # fmt: skip
+        repository,
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "medseg",
+        "train",
+        str(plan),
+        "training.steps=null",
+        "training.minutes=0.4",
+        "training.warmup=8",
+        "--output",
+        str(folder / "budget"),
+        "--device",
+        "cpu",
+        "--cache",
+        str(folder / "cache"),
+    )
     assert done.returncode == 0, done.stderr
     card = load_model(folder / "budget" / "model").card
     assert card.provenance.pace.processes == 2
@@ -162,9 +185,17 @@ def test_torchrun_starts_a_budget_that_both_processes_end_together(folder, plan,
 @pytest.mark.slow
 def test_a_refusal_in_the_first_process_ends_all(folder, plan, repository):
     done = call(
-        repository, "medseg", "train", str(plan), "training.processes=2", "training.batch=3",
-        "--output", str(folder / "refused"), "--device", "cpu",
-    )  # fmt: skip
+        repository,
+        "medseg",
+        "train",
+        str(plan),
+        "training.processes=2",
+        "training.batch=3",
+        "--output",
+        str(folder / "refused"),
+        "--device",
+        "cpu",
+    )
     assert done.returncode != 0
     assert "cannot be shared evenly" in done.stderr
 
@@ -209,15 +240,26 @@ def alive(pid):
 def test_processes_end_with_their_parent_and_nobody_starts_beside_them(folder, plan, repository):
     """The parent is killed; its processes keep their state, and only then may --resume begin."""
     words = [
-        "train", str(plan), "training.processes=2", "training.steps=4000", "--device", "cpu",
-        "training.validations=0", "--output", str(folder / "orphans"),
-        "--cache", str(folder / "cache"),
-    ]  # fmt: skip
+        "train",
+        str(plan),
+        "training.processes=2",
+        "training.steps=4000",
+        "--device",
+        "cpu",
+        "training.validations=0",
+        "--output",
+        str(folder / "orphans"),
+        "--cache",
+        str(folder / "cache"),
+    ]
     places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "MEDSEG_NO_REEXEC": "1"}
     parent = subprocess.Popen(
-        [sys.executable, "-m", "medseg", *words], env=os.environ | places,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "medseg", *words],
+        env=os.environ | places,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_until((folder / "orphans" / "curves.csv").is_file)
     children = children_of(parent)
     assert len(children) == 2
@@ -236,15 +278,27 @@ def test_processes_end_with_their_parent_and_nobody_starts_beside_them(folder, p
 @pytest.mark.slow
 def test_sigterm_to_the_parent_keeps_the_state_of_both(folder, plan, repository):
     words = [
-        "train", str(plan), "training.processes=2", "training.steps=4000", "--device", "cpu",
-        "training.validations=0", "training.checkpoint_minutes=60",
-        "--output", str(folder / "term"), "--cache", str(folder / "cache"),
-    ]  # fmt: skip
+        "train",
+        str(plan),
+        "training.processes=2",
+        "training.steps=4000",
+        "--device",
+        "cpu",
+        "training.validations=0",
+        "training.checkpoint_minutes=60",
+        "--output",
+        str(folder / "term"),
+        "--cache",
+        str(folder / "cache"),
+    ]
     places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "MEDSEG_NO_REEXEC": "1"}
     parent = subprocess.Popen(
-        [sys.executable, "-m", "medseg", *words], env=os.environ | places,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "medseg", *words],
+        env=os.environ | places,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_until((folder / "term" / "curves.csv").is_file)
     parent.send_signal(signal.SIGTERM)
     _, errors = parent.communicate(timeout=120)

@@ -1,4 +1,4 @@
-"""Are cleaning rules kept where they help unseen scans, and nowhere else?"""
+"""Cleaning rules are kept where they help unseen scans, and nowhere else."""
 
 import time
 from dataclasses import replace
@@ -66,8 +66,9 @@ def test_a_mistake_of_every_scan_is_mended_by_the_rule_that_mends_it(rows, tmp_p
 def test_mistakes_of_two_labels_need_a_rule_each(rows, tmp_path):
     learnt = learn_rules(rows, masks_of(rows, tmp_path, lambda m, n: hollow(island(m, n), n)))
     assert {(entry.rule.label, entry.dice_after) for entry in learnt} == {
-        ("ball", 1.0), ("box", 1.0),
-    }  # fmt: skip
+        ("ball", 1.0),
+        ("box", 1.0),
+    }
     (box,) = [entry.rule.rule for entry in learnt if entry.rule.label == "box"]
     assert box in ("fill_holes", "close")
 

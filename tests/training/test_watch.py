@@ -1,4 +1,4 @@
-"""Does a run show how it goes?  Tables, pictures, TensorBoard, the best weights, its pace."""
+"""A run shows how it goes: tables, pictures, TensorBoard, the best weights, its pace."""
 
 import builtins
 import csv
@@ -248,8 +248,13 @@ def test_tensorboard_shows_what_the_tables_say(fit, unseen, tmp_path):
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
     assert set(board.Tags()["scalars"]) == {
-        "loss", "learning_rate", "data_wait", "dice", "dice/ball", "dice/box",
-    }  # fmt: skip
+        "loss",
+        "learning_rate",
+        "data_wait",
+        "dice",
+        "dice/ball",
+        "dice/box",
+    }
     rows = read_curves(tmp_path / "run" / "curves.csv")
     written = {int(row["step"]): float(row["dice"]) for row in rows if row["dice"]}
     shown = {event.step: event.value for event in board.Scalars("dice")}

@@ -1,4 +1,4 @@
-"""Which grids must every resampling survive?  Oblique, mirrored, permuted, odd, thin, sheared."""
+"""Grids that every resampling must survive: oblique, mirrored, permuted, odd, thin, sheared."""
 
 import numpy as np
 

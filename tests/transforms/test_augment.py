@@ -1,4 +1,4 @@
-"""Do image and truth change together, does left stay left, and is chance a function of the seed?"""
+"""Image and truth change together, left stays left, and chance is a function of the seed."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Does a mask that grows on a device come home as one that is written box by box?"""
+"""A mask that grows on a device comes home as one that is written box by box."""
 
 import itertools
 

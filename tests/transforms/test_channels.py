@@ -1,4 +1,4 @@
-"""Does a scan keep its place, its values and its edges on the grid of another one?"""
+"""A scan keeps its place, its values and its edges on the grid of another one."""
 
 import numpy as np
 import pytest

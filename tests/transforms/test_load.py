@@ -1,4 +1,4 @@
-"""Does MONAI's LoadImage give what medseg's readers read, and does a refusal stay a refusal?"""
+"""MONAI's LoadImage gives what medseg's readers read, and a refusal stays a refusal."""
 
 import nibabel
 import numpy as np

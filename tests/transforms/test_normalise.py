@@ -1,4 +1,4 @@
-"""Do intensities come out as each rule says, and finite whatever goes in?"""
+"""Intensities come out as each rule says, and finite whatever goes in."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Is the working tensor the scan, on its working grid, whichever way it was read?"""
+"""The working tensor is the scan, on its working grid, whichever way it was read."""
 
 from dataclasses import replace
 
@@ -26,10 +26,11 @@ CONFIGS = {
     "finer and coarser": PrepareConfig(spacing_mm=(0.8, 2.0, 1.5)),
     "edges": PrepareConfig(spacing_mm=(1.5, 1.5, 1.5), alignment=Alignment.EDGES),
     "cubic window": PrepareConfig(
-        spacing_mm=(1.5, None, 1.5), resampling="cubic",
+        spacing_mm=(1.5, None, 1.5),
+        resampling="cubic",
         normalise=(NormaliseWindow(low=-200, high=300),),
     ),
-}  # fmt: skip
+}
 
 
 def ball_scan(native, centre=(0.62, 0.4, 0.55), radius_mm=5.0, value=1200):

@@ -1,4 +1,4 @@
-"""Does resampling between grids of one scan put every value where it belongs?"""
+"""Resampling between grids of one scan puts every value where it belongs."""
 
 import itertools
 

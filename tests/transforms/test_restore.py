@@ -1,4 +1,4 @@
-"""Is a mask restored a box at a time the mask of all classes interpolated over the whole scan?"""
+"""A mask restored a box at a time is the mask of all classes interpolated over the whole scan."""
 
 import itertools
 
@@ -15,9 +15,11 @@ from tests.transforms.grids import NATIVE, grid
 
 LABELS = LabelTable.from_card({"labels": {"liver": 1, "spleen": 4, "left kidney": 9}})
 REGIONS = LabelTable.from_card(
-    {"labels": {"oedema": 2, "core": 1, "enhancing": 3},
-     "regions": {"whole": [1, 2, 3], "inner": [1, 3], "enhancing": [3]}}
-)  # fmt: skip
+    {
+        "labels": {"oedema": 2, "core": 1, "enhancing": 3},
+        "regions": {"whole": [1, 2, 3], "inner": [1, 3], "enhancing": [3]},
+    }
+)
 everywhere = pytest.mark.parametrize("native", NATIVE.values(), ids=NATIVE)
 SPACING = (1.3, 1.4, 1.5)
 

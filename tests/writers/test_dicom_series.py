@@ -1,4 +1,4 @@
-"""Is a written DICOM series what other programs and our reader understand?"""
+"""A written DICOM series is what other programs and our reader understand."""
 
 import numpy as np
 import pydicom

@@ -1,4 +1,4 @@
-"""Are masks written as NRRD and MetaImage where ITK and our reader look for them?"""
+"""Masks written as NRRD and MetaImage lie where ITK and our reader look for them."""
 
 import numpy as np
 import pytest

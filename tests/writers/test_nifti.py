@@ -1,4 +1,4 @@
-"""Is a mask the twin of its scan, and a converted scan equal to it?"""
+"""A mask is the twin of its scan, and a converted scan is equal to it."""
 
 import gzip
 import itertools
