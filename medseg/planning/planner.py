@@ -128,56 +128,73 @@ def _geometry(
     preset: Preset,
     dims: Literal[2, 3] | None,
 ) -> tuple[tuple[int, ...], Levels, int]:
-    """Spacing, dimensions, patch and batch, which depend on each other."""
-    shape = median_shape(looks, rules.working_spacing(looks)[0])
-    flat = shape[THROUGH_PLANE] < 8
-    chosen = dims or (2 if flat else 3)
-    made.choose("dims", chosen, _why_dims(chosen, shape))
-    sliced = THROUGH_PLANE if chosen == 2 else None
-    axes = [axis for axis in range(3) if axis != sliced]
+    """Dimensions, spacing, patch and batch, which depend on each other."""
+    axes = _dimensions(made, looks, dims)
     channels = len(cohort.channels)
+    least = preset.batch if len(axes) == 3 else 2
     spacing, why_spacing = rules.working_spacing(looks, finer=False)
-    typical = [min(64, shape[a]) for a in axes]
-    rough = rules.fit_patch(typical, [spacing[a] for a in axes], math.inf, preset)[1]
+    shape = [min(64, n) for n in median_shape(looks, spacing)]
+    _, rough = rules.fit_patch(
+        [shape[a] for a in axes], [spacing[a] for a in axes], math.inf, preset
+    )
     memory = memory_of(cohort, looks, machine, preset, rough)
-    least = preset.batch if chosen == 3 else 2
-    if chosen == 3:
+    if len(axes) == 3:
         most = memory.voxels_in(machine.memory_bytes) / least
         spacing, why_spacing = _spacing_within(
             looks, most, lambda steps: voxels_in_time(machine, rough, channels, steps) / least
         )
-    else:
-        made.choose("slice_axis", sliced, "2 is through plane, found for each scan by itself")
-    shape = median_shape(looks, spacing)
-    whole_scan = least * math.prod(shape[a] for a in axes)
-    voxels = voxels_a_step(machine, rough, memory, channels, whole_scan)
-    here, near = [shape[a] for a in axes], [spacing[a] for a in axes]
-    allowed = voxels / least
-    while True:
-        patch, levels = rules.fit_patch(here, near, allowed, preset)
-        memory = memory_of(cohort, looks, machine, preset, levels)
-        cost, size = levels.macs_a_voxel(channels), least * math.prod(patch)
-        fits = machine.kind == "cpu" or memory.bytes_of(size) <= machine.memory_bytes
-        if (fits and not are_too_few(machine.steps(cost * size))) or max(
-            patch
-        ) <= rules.SMALLEST_PATCH:
-            break
-        allowed *= 0.95
+    whole = median_shape(looks, spacing)
+    here, near = [whole[a] for a in axes], [spacing[a] for a in axes]
+    voxels = voxels_a_step(machine, rough, memory, channels, least * math.prod(here))
+    patch, levels = _patch_within(cohort, looks, machine, preset, (here, near), voxels / least)
+    memory = memory_of(cohort, looks, machine, preset, levels)
+    fitting = min(voxels, memory.voxels_in(machine.memory_bytes))
     if machine.kind == "cuda":
-        room = min(voxels, memory.voxels_in(machine.memory_bytes)) / least
-        patch = filled_up(patch, levels.divisor, here, near, room)
-    batch = (
-        slices_a_step(min(voxels, memory.voxels_in(machine.memory_bytes)), patch)
-        if chosen == 2
-        else patches_a_step(machine, levels, memory, patch, channels, preset.batch)
-    )
+        patch = filled_up(patch, levels.divisor, here, near, fitting / least)
     made.choose("patch", list(patch), _why_patch(patch, here, levels))
-    whole: list[float | None] = list(spacing)
-    if sliced is not None:
-        whole[sliced] = None
+    if len(axes) == 2:
         why_spacing += "; across the slices each scan keeps its own"
-    made.choose("prepare.spacing_mm", whole, f"in plane, in plane, through plane: {why_spacing}")
-    return patch, levels, batch
+    made.choose(
+        "prepare.spacing_mm",
+        [mm if a in axes else None for a, mm in enumerate(spacing)],
+        f"in plane, in plane, through plane: {why_spacing}",
+    )
+    if len(axes) == 2:
+        return patch, levels, slices_a_step(fitting, patch)
+    return patch, levels, patches_a_step(machine, levels, memory, patch, channels, preset.batch)
+
+
+def _dimensions(made: Choices, looks: CohortLooks, dims: Literal[2, 3] | None) -> list[int]:
+    """Choose 2D or 3D; the working axes that a patch extends along."""
+    shape = median_shape(looks, rules.working_spacing(looks)[0])
+    chosen = dims or (2 if shape[THROUGH_PLANE] < 8 else 3)
+    made.choose("dims", chosen, _why_dims(chosen, shape))
+    if chosen == 2:
+        made.choose(
+            "slice_axis", THROUGH_PLANE, "2 is through plane, found for each scan by itself"
+        )
+    return [axis for axis in range(3) if chosen == 3 or axis != THROUGH_PLANE]
+
+
+def _patch_within(
+    cohort: Cohort,
+    looks: CohortLooks,
+    machine: Machine,
+    preset: Preset,
+    typical: tuple[list[int], list[float]],
+    voxels: float,
+) -> tuple[tuple[int, ...], Levels]:
+    """The largest patch, and its network, that leaves enough steps and fits a GPU's memory."""
+    shape, spacing_mm = typical
+    while True:
+        patch, levels = rules.fit_patch(shape, spacing_mm, voxels, preset)
+        memory = memory_of(cohort, looks, machine, preset, levels)
+        size = (preset.batch if len(patch) == 3 else 2) * math.prod(patch)
+        fits = machine.kind == "cpu" or memory.bytes_of(size) <= machine.memory_bytes
+        steps = machine.steps(levels.macs_a_voxel(len(cohort.channels)) * size)
+        if (fits and not are_too_few(steps)) or max(patch) <= rules.SMALLEST_PATCH:
+            return patch, levels
+        voxels *= 0.95
 
 
 def _spacing_within(

@@ -19,6 +19,7 @@ from medseg.manifests.looks import LOOKS_FILE
 from medseg.training.length import Length
 from medseg.training.processes import World
 from medseg.writers.atomic import atomic_path
+from medseg.writers.guard import require_writable
 from medseg.writers.lock import RUN_LOCK, FolderLock
 
 #: What to do about a file of a run that was damaged.
@@ -89,17 +90,9 @@ def hold_run(folder: Path, *, break_lock: bool = False) -> FolderLock:
         break_lock: take over the lock of another host.
 
     Raises:
-        BadOutput: the folder cannot be made, or (on entering) another process holds it.
+        BadOutput: the folder cannot be written, or (on entering) another process holds it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(
-            "the folder of the run cannot be made",
-            path=folder,
-            found=error.strerror,
-            remedy="Check the path and its permissions, or choose another --output.",
-        ) from error
+    require_writable(folder)
     return FolderLock(folder, RUN_LOCK, break_lock=break_lock)
 
 

@@ -43,17 +43,20 @@ class FileRecord:
 
     def __init__(self, folder: Path, verb: str) -> None:
         self._folder, self._path, self._verb = folder, folder / RECORD, verb
+        self._forget()
 
     def checksums(self, name: str) -> Collection[str]:
         """SHA-256 of what the verb last put, or was about to put, under a name.
 
         A run that ends between record and rename leaves the file that stood there before.
         """
-        return dict(self._lines()).get(name, ())
+        self._read_on()
+        return self._digests.get(name, ())
 
     def names(self) -> set[str]:
         """Everything that the verb wrote here."""
-        return {name for name, _ in self._lines()}
+        self._read_on()
+        return set(self._digests)
 
     def add(self, name: str, sha256: str) -> None:
         """Append one line; the record is right even where the program ends behind it."""
@@ -67,18 +70,30 @@ class FileRecord:
         finally:
             os.close(descriptor)
 
-    def _lines(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _forget(self) -> None:
+        self._digests: dict[str, tuple[str, ...]] = {}
+        self._bytes_read = 0
+
+    def _read_on(self) -> None:
+        """Take in the lines that this and other processes have added since."""
         try:
-            text = self._path.read_text(encoding="utf-8", errors="replace")
+            with self._path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._bytes_read:
+                    self._forget()
+                file.seek(self._bytes_read)
+                added = file.read()
         except OSError:
+            self._forget()
             return
-        for line in text.splitlines():
+        whole = added[: added.rfind(b"\n") + 1]
+        self._bytes_read += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
             try:
                 verb, name, *digests = json.loads(line)
             except (ValueError, TypeError, RecursionError):
                 continue  # empty, cut off by a crash, or not a line of medseg's
             if verb == self._verb and isinstance(name, str):
-                yield name, tuple(digests)
+                self._digests[name] = tuple(digests)
 
 
 class OutputGuard:
