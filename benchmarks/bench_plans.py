@@ -74,9 +74,9 @@ COHORT = Cohort("made up", "CT", ("CT",), LABELS, (), Path("nowhere"))
 def looks(spacing: tuple[float, ...], shape: tuple[int, ...]) -> CohortLooks:
     """Scans that are all alike, with a large and a small structure."""
     x, y, z = spacing
-    a, b, c = shape
+    voxels = (shape[0], shape[1], shape[2])
     sample = (tuple(float(n % 120) for n in range(400)),)
-    case = CaseLooks((x, y, z), (a, b, c), {"organ": 50.0, "lesion": 1.0}, 0.05, 0.0, sample)
+    case = CaseLooks((x, y, z), voxels, voxels, {"organ": 50.0, "lesion": 1.0}, 0.05, 0.0, sample)
     return CohortLooks((case,) * CASES, {})
 
 

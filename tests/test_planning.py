@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
@@ -36,16 +37,18 @@ def looks_of(labels=HIPPOCAMPUS, spacing=(1.0, 1.0, 1.0), shape=(35, 50, 36), ca
     """Scans of about one size, with HU of liver in the first channel."""
     rng = np.random.default_rng(0)
     sample = tuple(float(v) for v in rng.normal(80, 20, 400))
+    sizes = [(shape[0] + n % 3 - 1, shape[1] + n % 3 - 1, shape[2]) for n in range(cases)]
     made = [
         CaseLooks(
             spacing_mm=spacing,
-            shape=(shape[0] + n % 3 - 1, shape[1] + n % 3 - 1, shape[2]),
+            shape=size,
+            content=size,
             volumes_ml=dict.fromkeys(labels.names, 1.7),
             labelled_share=changes.get("labelled_share", 0.05),
             zero_share=changes.get("zero_share", 0.0),
             sample=(sample,) * changes.get("channels", 1),
         )
-        for n in range(cases)
+        for size in sizes
     ]
     return CohortLooks(tuple(made), {})
 
@@ -401,6 +404,26 @@ def test_looking_again_opens_nothing_but_what_changed(tmp_path):
     kept.write_text("no JSON at all")
     with pytest.raises(BadCohort, match="no train row can be read"):
         look_at(cohort, kept=kept)
+
+
+def test_empty_margins_change_no_plan(tmp_path):
+    made = []
+    for margin in (0, 9):
+        cohort = tiny_cohort(tmp_path / str(margin), cases=3, **SCAN)
+        for case in cohort.select(split="train").cases:
+            for path, empty in ((case.sources[0], -1000), (case.label, 0)):
+                image = nib.load(path)
+                data = np.pad(np.asanyarray(image.dataobj), margin, constant_values=empty)
+                affine = image.affine.copy()
+                affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
+                nib.save(nib.Nifti1Image(data, affine), path)
+        looks = look_at(cohort)
+        made.append(plan_of(looks, cohort=cohort))
+    assert looks.cases[0].content == (10, 14, 12)
+    assert looks.cases[0].shape == (28, 32, 30)
+    tight, roomy = (plan.config.model_dump(mode="json") for plan in made)
+    assert (tight["patch"], tight["network"]) == (roomy["patch"], roomy["network"])
+    assert tight["prepare"]["spacing_mm"] == roomy["prepare"]["spacing_mm"]
 
 
 def test_padding_is_no_tissue(tmp_path):

@@ -145,7 +145,9 @@ def hearts(seed, spread=0.15, cases=21):
         affine[:3, :3] = directions * [1.4, 1.4, 8.0]
         grid = role_grid(Geometry((200, 220, 10), affine))
         made.append(
-            CaseLooks(grid.spacing_mm, grid.shape, {"a": 1.0}, 0.1, 0.0, ((1.0,),), grid.frame)
+            CaseLooks(
+                grid.spacing_mm, grid.shape, grid.shape, {"a": 1.0}, 0.1, 0.0, ((1.0,),), grid.frame
+            )
         )
     return CohortLooks(tuple(made), {})
 
@@ -166,5 +168,6 @@ def test_a_cohort_between_two_body_planes_gets_one_frame_for_all(seed):
 def test_a_cohort_along_one_body_plane_needs_no_frame(codes):
     axes = {"R": (1.0, 0.0, 0.0), "A": (0.0, 1.0, 0.0), "S": (0.0, 0.0, 1.0)}
     rows = tuple(axes[letter] for letter in codes)
-    case = CaseLooks((0.8, 0.8, 5.0), (200, 220, 20), {"a": 1.0}, 0.1, 0.0, ((1.0,),), rows)
+    shape = (200, 220, 20)
+    case = CaseLooks((0.8, 0.8, 5.0), shape, shape, {"a": 1.0}, 0.1, 0.0, ((1.0,),), rows)
     assert typical_frame(CohortLooks((case,) * 5, {})) is None

@@ -21,10 +21,11 @@ from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
 from medseg.progress import Progress
 from medseg.volume import LabelMap, Volume
+from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the meaning of what is kept changes.
-_VERSION = 2
+_VERSION = 3
 
 #: Voxels inside the labels that are kept of each channel of a scan.
 _SAMPLE = 2000
@@ -40,6 +41,7 @@ class CaseLooks:
     Attributes:
         spacing_mm: in plane, in plane and through plane.
         shape: voxels along the same axes.
+        content: of these, so many between the outermost that are not empty.
         volumes_ml: of each label that the truth was drawn for.
         labelled_share: of voxels that carry a label.
         zero_share: of voxels that are exactly zero in the first channel.
@@ -49,6 +51,7 @@ class CaseLooks:
 
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
+    content: tuple[int, int, int]
     volumes_ml: Mapping[str, float]
     labelled_share: float
     zero_share: float
@@ -68,6 +71,7 @@ class CaseLooks:
             self,
             spacing_mm=(self.spacing_mm[x], self.spacing_mm[y], self.spacing_mm[z]),
             shape=(self.shape[x], self.shape[y], self.shape[z]),
+            content=(self.content[x], self.content[y], self.content[z]),
             directions=(rows[0], rows[1], rows[2]),
         )
 
@@ -91,8 +95,8 @@ class CohortLooks:
 
     @property
     def extents_mm(self) -> NDArray[np.float64]:
-        """(cases, 3) in plane, in plane and through plane."""
-        return np.asarray(self.spacings_mm * np.array([case.shape for case in self.cases]))
+        """(cases, 3) of what is not empty, in plane, in plane and through plane."""
+        return np.asarray(self.spacings_mm * np.array([case.content for case in self.cases]))
 
     def turned(self, frame: Frame | None) -> CohortLooks:
         """The same scans with their axes as a frame orders them."""
@@ -156,12 +160,17 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
     except MedsegError as error:
         return error
     grid = role_grid(volume.geometry)
+    order, _ = role_order(
+        volume.geometry.shape, volume.geometry.spacing_mm, volume.geometry.directions
+    )
+    sides = [side.stop - side.start for side in box_above_lowest(volume.data)]
     known = np.zeros(max(*cohort.labels.values, int(truth.data.max())) + 1, dtype=bool)
     known[list(cohort.labels.values)] = True
     labelled = known[truth.data]
     return CaseLooks(
         spacing_mm=grid.spacing_mm,
         shape=grid.shape,
+        content=(sides[order[0]], sides[order[1]], sides[order[2]]),
         volumes_ml=_volumes_ml(cohort, case, truth),
         labelled_share=float(labelled.mean()),
         zero_share=_zero_share(volume),

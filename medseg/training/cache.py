@@ -26,10 +26,11 @@ from medseg.model.structures import Structure, measure
 from medseg.transforms.prepare import Prepared, prepare_truth
 from medseg.transforms.steps import prepare_files
 from medseg.volume import LabelMap
+from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 8
+_VERSION = 9
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -42,6 +43,7 @@ class CaseFacts:
     Attributes:
         case: case id.
         shape: voxels along the working axes.
+        content: along each of them, from which voxel up to which it is not empty.
         spacing_mm: of the working grid.
         native_spacing_mm: of the scan along the working axes.
         native_shape: voxels of the scan along the working axes.
@@ -58,6 +60,7 @@ class CaseFacts:
 
     case: str
     shape: tuple[int, int, int]
+    content: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     spacing_mm: tuple[float, float, float]
     native_spacing_mm: tuple[float, float, float]
     native_shape: tuple[int, int, int]
@@ -183,9 +186,11 @@ def _facts(
     ordered = role_grid(prepared.native, frame)
     measured = measure(truth.data, prepared.native, cohort.labels, frame)
     structures = {name: it for name, it in measured.items() if case.annotates(name)}
+    x, y, z = box_above_lowest(prepared.image.numpy())
     return CaseFacts(
         case=case.case,
         shape=prepared.working.shape,
+        content=((x.start, x.stop), (y.start, y.stop), (z.start, z.stop)),
         spacing_mm=prepared.working.spacing_mm,
         native_spacing_mm=ordered.spacing_mm,
         native_shape=ordered.shape,

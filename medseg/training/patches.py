@@ -158,13 +158,13 @@ def _spacing(case: CachedCase, plan: PatchPlan) -> list[float]:
 
 
 def _centre(case: CachedCase, plan: PatchPlan, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The patch's centre: on a voxel of a class drawn evenly, or anywhere in the scan."""
+    """The patch's centre: on a voxel of a class drawn evenly, or anywhere but in empty margins."""
     centres = case.centres
     if centres and rng.random() < plan.foreground:
         voxels = centres[sorted(centres)[rng.integers(len(centres))]]
         centre = [int(n) for n in voxels[rng.integers(len(voxels))]]
     else:
-        centre = [int(rng.integers(size)) for size in case.facts.shape]
+        centre = [int(rng.integers(first, end)) for first, end in case.facts.content]
     for size, axis in zip(plan.patch, plan.axes, strict=True):
         room, half = case.facts.shape[axis], size // 2
         centre[axis] = (

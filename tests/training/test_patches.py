@@ -13,7 +13,7 @@ from medseg.config import PrepareConfig
 from medseg.training import read_ahead
 from medseg.training.cache import cached_case
 from medseg.training.device_cases import DeviceCases, needed_bytes
-from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.patches import PatchPlan, PatchStream, place_of
 from medseg.training.read_ahead import ReadAhead
 from medseg.transforms.augment import Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
@@ -132,6 +132,15 @@ def test_no_foreground_means_anywhere(cases):
     found = np.array([middle_class(plan, draw_patch(cases, plan, n)) for n in range(400)])
     by_chance = np.mean([(case.box((0, 0, 0), case.facts.shape)[1] > 0).mean() for case in cases])
     assert np.mean(found > 0) == pytest.approx(by_chance, abs=0.05)
+
+
+def test_patches_from_anywhere_are_not_centred_on_empty_margins(cases):
+    plan = replace(PLAN, patch=(1, 1, 1), source_shape=(1, 1, 1), foreground=0.0)
+    content = ((3, 9), (0, 20), (17, 18))
+    narrow = [replace(case, facts=replace(case.facts, content=content)) for case in cases]
+    starts = np.array([place_of(narrow, plan, n).start for n in range(200)])
+    for axis, (first, end) in enumerate(content):
+        assert set(starts[:, axis]) == set(range(first, end))
 
 
 def test_the_patch_itself_stays_inside_a_larger_scan(cases):
