@@ -28,6 +28,7 @@ from medseg.training.device_cases import cases_on
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import keep_origin
 from medseg.training.precision import lightning_precision, tf32
+from medseg.training.processes import srun_not_needed
 from medseg.training.rules import learn_on_fold
 from medseg.training.run import Run, check_same_cases, read_schedule, write_schedule
 from medseg.training.saving import save_run
@@ -122,22 +123,23 @@ def _fit(setup: Setup, task: SegmentationTask, watch: Watch) -> None:
 def make_trainer(setup: Setup, callbacks: Sequence[L.Callback], steps: int) -> L.Trainer:
     """Lightning's trainer for a run's device and precision, without anything of its own."""
     run = setup.run
-    return L.Trainer(
-        **_hardware(run),
-        precision=lightning_precision(setup.config.training.precision, run.device),
-        benchmark=run.device.type == "cuda",  # every step has the same shapes
-        max_epochs=-1,
-        max_steps=steps,
-        callbacks=[*callbacks],
-        plugins=[WholeCheckpoints()],
-        logger=False,
-        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        limit_val_batches=0,
-        default_root_dir=run.folder,
-    )
+    with srun_not_needed():
+        return L.Trainer(
+            **_hardware(run),
+            precision=lightning_precision(setup.config.training.precision, run.device),
+            benchmark=run.device.type == "cuda",  # every step has the same shapes
+            max_epochs=-1,
+            max_steps=steps,
+            callbacks=[*callbacks],
+            plugins=[WholeCheckpoints()],
+            logger=False,
+            enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            default_root_dir=run.folder,
+        )
 
 
 def fit(setup: Setup, task: SegmentationTask, trainer: L.Trainer, resume: Path | None) -> None:
@@ -146,7 +148,7 @@ def fit(setup: Setup, task: SegmentationTask, trainer: L.Trainer, resume: Path |
     pool = cases_on(cases, device, loop.cases_on_device)
     data = PatchData(cases, setup.plan, loop.workers, pool)
     rounded = loop.precision == "tf32"
-    with warnings.catch_warnings(), _interrupts_raised(trainer), tf32(allowed=rounded):
+    with srun_not_needed(), _interrupts_raised(trainer), tf32(allowed=rounded):
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")

@@ -11,6 +11,9 @@ import os
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -125,11 +128,20 @@ def leave_processes() -> None:
         dist.destroy_process_group()
 
 
+@contextmanager
+def srun_not_needed() -> Iterator[None]:
+    """No hint of Lightning's that `srun` lies unused: one process needs no launcher."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        yield
+
+
 def _launcher() -> ClusterEnvironment | None:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if not SLURMEnvironment.detect():
-        return None
+    with srun_not_needed():
+        if not SLURMEnvironment.detect():
+            return None
     if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise BadConfig(
             "Slurm does not say how many processes run on each node",
