@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from medseg.batch.case import Job, Segment, run_case
 from medseg.batch.executors import Event, Notice, Patience, Placement
+from medseg.batch.retries import Retries
 from medseg.batch.task import Forecast, Outcome, Stage, State, Task
 from medseg.errors import BadConfig, MedsegError
 
@@ -55,8 +56,7 @@ class ClusterExecutor:
         self._cases: dict[str, tuple[Task, Future]] = {}
         self._stages: dict[str, tuple[str, float, str]] = {}
         self._waiting: deque[Task] = deque()
-        self._suspects: deque[Task] = deque()
-        self._suspected: set[str] = set()
+        self._retries = Retries()
 
     @property
     def window_seconds(self) -> None:
@@ -119,9 +119,9 @@ class ClusterExecutor:
 
     def _hand_out(self) -> None:
         """Submit what waits; a suspect of having killed workers only when it is alone."""
-        if self._suspects:
+        if self._retries:
             if not self._cases:
-                self._send(self._suspects.popleft())
+                self._send(self._retries.next())
             return
         while self._waiting:
             self._send(self._waiting.popleft())
@@ -150,9 +150,7 @@ class ClusterExecutor:
         error = future.exception() if future.status == "error" else None
         if isinstance(error, MedsegError):
             raise error
-        if type(error).__name__ == "KilledWorker" and case not in self._suspected:
-            self._suspected.add(case)
-            self._suspects.append(task)
+        if type(error).__name__ == "KilledWorker" and self._retries.grant(task):
             events.append(Notice(f"several workers died while they had {case}; trying it alone"))
         else:
             reason = " ".join(str(error or "the cluster gave it up").split())

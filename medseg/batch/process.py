@@ -1,8 +1,7 @@
 """Worker processes of this machine run a batch, each case isolated from the others.
 
-A worker that dies takes the cases it had begun under suspicion: each is tried once more, alone,
-and one that brings its worker down again has failed. A case that takes longer than its size
-allows has failed at once; its worker is ended and replaced.
+The cases that a worker had begun when it died are tried once more, each alone. A case that takes
+longer than its size allows has failed at once; its worker is ended and replaced.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Self
 
 from medseg.batch.executors import Event, Notice, Patience, Placement
+from medseg.batch.retries import Retries
 from medseg.batch.task import Forecast, Outcome, Stage, State, Task
 from medseg.batch.work import Work
 from medseg.batch.worker import Message, Ready, Unable, serve
@@ -95,8 +95,7 @@ class ProcessExecutor:
         self._patience = patience or Patience()
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
-        self._suspects: deque[Task] = deque()
-        self._suspected: set[str] = set()
+        self._retries = Retries()
         self._false_starts = 0
 
     def __enter__(self) -> Self:
@@ -186,12 +185,9 @@ class ProcessExecutor:
         begun = [case for case in worker.cases.values() if case.stage]
         self._waiting.extendleft(c.task for c in worker.cases.values() if not c.stage)
         for case in begun:
-            if case.task.case in self._suspected:
+            if not self._retries.grant(case.task):
                 reason = f"the worker process {how} twice while this case was in stage {case.stage}"
                 events.append(Outcome(case.task.case, State.FAILED, reason))
-            else:
-                self._suspected.add(case.task.case)
-                self._suspects.append(case.task)
         if begun:
             names = ", ".join(f"{c.task.case} ({c.stage})" for c in begun)
             events.append(Notice(f"a worker process {how} during {names}; trying each once alone"))
@@ -234,11 +230,11 @@ class ProcessExecutor:
     def _hand_out(self) -> None:
         for worker in self._workers:
             while worker.ready and not worker.alone:
-                if self._suspects:
+                if self._retries:
                     if worker.cases:
                         break  # first let it finish what it has
                     worker.alone = True
-                    self._send(worker, self._suspects.popleft())
+                    self._send(worker, self._retries.next())
                 elif self._waiting and len(worker.cases) < _HELD:
                     self._send(worker, self._waiting.popleft())
                 else:

@@ -88,12 +88,14 @@ def _show_version(wanted: bool) -> None:
 def _medseg(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Train, segment and evaluate on CT and MR: from a scan to a mask on the scan's own grid.
 
     \b
-    A first walk, offline, in a few minutes:
+    To start, offline, in a few minutes:
         medseg demo --output demo
     """

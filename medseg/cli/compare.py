@@ -25,7 +25,7 @@ def compare(
     *,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="What to compare; may be repeated. All tests are corrected together."),
+        typer.Option(help="Metric to compare; may be repeated. All tests are corrected together."),
     ] = None,
     interval: Annotated[
         Literal["auto", "studentised", "bca"],
@@ -36,7 +36,7 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Paired statistics between methods: differences, intervals, tests, effect sizes.
+    """Compare methods on the same cases: paired differences, intervals, tests, effect sizes.
 
     \b
     Example:

@@ -71,7 +71,7 @@ def convert(
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Where a table's scans lie now, if they were moved.")
+        Path | None, typer.Option(help="Folder of a table's scans, if they were moved.")
     ] = None,
     nonfinite: Annotated[
         Literal["keep", "replace"],
@@ -110,7 +110,6 @@ def convert(
     from medseg.readers.values import NonFinite
     from medseg.scans.selection import Selection
 
-    nonfinite_rule = NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST
     selection = Selection(modality, description, min_slices, orientation, volume_choice(volume))
     search = partial(_find, scans, selection, root, output)
     with (
@@ -119,17 +118,15 @@ def convert(
     ):
         if dry_run:
             rows = _look(search, output, with_identifiers, console)
-            interrupted = False
         else:
-            run = partial(
-                _convert, nonfinite=nonfinite_rule, overwrite=overwrite, break_lock=break_lock
-            )
-            rows, interrupted = run(search, output, with_identifiers, console)
-        if interrupted:
-            done = sum(row["status"] == "converted" for row in rows)
-            raise Interrupted(
-                f"{done} scans are converted; {output / 'scans.csv'} lists all {len(rows)}. "
-                "Run the same command again to resume."
+            rows = _convert(
+                search,
+                output,
+                with_identifiers,
+                console,
+                nonfinite=NonFinite.KEEP if nonfinite == "keep" else NonFinite.SMALLEST,
+                overwrite=overwrite,
+                break_lock=break_lock,
             )
         _report(rows, output, console)
     raise typer.Exit(_exit_code(rows))
@@ -180,8 +177,8 @@ def _convert(
     nonfinite: NonFinite,
     overwrite: bool,
     break_lock: bool,
-) -> tuple[list[_Row], bool]:
-    """Volumes and the table; and whether the user ended it before."""
+) -> list[_Row]:
+    """Volumes and the table."""
     from medseg.batch.conversion import convert_scans, held_folder
     from medseg.batch.runner import Listener
 
@@ -204,7 +201,13 @@ def _convert(
         )
     for remark in result.remarks:
         console.warn(remark)
-    return list(result.rows), result.interrupted
+    if result.interrupted:
+        done = sum(row["status"] == "converted" for row in result.rows)
+        raise Interrupted(
+            f"{done} scans are converted; {output / 'scans.csv'} lists all {len(rows)}. "
+            "Run the same command again to resume."
+        )
+    return list(result.rows)
 
 
 def _rows(listed: list[ListedScan], with_identifiers: bool) -> list[_Row]:

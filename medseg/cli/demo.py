@@ -12,6 +12,7 @@ import typer
 
 from medseg.cli.console import Console, duration, open_console
 from medseg.cli.options import Device, Json, Overwrite, Quiet
+from medseg.cli.outputs import guard_file
 from medseg.errors import BadOutput
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
         "demo"
     ),
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time to train.")] = 4.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Minutes of training.")] = 4.0,
     overwrite: Overwrite = False,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -43,7 +44,7 @@ def demo(
 ) -> None:
     """Train, segment and evaluate on phantoms of known volume; needs no data and no network.
 
-    Writes scans with cohort card, trains a small 3D U-Net, segments a folder of NIfTI files and
+    Writes scans with a cohort card, trains a small 3D U-Net, segments a folder of NIfTI files and
     a DICOM archive, and evaluates the held-out phantoms. Running it again resumes where it stopped.
 
     \b
@@ -51,66 +52,37 @@ def demo(
         medseg demo --output demo
     """
     from medseg.cli.calls import run_words
-    from medseg.writers.guard import guard_outputs
 
     started = time.monotonic()
     _open_folder(output)
     flags = {"--quiet": quiet, "--json": json, "--overwrite": overwrite}
     plain = [name for name, wanted in flags.items() if wanted]
-    config = guard_outputs(
-        output, "demo", claims=[_CONFIG], patterns=[_CONFIG], overwrite=overwrite
-    )
-    with config, open_console(quiet=quiet, json=json) as console:
+    with (
+        guard_file(output / _CONFIG, "demo", overwrite=overwrite),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         cohort = _write_phantoms(output, console)
-    steps: list[tuple[object, ...]] = [
-        (
-            "train",
-            output / _CONFIG,
-            f"training.minutes={minutes}",
-            "--output",
-            output / "run",
-            "--resume",
-            "--device",
-            device,
-        ),
-        (
-            "segment",
-            output / "run/model",
-            output / "scans",
-            "--output",
-            output / "masks",
-            "--device",
-            device,
-            "--executor",
-            "inline",
-        ),
-        (
-            "segment",
-            output / "run/model",
-            output / "archive",
-            "--output",
-            output / "masks_of_archive",
-            "--device",
-            device,
-            "--executor",
-            "inline",
-        ),
-        (
-            "evaluate",
-            output / "masks",
-            cohort,
-            "--output",
-            output / "evaluation",
-            "--curves",
-            output / "run/curves.csv",
-        ),
-    ]
-    for step in steps:
+    for step in _steps(output, cohort, minutes, device):
         code = run_words(context.find_root().command, (*step, *plain))
         if code:
             raise typer.Exit(code)
     with open_console(quiet=quiet, json=json) as console:
         _report_end(output, console, time.monotonic() - started)
+
+
+def _steps(output: Path, cohort: Path, minutes: float, device: str) -> list[tuple[object, ...]]:
+    """The verbs that the demo runs, as words of the command line."""
+    run, masks, archive_masks = output / "run", output / "masks", output / "masks_of_archive"
+    where = ("--device", device)
+    alone = (*where, "--executor", "inline")
+    length = f"training.minutes={minutes}"
+    curves = ("--curves", run / "curves.csv")
+    return [
+        ("train", output / _CONFIG, length, "--output", run, "--resume", *where),
+        ("segment", run / "model", output / "scans", "--output", masks, *alone),
+        ("segment", run / "model", output / "archive", "--output", archive_masks, *alone),
+        ("evaluate", masks, cohort, "--output", output / "evaluation", *curves),
+    ]
 
 
 def _open_folder(output: Path) -> None:

@@ -10,7 +10,7 @@ from medseg.cli.options import Json, Quiet
 
 
 def doctor(*, quiet: Quiet = False, json: Json = False) -> None:
-    """What this machine offers, what is missing, and how to get it.
+    """Show what this machine offers, what is missing, and how to get it.
 
     Exit code 1 where something that medseg needs is missing.
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg.cli.console import open_console
+from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED
 from medseg.cli.options import Json, Overwrite, Quiet, Seed
+
+if TYPE_CHECKING:
+    from medseg.config import EvaluateConfig
+    from medseg.labels import LabelTable
+    from medseg.manifests import Cohort
 
 
 def evaluate(
@@ -51,7 +56,9 @@ def evaluate(
             "few; studentised and bca are bootstraps over patients."
         ),
     ] = "auto",
-    curves: Annotated[Path | None, typer.Option(help="CSV of the training, for the page.")] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="Training curves (curves.csv) for the report.")
+    ] = None,
     resample_nearest: Annotated[
         bool,
         typer.Option(
@@ -67,7 +74,7 @@ def evaluate(
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Processes, each with one case; 0 chooses by cores and cases."),
+        typer.Option(min=0, help="Worker processes; 0 chooses by cores and cases."),
     ] = 0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -88,7 +95,6 @@ def evaluate(
     """
     from medseg import evaluation
     from medseg.evaluation.journal import NAME as JOURNAL
-    from medseg.evaluation.tables import interval_notes, with_interval
     from medseg.reports.evaluation_folder import FILES, write_evaluation
     from medseg.writers.guard import guard_outputs
 
@@ -100,14 +106,9 @@ def evaluate(
         leakage="tell" if allow_leakage else "refuse",
     )
     cohort, table = _truth(truths, root, labels)
+    given = _inputs((predictions, truths), output, curves)
     with (
-        guard_outputs(
-            output,
-            "evaluate",
-            claims=FILES,
-            inputs=_inputs((predictions, truths), output, curves),
-            overwrite=overwrite,
-        ),
+        guard_outputs(output, "evaluate", claims=FILES, inputs=given, overwrite=overwrite),
         open_console(quiet=quiet, json=json) as console,
     ):
         scores = evaluation.evaluate(
@@ -125,21 +126,28 @@ def evaluate(
             console.warn(line)
         tasks = evaluation.plan_tasks(predictions, cohort, split=split, labels=table, config=config)
         summary = write_evaluation(output, scores, tasks, curves=curves)
-        for _, row in summary[summary["metric"] == "dice"].iterrows():
-            console.say(
-                f"Dice {row['label']}: {with_interval(row, 'dice')}, {row['n']} cases, "
-                f"{row['patients']} patients",
-                label=row["label"],
-                dice=row["mean"],
-            )
-        for note in interval_notes(summary[summary["metric"] == "dice"]):
-            console.say(note)
+        _say_dice(summary[summary["metric"] == "dice"], console)
         console.say(f"report: {output / 'report.html'}", report=str(output / "report.html"))
     usable = bool((scores.cases["status"] == "scored").all())
     raise typer.Exit(DONE if usable else SOME_FAILED)
 
 
-def _config(tolerances: list[str], **options: object):  # type: ignore[no-untyped-def]
+def _say_dice(rows: Any, console: Console) -> None:
+    """A line for every label of a summary's rows of Dice, and what to know of their intervals."""
+    from medseg.evaluation.tables import interval_notes, with_interval
+
+    for _, row in rows.iterrows():
+        console.say(
+            f"Dice {row['label']}: {with_interval(row, 'dice')}, {row['n']} cases, "
+            f"{row['patients']} patients",
+            label=row["label"],
+            dice=row["mean"],
+        )
+    for note in interval_notes(rows):
+        console.say(note)
+
+
+def _config(tolerances: list[str], **options: object) -> EvaluateConfig:
     from medseg.config import EvaluateConfig, validate
     from medseg.errors import BadConfig
 
@@ -169,7 +177,7 @@ def _inputs(masks: tuple[Path, Path], output: Path, curves: Path | None) -> list
     return [path for path in files if path.name not in own] + ([curves] if curves else [])
 
 
-def _truth(path: Path, root: Path | None, labels: str):  # type: ignore[no-untyped-def]
+def _truth(path: Path, root: Path | None, labels: str) -> tuple[Cohort, LabelTable | None]:
     """The cohort, and what the predictions' values mean (``None``: they say so themselves)."""
     from medseg.errors import BadConfig
     from medseg.evaluation.folders import is_truth, labels_given, truth_cohort

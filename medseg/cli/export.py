@@ -20,7 +20,7 @@ def export(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Export a model to where medseg is not installed.
+    """Export a model for use without medseg.
 
     bundle: a MONAI bundle that segments scans with MONAI alone, pre- and post-processing included.
     onnx, torchscript: one file per network that maps windows to logits, compared with the original

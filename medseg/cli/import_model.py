@@ -51,7 +51,7 @@ def import_model(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Make a model of medseg from a trained model of another tool.
+    """Import a model that another tool trained: nnU-Net, or a MONAI bundle.
 
     PATH is nnU-Net's folder TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json and fold_0
     …; nnU-Net itself is not needed, and no code of the checkpoint is run. Or it is a MONAI bundle

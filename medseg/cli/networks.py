@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.outputs import guard_file
 
 if TYPE_CHECKING:
     from medseg.cli.console import Console
@@ -49,42 +50,43 @@ def networks(
         medseg networks unet --dims 2 --patch 256
         medseg networks --figure unet_original --dims 2 --patch 388 --output unet.svg
     """
-    if figure is not None:
-        path = output or Path(f"{figure}.svg")
-        with open_console(quiet=quiet, json=json) as console:
+    with open_console(quiet=quiet, json=json) as console:
+        if figure is not None:
+            path = output or Path(f"{figure}.svg")
             _draw(console, figure, option or [], path, (dims, patch, classes), overwrite=overwrite)
-        return
+        else:
+            _say_costs(console, name, (dims, patch, classes))
+
+
+def _say_costs(console: Console, name: str | None, size: tuple[int, int, int]) -> None:
+    """A row for every network, or for one with its options; ``size`` is dims, patch, classes."""
     from medseg.networks import NETWORKS, build_network
     from medseg.networks.inspect import cost, receptive_field
 
+    dims, patch, classes = size
     row = "{:<16}{:>14}{:>18}{:>18}{:>18}"
-    with open_console(quiet=quiet, json=json) as console:
-        console.say(
-            row.format("network", "parameters", "multiply-adds", "activations", "sees (voxels)")
+    heads = ("network", "parameters", "multiply-adds", "activations", "sees (voxels)")
+    console.say(row.format(*heads))
+    for each in [name] if name else NETWORKS:
+        network = build_network(each, dims=dims, in_channels=1, out_channels=classes)
+        spent = cost(network, (1, 1, *(patch,) * dims))
+        sees = receptive_field(network, dims)
+        text = row.format(
+            each,
+            f"{spent.parameters:,}",
+            f"{spent.multiply_adds / 1e9:.2f} G",
+            f"{spent.activation_bytes / 2**20:,.0f} MiB",
+            "×".join(map(str, sees)),
         )
-        for each in [name] if name else NETWORKS:
-            network = build_network(each, dims=dims, in_channels=1, out_channels=classes)
-            spent = cost(network, (1, 1, *(patch,) * dims))
-            sees = receptive_field(network, dims)
-            console.say(
-                row.format(
-                    each,
-                    f"{spent.parameters:,}",
-                    f"{spent.multiply_adds / 1e9:.2f} G",
-                    f"{spent.activation_bytes / 2**20:,.0f} MiB",
-                    "×".join(map(str, sees)),
-                ),
-                network=each,
-                dims=dims,
-                patch=patch,
-                parameters=spent.parameters,
-                multiply_adds=spent.multiply_adds,
-                activation_bytes=spent.activation_bytes,
-                receptive_field=sees,
-            )
-        if name:
-            for key, field in NETWORKS[name].options.model_fields.items():
-                console.say(f"  {key}: {field.default!r}", option=key, default=field.default)
+        facts = {
+            "parameters": spent.parameters,
+            "multiply_adds": spent.multiply_adds,
+            "activation_bytes": spent.activation_bytes,
+        }
+        console.say(text, network=each, dims=dims, patch=patch, **facts, receptive_field=sees)
+    if name:
+        for key, field in NETWORKS[name].options.model_fields.items():
+            console.say(f"  {key}: {field.default!r}", option=key, default=field.default)
 
 
 def _draw(
@@ -92,26 +94,24 @@ def _draw(
     name: str,
     options: list[str],
     path: Path,
-    asked: tuple[int, int, int],
+    size: tuple[int, int, int],
     *,
     overwrite: bool,
 ) -> None:
-    """Write the figure of a network; ``asked`` is dims, patch and classes."""
+    """Write the figure of a network; ``size`` is dims, patch and classes."""
     from medseg.config import override
     from medseg.networks import build_network
     from medseg.reports.network_figure import draw_network
     from medseg.writers.atomic import atomic_path
-    from medseg.writers.guard import guard_outputs
 
-    dims, patch, classes = asked
+    dims, patch, classes = size
     chosen = override({}, options)
     network = build_network(name, dims=dims, in_channels=1, out_channels=classes, options=chosen)
-    size = "×".join([str(patch)] * dims)
-    svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {size}")
-    claims = [path.name]
+    voxels = "×".join([str(patch)] * dims)
+    svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {voxels}")
     with (
-        guard_outputs(path.parent, "networks", claims=claims, patterns=claims, overwrite=overwrite),
+        guard_file(path, "networks", overwrite=overwrite),
         atomic_path(path) as temporary,
     ):
         temporary.write_bytes(svg)
-    console.say(f"{path}: {name} for an input of {size}", figure=str(path))
+    console.say(f"{path}: {name} for an input of {voxels}", figure=str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,12 +15,13 @@ from medseg.cli.console import Console, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.exits import DONE, SOME_FAILED
 from medseg.cli.options import Device, Json, Overwrite, Quiet
+from medseg.cli.outputs import guard_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medseg.manifests import Cohort
-    from medseg.planning import Machine, Plan
+    from medseg.planning import CohortLooks, Machine, Plan
     from medseg.planning.cost import Precision
 
 #: Real steps that a plan for a GPU is tried with at most.
@@ -35,11 +37,11 @@ def plan(
     ),
     *,
     minutes: Annotated[
-        float | None, typer.Option(min=0.5, help="Time for training; the preset's if not given.")
+        float | None, typer.Option(min=0.5, help="Minutes of training; by default the preset's.")
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Memory limit, e.g. 4GB; half of what is there if none."),
+        typer.Option(metavar="SIZE", help="Memory limit, e.g. 4GB; by default half of the memory."),
     ] = None,
     dims: Annotated[
         int | None, typer.Option(min=2, max=3, help="2 for slices, 3 for volumes.")
@@ -67,15 +69,7 @@ def plan(
     from medseg.errors import BadConfig
     from medseg.manifests import load_cohort
     from medseg.manifests.card import inputs_of
-    from medseg.planning import (
-        PRESETS,
-        look_at,
-        make_plan,
-        plan_differences,
-        plan_screen,
-        write_plan,
-    )
-    from medseg.writers.guard import guard_outputs
+    from medseg.planning import PRESETS, make_plan, plan_differences, write_plan
 
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
@@ -84,49 +78,41 @@ def plan(
     _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
     machine = _machine(device, minutes or PRESETS[preset].minutes, size_bytes(memory))
     with (
-        guard_outputs(
-            output.parent,
-            "plan",
-            claims=[output.name],
-            patterns=[output.name],
-            inputs=inputs_of(card, root=root),
-            overwrite=overwrite,
-        ),
+        guard_file(output, "plan", inputs=inputs_of(card, root=root), overwrite=overwrite),
         open_console(quiet=quiet, json=json) as console,
     ):
-        kept = output.with_name(f".{output.stem}.looks.json")
-        looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
-        for case, reason in looks.left_out.items():
-            console.warn(f"case {case} was not looked at: {reason}")
-        _warn_of_odd_scans(cohort, console)
+        looks = _look(cohort, output, console)
         named = _from(output, card)
-
-        def planned(machine: Machine) -> Plan:
-            return make_plan(cohort, looks, machine, card=named, preset=preset, dims=_DIMS[dims])
-
+        planned = partial(make_plan, cohort, looks, card=named, preset=preset, dims=_DIMS[dims])
         chosen = _tried(planned(machine), planned, machine, cohort)
         write_plan(chosen, output)
         _say_what_was_chosen(chosen, output, machine, console)
-        for line in plan_screen(chosen):
-            console.say(line)
         for line in () if other is None else plan_differences(chosen.config, other):
             console.say(line)
     raise typer.Exit(SOME_FAILED if looks.left_out else DONE)
 
 
-def _warn_of_odd_scans(cohort: Cohort, console: Console) -> None:
-    """Name scans that differ from the rest, and those that are there twice."""
+def _look(cohort: Cohort, output: Path, console: Console) -> CohortLooks:
+    """The train rows; scans that cannot be read, that differ or that are there twice are named."""
     from medseg.manifests import survey_scans
+    from medseg.planning import look_at
 
+    kept = output.with_name(f".{output.stem}.looks.json")
+    looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
+    for case, reason in looks.left_out.items():
+        console.warn(f"case {case} was not looked at: {reason}")
     survey = survey_scans(cohort, progress=console.progress("comparing"))
     for case, warnings in survey.warnings.items():
         console.warn(f"{case}: {'; '.join(warnings)}", case=case)
     for duplicate in survey.duplicates:
         console.warn(f"{duplicate.case.case}: {duplicate}", case=duplicate.case.case)
+    return looks
 
 
 def _say_what_was_chosen(plan: Plan, output: Path, machine: Machine, console: Console) -> None:
-    """One line: patch, steps, minutes, memory."""
+    """One line with patch, steps, minutes and memory; then the settings with their reasons."""
+    from medseg.planning import plan_screen
+
     console.say(
         f"{output}: patch {'×'.join(map(str, plan.config.patch))}, about {plan.steps} steps"
         f" in {machine.minutes:g} min, {plan.memory_bytes / 1e9:.1f} GB",
@@ -134,6 +120,8 @@ def _say_what_was_chosen(plan: Plan, output: Path, machine: Machine, console: Co
         steps=plan.steps,
         memory_bytes=int(plan.memory_bytes),
     )
+    for line in plan_screen(plan):
+        console.say(line)
 
 
 def _from(output: Path, card: Path) -> str:

@@ -10,14 +10,17 @@ import typer
 from medseg.cli.arguments import train_config
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.outputs import guard_file
 
 
 def preview(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What would be trained.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="Config to draw patches of.")
+    ],
     assignments: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to it.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path(
         "preview.png"
     ),
     root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
@@ -39,19 +42,11 @@ def preview(
     from medseg.scratch import scratch_folder
     from medseg.training.preview import drawn_patches
     from medseg.writers.atomic import atomic_path
-    from medseg.writers.guard import guard_outputs
 
     settings = train_config(config, assignments or [])
     cohort = load_cohort(config.parent / settings.cohort, root=root)
     with (
-        guard_outputs(
-            output.parent,
-            "preview",
-            claims=[output.name],
-            patterns=[output.name],
-            inputs=[config],
-            overwrite=overwrite,
-        ),
+        guard_file(output, "preview", inputs=[config], overwrite=overwrite),
         open_console(quiet=quiet, json=json) as console,
         scratch_folder() as temporary,
     ):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medseg.cli.console import open_console
+from medseg.cli.console import Console, open_console
 from medseg.cli.options import Json, Quiet
 
 #: Packages of the extra ``review`` that the server cannot do without.
@@ -24,9 +25,10 @@ def review(
     ],
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the loopback address; 0 takes a free one.")
+        int,
+        typer.Option(min=0, max=65535, help="Port of the loopback address; 0 picks a free one."),
     ] = 0,
-    rater: Annotated[str, typer.Option(help="Who looks; the user's name by default.")] = "",
+    rater: Annotated[str, typer.Option(help="Name of the rater; by default your user name.")] = "",
     blind: Annotated[
         bool,
         typer.Option(
@@ -48,7 +50,7 @@ def review(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder where the card's paths start.")] = None,
     group: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Of the cohort's table, to filter by.")
+        str, typer.Option(metavar="COLUMN", help="Column of the cohort's table to filter by.")
     ] = "",
     labels: Annotated[
         str,
@@ -96,26 +98,20 @@ def review(
     table = labels_given(labels) if labels else None
     cohort = None if truth is None else cohort_of(truth, table, root)
     scores = {} if evaluation is None else scores_of(evaluation)
-    places = Places(folder, scans, cohort, table, scores, group)
-    named, items = items_of(places)
-    home = output if output is not None else folder
+    named, items = items_of(Places(folder, scans, cohort, table, scores, group))
+    home = output or folder
     require_writable(home)
     who = rater.strip() or getpass.getuser()
     about = Review(folder, home, named, who, blind=blind, run=run_facts(folder))
+    desk = Desk(about, items, open_store(home))
     with open_console(quiet=quiet, json=json) as console:
-
-        def tell(address: str, own_port: int) -> None:
-            console.say(
-                f"{len(items)} masks. Open {address}",
-                address=address,
-                port=own_port,
-                cases=len(items),
-            )
-            console.say(
-                f"From another machine first: ssh -L {own_port}:localhost:{own_port} THIS_MACHINE. "
-                "Ctrl-C ends."
-            )
-
-        desk = Desk(about, items, open_store(home))
-        serve(desk, Named(folder, named, scans, truth, root), port=port, tell=tell)
+        announce = partial(_say_address, console, len(items))
+        serve(desk, Named(folder, named, scans, truth, root), port=port, tell=announce)
         console.say(f"verdicts: {home / 'review.csv'}", review=str(home / "review.csv"))
+
+
+def _say_address(console: Console, cases: int, address: str, port: int) -> None:
+    console.say(f"{cases} masks. Open {address}", address=address, port=port, cases=cases)
+    console.say(
+        f"From another machine first: ssh -L {port}:localhost:{port} THIS_MACHINE. Ctrl-C ends."
+    )

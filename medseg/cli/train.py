@@ -17,7 +17,12 @@ from medseg.cli.local_processes import train_together
 from medseg.cli.options import BreakLock, Device, Json, Overwrite, Quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medseg.config import TrainConfig
+    from medseg.manifests import Cohort
     from medseg.model import Model
+    from medseg.training import Run
 
 #: What a run leaves where it and others look, and what it replaces as it goes.
 _FILES = (
@@ -45,7 +50,9 @@ def train(
         "run"
     ),
     root: Annotated[Path | None, typer.Option(help="Folder where the cohort's files lie.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run where it stopped.")
+    ] = False,
     init: Annotated[Path | None, typer.Option(help="Start from this model's weights.")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of prepared cases, shared between runs.")
@@ -69,15 +76,7 @@ def train(
     started = command_started("train")
     from medseg.manifests import load_cohort
     from medseg.reports.training import draw_curves
-    from medseg.training import (
-        Run,
-        begin_run,
-        hold_run,
-        join_processes,
-        leave_processes,
-        train_folds,
-    )
-    from medseg.training import train as train_one
+    from medseg.training import Run, hold_run, join_processes, leave_processes
     from medseg.writers.guard import guard_outputs
 
     settings = train_config(config, assignments or [])
@@ -85,53 +84,55 @@ def train(
     world = join_processes(chosen)
     if settings.training.processes > 1 and world.size == 1:
         words = [str(config), *(assignments or []), "--output", str(output), "--device", device]
-        places = {"--root": root, "--init": init, "--cache": cache}
-        words += [f"{name}={path}" for name, path in places.items() if path is not None]
-        flags = {"--resume": resume, "--overwrite": overwrite, "--quiet": quiet, "--json": json}
-        words += [name for name, is_wanted in flags.items() if is_wanted]
+        words += _options({"--root": root, "--init": init, "--cache": cache})
+        words += _options({"--resume": resume, "--overwrite": overwrite})
+        words += _options({"--quiet": quiet, "--json": json})
         with hold_run(output, break_lock=break_lock) as lock:
             count = settings.training.processes
             raise typer.Exit(train_together(count, words, started=started, lock=lock.descriptor))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
     if not world.first:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
-    holds = world.first and not world.is_held
+    files = (*_FILES, *_MORE)
     guard = guard_outputs(
-        output,
-        "train",
-        claims=_FILES,
-        patterns=(*_FILES, *_MORE),
-        inputs=[config],
-        overwrite=overwrite,
+        output, "train", claims=_FILES, patterns=files, inputs=[config], overwrite=overwrite
     )
+    holds = world.first and not world.is_held
+    place = world.device(chosen)
+    run = Run(output, place, started, cache, init, world, draw_curves, break_lock)
     with (
         hold_run(output, break_lock=break_lock) if holds else nullcontext(),
         guard if world.first else nullcontext(),
         open_console(quiet=quiet or not world.first, json=json and world.first) as console,
     ):
-        if world.first:
-            begin_run(output, settings, resume=resume)
-        world.wait()
-        run_training = train_folds if settings.folds else train_one
-        model = run_training(
-            settings,
-            cohort,
-            Run(
-                output,
-                world.device(chosen),
-                started,
-                cache,
-                init,
-                world,
-                draw_curves,
-                break_lock,
-            ),
-            prepared=console.progress("preparing"),
-            report=console.progress("training"),
-        )
-        if world.first:
-            _say_how_it_went(console, model)
+        _train(settings, cohort, run, console, resume=resume)
     leave_processes()
+
+
+def _options(values: Mapping[str, object]) -> list[str]:
+    """Options as words of the command line; those that are not set are left out."""
+    return [name if value is True else f"{name}={value}" for name, value in values.items() if value]
+
+
+def _train(
+    settings: TrainConfig, cohort: Cohort, run: Run, console: Console, *, resume: bool
+) -> None:
+    """One network, or one a fold; the first of several processes says how it went."""
+    from medseg.training import begin_run, train_folds
+    from medseg.training import train as train_one
+
+    if run.world.first:
+        begin_run(run.folder, settings, resume=resume)
+    run.world.wait()
+    model = (train_folds if settings.folds else train_one)(
+        settings,
+        cohort,
+        run,
+        prepared=console.progress("preparing"),
+        report=console.progress("training"),
+    )
+    if run.world.first:
+        _say_how_it_went(console, model)
 
 
 def _say_how_it_went(console: Console, model: Model) -> None:

@@ -14,22 +14,15 @@ from medseg.config.preparing import (
     NormaliseZScore,
     PrepareConfig,
 )
-from medseg.config.rules import LearntRule
-from medseg.config.segmenting import SegmentConfig
-from medseg.config.settings import (
-    THROUGH_PLANE,
-    AugmentConfig,
-    EvaluateConfig,
-    InferConfig,
-    LoopConfig,
-    MirrorAxis,
-    PostprocessRule,
-    TrainConfig,
-)
+from medseg.config.rules import LearntRule, PostprocessRule
+from medseg.config.scoring import TOLERANCE_MM, EvaluateConfig
+from medseg.config.segmenting import InferConfig, MirrorAxis, SegmentConfig
+from medseg.config.training import THROUGH_PLANE, AugmentConfig, LoopConfig, TrainConfig
 from medseg.config.yaml_text import load_yaml
 
 __all__ = [
     "THROUGH_PLANE",
+    "TOLERANCE_MM",
     "AugmentConfig",
     "Choice",
     "EvaluateConfig",

@@ -1,9 +1,34 @@
-"""A cleaning rule that was learnt, and what it was worth."""
+"""Rules that clean masks, and what a learnt one was worth."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field, model_validator
+
 from medseg.config.checking import Options
-from medseg.config.settings import PostprocessRule
+
+
+class PostprocessRule(Options):
+    """One step of cleaning, for one label by name (``*`` = each in turn).
+
+    Attributes:
+        rule: ``keep_largest`` (``count`` components), ``remove_small`` (``ml``),
+            ``fill_holes``, ``close`` (``mm``), ``inside`` (of label ``of``).
+    """
+
+    rule: Literal["keep_largest", "remove_small", "fill_holes", "close", "inside"]
+    label: str = "*"
+    count: int = Field(default=1, ge=1)
+    ml: float = Field(default=0.0, ge=0)
+    mm: float = Field(default=0.0, ge=0)
+    of: str | None = None
+
+    @model_validator(mode="after")
+    def _check_partner(self) -> PostprocessRule:
+        if (self.rule == "inside") != (self.of is not None):
+            raise ValueError("`of` names the label that `inside` keeps to, and is for it alone")
+        return self
 
 
 class LearntRule(Options):

@@ -10,17 +10,16 @@ from math import inf
 from medseg.metrics import lesion_metrics, overlap, surface_metrics
 from medseg.metrics.by_label import dice_by_label
 from medseg.metrics.counts import Counts, Survey, survey
-from medseg.metrics.metric import (
+from medseg.metrics.empty_masks import (
     ALWAYS,
     DISTANCE,
     ERROR,
     OVERLAP,
     RELATIVE,
-    Better,
     Empty,
     EmptyRule,
-    Metric,
 )
+from medseg.metrics.metric import Better, Metric
 from medseg.metrics.pair import Pair
 from medseg.metrics.structures import Structure, pairs
 

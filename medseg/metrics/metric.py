@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite, nan
+from math import nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medseg.config import TOLERANCE_MM
 from medseg.metrics.counts import counts_of_masks
+from medseg.metrics.empty_masks import Empty, EmptyRule
 from medseg.metrics.pair import Pair
 from medseg.metrics.precision import COUNT_PRECISION, HEADER_PRECISION
-
-#: Surfaces within this distance agree, where nothing else is said.
-DEFAULT_TOLERANCE_MM = 1.0
 
 
 class Better(StrEnum):
@@ -25,35 +24,6 @@ class Better(StrEnum):
     LOWER = "lower"
     ZERO = "nearer to zero"
     NEITHER = "neither"
-
-
-class Empty(StrEnum):
-    """What a metric gives where a mask is empty."""
-
-    UNDEFINED = "undefined"
-    ZERO = "0"
-    FORMULA = "by the formula"
-
-
-@dataclass(frozen=True)
-class EmptyRule:
-    """What a metric gives for an empty truth, an empty prediction, and both."""
-
-    truth: Empty
-    prediction: Empty
-    both: Empty
-
-
-#: Overlap: nothing gained by predicting something, or nothing, where the other differs.
-OVERLAP = EmptyRule(Empty.ZERO, Empty.ZERO, Empty.UNDEFINED)
-#: There is no distance to nothing.
-DISTANCE = EmptyRule(Empty.UNDEFINED, Empty.UNDEFINED, Empty.UNDEFINED)
-#: A volume error needs a structure on one side.
-ERROR = EmptyRule(Empty.FORMULA, Empty.FORMULA, Empty.UNDEFINED)
-#: An error relative to the truth needs a truth.
-RELATIVE = EmptyRule(Empty.UNDEFINED, Empty.FORMULA, Empty.UNDEFINED)
-#: A count or a volume is a figure whatever is empty.
-ALWAYS = EmptyRule(Empty.FORMULA, Empty.FORMULA, Empty.FORMULA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +62,13 @@ class Metric:
         """Relative difference below which two figures are equal but for rounding."""
         return COUNT_PRECISION if self.unit in ("", "lesions") else HEADER_PRECISION
 
-    @property
-    def bounded(self) -> bool:
-        """Whether figures have a least and a greatest possible value."""
-        return isfinite(self.low) and isfinite(self.high)
-
     def value(self, pair: Pair) -> float:
         """The figure of a pair, by the formula or by the rule for empty masks."""
-        return _apply(self, pair)
+        counts = pair.counts
+        rule = self.empty.of(truth=counts.truth > 0, prediction=counts.prediction > 0)
+        if rule is Empty.FORMULA:
+            return self.formula(pair)
+        return 0.0 if rule is Empty.ZERO else nan
 
     def compute(
         self,
@@ -107,7 +76,7 @@ class Metric:
         prediction: NDArray[np.bool_],
         spacing_mm: ArrayLike,
         *,
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float = TOLERANCE_MM,
     ) -> float:
         """The figure of two masks.
 
@@ -133,22 +102,8 @@ class Metric:
         steps = np.asarray(spacing_mm, dtype=np.float64)
         steps = np.diag(steps) if steps.ndim == 1 else steps
         masks = truth.astype(bool), prediction.astype(bool)
-        return _apply(self, Pair(*masks, steps, tolerance_mm, counts_of_masks(*masks)))
+        return self.value(Pair(*masks, steps, tolerance_mm, counts_of_masks(*masks)))
 
     def unit_at(self, tolerance_mm: float) -> str:
         """The unit column: the unit, or the tolerance where the metric has one."""
         return f"{tolerance_mm:g} mm" if self.unit == "tolerance" else self.unit
-
-
-def _apply(metric: Metric, pair: Pair) -> float:
-    counts = pair.counts
-    rule = Empty.FORMULA
-    if counts.truth == 0 and counts.prediction == 0:
-        rule = metric.empty.both
-    elif counts.truth == 0:
-        rule = metric.empty.truth
-    elif counts.prediction == 0:
-        rule = metric.empty.prediction
-    if rule is Empty.FORMULA:
-        return metric.formula(pair)
-    return 0.0 if rule is Empty.ZERO else nan

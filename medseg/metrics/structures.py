@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.config import TOLERANCE_MM
 from medseg.geometry import Box
 from medseg.metrics.counts import survey
-from medseg.metrics.metric import DEFAULT_TOLERANCE_MM
 from medseg.metrics.pair import Pair
 
 
@@ -44,7 +44,7 @@ def pairs(
         prediction: the same of the prediction.
         structures: what to score.
         steps_mm: (3, 3) steps of the grid, one a column.
-        tolerances_mm: NSD tolerance by name; `DEFAULT_TOLERANCE_MM` for others.
+        tolerances_mm: NSD tolerance by name; `TOLERANCE_MM` for others.
         ignore: value of the truth where nothing is known; what the prediction holds there does
             not matter, and surfaces end before it.
 
@@ -70,7 +70,7 @@ def pairs(
                 masks[0],
                 masks[1],
                 steps_mm,
-                (tolerances_mm or {}).get(structure.name, DEFAULT_TOLERANCE_MM),
+                (tolerances_mm or {}).get(structure.name, TOLERANCE_MM),
                 located.counts(structure.values),
                 hidden if hidden is not None and hidden.any() else None,
             ),

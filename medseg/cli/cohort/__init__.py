@@ -14,7 +14,7 @@ from medseg.cli.cohort.split import split
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Cohorts: a card (YAML) and a table (CSV). Import, check, split, show.",
+    help="Import, check, split, show and extend cohorts: a card (YAML) and a table (CSV).",
 )
 app.command("import")(import_)
 app.command()(check)

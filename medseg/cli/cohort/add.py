@@ -29,7 +29,7 @@ def add(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Make train rows of masks that were accepted or corrected in medseg review.
+    """Add masks that were accepted or corrected in medseg review as train rows.
 
     Test rows never change, and a patient or scan of the test part is never added. A scan that the
     cohort has under another patient joins that patient. Every row says why it came or was left

@@ -14,7 +14,7 @@ from medseg.cli.options import Json, Overwrite, Quiet
 
 def import_(
     convention: Annotated[str, typer.Argument(help="msd, nnunet, bids, folders or dicom.")],
-    path: Annotated[Path, typer.Argument(help="Folder that follows it.")],
+    path: Annotated[Path, typer.Argument(help="Folder in that layout.")],
     options: Annotated[list[str] | None, typer.Argument(metavar="[key=value …]")] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Card to write.")],

@@ -10,6 +10,7 @@ import typer
 from medseg.cli.cohort.cards import Card, Root
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.outputs import guard_file
 
 
 def next_(
@@ -42,7 +43,6 @@ def next_(
     from medseg.review.choosing import choose_next
     from medseg.tables import csv_text
     from medseg.writers.atomic import atomic_path
-    from medseg.writers.guard import guard_outputs
 
     choices = choose_next(load_cohort(card, root=root), masks, count=count)
     columns = ("case", "uncertainty", "distance", "reason")
@@ -52,15 +52,9 @@ def next_(
             console.say(f"{rank:>4}  {choice.case}  {choice.reason}", **facts)
         if output is not None:
             rows = [{name: getattr(choice, name) for name in columns} for choice in choices]
+            inputs = [*inputs_of(card, root=root), masks / CASES]
             with (
-                guard_outputs(
-                    output.parent,
-                    "cohort",
-                    claims=[output.name],
-                    patterns=[output.name],
-                    inputs=[*inputs_of(card, root=root), masks / CASES],
-                    overwrite=overwrite,
-                ),
+                guard_file(output, "cohort", inputs=inputs, overwrite=overwrite),
                 atomic_path(output) as temporary,
             ):
                 temporary.write_text(csv_text(columns, rows), encoding="utf-8", newline="")

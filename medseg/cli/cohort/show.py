@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
-    """Show what a cohort holds: cases a part, patients, grids, volumes of the labels.
+    """Show what a cohort holds: cases in each part, patients, grids, volumes of the labels.
 
     \b
     Example:

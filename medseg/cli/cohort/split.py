@@ -20,11 +20,18 @@ def split(
     *,
     output: NewCard = None,
     test: Annotated[
-        str, typer.Option(metavar="SHARE|keep", help="Of the patients; keep the present rows.")
+        str,
+        typer.Option(
+            metavar="SHARE|keep",
+            help="Share of the patients to test on; keep leaves the test rows as they are.",
+        ),
     ] = "0.2",
     folds: Annotated[int, typer.Option(min=2, help="Folds of the train rows.")] = 5,
     stratify: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Alike in every part; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="Column to balance between the parts; may be repeated."
+        ),
     ] = None,
     root: Root = None,
     seed: Seed = 0,
@@ -32,7 +39,7 @@ def split(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Divide the cases again into test and folds, whole patients, the same for the same seed.
+    """Split the cases into test rows and folds of whole patients.
 
     Every scan is read, and patients who share one are kept together.
 

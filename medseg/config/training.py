@@ -1,79 +1,18 @@
-"""Every option of training, segmenting and scoring, with its default."""
+"""How a network is trained: loop, learning rate, augmentation, and what goes with them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from medseg.config.checking import Choice, Options
-from medseg.config.locating import Locate
-from medseg.config.preparing import Positive, PrepareConfig, WorkingAxis
+from medseg.config.preparing import Positive, PrepareConfig
+from medseg.config.rules import PostprocessRule
+from medseg.config.segmenting import InferConfig, MirrorAxis, Size
 
-#: The last of them, along which 2D networks slice unless told otherwise.
+#: The working axis through plane, along which 2D networks slice unless told otherwise.
 THROUGH_PLANE: Literal[2] = 2
-
-#: An axis to mirror: a working axis, or whichever of a scan's runs most nearly left to right.
-MirrorAxis = WorkingAxis | Literal["left-right"]
-
-#: Voxels: more than none.
-Size = Annotated[int, Field(ge=1)]
-
-
-class InferConfig(Options):
-    """How windows are laid and joined; travels in the model folder.
-
-    Attributes:
-        window: voxels in plane, in plane and through plane; empty means the training patch.
-        overlap: share of a window that overlaps its neighbour.
-        steps: whether windows lie a fixed step apart with the last one at the grid's end, or
-            evenly spread, as nnU-Net lays them.
-        padding: what surrounds a grid that is smaller than a window.
-        weighting: importance of a window's voxels; ``gaussian_nnunet`` lies about the voxel
-            beside the middle of an even window and falls to almost nothing in its corners.
-        restore: what is interpolated on the way from the working grid to the scan's: logits, or
-            the probabilities of labels (not of regions).
-        cpu_precision: what ``auto`` means on CPUs that multiply bfloat16 in hardware.
-        batch: windows at a time.
-        mirror_axes: working axes averaged over mirrors, by role, or ``left-right``.
-        skip_below: windows whose every voxel is below this real-world value in every
-            channel are background without asking the network; ``None`` asks always.
-        locate: finds the region that windows are laid over; the rest is background.
-    """
-
-    window: tuple[Size, ...] = ()
-    overlap: float = Field(default=0.5, ge=0, lt=1)
-    steps: Literal["fixed", "even"] = "fixed"
-    padding: Literal["border", "zeros"] = "border"
-    weighting: Literal["constant", "gaussian", "gaussian_nnunet"] = "gaussian"
-    restore: Literal["logits", "probabilities"] = "logits"
-    cpu_precision: Literal["auto", "float32"] = "auto"
-    batch: int = Field(default=2, ge=1)
-    mirror_axes: tuple[MirrorAxis, ...] = ()
-    skip_below: float | None = None
-    locate: Locate | None = None
-
-
-class PostprocessRule(Options):
-    """One step of cleaning, for one label by name (``*`` = each in turn).
-
-    Attributes:
-        rule: ``keep_largest`` (``count`` components), ``remove_small`` (``ml``),
-            ``fill_holes``, ``close`` (``mm``), ``inside`` (of label ``of``).
-    """
-
-    rule: Literal["keep_largest", "remove_small", "fill_holes", "close", "inside"]
-    label: str = "*"
-    count: int = Field(default=1, ge=1)
-    ml: float = Field(default=0.0, ge=0)
-    mm: float = Field(default=0.0, ge=0)
-    of: str | None = None
-
-    @model_validator(mode="after")
-    def _check_partner(self) -> PostprocessRule:
-        if (self.rule == "inside") != (self.of is not None):
-            raise ValueError("`of` names the label that `inside` keeps to, and is for it alone")
-        return self
 
 
 class AugmentConfig(Options):
@@ -229,30 +168,3 @@ class TrainConfig(Options):
         if self.training.rules == "learn" and not held_out:
             raise ValueError("rules are learnt on rows held out: give folds or training.fold")
         return self
-
-
-class EvaluateConfig(Options):
-    """How predictions are scored and what is said of the scores.
-
-    Attributes:
-        tolerance_mm: surfaces this near agree (NSD).
-        tolerances_mm: the same for single labels, by name.
-        confidence: level of intervals.
-        interval: how intervals of means are made. ``auto`` takes, for metrics with a least and a
-            greatest value, the bounded interval up to 39 patients, which allows for failures that
-            nobody has seen; else the studentised bootstrap over patients.
-        resamples: bootstrap samples; sign flips where not all can be counted, or more where many
-            tests are corrected together.
-        seed: of the resampling.
-        other_grid: what to do with a prediction that is not on the truth's grid.
-        leakage: what to do when the model was trained on what it is scored on.
-    """
-
-    tolerance_mm: float = Field(default=1.0, ge=0)
-    tolerances_mm: dict[str, float] = Field(default_factory=dict)
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    interval: Literal["auto", "studentised", "bca"] = "auto"
-    resamples: int = Field(default=5000, ge=100)
-    seed: int = 0
-    other_grid: Literal["refuse", "nearest"] = "refuse"
-    leakage: Literal["refuse", "tell"] = "refuse"
