@@ -44,7 +44,7 @@ class Ledger:
                 "the folder holds masks made with another model or other options",
                 path=self._file.path.parent,
                 found=difference(known, recipe.to_text()),
-                expected="one model and one set of options a folder",
+                expected="one model and one set of options per folder",
                 remedy="Choose another --output, or give --redo to make every mask again.",
             )
 

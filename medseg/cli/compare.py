@@ -94,7 +94,7 @@ def _named(arguments: list[Path]) -> dict[str, Path]:
             name, folder = argument.resolve().name, str(argument)
         if name in named:
             raise BadConfig(
-                "two evaluations have one name",
+                "two evaluations have the same name",
                 found=repr(name),
                 remedy="Name them: unet=FOLDER fcn=FOLDER.",
             )

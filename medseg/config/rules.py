@@ -27,7 +27,7 @@ class PostprocessRule(Options):
     @model_validator(mode="after")
     def _check_partner(self) -> PostprocessRule:
         if (self.rule == "inside") != (self.of is not None):
-            raise ValueError("`of` names the label that `inside` keeps to, and is for it alone")
+            raise ValueError("`of` names the label that `inside` keeps to; no other rule takes it")
         return self
 
 

@@ -132,7 +132,7 @@ def read_scores(folder: Path) -> Scores:
             "one score occurs twice",
             path=path,
             found=f"{first['metric']} of {first['label']} in {first['case']}",
-            expected="one row a case, label and metric",
+            expected="one row per case, label and metric",
         )
     if (folder / CASES_FILE).is_file():
         rows = _texts(folder / CASES_FILE, ("case", "patient", "status"))

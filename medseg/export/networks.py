@@ -69,7 +69,7 @@ def _compare(network: nn.Module, windows: torch.Tensor, answer: torch.Tensor, pa
     else:
         answer_text = f"logits of shape {tuple(answer.shape)}"
     raise BadModel(
-        "the exported network does not answer as the network does",
+        "the exported network gives other logits than the original",
         path=path,
         found=answer_text,
         expected=f"{tuple(expected.shape)}, equal within {TOLERANCE:g} of their spread",

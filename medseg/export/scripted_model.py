@@ -93,4 +93,4 @@ def _rule(rule: Normalise) -> list[float]:
             return [PERCENTILES, rule.low, rule.high, 0, 1]
         case NormaliseNothing():
             return [NOTHING, 0, 0, 0, 1]
-    raise BadModel("a bundle cannot normalise so", found=rule.kind)
+    raise BadModel("a bundle cannot normalise in this way", found=rule.kind)

@@ -203,5 +203,5 @@ def _unwritable(folder: Path, error: Any) -> BadOutput:
         "probabilities cannot be kept on disk",
         path=folder,
         found=error.strerror or error,
-        remedy="They take about a byte a voxel for each label: make room.",
+        remedy="They take about one byte per voxel and label: make room.",
     )

@@ -220,7 +220,7 @@ class LabelTable:
             match = self.called(label.name)
             if match is None:
                 raise BadLabels(
-                    "the file names a structure that no label is called",
+                    "the file names a structure that is no label",
                     found=f"{label.name!r} = {value}",
                     expected=", ".join(f"{one.name} = {one.value}" for one in self.labels),
                     remedy=f"Add {label.name!r} to the aliases of its label in the card.",
@@ -269,7 +269,7 @@ def _check_names(names: list[str]) -> None:
             )
         other = plain.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
-            raise BadLabels("two labels differ in upper and lower case alone", found=[other, name])
+            raise BadLabels("two labels differ only in upper and lower case", found=[other, name])
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -70,7 +70,7 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
             path=folder,
             found=_suffixes(folder),
             expected=f"sub-*/anat/*_{options.channels[0]}.nii.gz",
-            remedy="Say which, for example channels=[T2w].",
+            remedy="Give them, for example channels=[T2w].",
         )
     if not any(case.label for case in cases):
         _refuse_unused_masks(folder, choice)
@@ -134,7 +134,7 @@ def _scan(
             f"several files end in _{channel}",
             path=scans[0].parent,
             found=", ".join(path.name for path in scans[:4]),
-            remedy="Say words of the wanted one, for example only=[acq-iso].",
+            remedy="Give words of the one you want, for example only=[acq-iso].",
         )
     return scans[0] if scans else None
 
@@ -164,7 +164,7 @@ def _refuse_unused_masks(folder: Path, choice: MaskChoice) -> None:
             f"no mask fits among {len(masks)}",
             path=masks[0],
             expected=choice.describe(),
-            remedy="Say mask=dseg or mask=mask, and words of the wanted ones with mask_only=[…].",
+            remedy="Give mask=dseg or mask=mask, and words of the ones you want: mask_only=[…].",
         )
 
 

@@ -57,8 +57,8 @@ def choose_mask(files: Sequence[Path], choice: MaskChoice) -> Path | None:
             f"several files end in _{choice.suffix}",
             path=masks[0].parent,
             found=", ".join(path.name for path in masks[:4]),
-            expected="one mask a session, with one value a label",
-            remedy="Say words of the wanted one, for example mask_only=[label-lesion].",
+            expected="one mask per session, with one value per label",
+            remedy="Give words of the one you want, for example mask_only=[label-lesion].",
         )
     return masks[0] if masks else None
 

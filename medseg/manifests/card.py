@@ -100,7 +100,7 @@ def _at_home(card: Path, root: str) -> Path:
             "the root starts in a home that cannot be found",
             path=card,
             found=f"{root} ({error})",
-            remedy="Write the folder out, or say it with --root.",
+            remedy="Write the folder out in full, or give --root.",
         ) from None
 
 

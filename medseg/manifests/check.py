@@ -73,10 +73,10 @@ def examine_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Exami
                     "all cases",
                     str(
                         BadCohort(
-                            "not one file of the cohort is there",
+                            "none of the cohort's files is there",
                             path=cohort.root,
                             expected=f"for example {cohort.cases[0].sources[0].name}",
-                            remedy="Say with --root where the table's paths start.",
+                            remedy="Give --root, the folder where the table's paths start.",
                         )
                     ),
                 ),
@@ -113,7 +113,7 @@ def require_files(cohort: Cohort) -> None:
             path=missing[0],
             found=f"{len(missing)} of {len(paths)} files missing",
             expected=f"the files of the cohort {cohort.name}",
-            remedy="Say with --root where the table's paths start.",
+            remedy="Give --root, the folder where the table's paths start.",
         )
 
 

@@ -194,6 +194,6 @@ class Cohort:
                 f"no case {what}",
                 path=self.path,
                 found=f"{len(self.cases)} cases, splits {splits}, folds {list(self.folds)}",
-                remedy="Look with `medseg cohort show`, divide with `medseg cohort split`.",
+                remedy="See `medseg cohort show`, or split the cohort with `medseg cohort split`.",
             )
         return self.with_cases(chosen)

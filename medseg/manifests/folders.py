@@ -124,7 +124,7 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
             raise BadCohort(
                 "scans and masks lie in one folder",
                 path=place,
-                remedy="Say what masks end in, for example mask_suffix=_seg.",
+                remedy="Give the ending of the masks, for example mask_suffix=_seg.",
             )
         images = {name: path for name, path in images.items() if not name.endswith(suffix)}
         seen = len(masks)
@@ -134,7 +134,7 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
                 f"no mask: no file's name ends in {suffix!r}",
                 path=place,
                 found=f"{seen} files ({', '.join(sorted(images)[:4])} …)",
-                remedy="Say with mask_suffix what masks end in, upper and lower case as they are.",
+                remedy="Give mask_suffix as the masks have it, in upper and lower case.",
             )
     truth = {name.removesuffix(suffix): path for name, path in masks.items()}
     scans = _grouped(place, images, options.channels)
@@ -145,7 +145,7 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
             path=truth[strays[0]],
             found=f"{len(strays)} such masks, {len(scans)} scans",
             expected=f"a scan called {strays[0]!r}",
-            remedy="Say what masks end in, for example mask_suffix=_seg, or channels=[T1, FLAIR].",
+            remedy="Give the ending of the masks, for example mask_suffix=_seg, or channels=[T1, FLAIR].",
         )
     return Layout(options.channels, scans, truth)
 

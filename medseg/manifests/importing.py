@@ -121,7 +121,7 @@ def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:
         ending: only files with this one; else every format that can be read.
 
     Raises:
-        BadCohort: no such folder, or two files of one name.
+        BadCohort: no such folder, or two files have the same name.
     """
     if not folder.is_dir():
         raise BadCohort("no such folder", path=folder, remedy="Name the folder above it.")
@@ -132,7 +132,9 @@ def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:
             continue
         if name in scans:
             raise BadCohort(
-                "two files of one name", path=folder, found=f"{scans[name].name} and {path.name}"
+                "two files have the same name",
+                path=folder,
+                found=f"{scans[name].name} and {path.name}",
             )
         scans[name] = path
     return scans
@@ -198,14 +200,14 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
                     f"two masks name the value {value} differently",
                     path=path,
                     found=f"{name!r} and {names[value]!r}",
-                    remedy="Say the labels, for example labels='{liver: 1}'.",
+                    remedy="Give the labels, for example labels='{liver: 1}'.",
                 )
     values = sorted({value for named in held for value in named})
     if not values:
         raise BadCohort(
             "the masks name no labels and hold none",
             found=f"{len(paths)} masks",
-            remedy="Say them, for example labels='{liver: 1}'.",
+            remedy="Give them, for example labels='{liver: 1}'.",
         )
     return LabelTable.from_card(
         {"labels": {names.get(value) or f"label {value}": value for value in values}}

@@ -228,8 +228,8 @@ def _unclear(folder: Path, named: Sequence[NamedScan], problem: str) -> BadCohor
         f"the names do not say which mask belongs to which scan: {problem}",
         path=folder,
         found=seen if named else _other_files(folder),
-        expected="images/ and labels/ of equal names, a folder a case, or case and case_seg",
-        remedy="Say it: images=FOLDER masks=FOLDER mask_suffix=_seg channels='[T1, FLAIR]'.",
+        expected="images/ and labels/ of equal names, a folder per case, or case and case_seg",
+        remedy="Give images=FOLDER masks=FOLDER mask_suffix=_seg channels='[T1, FLAIR]'.",
     )
 
 

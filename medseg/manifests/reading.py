@@ -153,7 +153,7 @@ def require(cohort: Cohort, path: Path) -> None:
             reason,
             path=path,
             expected=f"a file of the cohort {cohort.name}",
-            remedy="Check the table, or say with --root where its paths start.",
+            remedy="Check the table, or give --root, the folder where its paths start.",
         )
     require_place(file_of(path))
 

@@ -23,7 +23,7 @@ def check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -
         key = case.case.lower()  # to some file systems a.nii.gz and A.nii.gz are one
         if key in seen:
             raise BadCohort(
-                f"rows {seen[key][0]} and {number} have one case id",
+                f"rows {seen[key][0]} and {number} have the same case id",
                 path=table,
                 found=repr(case.case),
                 remedy="Give every row an id of its own.",
@@ -36,8 +36,8 @@ def check_together(table: Path, numbers: Sequence[int], cases: Sequence[Case]) -
                 f"one patient in two {where}s: rows {earlier} and {number}",
                 path=table,
                 found=f"{_standing(other)[1]} and {what}",
-                expected=f"one {where} a patient",
-                remedy="Scores would flatter; `medseg cohort split` divides by patient.",
+                expected=f"one {where} per patient",
+                remedy="Scores would be too high; `medseg cohort split` keeps patients whole.",
             )
     _check_folds(table, numbers, cases)
 

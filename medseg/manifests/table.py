@@ -104,7 +104,7 @@ def _cells(table: Path) -> tuple[tuple[str, ...], list[tuple[int, Mapping[str, s
         raise BadCohort(
             "the table has no rows",
             path=table,
-            expected="one row a case",
+            expected="one row per case",
             remedy="`medseg cohort import` writes one from a folder.",
         )
     return columns, [(row.number, row.cells) for row in rows]
@@ -192,7 +192,7 @@ def _labelled(text: str, labels: Sequence[str]) -> tuple[str, ...]:
     unknown = sorted(names - set(labels))
     if unknown:
         raise BadCohort(
-            "the column 'labelled' names what is no label",
+            "the column 'labelled' names something that is no label",
             found=", ".join(unknown),
             expected=f"names among {', '.join(labels)}, with ; between them",
         )

@@ -133,7 +133,7 @@ def _shape(plan: Plan, trainer: str, options: ImportOptions) -> Shape:
     known = trainer == _BATCH_NORM or _TRAINERS.fullmatch(trainer)
     if not known and not options.any_trainer:
         raise BadModel(
-            "the trainer is not known here, and may change the network or how it is asked",
+            "the trainer is not known here, and may change the network or how it is used",
             path=plan.path,
             found=trainer,
             expected="nnUNetTrainer or one of its own variants",

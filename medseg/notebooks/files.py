@@ -18,7 +18,7 @@ def save(gridded: Gridded, path: Path, format: str | None, *, overwrite: bool) -
     if isinstance(gridded, Volume):
         if format not in (None, "nifti") or not path.name.lower().endswith((".nii", ".nii.gz")):
             raise BadOutput(
-                "a scan is written as NIfTI alone",
+                "scans are written as NIfTI only",
                 path=path,
                 expected="a name that ends in .nii.gz or .nii",
                 remedy='For others: SimpleITK.WriteImage(scan.to("simpleitk"), path).',

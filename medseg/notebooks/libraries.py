@@ -53,7 +53,7 @@ def of(
     if kind is Volume:
         return scan
     if len(scan.data) != 1:
-        raise BadLabels("a mask holds one integer a voxel", found=f"{len(scan.data)} channels")
+        raise BadLabels("a mask holds one integer per voxel", found=f"{len(scan.data)} channels")
     data = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=_OBJECT)
     mask = LabelMap(data, scan.geometry, origin=scan.origin)
     return mask if labels is None else mask.named(LabelTable.from_card({"labels": dict(labels)}))

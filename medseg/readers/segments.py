@@ -65,7 +65,7 @@ def combine(
             parts.append((label.value, one))
     if not parts:
         raise BadLabels(
-            "no structure in the file is called as a label",
+            "no structure in the file has a label's name",
             path=path,
             found=", ".join(left_out[:20]),
             expected=", ".join(wanted.names),

@@ -96,7 +96,7 @@ def parse_patterns(texts: Sequence[str], names: Sequence[str]) -> dict[str, tupl
     missing = [name for name, chosen in patterns.items() if not chosen]
     if texts and missing:
         raise BadConfig(
-            f"--channel says nothing of {', '.join(missing)}",
+            f"--channel leaves out {', '.join(missing)}",
             expected=" ".join(f"--channel {name}=PATTERN" for name in names),
         )
     return patterns if texts else {}

@@ -28,13 +28,13 @@ def normalise(image: torch.Tensor, rules: Sequence[Normalise]) -> torch.Tensor:
 
     Args:
         image: (C, X, Y, Z) real-world values.
-        rules: one, or one a channel.
+        rules: one, or one per channel.
 
     Returns:
         (C, X, Y, Z) float32.
 
     Raises:
-        BadConfig: the rules are neither one nor one a channel.
+        BadConfig: the rules are neither one nor one per channel.
 
     >>> hu = torch.tensor([-1000.0, -160.0, 40.0, 140.0, 3000.0]).reshape(1, 5, 1, 1)
     >>> normalise(hu, [NormaliseWindow(low=-160, high=240)]).flatten().tolist()
@@ -45,7 +45,7 @@ def normalise(image: torch.Tensor, rules: Sequence[Normalise]) -> torch.Tensor:
         raise BadConfig(
             "prepare.normalise does not fit the channels",
             found=len(rules),
-            expected=f"1 rule or {channels}, one a channel",
+            expected=f"1 rule or {channels}, one per channel",
         )
     result = image.to(torch.float32, copy=True)
     every = rules if len(rules) == channels else [rules[0]] * channels

@@ -98,7 +98,7 @@ def register(scan: Volume, fixed: Volume) -> RigidMove:
             raise GridMismatch(
                 "a scan with a tilted gantry cannot be registered: its grid is sheared",
                 path=volume.origin.path,
-                remedy="Resample it onto an upright grid first.",
+                remedy="Resample it to a grid without tilt first.",
             )
     moving_image, fixed_image = _image(scan), _image(fixed)
     ends = [_search(fixed_image, moving_image, start) for start in _starts(fixed, scan)]

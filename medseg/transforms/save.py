@@ -74,7 +74,7 @@ class SaveMask(Transform):
     def _labelmap(self, mask: MetaTensor, source: str) -> LabelMap:
         if mask.ndim != 4 or len(mask) != 1:
             raise BadLabels(
-                "a mask holds one integer a voxel",
+                "a mask holds one integer per voxel",
                 found=f"a tensor of shape {tuple(mask.shape)}",
                 expected="(1, X, Y, Z)",
                 remedy="Decide first: monai.transforms.AsDiscrete(argmax=True).",

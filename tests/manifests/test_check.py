@@ -76,7 +76,7 @@ def test_a_train_row_needs_a_label(tmp_path):
 
 def test_a_wrong_root_is_one_problem(tmp_path):
     (problem,) = check_cohort(load_cohort(write_card(tmp_path)))
-    assert "not one file of the cohort is there; expected for example a1.nii.gz" in problem.text
+    assert "none of the cohort's files is there; expected for example a1.nii.gz" in problem.text
     assert "--root" in problem.text
 
 

@@ -131,7 +131,7 @@ def row(number, text, table=TABLE):
 BAD_TABLES = {
     "same case twice": (
         row(3, "A1,ann,train,0,i.nii,l.nii,F,1"),
-        "rows 2 and 3 have one case id; found 'A1'",
+        "rows 2 and 3 have the same case id; found 'A1'",
     ),
     "unsafe case": (
         row(2, "../a,ann,train,0,i.nii,l.nii,F,1"),

@@ -132,7 +132,7 @@ def test_4d_is_refused_until_a_volume_is_chosen(tmp_path):
 @EVERY
 def test_several_components_a_voxel_are_no_volume(tmp_path, name):
     image = sitk.Compose([itk_image(), itk_image()])
-    with pytest.raises(NotAVolume, match="several components a voxel"):
+    with pytest.raises(NotAVolume, match="several components per voxel"):
         itk.read(save(tmp_path / name, image))
 
 

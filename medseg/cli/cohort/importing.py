@@ -38,7 +38,7 @@ def import_(
                  mask=dseg|mask|…          suffix of the masks
                  only=[acq-iso]            words in the scans' names
                  mask_only=[label-lesion]  words in the masks' names
-        folders  images/ and labels/ of equal names, case_0000 beside case, a folder a case,
+        folders  images/ and labels/ of equal names, case_0000 beside case, a folder per case,
                  img01 and msk01, or case and case_seg in one folder: recognised by the names
                  images=DIR masks=DIR      where they lie; . is PATH itself
                  mask_suffix=_seg          what a mask's name has after the case

@@ -76,8 +76,8 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
     survey = survey_scans(cohort, progress=console.progress("comparing"))
     if survey.unread:
         console.warn(
-            f"{len(survey.unread)} of {len(cohort.cases)} scans could not be read and compared; say"
-            " with --root where they lie",
+            f"{len(survey.unread)} of {len(cohort.cases)} scans could not be read and compared;"
+            " give --root if they were moved",
             unread=len(survey.unread),
         )
     kept = []

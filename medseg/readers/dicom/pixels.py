@@ -145,7 +145,7 @@ def _refuse_conflict(there: NDArray[Any], pixels: NDArray[Any], kept: Plane, pla
     ):
         return
     raise BadScan(
-        "two different images at the same position (duplicates that conflict)",
+        "two different images at the same position (conflicting duplicates)",
         path=plane.file.source.name,
         found=f"other pixels than in {kept.file.source.name}",
         remedy="Remove the wrong one.",

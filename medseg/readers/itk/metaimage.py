@@ -135,10 +135,10 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
     channels = fields.get("ElementNumberOfChannels", "1")
     if channels != "1":
         raise NotAVolume(
-            "several components a voxel, not one value",
+            "several components per voxel, not one value",
             path=path,
             found=channels[:20],
-            remedy="Split it into one file a component.",
+            remedy="Split it into one file per component.",
         )
     if fields.get("DistanceUnits", "mm").lower() not in MILLIMETRES:
         raise BadScan(

@@ -154,9 +154,9 @@ def _volumes(shape: list[int], directions: list[list[float] | None], path: Path)
     count = shape[others[0]] if others else 1
     if count > 1 and others[0] != len(shape) - 1:
         raise NotAVolume(
-            f"several components a voxel ({count}), not one value",
+            f"several components per voxel ({count}), not one value",
             path=path,
-            remedy="Split it into one file a component.",
+            remedy="Split it into one file per component.",
         )
     return count
 

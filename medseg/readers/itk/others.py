@@ -85,7 +85,7 @@ def _header(path: Path) -> Any:
     components, dimension = header.GetNumberOfComponents(), header.GetDimension()
     if components != 1 or dimension != 3:
         raise NotAVolume(
-            "not one value a voxel in three dimensions",
+            "not one value per voxel in three dimensions",
             path=path,
             found=f"{components} components, {dimension} dimensions",
         )

@@ -173,7 +173,7 @@ def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
     if not kind and dim[0] > 4 and math.prod(dim[5 : dim[0] + 1]) > 1:
         kind = "several numbers a voxel in its fifth dimension"
     if kind:
-        raise NotAVolume(f"{kind}: not one value a voxel", path=path, found=dim[1 : dim[0] + 1])
+        raise NotAVolume(f"{kind}: not one value per voxel", path=path, found=dim[1 : dim[0] + 1])
     z = dim[3] if dim[0] > 2 else 1
     return (dim[1], dim[2], z), math.prod(dim[4 : dim[0] + 1])
 
