@@ -137,7 +137,7 @@ def _drop_components(part: NDArray[Any], value: int, judge: Judge) -> None:
 
 
 def _components(mask: Mask, structure: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Numbered components, in 16 bits where they suffice."""
+    """Numbered components, in 16 bits where they suffice; scikit-image always takes 32."""
     numbers: NDArray[Any] = np.empty(mask.shape, dtype=np.uint16)
     try:
         return numbers, int(ndimage.label(mask, structure, output=numbers))

@@ -124,7 +124,7 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
             raise BadCohort(
                 "scans and masks lie in one folder",
                 path=place,
-                remedy="Give the ending of the masks, for example mask_suffix=_seg.",
+                remedy="Give mask_suffix=_seg, as the masks end.",
             )
         images = {name: path for name, path in images.items() if not name.endswith(suffix)}
         seen = len(masks)
@@ -145,7 +145,7 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
             path=truth[strays[0]],
             found=f"{len(strays)} such masks, {len(scans)} scans",
             expected=f"a scan called {strays[0]!r}",
-            remedy="Give the ending of the masks, for example mask_suffix=_seg, or channels=[T1, FLAIR].",
+            remedy="Give mask_suffix=_seg, as the masks end, or channels=[T1, FLAIR].",
         )
     return Layout(options.channels, scans, truth)
 
