@@ -19,7 +19,9 @@ import shutil
 import time
 from pathlib import Path
 
-PLANS = "nnUNetPlans"
+import rival_format
+from rival_format import PLANS
+
 CASES = 15
 
 #: What each model is: configuration, spacing and patch after the transpose, strides, and the rest.
@@ -185,75 +187,34 @@ def write_channels(image, count: int, stem: Path) -> None:
 
 
 def plans(dataset: str, model: dict, intensities: dict) -> dict:
-    """Plans in nnU-Net's format, its defaults where nothing else is tried."""
-    plain = {"is_seg": False, "order_z": 0, "force_separate_z": None}
-    transpose = model.get("transpose", [0, 1, 2])
-    configuration = {
-        "data_identifier": f"{PLANS}_{model['configuration']}",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 8 if len(model["patch"]) == 2 else 2,
-        "patch_size": model["patch"],
-        "median_image_size_in_voxels": model["patch"],
-        "spacing": model["spacing"],
-        "normalization_schemes": model["schemes"],
-        "use_mask_for_norm": model["mask"],
-        "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_seg": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_data_kwargs": {**plain, "order": 3},
-        "resampling_fn_seg_kwargs": {**plain, "is_seg": True, "order": 1},
-        "resampling_fn_probabilities_kwargs": {**plain, "order": 1},
-        "batch_dice": False,
-        "architecture": architecture(model),
-    }
-    return {
-        "dataset_name": dataset,
-        "plans_name": PLANS,
-        "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
-        "original_median_shape_after_transp": [36, 50, 35],
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": transpose,
-        "transpose_backward": [transpose.index(axis) for axis in range(3)],
-        "configurations": {model["configuration"]: configuration},
-        "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": intensities,
-    }
+    """The plans of one model."""
+    return rival_format.plans(
+        dataset,
+        model["configuration"],
+        patch=model["patch"],
+        spacing=model["spacing"],
+        schemes=model["schemes"],
+        architecture=architecture(model),
+        intensities=intensities,
+        mask=model["mask"],
+        batch=8 if len(model["patch"]) == 2 else 2,
+        transpose=model.get("transpose", [0, 1, 2]),
+        median_spacing=[1.0, 1.0, 1.0],
+        median_shape=[36, 50, 35],
+    )
 
 
 def architecture(model: dict) -> dict:
     """A small network of the plan's kind."""
-    dims = len(model["patch"])
-    kind = "ResidualEncoderUNet" if model.get("residual") else "PlainConvUNet"
-    blocks = (
-        {"n_blocks_per_stage": [1, 2, 2]}
-        if model.get("residual")
-        else {"n_conv_per_stage": [2, 2, 2]}
+    strides, dims = model["strides"], len(model["patch"])
+    kernels = [[1, 3, 3] if step[0] == 1 and step != [1] * dims else [3] * dims for step in strides]
+    if model.get("residual"):
+        kind, blocks, decoder = "ResidualEncoderUNet", {"n_blocks_per_stage": [1, 2, 2]}, [1, 1]
+    else:
+        kind, blocks, decoder = "PlainConvUNet", {"n_conv_per_stage": [2, 2, 2]}, [2, 2]
+    return rival_format.architecture(
+        kind, [8, 16, 32], strides, kernels, blocks=blocks, decoder=decoder
     )
-    kernels = [
-        [1, 3, 3] if 1 in step[:1] and step != [1] * dims else [3] * dims
-        for step in model["strides"]
-    ]
-    return {
-        "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
-        "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [8, 16, 32],
-            "conv_op": f"torch.nn.modules.conv.Conv{dims}d",
-            "kernel_sizes": kernels,
-            "strides": model["strides"],
-            **blocks,
-            "n_conv_per_stage_decoder": [1, 1] if model.get("residual") else [2, 2],
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dims}d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
 
 
 def trainer_of(place: Path, model: dict, fold: int | str, iterations: int):

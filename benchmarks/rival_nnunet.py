@@ -15,6 +15,8 @@ import os
 import sys
 from pathlib import Path
 
+import rival_format
+
 for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ.setdefault(name, "")  # it complains where they are missing
 
@@ -93,73 +95,42 @@ def dataset(spec: dict) -> dict:
 
 def plans(spec: dict) -> dict:
     """Plans in nnU-Net's format; resampling as its planner sets it."""
-    plain = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     window = spec["window"] or {"low": 0, "high": 1, "mean": 0, "sd": 1}
-    configuration = {
-        "data_identifier": "nnUNetPlans_3d_fullres",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
-        "patch_size": spec["patch"],
-        "median_image_size_in_voxels": spec["patch"],
-        "spacing": spec["spacing_mm"],
-        "normalization_schemes": ["CTNormalization" if spec["window"] else "ZScoreNormalization"],
-        "use_mask_for_norm": [False],
-        "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_seg": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_data_kwargs": {**plain, "order": 3},
-        "resampling_fn_seg_kwargs": {**plain, "is_seg": True, "order": 1},
-        "resampling_fn_probabilities_kwargs": {**plain, "order": 1},
-        "batch_dice": False,
-        "architecture": architecture(spec),
+    facts = {
+        "percentile_00_5": window["low"],
+        "percentile_99_5": window["high"],
+        "min": window["low"],
+        "max": window["high"],
+        "median": window["mean"],
+        "mean": window["mean"],
+        "std": window["sd"],
     }
-    return {
-        "dataset_name": DATASET,
-        "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": spec["spacing_mm"],
-        "original_median_shape_after_transp": spec["patch"],
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "configurations": {CONFIGURATION: configuration},
-        "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {
-            "0": {
-                "percentile_00_5": window["low"],
-                "percentile_99_5": window["high"],
-                "min": window["low"],
-                "max": window["high"],
-                "median": window["mean"],
-                "mean": window["mean"],
-                "std": window["sd"],
-            }
-        },
-    }
+    return rival_format.plans(
+        DATASET,
+        CONFIGURATION,
+        patch=spec["patch"],
+        spacing=spec["spacing_mm"],
+        schemes=["CTNormalization" if spec["window"] else "ZScoreNormalization"],
+        architecture=architecture(spec),
+        intensities={"0": facts},
+        mask=[False],
+        batch=2,
+        transpose=[0, 1, 2],
+        median_spacing=spec["spacing_mm"],
+        median_shape=spec["patch"],
+    )
 
 
 def architecture(spec: dict) -> dict:
     levels = len(spec["features"])
-    return {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": levels,
-            "features_per_stage": spec["features"],
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3]] * levels,
-            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (levels - 1),
-            "n_conv_per_stage": [2] * levels,
-            "n_conv_per_stage_decoder": [2] * (levels - 1),
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    return rival_format.architecture(
+        "PlainConvUNet",
+        spec["features"],
+        [[1, 1, 1]] + [[2, 2, 2]] * (levels - 1),
+        [[3, 3, 3]] * levels,
+        blocks={"n_conv_per_stage": [2] * levels},
+        decoder=[2] * (levels - 1),
+    )
 
 
 if __name__ == "__main__":
