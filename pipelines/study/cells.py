@@ -110,3 +110,25 @@ BY_NAME = {cell.name: cell for cell in CELLS}
 
 #: Cells whose weights others, or the probes, begin with.
 KEPT = {REFERENCE, *(cell.starts_from for cell in CELLS if cell.starts_from)}
+
+#: Cells that are compared: by upsampling (with its name), skips, resolution, start and price.
+UPSAMPLED = {
+    REFERENCE: "transposed, k = s",
+    "unet_uneven": "transposed, k = s + 1 (uneven overlap)",
+    "unet_even": "transposed, k = 2s (even overlap)",
+    "unet_nearest": "nearest + convolution",
+    "unet_linear": "linear + convolution",
+    "unet_subpixel": "sub-pixel",
+}
+SKIPPED = (REFERENCE, "unet_sum", "unet_none", "fcn8s", "fcn16s", "fcn32s", "unet_original")
+RESOLVED = (
+    "fcn32s",
+    "fcn16s",
+    "fcn8s",
+    "unet_depth2",
+    "unet_depth3",
+    "unet_depth4",
+    REFERENCE,
+)
+STARTED = ("fcn32s_random", "fcn32s_classifier", "fcn16s", "fcn16s_staged", "fcn8s", "fcn8s_staged")
+PRICED = (REFERENCE, "residual_unet", "unet_original", "fcn8s", "fcn16s", "fcn32s")

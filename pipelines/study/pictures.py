@@ -14,9 +14,8 @@ from medseg.networks import build_network
 from medseg.pictures import PALETTE
 from medseg.reports.charts import drawn
 from medseg.reports.network_figure import draw_network
-from study.cells import BY_NAME, FEATURES
+from study.cells import BY_NAME, FEATURES, RESOLVED, SKIPPED, UPSAMPLED
 from study.page import Figure
-from study.questions import RESOLVED, SKIPPED, UPSAMPLED
 from study.statistics import Findings
 
 #: Which cells stand side by side, by the number of the question.
