@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,17 +20,13 @@ from medseg.archives.members import (
 from medseg.errors import BadScan
 from medseg.progress import Progress, silent
 from medseg.readers import Glimpse
-from medseg.readers.dicom.classes import is_enhanced
-from medseg.readers.dicom.file import FileHeader, hashed
+from medseg.readers.dicom.file import FileHeader
 from medseg.readers.dicom.header import look_at, look_into
-from medseg.readers.dicom.series import Finding, findings
-from medseg.readers.dicom.volume import case_of, notes
 from medseg.readers.entry import Status
 from medseg.readers.sources import (
     Dropping,
     Source,
     Unreadable,
-    common_folder,
     files_under,
     is_dropping,
     is_folder,
@@ -42,13 +38,12 @@ from medseg.scans.found import FoundScan
 from medseg.scans.index import HeaderIndex, index_path
 from medseg.scans.names import name_cases
 from medseg.scans.selection import Selection
+from medseg.scans.series import series_scans
 
 #: Files looked at before the index is updated and progress is shown.
 _CHUNK = 512
 #: Threads: they overlap the waiting for disks and networks.
 _THREADS = 4
-#: Letters of a study's hash by which a table distinguishes it from others.
-_GROUP_CHARACTERS = 13
 
 
 def discover(
@@ -78,7 +73,7 @@ def discover(
     entries = files_under(root, without)
     content = _look(entries, HeaderIndex(index or index_path()), progress or silent)
     scans = [
-        *_series(content.headers, root),
+        *series_scans(content.headers, root),
         *_image_files(content.others),
         *content.inside,
         *content.refused,
@@ -183,63 +178,6 @@ def _look_inside(box: Source, seen: _Seen) -> None:
         seen.headers[:] = [h for h in seen.headers if h.source.path != box.path]
         seen.inside[:] = [scan for scan in seen.inside if scan.path != Path(box.path)]
         seen.refused.append(FoundScan("", box.name, Status.REFUSED, str(error)))
-
-
-def _series(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
-    """DICOM files grouped into series; without a UID, the files of a folder count as one.
-
-    The enhanced form of a series often keeps the UID of the classic one: still two series.
-    """
-    series: dict[tuple[str, str, bool], list[FileHeader]] = {}
-    for header in headers:
-        uid = header.series
-        if not uid:
-            uid = f"in {header.source.folder if header.frames else header.source.name}"
-        key = header.study, uid, is_enhanced(header.sop_class)
-        series.setdefault(key, []).append(header)
-    return [scan for files in series.values() for scan in _series_scans(files, root)]
-
-
-def _series_scans(files: Sequence[FileHeader], root: Path) -> Iterator[FoundScan]:
-    """The scans of one series, of which each patient under its UID has their own."""
-    patients: dict[str, list[FileHeader]] = {}
-    for file in sorted(files, key=lambda header: header.source.name):
-        patients.setdefault(file.patient, []).append(file)
-    if len(patients) == 2 and "" in patients:  # a missing id is no other patient
-        patients = {"": sorted(files, key=lambda header: header.source.name)}
-    for patient, own in patients.items():
-        if len(patients) > 1:  # nor are they one examination
-            own = [replace(file, study=hashed(f"{file.study} {patient}")) for file in own]
-        name = common_folder([file.source for file in own])
-        for finding in findings(own, name):
-            where = common_folder([file.source for file in finding.files])
-            yield _found(finding, where, root, patients=len(patients))
-
-
-def _found(finding: Finding, name: str, root: Path, *, patients: int) -> FoundScan:
-    first = finding.files[0]
-    single = finding.candidates[0] if len(finding.candidates) == 1 else None
-    warnings = notes(finding.files)
-    if patients > 1:
-        warnings += (
-            f"{patients} patients share this SeriesInstanceUID; each is a scan of its own",
-        )
-    if not first.series and first.frames and len(finding.files) > 1:
-        warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
-    return FoundScan(
-        case=case_of(first, single, 0),
-        source=name,
-        status=finding.status,
-        reason=finding.reason,
-        modality=first.modality,
-        files=len(finding.files),
-        warnings=warnings + (single.warnings if single else ()),
-        geometry=single.geometry if single else None,
-        volumes=max(1, len(finding.candidates)),
-        path=root,
-        content=Series(finding),
-        group=first.study[:_GROUP_CHARACTERS],
-    )
 
 
 def _image_files(sources: Sequence[Source]) -> list[FoundScan]:

@@ -15,8 +15,9 @@ from medseg.geometry import Box, Geometry, part_of, respaced, role_grid, stored_
 from medseg.labels import LabelTable
 from medseg.memory import is_out_of_memory
 from medseg.transforms.crop import box_of_content
+from medseg.transforms.kernels import Kernel
 from medseg.transforms.normalise import normalise
-from medseg.transforms.resample import Kernel, resample
+from medseg.transforms.resample import resample
 from medseg.transforms.truth import resample_labels
 from medseg.volume import LabelMap, Measure, Volume
 

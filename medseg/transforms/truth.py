@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.geometry import Box, Geometry, grid_map
-from medseg.transforms.resample import (
-    BLOCK_VOXELS,
-    AxisWeights,
-    apply_weights,
-    axis_weights,
-    shrinking_first,
-    turn_to,
-)
+from medseg.transforms.kernels import AxisWeights, axis_weights
+from medseg.transforms.resample import BLOCK_VOXELS, apply_weights, shrinking_first, turn_to
 
 #: A target axis this much coarser than the source, as a share, makes parts lose volume.
 COARSER = 0.05

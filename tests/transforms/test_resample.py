@@ -10,7 +10,8 @@ from scipy import ndimage
 from medseg.errors import GridMismatch
 from medseg.geometry import Alignment, canonical_grid, grid_map, working_grid
 from medseg.transforms import resample as module
-from medseg.transforms.resample import axis_weights, resample
+from medseg.transforms.kernels import axis_weights
+from medseg.transforms.resample import resample
 from tests.transforms.grids import NATIVE, grid
 
 SPACING = (1.3, 1.4, 1.5)
