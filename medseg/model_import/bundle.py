@@ -25,7 +25,8 @@ from medseg.model_import.bundle_files import (
     read_metadata,
     weights_path,
 )
-from medseg.model_import.bundle_rules import deciding, inferring, preparing
+from medseg.model_import.bundle_preparing import preparing
+from medseg.model_import.bundle_rules import deciding, inferring
 from medseg.model_import.bundle_steps import step_of, steps_of
 from medseg.model_import.checkpoint import read_checkpoint
 from medseg.model_import.foreign import Foreign, ImportOptions

@@ -19,9 +19,10 @@ from medseg.manifests.importing import modality_of
 from medseg.model import ModelCard, Provenance, versions
 from medseg.model_import.checkpoint import read_checkpoint
 from medseg.model_import.foreign import Foreign, ImportOptions
-from medseg.model_import.nnunet_network import Shape, shape_of, weights_of
 from medseg.model_import.nnunet_plans import Plan, read_plan
 from medseg.model_import.nnunet_rules import inferring, labels_and_remarks, preparing
+from medseg.model_import.nnunet_shape import Shape, shape_of
+from medseg.model_import.nnunet_weights import weights_of
 
 #: nnU-Net's own trainers that change neither the plan's network nor how it is asked.
 _TRAINERS = re.compile(
