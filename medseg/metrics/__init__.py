@@ -5,6 +5,7 @@ Adding one: a function of a :class:`Pair` in a file of its own, and a line below
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 
 from medseg.metrics import lesion_metrics, overlap, surface_metrics
@@ -44,92 +45,58 @@ RELOADED = "doi:10.1038/s41592-023-02151-z"
 #: The surfel definitions of NSD and HD95.
 SURFEL_METRICS = "doi:10.2196/26151"
 
+#: From nothing right (0) to all right (1).
+_share = partial(Metric, unit="", better=Better.HIGHER, low=0, high=1, empty=OVERLAP)
+_distance = partial(Metric, unit="mm", better=Better.LOWER, low=0, high=inf, empty=DISTANCE)
+_volume = partial(Metric, unit="ml", better=Better.NEITHER, low=0, high=inf, empty=ALWAYS)
+
 _ROWS = (
-    Metric(
+    _share(
         name="dice",
         title="Dice similarity coefficient (DSC)",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source="doi:10.2307/1932409",
         formula=overlap.dice,
     ),
-    Metric(
+    _share(
         name="iou",
         title="Intersection over union (IoU)",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source="doi:10.1111/j.1469-8137.1912.tb05611.x",
         formula=overlap.iou,
     ),
-    Metric(
+    _share(
         name="nsd",
         title="Normalised surface distance (NSD)",
         unit="tolerance",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source=SURFEL_METRICS,
         formula=surface_metrics.nsd,
     ),
-    Metric(
+    _distance(
         name="hd95",
         title="95th percentile Hausdorff distance (HD95)",
-        unit="mm",
-        better=Better.LOWER,
-        low=0,
-        high=inf,
-        empty=DISTANCE,
         source=SURFEL_METRICS,
         formula=surface_metrics.hd95,
     ),
-    Metric(
+    _distance(
         name="hd",
         title="Hausdorff distance (HD)",
-        unit="mm",
-        better=Better.LOWER,
-        low=0,
-        high=inf,
-        empty=DISTANCE,
         source="doi:10.1109/34.232073",
         formula=surface_metrics.hd,
     ),
-    Metric(
+    _distance(
         name="assd",
         title="Average symmetric surface distance (ASSD)",
-        unit="mm",
-        better=Better.LOWER,
-        low=0,
-        high=inf,
-        empty=DISTANCE,
         source=RELOADED,
         formula=surface_metrics.assd,
     ),
-    Metric(
+    _share(
         name="sensitivity",
         title="Sensitivity",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source=RELOADED,
         formula=overlap.sensitivity,
     ),
-    Metric(
+    _share(
         name="precision",
         title="Positive predictive value (PPV)",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source=RELOADED,
         formula=overlap.precision,
     ),
@@ -155,25 +122,15 @@ _ROWS = (
         source=RELOADED,
         formula=overlap.volume_error_rel,
     ),
-    Metric(
+    _share(
         name="lesion_f1",
         title="Lesion-wise F1 score",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source=RELOADED,
         formula=lesion_metrics.lesion_f1,
     ),
-    Metric(
+    _share(
         name="lesion_sensitivity",
         title="Lesion-wise sensitivity",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source=RELOADED,
         formula=lesion_metrics.lesion_sensitivity,
     ),
@@ -188,36 +145,21 @@ _ROWS = (
         source=RELOADED,
         formula=lesion_metrics.lesion_false_positives,
     ),
-    Metric(
+    _share(
         name="panoptic_quality",
         title="Panoptic quality (PQ)",
-        unit="",
-        better=Better.HIGHER,
-        low=0,
-        high=1,
-        empty=OVERLAP,
         source="doi:10.1109/CVPR.2019.00963",
         formula=lesion_metrics.panoptic_quality,
     ),
-    Metric(
+    _volume(
         name="truth_ml",
         title="Volume of the truth",
-        unit="ml",
-        better=Better.NEITHER,
-        low=0,
-        high=inf,
-        empty=ALWAYS,
         source=RELOADED,
         formula=overlap.truth_ml,
     ),
-    Metric(
+    _volume(
         name="prediction_ml",
         title="Volume of the prediction",
-        unit="ml",
-        better=Better.NEITHER,
-        low=0,
-        high=inf,
-        empty=ALWAYS,
         source=RELOADED,
         formula=overlap.prediction_ml,
     ),
