@@ -123,8 +123,8 @@ def _processor() -> Finding:
         )
         if flag in flags
     ]
-    found = f"{usable_cores()} usable cores" + (f", {', '.join(fast)}" if fast else "")
-    return Finding("processor", State.OK, found)
+    description = f"{usable_cores()} usable cores" + (f", {', '.join(fast)}" if fast else "")
+    return Finding("processor", State.OK, description)
 
 
 def _cpu_flags() -> set[str]:
@@ -136,9 +136,9 @@ def _cpu_flags() -> set[str]:
 
 
 def _compiler() -> Finding:
-    found = next((name for name in ("g++", "c++", "clang++", "cl") if shutil.which(name)), None)
-    if found is not None:
-        return Finding("C++ compiler (segment engine=compiled)", State.OK, found)
+    compiler = next((name for name in ("g++", "c++", "clang++", "cl") if shutil.which(name)), None)
+    if compiler is not None:
+        return Finding("C++ compiler (segment engine=compiled)", State.OK, compiler)
     return Finding(
         "C++ compiler (segment engine=compiled)",
         State.ADVICE,
@@ -170,8 +170,8 @@ def _gpus() -> list[Finding]:
     findings = []
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
-        found = f"{card.name}, {card.total_memory / 1e9:.0f} GB"
-        findings.append(Finding(f"GPU cuda:{index}", State.OK, found))
+        description = f"{card.name}, {card.total_memory / 1e9:.0f} GB"
+        findings.append(Finding(f"GPU cuda:{index}", State.OK, description))
     return findings
 
 

@@ -58,14 +58,16 @@ def gather(
         BadScan: an argument does not exist.
         BadCohort: a card cannot be used.
     """
-    found: list[_Unnamed] = []
+    unnamed: list[_Unnamed] = []
     others: list[Path] = []
     for argument in arguments:
         if argument.suffix.lower() in CARDS:
             require_place(argument)
             cohort = load_cohort(argument, root=root)
             cases = of_cohort(cohort, split=split, channels=channels)
-            found += [_Unnamed(replace(c, key=f"{c.case} {c.place}"), is_fixed=True) for c in cases]
+            unnamed += [
+                _Unnamed(replace(c, key=f"{c.case} {c.place}"), is_fixed=True) for c in cases
+            ]
         else:
             others.append(argument)
     frames = (channels.frames if channels else None) or Frames.CHECK
@@ -74,8 +76,8 @@ def gather(
         one = _of_scans(case, frames)
         key = " + ".join(scan.key for scan in case.scans[:_MOST_NAMED])
         listed_by_user = case.scans[0].is_listed and isinstance(one, Task)
-        found.append(_Unnamed(replace(one, key=key), listed_by_user))
-    return _with_stable_names(found, known or Named())
+        unnamed.append(_Unnamed(replace(one, key=key), listed_by_user))
+    return _with_stable_names(unnamed, known or Named())
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,12 @@ def _chosen_channels(
     return cohort.channels, (f"the card's channels {order} ({channels.listed()})",)
 
 
-def _unfit(found: Found, cohort: Cohort, channels: Channels) -> Unusable:
+def _unfit(case: Found, cohort: Cohort, channels: Channels) -> Unusable:
     reason = (
         f"the card has {len(cohort.channels)} channels ({', '.join(cohort.channels)}), the model "
         f"wants {len(channels.names)} ({channels.listed()})"
     )
-    return Unusable(found.case, found.source, found.place, found.identity, State.REFUSED, reason)
+    return Unusable(case.case, case.source, case.place, case.identity, State.REFUSED, reason)
 
 
 def _of_case(cohort: Cohort, case: Case, scan: CohortScan, warnings: tuple[str, ...]) -> Found:
@@ -206,10 +208,10 @@ def touch_of(one: ListedScan) -> str:
     return _digest([(s.name, s.size, s.status_ns) for s in one.scan.content.sources])
 
 
-def _with_stable_names(found: Sequence[_Unnamed], known: Named) -> list[Found]:
+def _with_stable_names(unnamed: Sequence[_Unnamed], known: Named) -> list[Found]:
     """One case a name; a scan given twice counts once, copies of one series are numbered."""
     seen: dict[tuple[str, str], _Unnamed] = {}
-    for one in found:
+    for one in unnamed:
         seen.setdefault((one.case.key, one.case.place), one)
     keys: set[str] = set()
     distinct: list[_Unnamed] = []

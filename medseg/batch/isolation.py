@@ -35,9 +35,9 @@ def guarded(task: Task, road: Callable[[], Outcome]) -> tuple[Outcome, str]:
     except NotAVolume as error:
         return Outcome(task.case, State.SKIPPED, _reason(error, task)), ""
     except BadOutput as error:
-        lost = _is_lost(error)
-        state = State.PENDING if lost else State.FAILED
-        return Outcome(task.case, state, _reason(error, task), output_lost=lost), ""
+        is_lost = _is_lost(error)
+        state = State.PENDING if is_lost else State.FAILED
+        return Outcome(task.case, state, _reason(error, task), output_lost=is_lost), ""
     except MedsegError as error:
         return Outcome(task.case, State.REFUSED, _reason(error, task)), ""
     except Exception as error:  # noqa: BLE001 - a bug costs its case, not the batch

@@ -182,14 +182,14 @@ class ProcessExecutor:
         """A worker has died: find out which case it was."""
         worker.process.join(timeout=5)
         how = _ending(worker.process.exitcode)
-        begun = [case for case in worker.cases.values() if case.stage]
+        cases = [case for case in worker.cases.values() if case.stage]
         self._waiting.extendleft(c.task for c in worker.cases.values() if not c.stage)
-        for case in begun:
+        for case in cases:
             if not self._retries.grant(case.task):
                 reason = f"the worker process {how} twice while this case was in stage {case.stage}"
                 events.append(Outcome(case.task.case, State.FAILED, reason))
-        if begun:
-            names = ", ".join(f"{c.task.case} ({c.stage})" for c in begun)
+        if cases:
+            names = ", ".join(f"{c.task.case} ({c.stage})" for c in cases)
             events.append(Notice(f"a worker process {how} during {names}; trying each once alone"))
         self._replace(worker, how)
 
@@ -208,10 +208,10 @@ class ProcessExecutor:
     def _look_for_hangs(self, events: list[Event]) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
-            for begun in worker.cases.values():
-                limit = self._patience.seconds(begun.stage, begun.task.size_bytes)
-                if now - begun.since > limit:
-                    self._end_hanging(worker, begun, limit, events)
+            for case in worker.cases.values():
+                limit = self._patience.seconds(case.stage, case.task.size_bytes)
+                if now - case.since > limit:
+                    self._end_hanging(worker, case, limit, events)
                     break
 
     def _end_hanging(

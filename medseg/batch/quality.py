@@ -104,10 +104,10 @@ class Expectations:
                 yield Flag("intensity", "", reason)
 
     def _unlike(
-        self, found: tuple[float, float, float], expected: tuple[float, float, float]
+        self, intensities: tuple[float, float, float], expected: tuple[float, float, float]
     ) -> str:
-        width, usual = found[2] - found[0], expected[2] - expected[0]
-        described = f"intensities {_three(found)}, in training {_three(expected)}"
+        width, usual = intensities[2] - intensities[0], expected[2] - expected[0]
+        described = f"intensities {_three(intensities)}, in training {_three(expected)}"
         is_ct = self.modality.upper() in INTENSITY_SHARE
         if width <= 0 or (is_ct and width < BLANK_SHARE * usual):
             return f"the scan is blank: {described}"
@@ -115,19 +115,19 @@ class Expectations:
             return ""
         if is_ct:
             limit = INTENSITY_SHARE[self.modality.upper()] * usual
-            apart = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+            apart = max(abs(a - b) for a, b in zip(intensities, expected, strict=True))
             return described if apart > limit else ""
-        if found[0] < -0.1 * width and expected[0] >= 0:
+        if intensities[0] < -0.1 * width and expected[0] >= 0:
             return f"values below zero: {described}"
-        middle = (found[1] - found[0]) / width - (expected[1] - expected[0]) / usual
+        middle = (intensities[1] - intensities[0]) / width - (expected[1] - expected[0]) / usual
         return described if abs(middle) > OTHER_INTENSITY_SHARE else ""
 
     def _mask_flags(self, mask: LabelMap) -> Iterator[Flag]:
-        found = measure(mask.data, mask.geometry, self.labels, self.frame)
-        if not any(structure.volume_ml for structure in found.values()):
+        measures = measure(mask.data, mask.geometry, self.labels, self.frame)
+        if not any(structure.volume_ml for structure in measures.values()):
             yield Flag("empty", "", "the mask is empty")
             return
-        for name, structure in found.items():
+        for name, structure in measures.items():
             limits = self.limits.get(name, USUAL)
             pairs = zip(structure.cuts, limits.cuts, strict=True)
             faces = [face for face, (share, most) in enumerate(pairs) if share > most]
@@ -141,13 +141,13 @@ class Expectations:
 
     def _volume_flags(self, volumes_ml: Mapping[str, float]) -> Iterator[Flag]:
         for name, (low, high) in self.volume_ranges_ml.items():
-            found = volumes_ml.get(name, 0.0)
+            ml = volumes_ml.get(name, 0.0)
             least, most = low * VOLUME_MARGIN[0], high * VOLUME_MARGIN[1]
             if name in self.limits:
                 least, most = self.limits[name].volume_ml
-            if not least <= found <= most:
+            if not least <= ml <= most:
                 range_text = f"{low:.3g} to {high:.3g} ml"
-                yield Flag("volume", name, f"{name} has {found:.3g} ml, in training {range_text}")
+                yield Flag("volume", name, f"{name} has {ml:.3g} ml, in training {range_text}")
 
 
 def unsure(confidence: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[Flag, ...]]:

@@ -83,9 +83,9 @@ class Shard:
         digest = hashlib.sha256(case.encode("utf-8", "backslashreplace")).digest()
         return int.from_bytes(digest[:8], "big") % self.total == self.number - 1
 
-    def share(self, found: Sequence[Task | Unusable]) -> list[Task | Unusable]:
+    def share(self, items: Sequence[Task | Unusable]) -> list[Task | Unusable]:
         """The cases that are this shard's."""
-        return [item for item in found if self.has(item.case)]
+        return [item for item in items if self.has(item.case)]
 
 
 def shards_in(output: Path) -> list[Shard]:

@@ -50,10 +50,10 @@ def preview(
         open_console(quiet=quiet, json=json) as console,
         scratch_folder() as temporary,
     ):
-        drawn = drawn_patches(
+        batch = drawn_patches(
             settings, cohort, cache or temporary, patches, console.progress("preparing")
         )
-        sheet = contact_sheet(drawn.image.numpy(), drawn.classes.numpy(), cohort.labels)
+        sheet = contact_sheet(batch.image.numpy(), batch.classes.numpy(), cohort.labels)
         with atomic_path(output) as path:
             path.write_bytes(sheet)
         console.say(f"{patches} patches: {output}", path=str(output))

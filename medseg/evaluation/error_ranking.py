@@ -77,14 +77,14 @@ def _ranked(dice: pd.Series[float], confidence: Mapping[str, float]) -> dict[str
     both = [(confidence[str(c)], d) for c, d in dice.dropna().items() if str(c) in confidence]
     if not both:
         return dict.fromkeys(_COLUMNS, 0)
-    sure, found = (np.array(values, dtype=np.float64) for values in zip(*both, strict=True))
-    risk = 1 - found
+    sure, scores = (np.array(values, dtype=np.float64) for values in zip(*both, strict=True))
+    risk = 1 - scores
     return {
         "n": len(both),
-        "below": int((found < GOOD_DICE).sum()),
-        "auroc": auroc(sure, found < GOOD_DICE),
+        "below": int((scores < GOOD_DICE).sum()),
+        "auroc": auroc(sure, scores < GOOD_DICE),
         "aurc": _area(sure, risk),
-        "aurc_best": _area(found, risk),
+        "aurc_best": _area(scores, risk),
         "aurc_chance": float(risk.mean()),
     }
 

@@ -49,9 +49,9 @@ def copies_of_training(tasks: Sequence[Task], outcomes: Sequence[Outcome]) -> tu
         if task.model_scans is not None and outcome.look:
             looks = unpack_looks(outcome.look)
             scans[task.model_scans] += [(task.case.case, look) for look in looks]
-    found: set[str] = set()
+    copies: set[str] = set()
     for folder, named in scans.items():
         known = read_looks([folder])
         pairs = same_scans([*known, *(look for _, look in named)])
-        found |= {named[b - len(known)][0] for a, b in pairs if a < len(known) <= b}
-    return tuple(task.case.case for task in tasks if task.case.case in found)
+        copies |= {named[b - len(known)][0] for a, b in pairs if a < len(known) <= b}
+    return tuple(task.case.case for task in tasks if task.case.case in copies)

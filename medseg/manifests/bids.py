@@ -201,9 +201,9 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     masks = [case.label for case in cases if case.label is not None]
     named = {entity(mask, "label") for mask in masks}
     if len(named) == 1 and (name := named.pop()):
-        held = labels_in(masks)
-        one = len(held.values) == 1
-        return LabelTable.from_card({"labels": {name: held.values[0]}}) if one else held
+        labels = labels_in(masks)
+        one = len(labels.values) == 1
+        return LabelTable.from_card({"labels": {name: labels.values[0]}}) if one else labels
     tables = sorted(
         {path for mask in masks for path in mask.parent.glob("*dseg.tsv")}
         | set(folder.glob("*dseg.tsv"))

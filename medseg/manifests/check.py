@@ -95,7 +95,7 @@ def examine_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Exami
                 progress(done, len(cohort.cases))
     warnings += _alike_patients(cohort.cases)
     duplicates = duplicates_among(cohort.cases, looks)
-    problems += [Problem(found.case.case, str(found)) for found in duplicates]
+    problems += [Problem(duplicate.case.case, str(duplicate)) for duplicate in duplicates]
     return Examination(tuple(problems), tuple(warnings))
 
 
@@ -192,12 +192,12 @@ def _check_files(case: Case) -> Iterator[str]:
         file = file_of(path)
         if reason := why_absent(file):
             yield str(BadCohort(reason, path=path))
-        elif expected and (found := _sum_or_reason(file)) != expected:
+        elif expected and (actual := _sum_or_reason(file)) != expected:
             yield str(
                 BadCohort(
                     "the file is not the one that was recorded",
                     path=path,
-                    found=f"SHA-256 {found[:12]}…",
+                    found=f"SHA-256 {actual[:12]}…",
                     expected=f"{expected[:12]}…",
                 )
             )

@@ -57,13 +57,15 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
             found=", ".join(modalities) or None,
             remedy="Choose with modality=CT." if scans else "Try `medseg convert`.",
         )
-    held = Path(options.masks) if options.masks else None
-    masks, remarks = (scans_in(held), ()) if held else paired(scans, everything)
+    folder_of_masks = Path(options.masks) if options.masks else None
+    masks, remarks = (
+        (scans_in(folder_of_masks), ()) if folder_of_masks else paired(scans, everything)
+    )
     return Cohort(
         name=folder.resolve().name,
         modality=modalities[0],
         channels=(modalities[0],),
-        labels=_labels(masks, options, by_reference=held is None),
+        labels=_labels(masks, options, by_reference=folder_of_masks is None),
         cases=_cases(folder, scans, masks),
         root=folder,
         notes="Patients are numbered in the order in which they were found."
@@ -73,14 +75,14 @@ def build(folder: Path, options: DicomOptions) -> Cohort:
 
 
 def paired(
-    found: Sequence[FoundScan], everything: Sequence[FoundScan]
+    scans: Sequence[FoundScan], everything: Sequence[FoundScan]
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Case -> SEG or RTSTRUCT, by the objects and series that the files say they refer to.
 
     Returns:
         The pairs, and a remark for each object that has no place or is one of several.
     """
-    owners = {key: scan.case for scan in found for key in scan.content.references()}
+    owners = {key: scan.case for scan in scans for key in scan.content.references()}
     candidates: dict[str, list[Path]] = {}
     remarks, strays = [], 0
     for scan in everything:
@@ -125,11 +127,11 @@ def _labels(masks: dict[str, Path], options: DicomOptions, *, by_reference: bool
     return LabelTable.from_card({"labels": {name: n for n, name in enumerate(called, start=1)}})
 
 
-def _cases(folder: Path, found: list[FoundScan], masks: dict[str, Path]) -> tuple[Case, ...]:
+def _cases(folder: Path, scans: list[FoundScan], masks: dict[str, Path]) -> tuple[Case, ...]:
     numbers: dict[str, str] = {}
-    below = Counter(place for scan in found for place in _upwards(scan.source))
+    below = Counter(place for scan in scans for place in _upwards(scan.source))
     cases = []
-    for scan in found:
+    for scan in scans:
         identity = scan.content.identifiers()["patient_id"] or f"unknown {scan.case}"
         patient = numbers.setdefault(identity, f"P{len(numbers) + 1:04d}")
         alone = below[scan.source] == 1

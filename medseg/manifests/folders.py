@@ -116,10 +116,10 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
     """The layout that the options name; a file with the suffix of masks is a mask, not a scan."""
     suffix = options.mask_suffix
     place = _place(folder, options.images, IMAGES, folder)
-    held = _place(folder, options.masks, MASKS, place if suffix else folder / MASKS)
+    folder_of_masks = _place(folder, options.masks, MASKS, place if suffix else folder / MASKS)
     images = _images_in(place)
-    masks = scans_in(held) if held.is_dir() else {}
-    if held.resolve() == place.resolve():
+    masks = scans_in(folder_of_masks) if folder_of_masks.is_dir() else {}
+    if folder_of_masks.resolve() == place.resolve():
         if not suffix:
             raise BadCohort(
                 "scans and masks lie in one folder",
@@ -150,9 +150,9 @@ def _as_said(folder: Path, options: FoldersOptions) -> Layout:
     return Layout(options.channels, scans, truth)
 
 
-def _place(folder: Path, said: str, usual: str, otherwise: Path) -> Path:
-    if said:
-        return folder / said
+def _place(folder: Path, name: str, usual: str, otherwise: Path) -> Path:
+    if name:
+        return folder / name
     return folder / usual if (folder / usual).is_dir() else otherwise
 
 

@@ -106,11 +106,11 @@ def miscounted(card: Mapping[str, Any], cases: int) -> tuple[str, ...]:
     >>> miscounted({"numTraining": 3}, 2)
     ('dataset.json speaks of 3 training cases, 2 are here: is the download complete?',)
     """
-    said = card.get("numTraining")
-    if not isinstance(said, int) or said == cases:
+    announced = card.get("numTraining")
+    if not isinstance(announced, int) or announced == cases:
         return ()
-    told = f"dataset.json speaks of {said} training cases, {cases} are here"
-    return (f"{told}: is the download complete?",)
+    count = f"dataset.json speaks of {announced} training cases, {cases} are here"
+    return (f"{count}: is the download complete?",)
 
 
 def scans_in(folder: Path, ending: str = "") -> dict[str, Path]:
@@ -191,9 +191,9 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
     """
     paths = list(masks)
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        held = list(pool.map(_held, paths))
+        values_of = list(pool.map(_held, paths))
     names: dict[int, str] = {}
-    for path, named in zip(paths, held, strict=True):
+    for path, named in zip(paths, values_of, strict=True):
         for value, name in named.items():
             if name and names.setdefault(value, name) not in ("", name):
                 raise BadCohort(
@@ -202,7 +202,7 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
                     found=f"{name!r} and {names[value]!r}",
                     remedy="Give the labels, for example labels='{liver: 1}'.",
                 )
-    values = sorted({value for named in held for value in named})
+    values = sorted({value for named in values_of for value in named})
     if not values:
         raise BadCohort(
             "the masks name no labels and hold none",

@@ -74,8 +74,8 @@ def _entries(folder: Path, card: dict[str, Any], part: str) -> list[dict[str, st
         entries = [one if isinstance(one, dict) else {"image": one} for one in card.get(part) or []]
         keys = [("image", "label") if "label" in entry else ("image",) for entry in entries]
         return [
-            {key: str(entry[key]) for key in held}
-            for entry, held in zip(entries, keys, strict=True)
+            {key: str(entry[key]) for key in present}
+            for entry, present in zip(entries, keys, strict=True)
         ]
     except (TypeError, KeyError):
         raise BadCohort(

@@ -118,12 +118,12 @@ def named_truth(cohort: Cohort, case: Case, mask: LabelMap) -> LabelMap:
         mask = replace(mask, data=remapped(mask.data, cohort.remap), labels=None)
     truth = mask.named(cohort.labels)
     others = [label for label in cohort.labels.labels if not case.annotates(label.name)]
-    held = [label.name for label in others if (truth.data == label.value).any()]
-    if held:
+    surplus = [label.name for label in others if (truth.data == label.value).any()]
+    if surplus:
         raise BadLabels(
             "the mask holds labels that the table says it was not drawn for",
             path=case.label,
-            found=", ".join(held),
+            found=", ".join(surplus),
             expected=", ".join(case.labelled),
             remedy="Name them in the column `labelled`, or leave its cell empty.",
         )

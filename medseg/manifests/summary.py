@@ -87,13 +87,13 @@ def parts_of(cohort: Cohort) -> tuple[Part, ...]:
 
 def summarise_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Summary:
     """Read every scan and mask for their grids and volumes."""
-    found: list[tuple[Geometry, dict[str, float]] | None] = []
+    facts_of_cases: list[tuple[Geometry, dict[str, float]] | None] = []
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for facts in pool.map(lambda case: _facts(cohort, case), cohort.cases):
-            found.append(facts)
+            facts_of_cases.append(facts)
             if progress:
-                progress(len(found), len(cohort.cases))
-    read = [facts for facts in found if facts is not None]
+                progress(len(facts_of_cases), len(cohort.cases))
+    read = [facts for facts in facts_of_cases if facts is not None]
     grids = [grid for grid, _ in read]
     volumes = {
         name: [ml[name] for _, ml in read if ml.get(name, 0) > 0] for name in cohort.labels.names
@@ -104,7 +104,7 @@ def summarise_cohort(cohort: Cohort, *, progress: Progress | None = None) -> Sum
         spacing_mm=tuple(_spread(s) for s in zip(*(g.spacing_mm for g in grids), strict=True)),
         orientations=dict(Counter(grid.orientation for grid in grids).most_common()),
         volumes_ml={name: _spread(ml) for name, ml in volumes.items() if ml},
-        unread=len(found) - len(read),
+        unread=len(facts_of_cases) - len(read),
     )
 
 

@@ -36,10 +36,10 @@ def dice_by_label(
     known = None if ignore is None else truth != ignore
     scores = {}
     for name, value in labels.items():
-        found = prediction == value
+        predicted = prediction == value
         if known is not None:
-            found &= known
-        counts = counts_of_masks(truth == value, found)
+            predicted &= known
+        counts = counts_of_masks(truth == value, predicted)
         if counts.truth + counts.prediction:
             scores[name] = 2 * counts.both / (counts.truth + counts.prediction)
     return scores

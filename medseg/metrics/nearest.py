@@ -53,9 +53,9 @@ def nearest_mm(
         ring = jumps[start : start + RING]
         hits = passes(flat.take(cubes[left, None] + ring))
         first = hits.argmax(axis=1)
-        found = hits[np.arange(len(left)), first]
-        mm[left[found]] = lengths[start + first[found]]
-        left = left[~found]
+        hit = hits[np.arange(len(left)), first]
+        mm[left[hit]] = lengths[start + first[hit]]
+        left = left[~hit]
     if len(left):
         mm[left] = _far_mm(
             _centres_mm(cubes[left], other_codes.shape, steps_mm),

@@ -145,13 +145,13 @@ def _shape(plan: Plan, trainer: str, options: ImportOptions) -> Shape:
 
 
 def _provenance(plan: Plan, trained: _Trained, folds: Mapping[str, Any]) -> Provenance:
-    said = {
+    facts = {
         "trainer": trained.trainer,
         "plans": plan.values.get("data_identifier", ""),
         "configuration": plan.configuration,
         "folds": list(folds),
     }
-    return Provenance(cohort=plan.dataset, config={"nnunet": said}, versions=versions())
+    return Provenance(cohort=plan.dataset, config={"nnunet": facts}, versions=versions())
 
 
 def _channels(dataset: Mapping[str, Any], folder: Path) -> tuple[str, ...]:

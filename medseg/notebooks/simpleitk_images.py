@@ -48,12 +48,12 @@ def image(gridded: Gridded) -> Any:
     """A 3D image; several channels become components. A sheared grid keeps its directions."""
     import SimpleITK
 
-    made = SimpleITK.GetImageFromArray(*_reversed(gridded))
+    converted = SimpleITK.GetImageFromArray(*_reversed(gridded))
     geometry = gridded.geometry
-    made.SetSpacing(geometry.spacing_mm)
-    made.SetOrigin((geometry.affine[:3, 3] * LPS_SIGNS).tolist())
-    made.SetDirection((geometry.directions * LPS_SIGNS[:, None]).ravel().tolist())
-    return made
+    converted.SetSpacing(geometry.spacing_mm)
+    converted.SetOrigin((geometry.affine[:3, 3] * LPS_SIGNS).tolist())
+    converted.SetDirection((geometry.directions * LPS_SIGNS[:, None]).ravel().tolist())
+    return converted
 
 
 def _reversed(gridded: Gridded) -> tuple[NDArray[Any], bool]:

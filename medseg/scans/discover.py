@@ -210,28 +210,28 @@ def _image_file(source: Source, seen: Glimpse) -> FoundScan:
     )
 
 
-def _with_damage_warnings(found: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
+def _with_damage_warnings(scans: list[FoundScan], foreign: list[str]) -> list[FoundScan]:
     """Warn of unreadable files that name no series: a neighbour may lack a slice."""
-    lost: dict[str, list[str]] = {}
-    for scan in found:
+    unreadable: dict[str, list[str]] = {}
+    for scan in scans:
         for file in _dicom_files(scan):
             if not file.series and not file.frames and (file.problem or not file.sop_class):
-                lost.setdefault(file.source.folder, []).append(file.source.name)
-    for scan in found:
+                unreadable.setdefault(file.source.folder, []).append(file.source.name)
+    for scan in scans:
         if not _dicom_files(scan) and scan.status == Status.REFUSED:
-            lost.setdefault(scan.source.rpartition("/")[0], []).append(scan.source)
+            unreadable.setdefault(scan.source.rpartition("/")[0], []).append(scan.source)
     for name in foreign:
         if readers.promises_dicom(name):
-            lost.setdefault(name.rpartition("/")[0], []).append(name)
-    if not lost:
-        return found
+            unreadable.setdefault(name.rpartition("/")[0], []).append(name)
+    if not unreadable:
+        return scans
     warned = []
-    for scan in found:
+    for scan in scans:
         files = _dicom_files(scan) if scan.status == Status.USABLE else ()
         near = [
             name
             for folder in {file.source.folder for file in files}
-            for name in lost.get(folder, [])
+            for name in unreadable.get(folder, [])
         ]
         warned.append(
             scan

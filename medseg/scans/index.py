@@ -71,17 +71,17 @@ class HeaderIndex:
 
     def known(self, sources: Iterable[Source]) -> dict[Source, FileHeader | None]:
         """Headers of unchanged files; ``None`` for files that are no DICOM."""
-        found: dict[Source, FileHeader | None] = {}
+        headers: dict[Source, FileHeader | None] = {}
         if self._base is None:
-            return found
+            return headers
         with suppress(sqlite3.Error, ValueError, TypeError, KeyError):
             for source in sources:
                 row = self._base.execute(
                     "select stamp, body from header where key = ?", (_key(source),)
                 ).fetchone()
                 if row is not None and row[0] == _stamp(source):
-                    found[source] = _from_text(row[1], source)
-        return found
+                    headers[source] = _from_text(row[1], source)
+        return headers
 
     def learn(self, headers: Iterable[tuple[Source, FileHeader | None]]) -> None:
         """Keep what was learned; not that a file could not be read, which may pass."""

@@ -129,7 +129,7 @@ def scans_of_table(
             path=path,
             expected="a column `scan`, as `medseg convert --dry-run` writes it",
         )
-    found: list[tuple[FoundScan, str]] = []
+    scans_of_rows: list[tuple[FoundScan, str]] = []
     for argument in dict.fromkeys(one["scan"] for one in rows):
         place = _place(argument, path, root)
         scans = discover(place, progress=progress, without=without)
@@ -142,13 +142,13 @@ def scans_of_table(
             ]
             volumes = request.volumes(scan)
             chosen += [(_as_requested(volume, one), argument) for volume, one in volumes]
-            found += chosen or [(_unlisted(scan), argument)]
-        found += [
+            scans_of_rows += chosen or [(_unlisted(scan), argument)]
+        scans_of_rows += [
             (_gone(one), argument)
             for one in request.left()
             if one["status"] not in (Status.SKIPPED, Status.REFUSED)
         ]
-    return found
+    return scans_of_rows
 
 
 class _Request:

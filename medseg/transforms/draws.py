@@ -108,16 +108,16 @@ def draw(
         factors = 1 + (_COARSEST - 1) * arrays["amount low_resolution"]
         for axis, size in enumerate(patch):
             arrays[f"line {axis}"] = np.stack([coarse_lines(size, each) for each in factors])
-    sent = send(arrays, device)
+    on_device = send(arrays, device)
     return Draws(
-        matrix=sent["matrix"],
-        field=sent.get("field"),
-        swapped=sent["swapped"].long() if turned else None,
-        rows={kind: sent[f"rows {kind}"].long() for kind in hosts},
+        matrix=on_device["matrix"],
+        field=on_device.get("field"),
+        swapped=on_device["swapped"].long() if turned else None,
+        rows={kind: on_device[f"rows {kind}"].long() for kind in hosts},
         hosts=hosts,
-        amounts={kind: sent[f"amount {kind}"] for kind in hosts},
-        bias=sent.get("bias"),
-        lines=[sent[f"line {axis}"] for axis in range(dims) if f"line {axis}" in sent],
+        amounts={kind: on_device[f"amount {kind}"] for kind in hosts},
+        bias=on_device.get("bias"),
+        lines=[on_device[f"line {axis}"] for axis in range(dims) if f"line {axis}" in on_device],
     )
 
 

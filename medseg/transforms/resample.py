@@ -121,8 +121,8 @@ def _brought(
     arranged = np.ascontiguousarray(array.transpose(order))
     if not arranged.flags.writeable:
         arranged = arranged.copy()  # torch warns of what cannot be written
-    sent = torch.from_numpy(arranged).to(device)
-    return sent.permute([order.index(axis) for axis in range(array.ndim)])
+    on_device = torch.from_numpy(arranged).to(device)
+    return on_device.permute([order.index(axis) for axis in range(array.ndim)])
 
 
 def turn_to(array: torch.Tensor | NDArray[Any], axes: GridMap) -> torch.Tensor | NDArray[Any]:

@@ -61,8 +61,8 @@ class CropZeros(Transform):
         """(C, X, Y, Z) to (C, X', Y', Z'), a view with the affine of what is left."""
         box = box_of_content(image.as_tensor().cpu().numpy())
         affine = part_of(geometry_of(image), box).affine
-        kept = np.array([[side.start, side.stop] for side in box])
-        meta = {**image.meta, "affine": np.array(affine), KEPT: kept}
+        box_ends = np.array([[side.start, side.stop] for side in box])
+        meta = {**image.meta, "affine": np.array(affine), KEPT: box_ends}
         return MetaTensor(image.as_tensor()[(slice(None), *box)], meta=meta)
 
 

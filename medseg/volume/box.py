@@ -42,8 +42,10 @@ def box_above_lowest(image: NDArray[Any]) -> Box:
     Args:
         image: (C, X, Y, Z); values that are no number are no content.
     """
-    found = [_box_where(data, partial(np.less, np.fmin.reduce(data, axis=None))) for data in image]
-    boxes = [box for box in found if box is not None]
+    boxes_of_channels = [
+        _box_where(data, partial(np.less, np.fmin.reduce(data, axis=None))) for data in image
+    ]
+    boxes = [box for box in boxes_of_channels if box is not None]
     if not boxes:
         return slice(0, image.shape[1]), slice(0, image.shape[2]), slice(0, image.shape[3])
     x, y, z = (

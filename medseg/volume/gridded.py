@@ -128,8 +128,8 @@ class Gridded:
             BadScan: the object is of no known library or holds no volume.
             BadLabels: a mask of numbers that are not whole, or that no label names.
         """
-        made: Self = _notebooks().of(cls, image, affine, labels)
-        return made
+        gridded: Self = _notebooks().of(cls, image, affine, labels)
+        return gridded
 
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None

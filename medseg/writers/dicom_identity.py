@@ -57,16 +57,16 @@ def identity(source: Dataset) -> tuple[Dataset, tuple[str, ...]]:
         A data set in UTF-8, and the keywords whose value could not be kept. The values
         themselves are never shown: they may name a patient.
     """
-    kept, lost = Dataset(), []
-    kept.SpecificCharacterSet = UTF8
+    copied, missing = Dataset(), []
+    copied.SpecificCharacterSet = UTF8
     for keyword in (*_REQUIRED, *_OPTIONAL):
         written = _text(source, keyword)
         value = _valid(keyword, written)
         if value or keyword in _REQUIRED:
-            setattr(kept, keyword, value)
+            setattr(copied, keyword, value)
         if written and not value:
-            lost.append(keyword)
-    return kept, tuple(lost)
+            missing.append(keyword)
+    return copied, tuple(missing)
 
 
 def long_string(text: str, most: int = 64) -> str:

@@ -103,9 +103,9 @@ def read_source(
         warnings.simplefilter("ignore")
         datasets = _headers(files, target)
         frames = _frames(datasets, target)
-        patient, lost = identity(datasets[0])
+        patient, missing = identity(datasets[0])
     first = datasets[0]
-    remarks = [f"{keyword} of the source is no valid value: left empty" for keyword in lost]
+    remarks = [f"{keyword} of the source is no valid value: left empty" for keyword in missing]
     reference = str(first.get("FrameOfReferenceUID") or "").strip()
     if not reference:
         reference = generate_uid(

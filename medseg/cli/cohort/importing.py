@@ -66,9 +66,9 @@ def import_(
             progress=console.progress("checksums"),
         )
         write_cohort(cohort, output)
-        found, *remarks = findings(cohort)
+        summary, *remarks = findings(cohort)
         console.say(
-            f"{output}: {found}",
+            f"{output}: {summary}",
             card=str(output),
             cases=len(cohort.cases),
             patients=len(cohort.patients),

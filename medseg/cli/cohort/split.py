@@ -81,11 +81,11 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
             unread=len(survey.unread),
         )
     kept = []
-    for found in survey.duplicates:
-        fixed = keep_test and found.case.split is not found.other.split
-        kept += [] if fixed else [found]
+    for duplicate in survey.duplicates:
+        fixed = keep_test and duplicate.case.split is not duplicate.other.split
+        kept += [] if fixed else [duplicate]
         what = "one stays in test, one in train" if fixed else "kept together"
-        console.warn(f"{found.case.case}: {found}; {what}", case=found.case.case)
+        console.warn(f"{duplicate.case.case}: {duplicate}; {what}", case=duplicate.case.case)
     return joined_patients(cohort, kept)
 
 

@@ -81,9 +81,9 @@ class DatasetParser:
     """One data set's elements, on their way to a `FileHeader`."""
 
     def __init__(
-        self, data: bytes, found: Elements, source: Source, syntax: Syntax, sop_class: str
+        self, data: bytes, elements: Elements, source: Source, syntax: Syntax, sop_class: str
     ) -> None:
-        self.data, self.found, self.source, self.syntax = data, found, source, syntax
+        self.data, self.elements, self.source, self.syntax = data, elements, source, syntax
         self.sop_class = self._text(SOP_CLASS) or sop_class
         self.modality = defined_modality(self._text(MODALITY))
 
@@ -132,7 +132,7 @@ class DatasetParser:
         """What the pixels are where they are no slices of a volume; else empty."""
         if pixels.samples > 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE")):
             return f"a colour image (photometric interpretation {pixels.photometric[:16]})"
-        nuclear_kind = nuclear.not_a_volume(self.data, self.found, self.sop_class)
+        nuclear_kind = nuclear.not_a_volume(self.data, self.elements, self.sop_class)
         if nuclear_kind:
             return nuclear_kind
         if (
@@ -144,13 +144,13 @@ class DatasetParser:
         return ""
 
     def _places_frames(self) -> bool:
-        return enhanced.applies(self.found) or nuclear.applies(
-            self.data, self.found, self.sop_class
+        return enhanced.applies(self.elements) or nuclear.applies(
+            self.data, self.elements, self.sop_class
         )
 
     def _should_have_pixels(self) -> bool:
         """Whether an object of this kind, or one that states a matrix, is an image."""
-        return _ROWS in self.found or must_have_geometry(self.sop_class, self.modality)
+        return _ROWS in self.elements or must_have_geometry(self.sop_class, self.modality)
 
     def _localizer(self) -> str:
         """What calls this a scout view: its image type, or a description; else empty."""
@@ -161,22 +161,24 @@ class DatasetParser:
 
     def _instance_number(self) -> int | None:
         try:
-            values = numbers(self.data, self.found.get(_INSTANCE_NUMBER), b"IS")
+            values = numbers(self.data, self.elements.get(_INSTANCE_NUMBER), b"IS")
         except NotANumber:
             return None
         return None if values is None else int(values[0])
 
     def _frames(self, pixels: Pixels) -> tuple[tuple[Frame, ...], str]:
-        data, found = self.data, self.found
+        data, elements = self.data, self.elements
         try:
-            if enhanced.applies(found):
-                return enhanced.frames(data, found, count=pixels.frames, sop_class=self.sop_class)
-            if nuclear.applies(data, found, self.sop_class):
-                return nuclear.frames(data, found, count=pixels.frames)
-            if mosaic.applies(data, found):
-                return mosaic.frames(data, found, rows=pixels.rows, columns=pixels.columns)
+            if enhanced.applies(elements):
+                return enhanced.frames(
+                    data, elements, count=pixels.frames, sop_class=self.sop_class
+                )
+            if nuclear.applies(data, elements, self.sop_class):
+                return nuclear.frames(data, elements, count=pixels.frames)
+            if mosaic.applies(data, elements):
+                return mosaic.frames(data, elements, rows=pixels.rows, columns=pixels.columns)
             if pixels.frames == 1:
-                return (frame_of(data, [found], marks_of(data, found)),), ""
+                return (frame_of(data, [elements], marks_of(data, elements)),), ""
         except (Cut, NotDicom):
             return (), "corrupt: a sequence in the header cannot be read"
         except NotANumber as error:
@@ -237,10 +239,10 @@ class DatasetParser:
         return ""
 
     def _pixels(self) -> Pixels | None:
-        tag = next((tag for tag in PIXEL_TAGS if tag in self.found), None)
+        tag = next((tag for tag in PIXEL_TAGS if tag in self.elements), None)
         if tag is None:
             return None
-        element: Element = self.found[tag]
+        element: Element = self.elements[tag]
         allocated = self._count(_ALLOCATED, 0)
         stored = self._count(_STORED, allocated)
         signed = self._count(_SIGNED, 0)
@@ -265,15 +267,15 @@ class DatasetParser:
             offset=element.start,
             length=element.length,
             padding=_wrap(self._number(_PADDING, b"SS" if signed else b"US"), signed == 1),
-            lut=_LUT in self.found,
+            lut=_LUT in self.elements,
         )
 
     def _text(self, tag: int) -> str:
-        return text(self.data, self.found.get(tag))
+        return text(self.data, self.elements.get(tag))
 
     def _number(self, tag: int, vr: bytes) -> float | None:
         try:
-            values = numbers(self.data, self.found.get(tag), vr)
+            values = numbers(self.data, self.elements.get(tag), vr)
         except NotANumber as error:
             raise NotANumber(f"{_COUNTS[tag]} cannot be read: {error}") from None
         return None if values is None else values[0]

@@ -162,8 +162,8 @@ def data_set_start(data: bytes, start: int) -> tuple[int, Elements]:
     """Where the data set starts, and the file meta information before it."""
     if data[start : start + 2] != b"\x02\0":
         return start, {}
-    found, place = walk(data, start, len(data), Encoding(), wanted=_META_TAGS, last_group=2)
-    return place, found
+    elements, place = walk(data, start, len(data), Encoding(), wanted=_META_TAGS, last_group=2)
+    return place, elements
 
 
 def _header(data: bytes, place: int, stop: int, encoding: Encoding) -> tuple[bytes, int, int]:

@@ -36,13 +36,13 @@ _GROUPS = frozenset((MAPPING, *_PLACING, _CONTENT, *(group for group, *_ in _TEL
 _INNER = frozenset((*GEOMETRY_TAGS, _VALUES, _STACK, *(element for _, element, *_ in _TELLING)))
 
 
-def applies(found: Elements) -> bool:
+def applies(elements: Elements) -> bool:
     """Whether the data set describes its frames by functional groups."""
-    return _PER_FRAME in found or _SHARED in found
+    return _PER_FRAME in elements or _SHARED in elements
 
 
 def frames(
-    data: bytes, found: Elements, *, count: int, sop_class: str
+    data: bytes, elements: Elements, *, count: int, sop_class: str
 ) -> tuple[tuple[Frame, ...], str]:
     """The frames, and why they cannot be used where they cannot.
 
@@ -52,8 +52,8 @@ def frames(
         Cut, NotDicom: a sequence is damaged.
         NotANumber: a value that places or scales a frame cannot be read.
     """
-    shared = items(data, found.get(_SHARED), wanted=_GROUPS)
-    per_frame = items(data, found.get(_PER_FRAME), wanted=_GROUPS)
+    shared = items(data, elements.get(_SHARED), wanted=_GROUPS)
+    per_frame = items(data, elements.get(_PER_FRAME), wanted=_GROUPS)
     if len(per_frame) != count and (per_frame or count > 1):
         return (), (
             f"corrupt: {count} frames, but {len(per_frame)} of them are described "
@@ -61,7 +61,7 @@ def frames(
         )
     dimensions = [
         _pointer(data, item.get(_POINTER))
-        for item in items(data, found.get(_DIMENSIONS), wanted=frozenset((_POINTER,)))
+        for item in items(data, elements.get(_DIMENSIONS), wanted=frozenset((_POINTER,)))
     ]
     common = _opened(data, shared[0]) if shared else {}
     described = []
@@ -72,13 +72,13 @@ def frames(
         placing = [level[group] for level in (own, common) for group in _PLACING if group in level]
         frame = frame_of(
             data,
-            [*placing, found],
+            [*placing, elements],
             _marks(data, groups, dimensions),
             index=index,
             stack=text(data, content.get(_STACK)),
         )
         if sop_class == PARAMETRIC_MAP:
-            frame = mapped(frame, data, (item, shared[0] if shared else {}, found))
+            frame = mapped(frame, data, (item, shared[0] if shared else {}, elements))
         described.append(frame)
     return tuple(described), ""
 

@@ -151,7 +151,7 @@ def mark(data: bytes, element: Element | None, vr: bytes) -> float | str | None:
     return None if values is None else values[0]
 
 
-def marks_of(data: bytes, found: Elements) -> Marks:
+def marks_of(data: bytes, elements: Elements) -> Marks:
     """What may distinguish a classic single-frame image from others at the same place."""
-    known = ((name, mark(data, found.get(tag), vr)) for tag, (name, vr) in CLASSIC_MARKS.items())
+    known = ((name, mark(data, elements.get(tag), vr)) for tag, (name, vr) in CLASSIC_MARKS.items())
     return tuple((name, value) for name, value in known if value is not None)

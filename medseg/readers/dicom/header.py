@@ -158,7 +158,7 @@ def parse_header(data: bytes, source: Source) -> FileHeader | None:
     sop_class = text(data, meta.get(0x00020002)) if not syntax.deflated else ""
     encoding = _encoding(data, place, syntax)
     try:
-        found, _ = walk(data, place, len(data), encoding, wanted=WANTED)
+        elements, _ = walk(data, place, len(data), encoding, wanted=WANTED)
     except Cut:
         if not whole:
             raise NeedMore from None
@@ -171,11 +171,11 @@ def parse_header(data: bytes, source: Source) -> FileHeader | None:
         return _damaged(
             data, place, encoding, source, sop_class, "corrupt: the header cannot be read"
         )
-    if not named and not found.keys() & {SOP_CLASS, MODALITY, *PIXEL_TAGS}:
+    if not named and not elements.keys() & {SOP_CLASS, MODALITY, *PIXEL_TAGS}:
         return None
-    if not whole and not found.keys() & PIXEL_TAGS.keys():
+    if not whole and not elements.keys() & PIXEL_TAGS.keys():
         raise NeedMore
-    return DatasetParser(data, found, source, syntax, sop_class).header()
+    return DatasetParser(data, elements, source, syntax, sop_class).header()
 
 
 def _unreadable(data: bytes, source: Source) -> FileHeader:
@@ -223,12 +223,12 @@ def _damaged(
     tags = {}
     for tag in (SERIES, STUDY, MODALITY):
         try:
-            found, _ = walk(
+            elements, _ = walk(
                 data, place, len(data), encoding, wanted=frozenset((tag,)), last_group=tag >> 16
             )
         except (Cut, NotDicom):
             continue
-        tags[tag] = text(data, found.get(tag))
+        tags[tag] = text(data, elements.get(tag))
     return FileHeader(
         source,
         study=hashed(tags.get(STUDY, "")),

@@ -34,26 +34,26 @@ TAGS = (
 _PARALLEL = 0.999
 
 
-def applies(data: bytes, found: Elements) -> bool:
+def applies(data: bytes, elements: Elements) -> bool:
     """Whether one picture holds several slices."""
-    return "MOSAIC" in text(data, found.get(_IMAGE_TYPE)).upper().split("\\") or (
-        _uih_tiles(data, found) > 1
+    return "MOSAIC" in text(data, elements.get(_IMAGE_TYPE)).upper().split("\\") or (
+        _uih_tiles(data, elements) > 1
     )
 
 
-def _uih_tiles(data: bytes, found: Elements) -> int:
-    if not text(data, found.get(_UIH_CREATOR)).upper().startswith("IMAGE PRIVATE HEADER"):
+def _uih_tiles(data: bytes, elements: Elements) -> int:
+    if not text(data, elements.get(_UIH_CREATOR)).upper().startswith("IMAGE PRIVATE HEADER"):
         return 0
-    count = numbers(data, found.get(_UIH_COUNT), b"DS")
+    count = numbers(data, elements.get(_UIH_COUNT), b"DS")
     return int(count[0]) if count else 0
 
 
 def frames(
-    data: bytes, found: Elements, *, rows: int, columns: int
+    data: bytes, elements: Elements, *, rows: int, columns: int
 ) -> tuple[tuple[Frame, ...], str]:
     """The slices of a mosaic, and why it cannot be unpacked where it cannot."""
-    csa = _csa(data, found)
-    counted = numbers(data, found.get(_COUNT), b"US") or csa.get("NumberOfImagesInMosaic")
+    csa = _csa(data, elements)
+    counted = numbers(data, elements.get(_COUNT), b"US") or csa.get("NumberOfImagesInMosaic")
     normal = csa.get("SliceNormalVector", ())
     if not counted or not 1 <= counted[0] <= 4096 or len(normal) != 3:
         return (), (
@@ -62,7 +62,7 @@ def frames(
         )
     count = int(counted[0])
     across = math.ceil(math.sqrt(count))
-    whole = frame_of(data, [found], marks_of(data, found))
+    whole = frame_of(data, [elements], marks_of(data, elements))
     if rows % across or columns % across:
         return (), f"a mosaic of {count} slices that do not tile {rows} x {columns} pixels"
     if whole.position is None or whole.orientation is None or whole.spacing is None:
@@ -97,11 +97,11 @@ def _tiles(
     return tuple(tiles), ""
 
 
-def _csa(data: bytes, found: Elements) -> dict[str, tuple[float, ...]]:
+def _csa(data: bytes, elements: Elements) -> dict[str, tuple[float, ...]]:
     """The numbers wanted from the vendor's private image header."""
     for block, creator in enumerate(_CREATORS):
-        if text(data, found.get(creator)).upper() == "SIEMENS CSA HEADER":
-            element = found.get(0x00291010 + (block << 8))
+        if text(data, elements.get(creator)).upper() == "SIEMENS CSA HEADER":
+            element = elements.get(0x00291010 + (block << 8))
             if element is not None:
                 try:
                     return _csa_numbers(data[element.start : element.stop])
@@ -117,7 +117,7 @@ def _csa_numbers(head: bytes) -> dict[str, tuple[float, ...]]:
     (count,) = struct.unpack_from("<I", head, place)
     place += 8
     wanted = ("NumberOfImagesInMosaic", "SliceNormalVector")
-    found: dict[str, tuple[float, ...]] = {}
+    numbers: dict[str, tuple[float, ...]] = {}
     first_items = 0
     for number in range(min(count, 1024)):
         name = head[place : place + 64].split(b"\0")[0].decode("latin-1")
@@ -130,9 +130,9 @@ def _csa_numbers(head: bytes) -> dict[str, tuple[float, ...]]:
             length = lengths[1] if second else lengths[0] - first_items
             place += 16
             if length < 0 or place + length > len(head):
-                return found
+                return numbers
             values.append(head[place : place + length].split(b"\0")[0].decode("latin-1").strip())
             place += (length + 3) // 4 * 4
         if name in wanted:
-            found[name] = tuple(float(value) for value in values if value)
-    return found
+            numbers[name] = tuple(float(value) for value in values if value)
+    return numbers

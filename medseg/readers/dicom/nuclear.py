@@ -31,36 +31,40 @@ TAGS = (_IMAGE_TYPE, _DETECTORS, _SLICES, *_TELLING)
 _PLANAR = frozenset(("STATIC", "DYNAMIC", "GATED", "WHOLE BODY", "TOMO", "GATED TOMO"))
 
 
-def not_a_volume(data: bytes, found: Elements, sop_class: str) -> str:
+def not_a_volume(data: bytes, elements: Elements, sop_class: str) -> str:
     """What a nuclear medicine image is where it holds no slices; else empty."""
-    kind = _kind(data, found)
+    kind = _kind(data, elements)
     if sop_class == _CLASS and kind in _PLANAR:
         return f"a planar nuclear medicine image ({kind}), not a volume"
     return ""
 
 
-def applies(data: bytes, found: Elements, sop_class: str) -> bool:
+def applies(data: bytes, elements: Elements, sop_class: str) -> bool:
     """Whether the detector carries the geometry of slices."""
-    return sop_class == _CLASS and (_DETECTORS in found or _kind(data, found).startswith("RECON"))
+    return sop_class == _CLASS and (
+        _DETECTORS in elements or _kind(data, elements).startswith("RECON")
+    )
 
 
-def _kind(data: bytes, found: Elements) -> str:
-    return "".join(text(data, found.get(_IMAGE_TYPE)).upper().split("\\")[2:3]).strip()
+def _kind(data: bytes, elements: Elements) -> str:
+    return "".join(text(data, elements.get(_IMAGE_TYPE)).upper().split("\\")[2:3]).strip()
 
 
-def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ...], str]:
+def frames(data: bytes, elements: Elements, *, count: int) -> tuple[tuple[Frame, ...], str]:
     """The slices of a reconstruction, and why they cannot be placed where they cannot.
 
     Raises:
         Cut, NotDicom: a sequence is damaged.
         NotANumber: a value that places or scales a frame cannot be read.
     """
-    detectors = items(data, found.get(_DETECTORS), wanted=frozenset(GEOMETRY_TAGS))
-    firsts = {frame_of(data, [item, found], marks_of(data, found)) for item in detectors or [{}]}
+    detectors = items(data, elements.get(_DETECTORS), wanted=frozenset(GEOMETRY_TAGS))
+    firsts = {
+        frame_of(data, [item, elements], marks_of(data, elements)) for item in detectors or [{}]
+    }
     if len(firsts) > 1:
         return (), "several detectors with a geometry of their own: no single volume"
     first = firsts.pop()
-    numbered = _vector(data, found, _SLICES, count)
+    numbered = _vector(data, elements, _SLICES, count)
     if numbered is None:
         numbered = list(range(1, count + 1))
     if first.position is None or first.orientation is None:
@@ -68,7 +72,7 @@ def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ..
     if max(numbered) > 1 and not (first.between and math.isfinite(first.between)):
         return (), "slices of a reconstruction without a usable SpacingBetweenSlices: no geometry"
     normal = np.cross(first.orientation[:3], first.orientation[3:])
-    vectors = {name: _vector(data, found, tag, count) for tag, name in _TELLING.items()}
+    vectors = {name: _vector(data, elements, tag, count) for tag, name in _TELLING.items()}
     slices = []
     for index, number in enumerate(numbered):
         x, y, z = (
@@ -81,13 +85,13 @@ def frames(data: bytes, found: Elements, *, count: int) -> tuple[tuple[Frame, ..
     return tuple(slices), ""
 
 
-def _vector(data: bytes, found: Elements, tag: int, count: int) -> Sequence[int] | None:
+def _vector(data: bytes, elements: Elements, tag: int, count: int) -> Sequence[int] | None:
     """One number a frame, from 1; ``None`` where the file has none.
 
     Raises:
         NotANumber: there are more or fewer, or something else stands there.
     """
-    values = numbers(data, found.get(tag), b"US")
+    values = numbers(data, elements.get(tag), b"US")
     if values is None:
         return None
     if len(values) != count or min(values) < 1 or not all(map(float.is_integer, values)):

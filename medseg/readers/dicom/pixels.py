@@ -135,19 +135,19 @@ def _scale(pixels: NDArray[Any], plane: Plane, dtype: np.dtype[Any]) -> NDArray[
     return values.astype(dtype)
 
 
-def _refuse_conflict(there: NDArray[Any], pixels: NDArray[Any], kept: Plane, plane: Plane) -> None:
+def _refuse_conflict(there: NDArray[Any], pixels: NDArray[Any], first: Plane, plane: Plane) -> None:
     """Two images at one position are fine only if they are one."""
-    apart = np.subtract(kept.frame.position or 0.0, plane.frame.position or 0.0)
+    apart = np.subtract(first.frame.position or 0.0, plane.frame.position or 0.0)
     if (
         there.shape == pixels.shape
         and np.array_equal(there, pixels)
-        and (np.abs(apart).max() <= 0.01 and kept.frame.slope == plane.frame.slope)
+        and (np.abs(apart).max() <= 0.01 and first.frame.slope == plane.frame.slope)
     ):
         return
     raise BadScan(
         "two different images at the same position (conflicting duplicates)",
         path=plane.file.source.name,
-        found=f"other pixels than in {kept.file.source.name}",
+        found=f"other pixels than in {first.file.source.name}",
         remedy="Remove the wrong one.",
     )
 

@@ -62,7 +62,7 @@ def segments(
         int(item.ROINumber): str(item.get("ROIName") or f"ROI {item.ROINumber}")
         for item in dataset.get("StructureSetROISequence") or ()
     }
-    drawn = []
+    masks = []
     for item in dataset.get("ROIContourSequence") or ():
         name = names.get(int(item.ReferencedROINumber), "")
         contours = list(item.get("ContourSequence") or ())
@@ -70,8 +70,8 @@ def segments(
             continue
         known = wanted is None or _is_wanted(name, wanted)
         mask = _mask(contours, grid, name, path) if known else np.zeros(grid.shape, bool)
-        drawn.append(Segment(name, _colour(item), mask))
-    return drawn
+        masks.append(Segment(name, _colour(item), mask))
+    return masks
 
 
 def _is_wanted(name: str, wanted: LabelTable) -> bool:

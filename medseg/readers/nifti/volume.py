@@ -71,7 +71,7 @@ def read(
     header = _read_header(path)
     geometry, warnings = read_geometry(header, path, missing_form=missing_form)
     data = _read_voxels(header, path, volume)
-    data, found = finite_values(
+    data, value_warnings = finite_values(
         data, header.slope, header.intercept, path=path, nonfinite=nonfinite
     )
     forms = read_forms(header)
@@ -79,7 +79,7 @@ def read(
         path=str(path),
         forms=forms,
         case=ENDINGS.stem(path.name) or path.stem,
-        warnings=warnings + found + grid_warnings(geometry),
+        warnings=warnings + value_warnings + grid_warnings(geometry),
         frame=_SPACES.get(forms.sform_code or forms.qform_code, ""),
     )
     return Volume(data[None], geometry, header.slope, header.intercept, origin=origin)
