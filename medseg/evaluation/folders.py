@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medseg.config import load_yaml, parse_json
@@ -11,6 +11,7 @@ from medseg.evaluation.pairing import LABELS_FILE, is_file, mask_files, mask_nam
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort
 from medseg.manifests.cohort import Split
+from medseg.manifests.importing import labels_named_in
 
 #: Where nnU-Net keeps the names of labels, beside or above its folders of masks.
 DATASET_FILE = "dataset.json"
@@ -29,7 +30,7 @@ def truth_cohort(place: Path, labels: LabelTable | None = None) -> Cohort:
     Args:
         place: a folder of masks, or one mask.
         labels: what their values mean; ``None`` takes ``labels.yaml`` or nnU-Net's
-            ``dataset.json`` beside them.
+            ``dataset.json`` beside them, or the names in 3D Slicer segmentations.
 
     Raises:
         BadOutput: there is no mask.
@@ -43,7 +44,7 @@ def truth_cohort(place: Path, labels: LabelTable | None = None) -> Cohort:
         name=place.name if place.is_dir() else next(iter(files)),
         modality="",
         channels=(),
-        labels=labels if labels is not None else labels_beside(folder),
+        labels=labels if labels is not None else labels_beside(folder, files.values()),
         cases=tuple(
             Case(name, name, Split.TEST, None, images={}, label=path)
             for name, path in files.items()
@@ -52,8 +53,8 @@ def truth_cohort(place: Path, labels: LabelTable | None = None) -> Cohort:
     )
 
 
-def labels_beside(folder: Path) -> LabelTable:
-    """The labels that a folder of masks names itself.
+def labels_beside(folder: Path, masks: Iterable[Path]) -> LabelTable:
+    """The labels that a folder of masks, or these masks of it, name themselves.
 
     Raises:
         BadLabels: it names none.
@@ -63,6 +64,8 @@ def labels_beside(folder: Path) -> LabelTable:
     for place in (folder, folder.parent):
         if is_file(place / DATASET_FILE):
             return _of_dataset(place / DATASET_FILE)
+    if (named := labels_named_in(masks)) is not None:
+        return named
     raise BadLabels(
         "nothing says what the values of the masks mean",
         path=folder,

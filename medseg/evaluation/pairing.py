@@ -13,6 +13,7 @@ from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.matching import match_names
 from medseg.labels import LabelTable
 from medseg.manifests import Case
+from medseg.manifests.importing import labels_named_in
 from medseg.manifests.looks import LOOKS_FILE
 from medseg.names import safe_name
 from medseg.writers.layout import bids_stem, is_bids_derivative
@@ -71,7 +72,8 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
     Args:
         folder: of ``<case>.nii.gz`` (or another format), ``labels.yaml``, ``run.yaml``; or one
             mask.
-        labels: what the values mean, instead of ``labels.yaml``.
+        labels: what the values mean, instead of ``labels.yaml``; without either, the names in 3D
+            Slicer segmentations.
 
     Raises:
         BadOutput: there is no such folder, or two files are of one case.
@@ -80,6 +82,8 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
     files = mask_files(folder)
     place = folder.parent if is_file(folder) else folder
     named = place / LABELS_FILE
+    if labels is None and not named.is_file():
+        labels = labels_named_in(files.values())
     if labels is None and not named.is_file():
         raise BadLabels(
             "nothing says what the values of the predictions mean",

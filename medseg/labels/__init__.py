@@ -1,6 +1,6 @@
 """The meaning of a mask's integers: value <-> name, colour, code, side, regions."""
 
-from medseg.labels.label import Label, Region, Side, plain_name, side_of
+from medseg.labels.label import Label, Region, Side, is_generic, plain_name, side_of
 from medseg.labels.table import LabelTable
 
-__all__ = ["Label", "LabelTable", "Region", "Side", "plain_name", "side_of"]
+__all__ = ["Label", "LabelTable", "Region", "Side", "is_generic", "plain_name", "side_of"]

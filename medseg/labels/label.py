@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -136,8 +137,9 @@ def rgb_of(colour: str) -> tuple[int, int, int]:
 
 
 def plain_name(name: str) -> str:
-    """A name for comparing: lower case, with single blanks between words."""
-    return " ".join(re.split(r"[\s_\-]+", name.casefold())).strip()
+    """A name for comparing: composed, lower case, with single blanks between words."""
+    composed = unicodedata.normalize("NFC", name).casefold()
+    return " ".join(re.split(r"[\s_\-]+", composed)).strip()
 
 
 def is_generic(name: str) -> bool:

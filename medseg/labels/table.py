@@ -203,21 +203,26 @@ class LabelTable:
         """The value here of each value of another table, matched by name.
 
         Names that programs give by themselves, such as ``Segment_1``, say nothing: their value
-        stays what it is.
+        stays what it is, as long as no other value of the file changes.
 
         Args:
             other: what a file calls its values.
             present: values that occur in its voxels; others need no match.
 
         Raises:
-            BadLabels: a structure of the file has no label of its name here.
+            BadLabels: a structure of the file has no label of its name here, or one without a
+                name stands beside others that have another value here.
         """
         values = {}
-        for value in sorted(set(present) - {0, self.ignore}):
+        unnamed = []
+        for value in sorted(set(present) - {0}):
             label = next((one for one in other.labels if one.value == value), None)
             if label is None or is_generic(label.name):
+                unnamed += [value] if value in self.values else []
                 continue
-            match = self.called(label.name)
+            match = self._meant_by(label)
+            if match is None and value == self.ignore:
+                continue
             if match is None:
                 raise BadLabels(
                     "the file names a structure that is no label",
@@ -226,7 +231,22 @@ class LabelTable:
                     remedy=f"Add {label.name!r} to the aliases of its label in the card.",
                 )
             values[value] = match.value
+        moved = [other.name_of(old) for old, new in values.items() if old != new]
+        if unnamed and moved:
+            raise BadLabels(
+                "the file names some of its values only, and their values are not the card's",
+                found=f"{unnamed[:10]} without a name, {moved[0]!r} = {other.value_of(moved[0])}",
+                expected=", ".join(f"{one.name} = {one.value}" for one in self.labels),
+                remedy="Name every segment of the file.",
+            )
         return values
+
+    def _meant_by(self, label: Label) -> Label | None:
+        """The label that another table's label means, by its name or what else it is called."""
+        for name in (label.name, *label.aliases):
+            if match := self.called(name):
+                return match
+        return None
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> LabelTable:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from medseg.config import Options
 from medseg.errors import BadCohort
-from medseg.labels import LabelTable
+from medseg.labels import LabelTable, plain_name
 from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity
 from medseg.manifests.cohort import Case, Cohort
 from medseg.manifests.importing import labels_in, modality_of, new_case, read_description, scan_stem
@@ -212,13 +212,28 @@ def _labels(folder: Path, options: BidsOptions, cases: list[Case]) -> LabelTable
     )
     if not tables:
         return labels_in(masks)
-    rows = _tab_separated(tables[0])
+    names: dict[int, str] = {}
+    for path in tables:
+        for value, name in _names_by_index(path).items():
+            if plain_name(names.setdefault(value, name)) != plain_name(name):
+                raise BadCohort(
+                    f"two tables of labels name the value {value} differently",
+                    path=path,
+                    found=f"{name!r} and {names[value]!r}",
+                    remedy="Give the masks of both the same values.",
+                )
+    return LabelTable.from_card({"labels": {name: value for value, name in names.items()}})
+
+
+def _names_by_index(path: Path) -> dict[int, str]:
+    """Value to name of a BIDS table of labels; 0 is background."""
     try:
-        return LabelTable.from_card({"labels": {row["name"]: int(row["index"]) for row in rows}})
+        named = {int(row["index"]): row["name"] for row in _tab_separated(path)}
     except (KeyError, ValueError, TypeError):
         raise BadCohort(
-            "not a table of labels", path=tables[0], expected="columns index and name"
+            "not a table of labels", path=path, expected="columns index and name"
         ) from None
+    return {value: name for value, name in named.items() if value != 0}
 
 
 def _left_out(incomplete: list[str], channels: tuple[str, ...]) -> tuple[str, ...]:

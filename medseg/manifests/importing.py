@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,13 +15,14 @@ import numpy as np
 from medseg.checksums import sha256_of
 from medseg.config import Options, load_json
 from medseg.errors import BadCohort
-from medseg.labels import LabelTable
+from medseg.labels import LabelTable, is_generic, plain_name
 from medseg.manifests.cohort import Case, Cohort, Split, channel_modality
 from medseg.memory import usable_cores
 from medseg.names import safe_name
 from medseg.progress import Progress
 from medseg.readers import claims, stem
 from medseg.readers.dicom import volume as dicom
+from medseg.readers.labels import segment_names
 from medseg.scans.masks import read_mask
 
 #: Slicer's ending of masks, before the format's own.
@@ -186,32 +187,74 @@ def new_case(
 def labels_in(masks: Iterable[Path]) -> LabelTable:
     """The labels that masks hold: by the names in the files, else ``label N`` for every value.
 
+    Files that name all that they hold are matched by name, whatever values each gives.
+
     Raises:
-        BadCohort: there is no mask, none holds anything, or two name one value differently.
+        BadCohort: there is no mask, none holds anything, or two name one value differently and
+            something in them has no name.
     """
     paths = list(masks)
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        values_of = list(pool.map(_held, paths))
-    names: dict[int, str] = {}
-    for path, named in zip(paths, values_of, strict=True):
-        for value, name in named.items():
-            if name and names.setdefault(value, name) not in ("", name):
-                raise BadCohort(
-                    f"two masks name the value {value} differently",
-                    path=path,
-                    found=f"{name!r} and {names[value]!r}",
-                    remedy="Give the labels, for example labels='{liver: 1}'.",
-                )
-    values = sorted({value for named in values_of for value in named})
-    if not values:
+        contents = list(pool.map(_held, paths))
+    if all(name and not is_generic(name) for named in contents for name in named.values()):
+        names = _by_name(contents)
+    else:
+        names = _by_value(paths, contents)
+    if not names:
         raise BadCohort(
             "the masks name no labels and hold none",
             found=f"{len(paths)} masks",
             remedy="Give them, for example labels='{liver: 1}'.",
         )
     return LabelTable.from_card(
-        {"labels": {names.get(value) or f"label {value}": value for value in values}}
+        {"labels": {names[value] or f"label {value}": value for value in sorted(names)}}
     )
+
+
+def labels_named_in(masks: Iterable[Path]) -> LabelTable | None:
+    """The labels that masks name in their headers; ``None`` where one of them names too little.
+
+    Raises:
+        BadScan: a header is corrupt.
+    """
+    contents = [dict(enumerate(segment_names(path), start=1)) for path in masks]
+    if (
+        not contents
+        or not all(contents)
+        or any(is_generic(name) for named in contents for name in named.values())
+    ):
+        return None
+    return LabelTable.from_card({"labels": {name: v for v, name in _by_name(contents).items()}})
+
+
+def _by_name(contents: Sequence[Mapping[int, str]]) -> dict[int, str]:
+    """Value to name; of two names with one value, the later gets the next one that is free."""
+    values: dict[str, int] = {}
+    names: dict[int, str] = {}
+    for named in contents:
+        for value, name in named.items():
+            if plain_name(name) in values:
+                continue
+            free = value if value not in names else max(names) + 1
+            values[plain_name(name)], names[free] = free, name
+    return names
+
+
+def _by_value(paths: Sequence[Path], contents: Sequence[Mapping[int, str]]) -> dict[int, str]:
+    """Value to name, or to nothing where no file names it."""
+    names: dict[int, str] = {}
+    for path, named in zip(paths, contents, strict=True):
+        for value, name in named.items():
+            if not names.setdefault(value, name):
+                names[value] = name
+            if name and plain_name(names[value]) != plain_name(name):
+                raise BadCohort(
+                    f"two masks name the value {value} differently",
+                    path=path,
+                    found=f"{name!r} and {names[value]!r}",
+                    remedy="Give the labels, for example labels='{liver: 1}'.",
+                )
+    return names
 
 
 def _held(path: Path) -> dict[int, str]:

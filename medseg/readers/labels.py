@@ -16,7 +16,7 @@ from medseg.readers.itk import segments as slicer
 from medseg.readers.itk import volume as itk
 from medseg.readers.nifti import volume as nifti
 from medseg.readers.nifti.forms import MissingForm
-from medseg.readers.segments import combine
+from medseg.readers.segments import combine, unique_names
 from medseg.readers.values import NonFinite
 from medseg.volume import LabelMap, Origin, Volume
 
@@ -68,10 +68,7 @@ def read_labels(
             source, volume=volume, missing_form=MissingForm.SPACING, nonfinite=NonFinite.KEEP
         )
         return _labelmap(scan, source, None)
-    try:
-        named = slicer.segments(source)
-    except OSError as error:
-        raise BadScan("the file cannot be read", path=path, found=error.strerror) from None
+    named = _slicer_segments(source)
     if len({one.layer for one in named}) > 1:
         segments, geometry = slicer.read_layers(source, named)
         data, table, remarks = combine(segments, labels, path=source)
@@ -96,15 +93,38 @@ def contour_names(path: Path) -> tuple[str, ...]:
     return structures.contour_names(path)
 
 
+def segment_names(path: Path) -> tuple[str, ...]:
+    """The segments that a 3D Slicer segmentation names, each once; empty for other files.
+
+    Raises:
+        BadScan: the header is corrupt, or the file cannot be read.
+    """
+    if not itk.recognises(path):
+        return ()
+    names = unique_names([one.name for one in _slicer_segments(path) if one.value > 0])
+    return tuple(names)
+
+
+def _slicer_segments(path: Path) -> tuple[slicer.SlicerSegment, ...]:
+    try:
+        return slicer.segments(path)
+    except OSError as error:
+        raise BadScan("the file cannot be read", path=path, found=error.strerror) from None
+
+
 def _labelmap(scan: Volume, path: Path, table: LabelTable | None) -> LabelMap:
     values = whole_numbers(scan.data[0], scan.slope, scan.intercept, path=path)
     return LabelMap(values, scan.geometry, table, origin=scan.origin)
 
 
-def _table(named: tuple[slicer.SlicerSegment, ...], path: Path) -> LabelTable:
-    """The names of one layer; a segment without voxels of its own may share a value."""
+def _table(named: tuple[slicer.SlicerSegment, ...], path: Path) -> LabelTable | None:
+    """The names of one layer; segments of one name are numbered and keep it as an alias."""
+    held = [one for one in named if one.value > 0]
+    if not held:
+        return None
     entries = {
-        one.name: {"value": one.value, "colour": one.colour} for one in named if one.value > 0
+        name: {"value": one.value, "colour": one.colour, "aliases": [one.name]}
+        for name, one in zip(unique_names([one.name for one in held]), held, strict=True)
     }
     try:
         return LabelTable.from_card({"labels": entries})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def combine(
         BadLabels: no segment fits the table, or two of different labels share a voxel.
     """
     if wanted is None:
-        names = _unique([one.name for one in segments])
+        names = unique_names([one.name for one in segments])
         table = LabelTable.from_card(
             {
                 "labels": {
@@ -75,12 +77,23 @@ def combine(
     return _painted(parts, path), wanted, notice
 
 
-def _unique(names: list[str]) -> list[str]:
-    """The names, numbered where they repeat."""
-    return [
-        name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}"
-        for place, name in enumerate(names)
-    ]
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they repeat or differ in case alone.
+
+    >>> unique_names(["liver", "lesion", "Lesion", "lesion 1"])
+    ['liver', 'lesion 2', 'Lesion 3', 'lesion 1']
+    """
+    uses = Counter(map(plain_name, names))
+    taken = {plain_name(name) for name in names if uses[plain_name(name)] == 1}
+    result = []
+    for name in names:
+        if uses[plain_name(name)] == 1:
+            result.append(name)
+            continue
+        numbered = (f"{name} {n}" for n in count(1))
+        result.append(next(one for one in numbered if plain_name(one) not in taken))
+        taken.add(plain_name(result[-1]))
+    return result
 
 
 def _as_regions(

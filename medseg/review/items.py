@@ -133,7 +133,7 @@ def labels_of(places: Places) -> LabelTable:
         return places.labels
     if (places.masks / LABELS).is_file() or places.cohort is None:
         try:
-            return labels_beside(places.masks)
+            return labels_beside(places.masks, mask_files(places.masks).values())
         except BadLabels as error:
             raise BadLabels(
                 error.problem,

@@ -12,6 +12,10 @@ from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation import evaluate, problems
 from medseg.evaluation.folders import labels_from_text
 from medseg.evaluation.matching import core_name, match_names
+from medseg.geometry import Geometry
+from medseg.labels import LabelTable
+from medseg.volume import LabelMap
+from medseg.writers import write_labels
 from tests.evaluation.cohorts import LABELS, save, shifted, truth_of
 
 TEXT = "liver=1,spleen=4"
@@ -100,3 +104,19 @@ def test_nothing_is_scored_on_an_unnamed_integer(tmp_path):
 def test_a_list_of_labels_that_is_none_is_refused(text):
     with pytest.raises(BadLabels, match="liver=1,tumour=2"):
         labels_from_text(text)
+
+
+def test_segmentations_of_slicer_say_themselves_what_they_hold(tmp_path):
+    grid = Geometry(truth_of(0).shape, np.eye(4))
+    orders = {"t": {"liver": 1, "spleen": 4}, "p": {"spleen": 1, "liver": 2}}
+    for folder, order in orders.items():
+        (tmp_path / folder).mkdir()
+        table = np.zeros(5, np.uint8)
+        table[1], table[4] = order["liver"], order["spleen"]
+        mask = LabelMap(table[truth_of(0)], grid, LabelTable.from_card({"labels": order}))
+        write_labels(mask, tmp_path / folder / "a.seg.nrrd", format="slicer")
+    scores = evaluate(tmp_path / "p", tmp_path / "t")
+    assert (scores.values("dice")[["liver", "spleen"]] == 1.0).all(axis=None)
+    save(truth_of(0), tmp_path / "p/b.nii.gz")  # it names nothing
+    with pytest.raises(BadLabels, match="nothing says what the values"):
+        evaluate(tmp_path / "p", tmp_path / "t")

@@ -8,6 +8,7 @@ import pytest
 
 from medseg.errors import BadCohort, BadConfig
 from medseg.geometry import Geometry
+from medseg.labels import LabelTable
 from medseg.manifests import (
     IMPORTERS,
     Split,
@@ -19,9 +20,10 @@ from medseg.manifests import (
 )
 from medseg.manifests.importing import modality_of
 from medseg.manifests.nnunet import labels_of
+from medseg.manifests.reading import read_truth
 from medseg.names import safe_name
 from medseg.scans import read
-from medseg.volume import Volume
+from medseg.volume import LabelMap, Volume
 from medseg.writers import write_labels, write_volume
 from medseg.writers.dicom_series import write_dicom_series
 from tests.manifests.small import GRID, mask, scan
@@ -483,3 +485,36 @@ def test_files_of_a_channel_that_nnunet_does_not_name_are_told(tmp_path):
     name = next((tmp_path / "imagesTr").glob("*_0000.nii.gz")).name
     write_volume(scan(), tmp_path / "imagesTr" / name.replace("_0000", "_0007"))
     assert any("_0007" in text for text in import_cohort("nnunet", tmp_path).remarks)
+
+
+def named_by(folder, name, values):
+    """A mask that names its values itself, as 3D Slicer writes it."""
+    labels = LabelTable.from_card({"labels": values})
+    data = np.arange(np.prod(GRID.shape)).reshape(GRID.shape) % 3
+    order = np.array([0, values["liver"], values["tumour"]], np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_labels(LabelMap(order[data], GRID, labels), folder / f"{name}.seg.nrrd", format="slicer")
+    put(folder.parent / "images", f"{name}.nii.gz", len(name))
+
+
+def test_masks_that_name_their_values_differently_meet_by_name(tmp_path):
+    named_by(tmp_path / "labels", "a", {"liver": 1, "tumour": 2})
+    named_by(tmp_path / "labels", "bb", {"liver": 2, "tumour": 1})
+    cohort = import_cohort("folders", tmp_path)
+    assert cohort.labels.names == ("liver", "tumour")
+    one, other = (read_truth(cohort, case).data for case in cohort.cases)
+    assert np.array_equal(one, other)
+    put(tmp_path / "labels", "ccc.nii.gz", 0, (0, 1, 2))  # names nothing
+    put(tmp_path / "images", "ccc.nii.gz", 0)
+    with pytest.raises(BadCohort, match="name the value 1 differently"):
+        import_cohort("folders", tmp_path)
+
+
+def test_bids_tables_that_name_a_value_differently_are_refused(tmp_path):
+    make_bids(tmp_path)
+    place = tmp_path / "derivatives/manual/sub-02/anat/sub-02_dseg.tsv"
+    place.write_text("index\tname\n0\tbackground\n3\tLesion\n")
+    assert import_cohort("bids", tmp_path).labels.values == (3,)
+    place.write_text("index\tname\n3\toedema\n")
+    with pytest.raises(BadCohort, match=r"sub-02_dseg.tsv: two tables .* 3 differently"):
+        import_cohort("bids", tmp_path)

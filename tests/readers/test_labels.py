@@ -1,9 +1,13 @@
 """A mask file is read as whole numbers, or refused with the value."""
 
+from unicodedata import normalize
+
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from medseg.errors import BadLabels, BadScan
 from medseg.labels import LabelTable
@@ -172,3 +176,56 @@ def test_layers_that_overlap_are_refused_by_name_or_painted_as_regions(tmp_path)
     )
     labelmap = read_labels(path, labels=card)
     assert np.array_equal(labelmap.data, np.minimum(VALUES, 2))
+
+
+CARD = LabelTable.from_card({"labels": {"liver": 1, "tumour": 2, "vésicule": 9}})
+
+
+def test_segments_of_one_name_are_parts_of_one_label(tmp_path):
+    path = seg_nrrd(tmp_path / "m.seg.nrrd", [VALUES], {"Tumour": (1, 0), "Liver": (2, 0)})
+    path.write_bytes(
+        path.read_bytes().replace(
+            b"Segment1_Color", b"Segment2_Name:=tumour\nSegment2_LabelValue:=3\nX"
+        )
+    )
+    named = read_labels(path).named(CARD)
+    assert np.array_equal(named.data, np.array([0, 2, 1, 2])[VALUES])
+
+
+def test_value_without_a_name_is_refused_beside_values_that_move(tmp_path):
+    stays = seg_nrrd(tmp_path / "a.seg.nrrd", [VALUES % 3], {"Segment_2": (2, 0), "liver": (1, 0)})
+    assert np.array_equal(read_labels(stays).named(CARD).data, VALUES % 3)
+    for names in ({"Segment_1": (1, 0), "liver": (2, 0)}, {"liver": (2, 0)}):
+        path = seg_nrrd(tmp_path / "b.seg.nrrd", [VALUES % 3], names)
+        with pytest.raises(BadLabels, match=r"\[1\] without a name, 'liver' = 2"):
+            read_labels(path).named(CARD)
+
+
+def test_named_value_is_not_what_the_card_ignores(tmp_path):
+    card = LabelTable.from_card({"labels": {"liver": 1, "tumour": 2}, "ignore": 3})
+    path = seg_nrrd(tmp_path / "m.seg.nrrd", [np.where(VALUES, 3, 0)], {"liver": (3, 0)})
+    assert set(np.unique(read_labels(path).named(card).data)) == {0, 1}
+    path = seg_nrrd(tmp_path / "i.seg.nrrd", [np.where(VALUES, 3, 0)], {"ignored": (3, 0)})
+    assert set(np.unique(read_labels(path).named(card).data)) == {0, 3}
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.permutations(["liver", "tumour", "vésicule"]), st.data())
+def test_segments_go_by_their_names_whatever_their_values(tmp_path, names, data):
+    """Case, blanks and composed or decomposed accents make no difference; nor do layers."""
+    spell = data.draw(st.sampled_from([str, str.upper, str.title, lambda n: normalize("NFD", n)]))
+    values = data.draw(st.lists(st.integers(1, 255), min_size=3, max_size=3, unique=True))
+    layered = data.draw(st.booleans())
+    if layered:
+        layers = [np.where(k == VALUES, value, 0) for k, value in enumerate(values, start=1)]
+    else:
+        layers = [np.array([0, *values])[VALUES]]
+    segments = {
+        spell(name): (value, k if layered else 0)
+        for k, (name, value) in enumerate(zip(names, values, strict=True))
+    }
+    path = seg_nrrd(tmp_path / "m.seg.nrrd", layers, segments)
+    expected = np.array([0, *(CARD.value_of(name) for name in names)])[VALUES]
+    assert np.array_equal(read_labels(path, labels=CARD).named(CARD).data, expected)

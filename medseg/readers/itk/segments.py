@@ -69,8 +69,14 @@ def _segment(number: int, about: Mapping[str, str]) -> SlicerSegment:
     if len(parts) == 3 and all(0 <= part <= 1 for part in parts):
         colour = "#" + "".join(f"{round(255 * part):02x}" for part in parts)
     value, layer = int(about.get("LabelValue", number + 1)), int(about.get("Layer", 0))
-    name = about.get("Name") or f"Segment_{number + 1}"
+    name = _printable(about.get("Name", "")) or f"Segment_{number + 1}"
     return SlicerSegment(name, value, layer, colour)
+
+
+def _printable(name: str) -> str:
+    """A name on one line, without what cannot be shown; NRRD escapes line ends and backslashes."""
+    unescaped = re.sub(r"\\(.)", lambda match: " " if match[1] == "n" else match[1], name)
+    return " ".join("".join(c if c.isprintable() else " " for c in unescaped).split())
 
 
 def read_layers(path: Path, named: tuple[SlicerSegment, ...]) -> tuple[list[Segment], Geometry]:
