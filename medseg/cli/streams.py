@@ -1,10 +1,10 @@
-"""Standard streams that never end the work: closed ones lead nowhere, a full disk loses lines."""
+"""Standard streams that never end the work: what nobody reads, or no disk holds, is lost."""
 
 from __future__ import annotations
 
-import errno
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -13,7 +13,8 @@ def settle_streams() -> None:
     """Open what the caller closed, and let no log that cannot be written stop a verb.
 
     A closed standard stream would give its number to the next file that is opened, and whatever
-    is printed would go there. A reader that went away (``| head``) still ends the program.
+    is printed would go there. Where the reader went away (``| head``) the work goes on, and the
+    exit code says what came of it.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if _is_closed(number):
@@ -46,7 +47,7 @@ def _patient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Lossy(io.RawIOBase):
-    """Writes to a descriptor; on a full or failing disk the bytes are lost, not the program."""
+    """Writes to a descriptor; bytes that a disk or pipe does not take are lost, not the program."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -59,9 +60,10 @@ class _Lossy(io.RawIOBase):
 
     def write(self, data: object) -> int:
         view = memoryview(data)  # type: ignore[arg-type]
-        try:
-            return os.write(self._number, view)
-        except OSError as error:
-            if error.errno in (errno.EPIPE, errno.EAGAIN, errno.EINTR):
-                raise
-            return view.nbytes
+        while True:
+            try:
+                return os.write(self._number, view)
+            except BlockingIOError:  # a pipe that somebody set not to wait, and is full
+                select.select([], [self._number], [])
+            except OSError:
+                return view.nbytes

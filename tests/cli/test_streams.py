@@ -16,6 +16,8 @@ STREAMS = {
     "all streams closed": "<&- >&- 2>&-",
     "a log on a full disk": "> /dev/full",
     "both logs on a full disk": "> /dev/full 2> /dev/full",
+    "a reader that went away": "2>&1 | :",
+    "a reader of two lines": "--json | head -n 2 > /dev/null",
 }
 
 
@@ -24,9 +26,10 @@ STREAMS = {
 def test_the_work_is_done_whatever_becomes_of_its_log(streams, tmp_path):
     voxels = np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5)
     write_volume(Volume(voxels, Geometry((3, 4, 5), np.eye(4))), tmp_path / "a.nii.gz")
-    command = f"exec '{sys.executable}' -m medseg convert a.nii.gz --output out {streams}"
+    run = f"'{sys.executable}' -m medseg convert a.nii.gz --output out {streams}"
+    command = f"set -o pipefail; {run}"
     environment = {**os.environ, "MEDSEG_CACHE": str(tmp_path / "cache")}
-    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False)
+    ended = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=False)
     assert ended.returncode == 0
     assert "converted" in (tmp_path / "out/scans.csv").read_text()
     assert (tmp_path / "out/a.nii.gz").exists()
