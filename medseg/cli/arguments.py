@@ -36,7 +36,7 @@ def split_words(words: list[Path]) -> tuple[list[Path], list[Path], list[str]]:
     if not models:
         raise BadConfig(
             "no model given",
-            found=", ".join(map(str, places)) or None,
+            found=", ".join(map(_described, places)) or None,
             expected="a folder with a model.yaml, such as RUN/model",
         )
     if not scans:
@@ -46,6 +46,14 @@ def split_words(words: list[Path]) -> tuple[list[Path], list[Path], list[str]]:
 
 def _is_assignment(word: Path) -> bool:
     return bool(re.match(r"[A-Za-z_.]+=", str(word))) and not os.path.lexists(word)
+
+
+def _described(path: Path) -> str:
+    """A path and what it is, where that is known."""
+    from medseg.config.kinds import kind_of
+
+    kind = kind_of(path)
+    return str(path) if kind is None else f"{path} ({kind})"
 
 
 def _is_model(path: Path) -> bool:
@@ -59,14 +67,13 @@ def train_config(path: Path, assignments: list[str]) -> TrainConfig:
     """The config in a file, with ``key=value`` changes.
 
     Raises:
-        BadConfig: it cannot be read, or is a cohort's card, or a value is wrong.
+        BadConfig: it cannot be read, or is something else, such as a card, or a value is wrong.
     """
     from medseg.config import TrainConfig, load_yaml, override, validate
-    from medseg.manifests.card import refuse_card
+    from medseg.config.kinds import Kind, refuse_other_kinds
 
-    content = load_yaml(path)
-    refuse_card(content, path)
-    return validate(TrainConfig, override(content, assignments), path=str(path))
+    refuse_other_kinds(path, Kind.CONFIG)
+    return validate(TrainConfig, override(load_yaml(path), assignments), path=str(path))
 
 
 def volume_choice(text: str | None) -> int | str | None:

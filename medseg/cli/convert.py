@@ -107,9 +107,11 @@ def convert(
         medseg convert look/scans.csv --output volumes
     """
     from medseg.batch.conversion import guarded_folder
+    from medseg.config.kinds import refuse_no_scans
     from medseg.readers.values import NonFinite
     from medseg.scans.selection import Selection
 
+    refuse_no_scans(scans)
     selection = Selection(modality, description, min_slices, orientation, volume_choice(volume))
     search = partial(_find, scans, selection, root, output)
     with (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medseg.cli.arguments import size_bytes
+from medseg.cli.arguments import size_bytes, train_config
 from medseg.cli.console import Console, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.exits import DONE, SOME_FAILED
@@ -65,7 +65,6 @@ def plan(
         medseg plan data_manifests/hippocampus.yaml --root DATA --minutes 10 --output plan.yaml
         medseg plan cohort.yaml --memory 8GB --minutes 60 --dims 2
     """
-    from medseg.config import TrainConfig, load_yaml, validate
     from medseg.errors import BadConfig
     from medseg.manifests import load_cohort
     from medseg.manifests.card import inputs_of
@@ -73,7 +72,7 @@ def plan(
 
     if preset not in PRESETS:
         raise BadConfig("no such preset", found=repr(preset), expected=", ".join(PRESETS))
-    other = None if against is None else validate(TrainConfig, load_yaml(against))
+    other = None if against is None else train_config(against, [])
     cohort = load_cohort(card, root=root)
     _ = cohort.labels.channel_values  # regions that no mask can show are refused before any work
     machine = _machine(device, minutes or PRESETS[preset].minutes, size_bytes(memory))

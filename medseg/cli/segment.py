@@ -216,10 +216,12 @@ def segment(
     from medseg.batch.task import State
     from medseg.cli.segmenting import Search, segment_batch
     from medseg.config import SegmentConfig, override, validate
+    from medseg.config.kinds import refuse_no_scans
     from medseg.scans.selection import Selection
     from medseg.writers.layout import Layout
 
     models, scans, assignments = split_words(words)
+    refuse_no_scans(scans)
     chosen = validate(SegmentConfig, override({}, assignments))
     _check_choices(format, layout, executor, one_file_per_label=one_file_per_label)
     settings = Settings(

@@ -14,6 +14,7 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 
 from medseg.config import EvaluateConfig, load_yaml, validate
+from medseg.config.kinds import kind_of
 from medseg.errors import BadOutput
 from medseg.tables import inert, read_csv
 from medseg.writers.atomic import atomic_path
@@ -120,6 +121,7 @@ def read_scores(folder: Path) -> Scores:
         raise BadOutput(
             "no evaluation here",
             path=folder,
+            found=kind_of(folder),
             expected=f"a folder with {SCORES_FILE}",
             remedy="Name the --output of medseg evaluate.",
         )

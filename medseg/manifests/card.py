@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field
 
 from medseg.config import Options, load_yaml, validate
+from medseg.config.kinds import Kind, refuse_other_kinds
 from medseg.errors import BadCohort, BadConfig, BadLabels
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Cohort
@@ -54,6 +55,7 @@ def load_cohort(card: str | Path, *, root: str | Path | None = None) -> Cohort:
 
     Raises:
         BadCohort: the card or table contradicts itself; file, row, found, expected.
+        BadConfig: the path is something else than a card.
     """
     path = Path(card)
     keys = _keys(path)
@@ -186,21 +188,6 @@ def _write_table(cohort: Cohort, table: Path) -> None:
         )
 
 
-def refuse_card(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse a cohort's card where a config belongs.
-
-    Raises:
-        BadConfig: the content has a card's keys, and says how to plan it.
-    """
-    if "table" in content and "labels" in content and "cohort" not in content:
-        raise BadConfig(
-            "this is a cohort's card, not a config",
-            path=path,
-            expected="the config that a plan writes",
-            remedy=f"Plan it first: medseg plan {path} --output plan.yaml",
-        )
-
-
 class _Line(list[Any]):
     """A list written as ``[a, b]``."""
 
@@ -236,14 +223,7 @@ def _on_lines(labels: LabelTable) -> dict[str, Any]:
 
 
 def _keys(path: Path) -> Card:
-    if path.suffix.lower() == ".csv" or path.is_dir():
-        raise BadCohort(
-            "not a cohort card",
-            path=path,
-            found="a folder" if path.is_dir() else "a table",
-            expected="the YAML file beside the table",
-            remedy="`medseg cohort import` writes one from a folder.",
-        )
+    refuse_other_kinds(path, Kind.CARD)
     try:
         content = load_yaml(path)
         unknown = [str(key) for key in content if key not in Card.model_fields]

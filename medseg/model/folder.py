@@ -19,6 +19,7 @@ import yaml
 
 from medseg import __version__
 from medseg.config import InferConfig, PostprocessRule, PrepareConfig, load_yaml, validate
+from medseg.config.kinds import kind_of
 from medseg.errors import BadModel, MedsegError
 from medseg.labels import LabelTable
 from medseg.model.card import ModelCard
@@ -169,7 +170,7 @@ def read_model(folder: str | Path) -> Model:
         raise BadModel(
             "not a model folder",
             path=folder,
-            found="no model.yaml",
+            found=kind_of(folder) or "no model.yaml",
             expected="the folder RUN/model that medseg train leaves",
         )
     try:

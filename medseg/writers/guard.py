@@ -214,6 +214,9 @@ def guard_outputs(
         _open_guards.remove(guard)
 
 
+#: Written to see whether a disk has room: one block of a file system.
+_TRIED_BYTES = 4096
+
 #: Of this process: files appear in threads, too, which see no context variable.
 _open_guards: list[OutputGuard] = []
 
@@ -231,8 +234,10 @@ def require_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_TRIED_BYTES))  # a full disk takes an empty file
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise BadOutput(
             "the output folder cannot be written",

@@ -11,12 +11,12 @@ from medseg.batch import look, open_ledger
 from medseg.batch.entry import Recipe
 from medseg.batch.status import stand
 from medseg.config import TrainConfig, load_yaml, override, validate
+from medseg.config.kinds import Kind, refuse_other_kinds
 from medseg.evaluation import compare, read_scores
 from medseg.evaluation.folders import truth_cohort
 from medseg.evaluation.journal import Journal
 from medseg.evaluation.pairing import load_predictions
 from medseg.manifests import import_cohort, load_cohort
-from medseg.manifests.card import refuse_card
 from medseg.model import load_model
 from medseg.planning.fingerprint import look_at
 from medseg.reports.evaluation_charts import training
@@ -38,8 +38,8 @@ def _cohort(world: Path) -> None:
 
 def _config(path: str) -> Reader:
     def read(world: Path) -> None:
+        refuse_other_kinds(world / path, Kind.CONFIG)
         values = load_yaml(world / path)
-        refuse_card(values, world / path)
         validate(TrainConfig, override(values, ["training.seed=2"]), path=path)
 
     return read

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from medseg.errors import BadCohort
+from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import load_cohort, write_cohort
 from tests.manifests.small import CARD, TABLE, write_card
 
@@ -227,9 +227,9 @@ def test_what_is_no_card_is_refused(tmp_path):
     card = write_card(tmp_path)
     with pytest.raises(BadCohort, match=r"nothing.yaml: no such file"):
         load_cohort(tmp_path / "nothing.yaml")
-    with pytest.raises(BadCohort, match="not a cohort card; found a table"):
+    with pytest.raises(BadConfig, match="this is a cohort's table, not a cohort's card"):
         load_cohort(card.with_suffix(".csv"))
-    with pytest.raises(BadCohort, match="not a cohort card; found a folder"):
+    with pytest.raises(BadConfig, match="this is a folder, not a cohort's card"):
         load_cohort(tmp_path)
     card.with_suffix(".csv").unlink()
     with pytest.raises(BadCohort, match="no such table"):

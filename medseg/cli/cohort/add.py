@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.cohort.cards import Card, NewCard, Root, counted, say_parts, write_rows
+from medseg.cli.cohort.cards import Card, NewCard, Root, counted, guard_rows, say_parts, write_rows
 from medseg.cli.console import open_console
 from medseg.cli.exits import SOME_FAILED
 from medseg.cli.options import Json, Overwrite, Quiet
@@ -45,7 +45,10 @@ def add(
     from medseg.review.harvest import harvest
 
     cohort = load_cohort(card, root=root)
-    with open_console(quiet=quiet, json=json) as console:
+    with (
+        guard_rows(card, output, root=root, overwrite=overwrite),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         result = harvest(
             cohort, review, rater=rater, patients=patients, progress=console.progress("comparing")
         )
@@ -58,7 +61,7 @@ def add(
         if not result.added:
             console.say(f"{card}: nothing to add", added=0)
             raise typer.Exit(SOME_FAILED)
-        written = write_rows(result.cohort, card, output, root=root, overwrite=overwrite)
+        written = write_rows(result.cohort, card, output)
         console.say(
             f"{written}: {counted(len(result.added), 'row')} added",
             path=str(written),

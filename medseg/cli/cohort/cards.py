@@ -42,22 +42,27 @@ def guard_card(
     )
 
 
-def write_rows(
-    cohort: Cohort, card: Path, output: Path | None, *, root: Path | None, overwrite: bool
-) -> Path:
+def guard_rows(
+    card: Path, output: Path | None, *, root: Path | None, overwrite: bool
+) -> AbstractContextManager[object]:
+    """Over what `write_rows` is going to write; opened before any work."""
+    from medseg.manifests.card import inputs_of, table_of
+
+    if output is None:
+        return guard_card(card, overwrite, in_place=[table_of(card).name])
+    return guard_card(output, overwrite, inputs=inputs_of(card, root=root))
+
+
+def write_rows(cohort: Cohort, card: Path, output: Path | None) -> Path:
     """Write a cohort that was made of a card: as a new card, else into that card's table.
 
     Returns:
         What was written.
     """
     from medseg.manifests import write_cohort
-    from medseg.manifests.card import inputs_of, rewrite_table, table_of
+    from medseg.manifests.card import rewrite_table
 
-    if output is None:
-        with guard_card(card, overwrite, in_place=[table_of(card).name]):
-            return rewrite_table(cohort, card)
-    with guard_card(output, overwrite, inputs=inputs_of(card, root=root)):
-        return write_cohort(cohort, output)
+    return rewrite_table(cohort, card) if output is None else write_cohort(cohort, output)
 
 
 def say_parts(console: Console, cohort: Cohort) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -44,18 +45,19 @@ def next_(
     from medseg.tables import csv_text
     from medseg.writers.atomic import atomic_path
 
-    choices = choose_next(load_cohort(card, root=root), masks, count=count)
+    cohort = load_cohort(card, root=root)
     columns = ("case", "uncertainty", "distance", "reason")
-    with open_console(quiet=quiet, json=json) as console:
+    guard: AbstractContextManager[object] = nullcontext()
+    if output is not None:
+        inputs = [*inputs_of(card, root=root), masks / CASES]
+        guard = guard_file(output, "cohort", inputs=inputs, overwrite=overwrite)
+    with guard, open_console(quiet=quiet, json=json) as console:
+        choices = choose_next(cohort, masks, count=count)
         for rank, choice in enumerate(choices, start=1):
             facts = {name: getattr(choice, name) for name in columns}
             console.say(f"{rank:>4}  {choice.case}  {choice.reason}", **facts)
         if output is not None:
             rows = [{name: getattr(choice, name) for name in columns} for choice in choices]
-            inputs = [*inputs_of(card, root=root), masks / CASES]
-            with (
-                guard_file(output, "cohort", inputs=inputs, overwrite=overwrite),
-                atomic_path(output) as temporary,
-            ):
+            with atomic_path(output) as temporary:
                 temporary.write_text(csv_text(columns, rows), encoding="utf-8", newline="")
             console.say(f"table: {output}", path=str(output))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.cohort.cards import Card, NewCard, Root, say_parts, write_rows
+from medseg.cli.cohort.cards import Card, NewCard, Root, guard_rows, say_parts, write_rows
 from medseg.cli.console import Console, open_console
 from medseg.cli.options import Json, Overwrite, Quiet, Seed
 from medseg.errors import BadConfig
@@ -52,9 +52,10 @@ def split(
 
     share = None if test == "keep" else _share(test)
     cohort = load_cohort(card)
-    if output is not None and output.suffix not in (".yaml", ".yml"):
-        raise BadConfig("a card is a YAML file", path=output, expected="a name ending in .yaml")
-    with open_console(quiet=quiet, json=json) as console:
+    with (
+        guard_rows(card, output, root=root, overwrite=overwrite),
+        open_console(quiet=quiet, json=json) as console,
+    ):
         joined = _joined(console, load_cohort(card, root=root), keep_test=share is None)
         divided = split_cohort(
             cohort,
@@ -64,7 +65,7 @@ def split(
             seed=seed,
             joined=joined,
         )
-        written = write_rows(divided, card, output, root=root, overwrite=overwrite)
+        written = write_rows(divided, card, output)
         console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
         say_parts(console, divided)
 

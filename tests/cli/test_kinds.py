@@ -1,0 +1,109 @@
+"""A file of the wrong kind is refused by what it is, before any work, in one line."""
+
+import itertools
+
+import pytest
+from typer.testing import CliRunner
+
+from medseg.cli.app import app
+from medseg.config.kinds import Kind, kind_of
+from medseg.writers import write_volume
+from tests.batch import stub
+
+#: Content of a file, or of a folder by the names of its files.
+CONTENT = {
+    Kind.CARD: "name: x\nlabels: {liver: 1}\ntable: x.csv\nchannels: [CT]\n",
+    Kind.CONFIG: "cohort: x.yaml\ndims: 3\n",
+    Kind.MODEL_CARD: "format: medseg-model-1\nweights: {}\nlabels: {liver: 1}\n",
+    Kind.LABELS: "labels: {liver: 1}\n",
+    Kind.RECORD: "models: []\n",
+    Kind.COHORT_TABLE: "case,patient,split,fold,image,label\n",
+    Kind.CASES: "case,status,reason,source,warnings,seconds\n",
+    Kind.SCANS: "case;status;reason;source;warnings;modality\n",
+    Kind.SCORES: "case,patient,label,metric,value,unit,note\n",
+    Kind.TABLE: "a,b\n",
+}
+FOLDERS = {
+    Kind.MODEL: ["model.yaml"],
+    Kind.RUN: ["model/model.yaml"],
+    Kind.MASKS: ["run.yaml", "labels.yaml", "cases.csv"],
+    Kind.EVALUATION: ["scores.csv", "cases.csv"],
+    Kind.VOLUMES: ["scans.csv"],
+    Kind.FOLDER: ["notes.txt"],
+}
+
+
+def place_of(kind, folder):
+    """A file or folder of a kind."""
+    place = folder / kind.name.lower()
+    if kind in FOLDERS:
+        for name in FOLDERS[kind]:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text("format: x\n")
+        return place
+    if kind is Kind.SCAN:
+        write_volume(stub.scan(0), place.with_suffix(".nii.gz"))
+        return place.with_suffix(".nii.gz")
+    endings = {Kind.ARCHIVE: ".zip", Kind.PAGE: ".html"}
+    tables = (Kind.COHORT_TABLE, Kind.CASES, Kind.SCANS, Kind.SCORES, Kind.TABLE)
+    path = place.with_suffix(endings.get(kind, ".csv" if kind in tables else ".yaml"))
+    path.write_text(CONTENT.get(kind, "…"), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.name)
+def test_every_kind_is_known(tmp_path, kind):
+    assert kind_of(place_of(kind, tmp_path)) is kind
+
+
+def test_what_is_no_kind_has_none(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\n")
+    for name in ("notes.txt", "broken.yaml", "nothing", "x" * 300):
+        assert kind_of(tmp_path / name) is None
+
+
+#: Verbs that want a card or a config, and the words in front of it and behind.
+VERBS = {
+    "train": (Kind.CONFIG, ["train"], ["-o", "OUT"]),
+    "preview": (Kind.CONFIG, ["preview"], ["-o", "OUT"]),
+    "plan --against": (Kind.CONFIG, ["plan", "card.yaml", "--against"], ["-o", "OUT.yaml"]),
+    "plan": (Kind.CARD, ["plan"], ["-o", "OUT.yaml"]),
+    "cohort check": (Kind.CARD, ["cohort", "check"], []),
+    "cohort show": (Kind.CARD, ["cohort", "show"], []),
+    "cohort split": (Kind.CARD, ["cohort", "split"], []),
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [(verb, kind) for verb, kind in itertools.product(VERBS, Kind) if VERBS[verb][0] is not kind],
+)
+def test_the_wrong_kind_is_refused_by_its_name(tmp_path, monkeypatch, verb, kind):
+    monkeypatch.chdir(tmp_path)
+    wanted, before, behind = VERBS[verb]
+    path = place_of(kind, tmp_path).name
+    ended = CliRunner().invoke(app, [*before, path, *behind])
+    assert ended.exit_code == 2, ended.output
+    assert f"this is {kind}, not {wanted}" in ended.output
+    assert not (tmp_path / "OUT").exists()
+    assert not (tmp_path / "OUT.yaml").exists()
+
+
+NO_SCANS = [Kind.COHORT_TABLE, Kind.SCORES, Kind.CONFIG, Kind.LABELS, Kind.MODEL_CARD, Kind.PAGE]
+
+
+@pytest.mark.parametrize("kind", NO_SCANS, ids=lambda kind: kind.name)
+def test_what_holds_no_scans_is_not_searched_for_them(tmp_path, kind):
+    path = place_of(kind, tmp_path)
+    ended = CliRunner().invoke(app, ["convert", str(path), "-o", str(tmp_path / "out")])
+    assert ended.exit_code == 2
+    assert f"this is {kind}, not a scan" in ended.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_call_without_a_model_says_what_was_given(tmp_path):
+    card, scan = place_of(Kind.CARD, tmp_path), place_of(Kind.SCAN, tmp_path)
+    ended = CliRunner().invoke(app, ["segment", str(card), str(scan), "-o", str(tmp_path / "o")])
+    assert ended.exit_code == 2
+    assert "card.yaml (a cohort's card)" in ended.output
