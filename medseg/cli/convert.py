@@ -12,7 +12,7 @@ import typer
 from medseg.cli.arguments import volume_choice
 from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
-from medseg.cli.options import CHOICE, BreakLock, Json, Overwrite, Quiet
+from medseg.cli.options import CHOICE, BreakLock, Json, Overwrite, Quiet, Root
 
 if TYPE_CHECKING:
     from medseg.progress import Progress
@@ -70,9 +70,7 @@ def convert(
             rich_help_panel=CHOICE,
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of a table's scans, if they were moved.")
-    ] = None,
+    root: Root = None,
     nonfinite: Annotated[
         Literal["keep", "replace"],
         typer.Option(

@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED
-from medseg.cli.options import Json, Overwrite, Quiet, Seed
+from medseg.cli.options import Json, Overwrite, Quiet, Root, Seed
 
 if TYPE_CHECKING:
     from medseg.config import EvaluateConfig
@@ -33,7 +33,7 @@ def evaluate(
         str,
         typer.Option(help="test, train, or folds: a cross-validation's out-of-fold predictions."),
     ] = "test",
-    root: Annotated[Path | None, typer.Option(help="Folder where the card's paths start.")] = None,
+    root: Root = None,
     labels: Annotated[
         str,
         typer.Option(

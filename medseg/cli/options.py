@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,17 @@ Overwrite = Annotated[
         "--overwrite",
         help="Replace files that medseg did not write or that were edited since; never an input.",
     ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder where the paths of a card or table start, if moved."),
+]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, e.g. 4GB.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=value …]", help="Changes to it, e.g. training.minutes=30."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]

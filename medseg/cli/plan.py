@@ -14,7 +14,7 @@ from medseg.cli.arguments import size_bytes, train_config
 from medseg.cli.console import Console, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.exits import DONE, SOME_FAILED
-from medseg.cli.options import Device, Json, Overwrite, Quiet
+from medseg.cli.options import Device, Json, Overwrite, Quiet, Root
 from medseg.cli.outputs import guard_file
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plan(
     against: Annotated[
         Path | None, typer.Option(help="Another plan: print the settings that differ.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    root: Root = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     quiet: Quiet = False,

@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli.arguments import train_config
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.options import Assignments, Json, Overwrite, Quiet, Root
 from medseg.cli.outputs import guard_file
 
 
@@ -17,13 +17,11 @@ def preview(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="Config to draw patches of.")
     ],
-    assignments: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to it.")
-    ] = None,
+    assignments: Assignments = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path(
         "preview.png"
     ),
-    root: Annotated[Path | None, typer.Option(help="Where the cohort's files lie.")] = None,
+    root: Root = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases to share.")] = None,
     patches: Annotated[int, typer.Option(min=1, help="How many patches to draw.")] = 24,
     overwrite: Overwrite = False,

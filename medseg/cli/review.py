@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.console import Console, open_console
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Quiet, Root
 
 #: Packages of the extra ``review`` that the server cannot do without.
 _NEEDED = ("starlette", "uvicorn")
@@ -48,7 +48,7 @@ def review(
         Path | None,
         typer.Option(help="The --output of medseg evaluate: worst Dice first."),
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder where the card's paths start.")] = None,
+    root: Root = None,
     group: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column of the cohort's table to filter by.")
     ] = "",

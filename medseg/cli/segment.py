@@ -20,8 +20,10 @@ from medseg.cli.options import (
     BreakLock,
     Device,
     Json,
+    Memory,
     Overwrite,
     Quiet,
+    Root,
     Volume,
 )
 
@@ -44,15 +46,11 @@ _Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder
 _Split: TypeAlias = Annotated[
     str | None, typer.Option(help="Rows of a cohort card: train or test.")
 ]
-_Root: TypeAlias = Annotated[Path | None, typer.Option(help="Where a card's files lie.")]
 _Format: TypeAlias = Annotated[
     str,
     typer.Option(
         help="Format of the masks: nifti, nrrd, slicer, mha, dicom-seg, dicom-labelmap, rtstruct."
     ),
-]
-_Memory: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Memory limit, e.g. 4GB.")
 ]
 _DryRun: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done and what it needs, then stop.")
@@ -158,10 +156,10 @@ def segment(
     *,
     output: _Output,
     split: _Split = None,
-    root: _Root = None,
+    root: Root = None,
     format: _Format = "nifti",  # noqa: A002
     volume: Volume = None,
-    memory: _Memory = None,
+    memory: Memory = None,
     dry_run: _DryRun = False,
     overwrite: Overwrite = False,
     device: Device = "auto",

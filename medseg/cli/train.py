@@ -14,7 +14,7 @@ from medseg.cli.console import Console, duration, open_console
 from medseg.cli.device import pick_device
 from medseg.cli.environment import command_started
 from medseg.cli.local_processes import train_together
-from medseg.cli.options import BreakLock, Device, Json, Overwrite, Quiet
+from medseg.cli.options import Assignments, BreakLock, Device, Json, Overwrite, Quiet, Root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,14 +42,11 @@ _MUCH_WAITING = 0.05
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Config to train.")],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value …]", help="Changes to it, e.g. training.minutes=30."),
-    ] = None,
+    assignments: Assignments = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
         "run"
     ),
-    root: Annotated[Path | None, typer.Option(help="Folder where the cohort's files lie.")] = None,
+    root: Root = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run where it stopped.")
     ] = False,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.cohort.cards import Card, NewCard, Root, counted, guard_rows, say_parts, write_rows
+from medseg.cli.cohort.cards import Card, NewCard, counted, guard_rows, say_parts, write_rows
 from medseg.cli.console import open_console
 from medseg.cli.exits import SOME_FAILED
-from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.options import Json, Overwrite, Quiet, Root
 
 
 def add(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from medseg.manifests import Cohort
 
 Card = Annotated[Path, typer.Argument(metavar="CARD", help="The cohort's YAML file.")]
-Root = Annotated[Path | None, typer.Option(help="Where the table's paths start, if moved.")]
 NewCard = Annotated[
     Path | None, typer.Option("--output", "-o", help="New card; else the table is rewritten.")
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from medseg.cli.cohort.cards import Card, Root, counted
+from medseg.cli.cohort.cards import Card, counted
 from medseg.cli.console import open_console
 from medseg.cli.exits import SOME_FAILED
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Quiet, Root
 
 
 def check(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.cohort.cards import Card, Root
+from medseg.cli.cohort.cards import Card
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Overwrite, Quiet
+from medseg.cli.options import Json, Overwrite, Quiet, Root
 from medseg.cli.outputs import guard_file
 
 

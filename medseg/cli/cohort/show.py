@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg.cli.cohort.cards import Card, Root, say_parts
+from medseg.cli.cohort.cards import Card, say_parts
 from medseg.cli.console import open_console
-from medseg.cli.options import Json, Quiet
+from medseg.cli.options import Json, Quiet, Root
 
 if TYPE_CHECKING:
     from medseg.manifests.summary import Spread

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.cohort.cards import Card, NewCard, Root, guard_rows, say_parts, write_rows
+from medseg.cli.cohort.cards import Card, NewCard, guard_rows, say_parts, write_rows
 from medseg.cli.console import Console, open_console
-from medseg.cli.options import Json, Overwrite, Quiet, Seed
+from medseg.cli.options import Json, Overwrite, Quiet, Root, Seed
 from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
