@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -184,8 +184,7 @@ def convert_scans(
         BadConfig: the folder holds masks of ``medseg segment``.
         BadOutput: the folder was lost on the way.
     """
-    ledger = open_ledger(output)
-    try:
+    with closing(open_ledger(output)) as ledger:
         ledger.adopt(_RECIPE)
         tasks = [_task(one, nonfinite) for one in listed if one.scan.status == Status.USABLE]
         plan = _plan(tasks, ledger, output, overwrite, listed)
@@ -211,8 +210,6 @@ def convert_scans(
             raise
         write()
         return Converted(rows(), plan.remarks, summary.interrupted)
-    finally:
-        ledger.close()
 
 
 def _plan(

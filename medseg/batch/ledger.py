@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +201,6 @@ class Ledger:
         self._forget_name(case)
         self._file.write("DELETE FROM facts WHERE key = ?", (f"touched {case}",))
 
-    def explain(self, case: str, reason: str) -> None:
-        """Say why a case still waits."""
-        self._file.write('UPDATE cases SET reason = ? WHERE "case" = ?', (reason, case))
-
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
@@ -268,11 +264,8 @@ def remembered(folder: Path) -> Named:
     """
     if not (folder / NAME).is_file():
         return Named()
-    ledger = look(folder)
-    try:
+    with closing(look(folder)) as ledger:
         return ledger.named()
-    finally:
-        ledger.close()
 
 
 def look(folder: Path) -> Ledger:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -146,11 +146,8 @@ def merged_entries(output: Path) -> list[Entry]:
     """Every case of every shard, by name."""
     entries: list[Entry] = []
     for shard in shards_in(output):
-        ledger = ledgers.look(shard.home(output))
-        try:
+        with closing(ledgers.look(shard.home(output))) as ledger:
             entries += ledger.entries()
-        finally:
-            ledger.close()
     return sorted(entries, key=lambda entry: entry.case)
 
 
@@ -160,11 +157,8 @@ def entries_of(output: Path) -> list[Entry]:
         return merged_entries(output)
     if not (output / ledgers.NAME).is_file():
         return []
-    ledger = ledgers.look(output)
-    try:
+    with closing(ledgers.look(output)) as ledger:
         return ledger.entries()
-    finally:
-        ledger.close()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +80,8 @@ def _unfinished(parts: Mapping[Shard, Standing]) -> list[str]:
 
 
 def _stand_at(home: Path) -> Standing:
-    ledger = look(home)
-    try:
+    with closing(look(home)) as ledger:
         return standing(ledger, home)
-    finally:
-        ledger.close()
 
 
 def _left(counts: Mapping[str, int]) -> int:

@@ -29,10 +29,6 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-#: States that need no more work.
-SETTLED = frozenset({State.DONE, State.SKIPPED, State.REFUSED, State.FAILED})
-
-
 @dataclass(frozen=True)
 class Stage:
     """A case entered a stage of its road: read, wait, segment or write."""

@@ -161,12 +161,6 @@ def latex_text(text: str) -> str:
         if arrow in text:
             return command.join(latex_text(part) for part in text.split(arrow))
     escaped = "".join(_LATEX_SPECIAL.get(letter, letter) for letter in text)
-    for letter, command in {
-        "–": "--",
-        "−": "$-$",
-        "\n": " ",
-        FEW: r"\dag{}",
-        NO_INTERVAL: r"\ddag{}",
-    }.items():
+    for letter, command in _LATEX_LETTERS.items():
         escaped = escaped.replace(letter, command)
     return escaped

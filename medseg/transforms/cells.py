@@ -83,7 +83,6 @@ class Layout:
             for working_axis, n in enumerate(self._fed)
         ]
         self._near: dict[tuple[object, ...], Side] = {}
-        self.turned_shape = tuple(native.shape[axis] for axis in self._fed)
 
     def turn(self, native: NDArray[Any]) -> NDArray[Any]:
         """The turned view of an (X, Y, Z) array on the native grid."""

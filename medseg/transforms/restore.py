@@ -24,9 +24,6 @@ from medseg.transforms.cells import Layout, Side, Tile, tile_for
 
 _CPU = torch.device("cpu")
 
-#: (K, X, Y, Z) logits to (X, Y, Z) positions in `LabelTable.channel_values`.
-Decide = Callable[[torch.Tensor], torch.Tensor]
-
 #: Told of (K, X, Y, Z) working logits and their (X, Y, Z) decision.
 Observer = Callable[[torch.Tensor, torch.Tensor], None]
 
