@@ -69,9 +69,9 @@ OPTIONAL = (
 )
 
 
-def examine(folder: Path = Path()) -> list[Finding]:
-    """Look at Python, packages, processor, memory, GPUs and the disk of `folder`."""
-    machine = [_processor(), _compiler(), _memory(), *_gpus(), _allocator(), _disk(folder)]
+def examine() -> list[Finding]:
+    """Look at Python, packages, processor, memory, GPUs and the disk of this folder."""
+    machine = [_processor(), _compiler(), _memory(), *_gpus(), _allocator(), _disk()]
     return [_python(), *_packages(), *machine]
 
 
@@ -83,24 +83,19 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    findings = []
-    for module, purpose in REQUIRED:
-        there = importlib.util.find_spec(module) is not None
-        findings.append(
-            Finding(f"{module} ({purpose})", State.OK, _version(module))
-            if there
-            else Finding(
-                f"{module} ({purpose})", State.MISSING, "not installed", "pip install medseg"
-            )
-        )
-    for module, purpose, remedy in OPTIONAL:
-        there = importlib.util.find_spec(module) is not None
-        findings.append(
-            Finding(f"{module} ({purpose})", State.OK, _version(module))
-            if there
-            else Finding(f"{module} ({purpose})", State.ADVICE, "not installed (optional)", remedy)
-        )
-    return findings
+    missing = (State.MISSING, "not installed", "pip install medseg")
+    lacking = (State.ADVICE, "not installed (optional)")
+    return [
+        *(_package(module, purpose, missing) for module, purpose in REQUIRED),
+        *(_package(module, purpose, (*lacking, remedy)) for module, purpose, remedy in OPTIONAL),
+    ]
+
+
+def _package(module: str, purpose: str, otherwise: tuple[State, str, str]) -> Finding:
+    topic = f"{module} ({purpose})"
+    if importlib.util.find_spec(module) is None:
+        return Finding(topic, *otherwise)
+    return Finding(topic, State.OK, _version(module))
 
 
 def _version(module: str) -> str:
@@ -186,8 +181,8 @@ def _allocator() -> Finding:
     )
 
 
-def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free
     state = State.OK if free > 5e9 else State.ADVICE
     remedy = "" if state is State.OK else "Choose an --output on a larger disk."
     return Finding("disk here", state, f"{free / 1e9:.0f} GB free", remedy)

@@ -39,20 +39,12 @@ def covariates_of(scores: Scores) -> tuple[str, ...]:
     )
 
 
-def subgroups(
-    scores: Scores,
-    covariates: Sequence[str] | None = None,
-    *,
-    metrics: Sequence[str] = ("dice",),
-    labels: Sequence[str] = (MEAN,),
-) -> pd.DataFrame:
-    """Mean and interval of each group of each covariate.
+def subgroups(scores: Scores, covariates: Sequence[str] | None = None) -> pd.DataFrame:
+    """Mean Dice over the labels, with its interval, in each group of each covariate.
 
     Args:
         scores: of an evaluation.
         covariates: columns of ``cases.csv``; ``None`` takes all that divide the cases.
-        metrics: which.
-        labels: which; the mean over labels when not given.
 
     Raises:
         BadConfig: there is no such column.
@@ -64,7 +56,7 @@ def subgroups(
             known = [str(c) for c in scores.cases.columns if c not in _OWN]
             raise BadConfig("no such covariate", found=repr(name), expected=", ".join(known))
         group_of = dict(zip(scores.cases["case"], groups_of(scores.cases[name]), strict=True))
-        wanted = scores.table["metric"].isin(metrics) & scores.table["label"].isin(labels)
+        wanted = (scores.table["metric"] == "dice") & (scores.table["label"] == MEAN)
         table = scores.table[wanted]
         table = table.assign(group=table["case"].map(group_of))
         for (group, label, metric), part in table.groupby(["group", "label", "metric"]):

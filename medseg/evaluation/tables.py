@@ -101,11 +101,9 @@ def heading(metric: str, tolerance_mm: float) -> str:
     return f"{short}{unit} {_ARROWS[known.better]}".strip()
 
 
-def paper_table(
-    summary: pd.DataFrame, tolerance_mm: float, metrics: Sequence[str] = PAPER_METRICS
-) -> pd.DataFrame:
+def paper_table(summary: pd.DataFrame, tolerance_mm: float) -> pd.DataFrame:
     """One row a label (the mean over labels last), one column a metric, cells as printed."""
-    present = [metric for metric in metrics if (summary["metric"] == metric).any()]
+    present = [metric for metric in PAPER_METRICS if (summary["metric"] == metric).any()]
     labels = [label for label in summary["label"].unique() if label != MEAN]
     rows = []
     for label in [*labels, *([MEAN] if len(labels) > 1 else [])]:

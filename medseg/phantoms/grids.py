@@ -54,15 +54,13 @@ def phantom_grid(
     *,
     spacing_mm: float = 5.0,
     extent_mm: tuple[float, float, float] = (380.0, 290.0, 260.0),
-    centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Geometry:
-    """A grid of one of the habits in `GRIDS` that covers an extent.
+    """A grid of one of the habits in `GRIDS` that covers an extent about the origin.
 
     Args:
         name: of the habit.
         spacing_mm: of the finest axis.
         extent_mm: to cover along R, A and S, edge to edge.
-        centre_mm: of the grid in RAS.
 
     Raises:
         BadConfig: no habit of that name, or a spacing that is not positive.
@@ -80,5 +78,5 @@ def phantom_grid(
     )
     affine = np.eye(4)
     affine[:3, :3] = habit.directions * spacings
-    affine[:3, 3] = np.asarray(centre_mm) - affine[:3, :3] @ ((np.array([x, y, z]) - 1) / 2)
+    affine[:3, 3] = np.zeros(3) - affine[:3, :3] @ ((np.array([x, y, z]) - 1) / 2)
     return Geometry((x, y, z), affine)

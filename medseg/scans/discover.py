@@ -51,7 +51,6 @@ def discover(
     *,
     selection: Selection | None = None,
     progress: Progress | None = None,
-    index: Path | None = None,
     without: Path | None = None,
 ) -> list[FoundScan]:
     """Every scan under a folder, in a file, or in a zip or tar archive, from headers alone.
@@ -60,8 +59,6 @@ def discover(
         root: a folder (searched recursively), a file, or an archive.
         selection: which scans and volumes are wanted; the others come as skipped.
         progress: called with the number of files looked at.
-        index: where to remember headers, so that a second look is cheap; by default in the
-            user's cache folder.
         without: a folder below `root` to leave out, such as the one that results go to.
 
     Raises:
@@ -71,7 +68,7 @@ def discover(
     if root.name.upper() == "DICOMDIR" and not is_folder(root):
         root = root.parent  # the index of a medium stands for the medium
     entries = files_under(root, without)
-    content = _look(entries, HeaderIndex(index or index_path()), progress or silent)
+    content = _look(entries, HeaderIndex(index_path()), progress or silent)
     scans = [
         *series_scans(content.headers, root),
         *_image_files(content.others),

@@ -54,13 +54,13 @@ def name_cases(scans: Sequence[FoundScan]) -> list[FoundScan]:
     return [replace(scan, case=case) for scan, case in zip(scans, unique_cases(cases), strict=True)]
 
 
-def unique_cases(cases: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+def unique_cases(cases: Sequence[str]) -> list[str]:
     """The same names, numbered where one occurs again; empty ones stay empty.
 
-    >>> unique_cases(["ct", "CT", "mr", ""], taken=["mr"])
-    ['ct', 'CT_2', 'mr_2', '']
+    >>> unique_cases(["ct", "CT", "mr", ""])
+    ['ct', 'CT_2', 'mr', '']
     """
-    used = {name.casefold() for name in taken}
+    used: set[str] = set()
     return [_unique(case, used) for case in cases]
 
 

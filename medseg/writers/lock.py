@@ -101,11 +101,10 @@ class FolderLock:
         )
 
 
-def holder(folder: Path, name: str = LEDGER_LOCK) -> str | None:
+def holder(folder: Path) -> str | None:
     """``process 12 on host`` where a live run holds the folder, as far as can be known."""
-    path = folder / name
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(folder / LEDGER_LOCK, os.O_RDONLY)
     except OSError:
         return None
     try:
