@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.batch.case import Clock
 from medseg.batch.entry import Entry, Recipe
+from medseg.batch.executors import Patience
 from medseg.batch.gather import stamp_of, touch_of
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.ledger import Ledger, open_ledger
@@ -138,7 +139,9 @@ def guarded_folder(output: Path, arguments: Sequence[Path], *, overwrite: bool) 
 
 
 @contextmanager
-def held_folder(output: Path, *, break_lock: bool = False) -> Iterator[ProcessExecutor]:
+def held_folder(
+    output: Path, patience: Patience | None = None, *, break_lock: bool = False
+) -> Iterator[ProcessExecutor]:
     """The output folder, held for this process, and workers that wait for scans.
 
     Enter it before anything is searched: the workers start as copies of this process, which
@@ -149,7 +152,7 @@ def held_folder(output: Path, *, break_lock: bool = False) -> Iterator[ProcessEx
     """
     work = Conversion(output.absolute())
     with (
-        ProcessExecutor(work, workers=_AT_A_TIME, forked=True) as executor,
+        ProcessExecutor(work, workers=_AT_A_TIME, patience=patience, forked=True) as executor,
         FolderLock(output, break_lock=break_lock),
     ):
         sweep(output)
