@@ -361,6 +361,25 @@ def test_scans_annotated_in_part_are_told(tmp_path):
     assert "annotated for some" not in " ".join(plan_of(whole, cohort=organs).summary)
 
 
+def test_a_hundred_classes_cost_steps_or_voxels():
+    many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
+    shape = (140, 180, 140)
+    few = plan_of(looks_of(shape=shape))
+    dear = plan_of(looks_of(many, shape=shape), cohort=cohort_of(many))
+    seen = [plan.steps * math.prod(plan.config.patch) for plan in (few, dear)]
+    assert seen[1] < 0.75 * seen[0]
+
+
+def test_neither_specks_nor_a_few_of_many_labels_keep_voxels_fine():
+    many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
+    plain = looks_of(many, shape=(140, 180, 140))
+    sizes = dict.fromkeys(many.names, 3.0) | {"gyrus 1": 0.001, "gyrus 2": 0.012}
+    cases = tuple(dataclasses.replace(case, volumes_ml=sizes) for case in plain.cases)
+    plan = plan_of(CohortLooks(cases, {}), cohort=cohort_of(many))
+    assert min(plan.config.prepare.spacing_mm) > 1.2
+    assert plan.weakest.startswith("gyrus 2")
+
+
 def test_weights_and_multiplications_are_counted_as_they_are():
     levels = levels_for((64, 64, 64), (1, 1, 1), 8, 32, 4)
     assert levels == Levels((8, 16, 32, 32), ((3, 3, 3),) * 4, ((2, 2, 2),) * 3)
@@ -370,7 +389,7 @@ def test_weights_and_multiplications_are_counted_as_they_are():
     true = sum(weight.numel() for weight in network.parameters())
     assert levels.weights(1) == pytest.approx(true, rel=0.15)
     one_level = Levels((8,), ((3, 3, 3),), ())
-    assert one_level.macs_a_voxel(1) == 27 * (8 + 64)
+    assert one_level.macs_a_voxel(1, 0) == 27 * (8 + 64)
 
 
 SCAN = {"shape": (14, 12, 10), "codes": "PSR", "spacing": (2.0, 2.5, 3.0)}

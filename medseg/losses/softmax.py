@@ -19,6 +19,9 @@ from torch.autograd.function import once_differentiable
 #: to keep a GPU busy.
 _PORTION, _GPU_PORTION = 2**20, 2**24
 
+#: From so many classes on, those of a voxel are gone through side by side.
+_MANY = 16
+
 
 def softmax_sums(
     logits: Tensor, index: Tensor, weight: Tensor
@@ -52,15 +55,14 @@ class _SoftmaxSums(torch.autograd.Function):
         )
         losses = torch.empty(index.shape, dtype=torch.float32, device=logits.device)
         for part in _portions(logits):
-            classes, counted = index[part][:, None], weight[part][:, None]
-            log_probability = logits[_of_logits(part)].float().log_softmax(1)
-            losses[part] = -log_probability.gather(1, classes)[:, 0]
-            probability = log_probability.exp_().mul_(counted)
-            is_true = _is_true(classes, logits) & counted
-            axes = [0, *range(2, probability.ndim)]
-            probable += probability.sum(axes)
-            hit += probability.mul_(is_true).sum(axes)
-            true += is_true.sum(axes)
+            values, classes, counted = _flattened(logits, index, weight, part)
+            log_probability = values.log_softmax(1)
+            log_of_true = log_probability.gather(1, classes[:, None])[:, 0]
+            losses[part] = -log_of_true.view(losses[part].shape)
+            probability = log_probability.exp_()
+            probable += _over_voxels(probability, counted)
+            hit += _by_class(log_of_true.exp() * counted, classes, len(hit))
+            true += _by_class(counted, classes, len(true))
         ctx.mark_non_differentiable(true)
         return hit, probable, true, losses
 
@@ -72,25 +74,18 @@ class _SoftmaxSums(torch.autograd.Function):
         del of_true
         logits, index, weight = ctx.saved_tensors
         gradient = torch.empty_like(logits)
-        spread = [1, -1, *[1] * (logits.ndim - 2)]
         for part in _portions(logits):
-            classes, counted = index[part][:, None], weight[part][:, None]
-            probability = logits[_of_logits(part)].float().softmax(1)
-            is_true = _is_true(classes, logits)
-            of_probability = torch.where(
-                is_true, (of_hit + of_probable).view(spread), of_probable.view(spread)
-            ).mul_(counted)
-            of_voxel = of_losses[part][:, None]
-            mean = (probability * of_probability).sum(1, keepdim=True)
-            result = of_probability.sub_(mean).add_(of_voxel).mul_(probability)
-            gradient[_of_logits(part)] = result.sub_(is_true * of_voxel)
+            values, classes, counted = _flattened(logits, index, weight, part)
+            probability = values.softmax(1)
+            of_voxel = of_losses[part].reshape(classes.shape)
+            at_true = probability.gather(1, classes[:, None])[:, 0] * counted * of_hit[classes]
+            mean = _over_classes(probability, of_probable) * counted + at_true
+            spread = of_probable.view(1, -1, *[1] * (values.ndim - 2))
+            result = torch.addcmul((of_voxel - mean)[:, None], counted[:, None], spread)
+            result.mul_(probability)
+            true = result.gather(1, classes[:, None]) + (at_true - of_voxel)[:, None]
+            _set(gradient, part, result.scatter_(1, classes[:, None], true))
         return gradient, None, None
-
-
-def _is_true(classes: Tensor, logits: Tensor) -> Tensor:
-    """(b, K, *portion) whether each class is a voxel's true one."""
-    numbers = torch.arange(logits.shape[1], device=logits.device)
-    return classes == numbers.view(1, -1, *[1] * (logits.ndim - 2))
 
 
 def _portions(logits: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -103,6 +98,56 @@ def _portions(logits: Tensor) -> Iterator[tuple[slice, slice]]:
     for b in range(0, batch, several):
         for x in range(0, first, rows):
             yield slice(b, b + several), slice(x, x + rows)
+
+
+def _flattened(
+    logits: Tensor, index: Tensor, weight: Tensor, part: tuple[slice, slice]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A portion's values as float32 (n, K), or (b, K, n) where classes lie apart in memory.
+
+    With it true classes and weights, (n) or (b, n).
+    """
+    values, classes, counted = logits[_of_logits(part)], index[part], weight[part]
+    if _is_by_voxel(logits):
+        flat = values.movedim(1, -1).reshape(-1, logits.shape[1])
+        return flat.float(), classes.reshape(-1), counted.reshape(-1).float()
+    return values.flatten(2).float(), classes.flatten(1), counted.flatten(1).float()
+
+
+def _set(gradient: Tensor, part: tuple[slice, slice], values: Tensor) -> None:
+    """Put a portion's (n, K) or (b, K, n) where it belongs."""
+    here = gradient[_of_logits(part)]
+    if _is_by_voxel(gradient):
+        here = here.movedim(1, -1)
+    here.copy_(values.view(here.shape))
+
+
+def _is_by_voxel(logits: Tensor) -> bool:
+    """Whether the classes of a voxel lie side by side, and are enough for that to pay."""
+    return logits.stride(1) == 1 and logits.shape[1] >= _MANY
+
+
+def _over_voxels(probability: Tensor, counted: Tensor) -> Tensor:
+    """(K,) weighted sums."""
+    if counted.ndim == 1:
+        return counted @ probability
+    return torch.einsum("bkn,bn->k", probability, counted)
+
+
+def _over_classes(probability: Tensor, of_class: Tensor) -> Tensor:
+    """(n) or (b, n) sums weighted by class."""
+    if probability.ndim == 2:
+        return probability @ of_class
+    return torch.einsum("bkn,k->bn", probability, of_class)
+
+
+def _by_class(values: Tensor, classes: Tensor, many: int) -> Tensor:
+    """(K,) sums of the values of each class, the same at every call."""
+    values, classes = values.flatten(), classes.flatten()
+    if values.device.type == "cpu":
+        return torch.bincount(classes, values, many).float()
+    apart = values.new_zeros(many, len(values))  # a GPU's bincount adds in any order
+    return apart.scatter_(0, classes[None], values[None]).sum(1)
 
 
 def _of_logits(part: tuple[slice, slice]) -> tuple[slice, slice, slice]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from medseg.errors import BadConfig
-from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, WHOLE_STEPS, Levels, Machine
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, WHOLE_STEPS, Machine
 from medseg.planning.memory import StepMemory
 
 #: A patch of so many voxels is what the literature's networks see (128³, less a rounding): from
@@ -23,23 +23,20 @@ PLENTY_STEPS = 4000
 MOST_PATCHES = 8
 
 
-def voxels_a_step(
-    machine: Machine, levels: Levels, memory: StepMemory, channels: int, whole: float
-) -> float:
+def voxels_a_step(machine: Machine, cost: float, memory: StepMemory, whole: float) -> float:
     """Voxels a step that leave time for a good number of steps, and fit the memory.
 
     Args:
         machine: to train on.
-        levels: of the network.
+        cost: multiplications a voxel.
         memory: of a step.
-        channels: of the image.
         whole: voxels of a step that shows typical scans whole. For `ENOUGH_CONTEXT` of them steps
             are given up, down to the least number that learns anything.
 
     Raises:
         BadConfig: the memory does not hold the smallest patch.
     """
-    in_all = machine.steps(1.0) / levels.macs_a_voxel(channels)
+    in_all = machine.steps(1.0) / cost
     if in_all / whole >= WHOLE_STEPS:
         in_time = max(in_all / GOOD_STEPS, whole)
     else:
@@ -54,33 +51,27 @@ def voxels_a_step(
     return voxels
 
 
-def voxels_in_time(machine: Machine, levels: Levels, channels: int, steps: int) -> float:
-    """Voxels a step at which the time buys so many steps."""
-    return machine.steps(1.0) / levels.macs_a_voxel(channels) / steps
+def voxels_in_time(machine: Machine, cost: float, steps: int) -> float:
+    """Voxels a step, of so many multiplications each, at which the time buys so many steps."""
+    return machine.steps(1.0) / cost / steps
 
 
 def patches_a_step(
-    machine: Machine,
-    levels: Levels,
-    memory: StepMemory,
-    patch: Sequence[int],
-    channels: int,
-    least: int,
+    machine: Machine, cost: float, memory: StepMemory, patch: Sequence[int], least: int
 ) -> int:
     """The preset's number in 3D, on a GPU more while its memory and the time allow them.
 
     Args:
         machine: to train on.
-        levels: of the network.
+        cost: multiplications a voxel.
         memory: of a step.
         patch: voxels along each axis.
-        channels: of the image.
         least: the preset's.
     """
     if machine.kind == "cpu":
         return least
     size = math.prod(patch)
-    in_time = machine.steps(levels.macs_a_voxel(channels) * size) // PLENTY_STEPS
+    in_time = machine.steps(cost * size) // PLENTY_STEPS
     fitting = int(memory.voxels_in(machine.memory_bytes) // size)
     return max(least, min(in_time, fitting, MOST_PATCHES))
 

@@ -28,6 +28,9 @@ LEAST_CONTEXT = 1 / 30
 #: For a patch to show enough, spacing gives way so far, while structures stay so many voxels wide.
 MILDLY_COARSER, WIDE_VOXELS = 1.35, 8.0
 
+#: So small a share of many labels may become narrower than that.
+FEW_LABELS = 0.1
+
 #: A structure should be so many voxels wide, else spacing does not give way.
 SMALLEST_VOXELS = 2.5
 
@@ -106,7 +109,7 @@ def coarsened(
     if share >= LEAST_CONTEXT or voxels >= ENOUGH_VOXELS:
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
     floor = _floor(spacing_mm, LEAST_CONTEXT / share)
-    name, size_mm = smallest_structure(looks)
+    name, size_mm = small_structure(looks)
     needed = max(min(spacing_mm), size_mm / SMALLEST_VOXELS)
     if floor > needed:
         x, y, z = (_neat(max(mm, needed)) for mm in spacing_mm)
@@ -130,7 +133,7 @@ def mildly_coarsened(
     eight held-out scans, and 1.5 mm with the steps that are left then 0.65.
     """
     share = voxels / math.prod(median_shape(looks, spacing_mm))
-    _, size_mm = smallest_structure(looks)
+    _, size_mm = small_structure(looks, FEW_LABELS)
     most = min(MILDLY_COARSER * min(spacing_mm), size_mm / WIDE_VOXELS)
     if share >= ENOUGH_CONTEXT or voxels >= ENOUGH_VOXELS or most <= 1.05 * min(spacing_mm):
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
@@ -152,16 +155,29 @@ def _floor(spacing_mm: Sequence[float], times: float) -> float:
     return floor
 
 
-def smallest_structure(looks: CohortLooks) -> tuple[str, float]:
-    """The label of the smallest typical volume, and the diameter of a ball of it in mm."""
-    typical = looks.typical_ml()
-    name = min(typical, key=lambda label: typical[label])
-    return name, (6000 * typical[name] / math.pi) ** (1 / 3)
+def small_structure(looks: CohortLooks, share: float = 0.0) -> tuple[str, float]:
+    """A label that only so large a share of the others undercuts, and its size in mm.
+
+    Labels too small for the scans' own voxels do not count, unless all are: no spacing of a plan
+    can help them.
+
+    Args:
+        looks: of the train rows.
+        share: 0 is the smallest label.
+
+    Returns:
+        Its name, and the diameter of a ball of its typical volume.
+    """
+    sizes = {name: (6000 * ml / math.pi) ** (1 / 3) for name, ml in looks.typical_ml().items()}
+    least = SMALLEST_VOXELS * float(np.median(looks.spacings_mm, axis=0).min())
+    resolved = {name: mm for name, mm in sizes.items() if mm >= least} or sizes
+    name = sorted(resolved, key=lambda label: resolved[label])[int(share * len(resolved))]
+    return name, resolved[name]
 
 
 def weakest_point(looks: CohortLooks, spacing_mm: Sequence[float], share: float, steps: int) -> str:
     """What most likely holds a plan back, in words."""
-    name, size_mm = smallest_structure(looks)
+    name, size_mm = small_structure(looks)
     across = size_mm / max(spacing_mm)
     if are_too_few(steps):
         return f"{steps} steps are too few to learn much: give more --minutes or a GPU"

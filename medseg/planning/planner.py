@@ -96,8 +96,7 @@ def make_plan(
     _intensities(made, cohort, looks)
     _augmentation(made, cohort, looks, machine)
     voxels = batch * math.prod(patch)
-    channels = len(cohort.channels)
-    steps = machine.steps(levels.macs_a_voxel(channels) * voxels)
+    steps = machine.steps(_cost(cohort, levels) * voxels)
     _schedule(made, looks, machine, batch, steps)
     made.choose("infer.overlap", 0.5, "windows of the patch's size, each voxel seen by several")
     made.choose("infer.skip_below", *rules.empty_below(cohort, looks))
@@ -130,22 +129,21 @@ def _geometry(
 ) -> tuple[tuple[int, ...], Levels, int]:
     """Dimensions, spacing, patch and batch, which depend on each other."""
     axes = _dimensions(made, looks, dims)
-    channels = len(cohort.channels)
     least = preset.batch if len(axes) == 3 else 2
     spacing, why_spacing = rules.working_spacing(looks, finer=False)
     shape = [min(64, n) for n in median_shape(looks, spacing)]
     _, rough = rules.fit_patch(
         [shape[a] for a in axes], [spacing[a] for a in axes], math.inf, preset
     )
-    memory = memory_of(cohort, looks, machine, preset, rough)
+    memory, cost = memory_of(cohort, looks, machine, preset, rough), _cost(cohort, rough)
     if len(axes) == 3:
         most = memory.voxels_in(machine.memory_bytes) / least
         spacing, why_spacing = _spacing_within(
-            looks, most, lambda steps: voxels_in_time(machine, rough, channels, steps) / least
+            looks, most, lambda steps: voxels_in_time(machine, cost, steps) / least
         )
     whole = median_shape(looks, spacing)
     here, near = [whole[a] for a in axes], [spacing[a] for a in axes]
-    voxels = voxels_a_step(machine, rough, memory, channels, least * math.prod(here))
+    voxels = voxels_a_step(machine, cost, memory, least * math.prod(here))
     patch, levels = _patch_within(cohort, looks, machine, preset, (here, near), voxels / least)
     memory = memory_of(cohort, looks, machine, preset, levels)
     fitting = min(voxels, memory.voxels_in(machine.memory_bytes))
@@ -161,7 +159,11 @@ def _geometry(
     )
     if len(axes) == 2:
         return patch, levels, slices_a_step(fitting, patch)
-    return patch, levels, patches_a_step(machine, levels, memory, patch, channels, preset.batch)
+    return (
+        patch,
+        levels,
+        patches_a_step(machine, _cost(cohort, levels), memory, patch, preset.batch),
+    )
 
 
 def _dimensions(made: Choices, looks: CohortLooks, dims: Literal[2, 3] | None) -> list[int]:
@@ -191,7 +193,7 @@ def _patch_within(
         memory = memory_of(cohort, looks, machine, preset, levels)
         size = (preset.batch if len(patch) == 3 else 2) * math.prod(patch)
         fits = machine.kind == "cpu" or memory.bytes_of(size) <= machine.memory_bytes
-        steps = machine.steps(levels.macs_a_voxel(len(cohort.channels)) * size)
+        steps = machine.steps(_cost(cohort, levels) * size)
         if (fits and not are_too_few(steps)) or max(patch) <= rules.SMALLEST_PATCH:
             return patch, levels
         voxels *= 0.95
@@ -229,6 +231,11 @@ def memory_of(
         network=preset.network,
         loss="written out" if cohort.labels.regions or is_partly_known else "portions",
     )
+
+
+def _cost(cohort: Cohort, levels: Levels) -> float:
+    """Multiplications of a forward pass for each voxel of a patch."""
+    return levels.macs_a_voxel(len(cohort.channels), cohort.labels.channels)
 
 
 def _why_dims(dims: int, shape: tuple[int, int, int]) -> str:
