@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from medseg.config import PostprocessRule
 from medseg.geometry import Box, Geometry
+from medseg.geometry.precision import HEADER_PRECISION, reach_mm
 from medseg.labels import LabelTable
 
 Mask = NDArray[np.bool_]
@@ -110,7 +111,8 @@ def _judge(
     if rule.rule == "keep_largest":
         return lambda components, sizes: _all_but_largest(sizes, rule.count)
     if rule.rule == "remove_small":
-        return lambda components, sizes: 1 + np.flatnonzero(sizes * geometry.voxel_ml < rule.ml)
+        least_ml = rule.ml * (1 - HEADER_PRECISION)
+        return lambda components, sizes: 1 + np.flatnonzero(sizes * geometry.voxel_ml < least_ml)
     outer = _outer(rule, labels)
     return lambda components, sizes: _apart(components, part == outer, len(sizes))
 
@@ -172,11 +174,12 @@ def _close(part: NDArray[Any], value: int, spacing: Sequence[float], mm: float) 
     """
     mask = part == value
     closed = mask.copy()
+    limit_mm = reach_mm(mm, min(spacing))
     reach = [int(np.ceil(mm / side)) + 1 for side in spacing]
     for own, seen in _slabs(part.shape, 2 * reach[0]):
         padded = np.pad(mask[seen], [(more, more) for more in reach])
-        near = ndimage.distance_transform_edt(~padded, sampling=spacing) <= mm
-        deep = ndimage.distance_transform_edt(near, sampling=spacing) > mm
+        near = ndimage.distance_transform_edt(~padded, sampling=spacing) <= limit_mm
+        deep = ndimage.distance_transform_edt(near, sampling=spacing) > limit_mm
         inner = deep[:, reach[1] : -reach[1], reach[2] : -reach[2]]
         first = reach[0] + own.start - seen.start
         closed[own] |= inner[first : first + own.stop - own.start]

@@ -47,6 +47,24 @@ def test_background_may_be_written_and_is_no_label():
         ("liver", "none"),
         ("upright structure", "none"),
         ("left-right shunt", "none"),
+        ("LeftKidney", "left"),
+        ("KidneyR", "right"),
+        ("lh.precuneus", "left"),
+        ("ctx-rh-precuneus", "right"),
+        ("Parotid_Lt", "left"),
+        ("leftkidney", "left"),
+        ("rein gauche", "left"),
+        ("Rechte Niere", "right"),
+        ("riñón derecho", "right"),
+        ("Ren sin.", "left"),
+        ("левая почка", "left"),
+        ("右肾", "right"),
+        ("LV", "left"),
+        ("ra", "right"),
+        ("cleft palate", "none"),
+        ("bright spot", "none"),
+        ("vertebrae_L1", "none"),
+        ("artère de la rate", "none"),
     ],
 )
 def test_a_name_tells_the_side(name, side):
@@ -56,6 +74,54 @@ def test_a_name_tells_the_side(name, side):
 def test_left_and_right_of_one_organ_swap_in_a_mirror():
     assert table(left_kidney=3, liver=1, right_kidney=2).mirror_pairing() == ((2, 3),)
     assert table(liver=1, spleen=2).mirror_pairing() == ()
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [
+        ("LeftKidney", "RightKidney"),
+        ("lh.precuneus", "rh.precuneus"),
+        ("LK", "RK"),
+        ("lkidney", "rkidney"),
+        ("kidneyleft", "kidneyright"),
+        ("Lt Parotid", "Rt Parotid"),
+    ],
+)
+def test_twins_swap_however_their_sides_are_written(left, right):
+    assert table(**{right: 2, "liver": 1, left: 3}).mirror_pairing() == ((2, 3),)
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [
+        ("LV", "RV"),
+        ("la", "ra"),
+        ("rein gauche", "rein droit"),
+        ("左肾", "右肾"),
+        ("rein_g", "rein_d"),
+        ("links", "rechts"),
+        ("L1", "R1"),
+        ("LVM", "RVM"),
+    ],
+)
+def test_sides_that_are_not_known_to_be_twins_forbid_the_mirror(left, right):
+    assert table(**{left: 1, right: 2}).mirror_pairing() is None
+
+
+def test_a_code_says_the_side_where_the_name_does_not():
+    card = {"labels": {"organ 1": {"value": 1, "code": ["SCT", "18639004", "Left kidney"]}}}
+    assert LabelTable.from_card(card).labels[0].side is Side.LEFT
+
+
+@pytest.mark.parametrize("entry", [0, {"value": 0}])
+def test_a_structure_cannot_have_the_value_of_background(entry):
+    with pytest.raises(BadLabels, match="'liver' has the value 0, which is background"):
+        LabelTable.from_card({"labels": {"liver": entry, "spleen": 1}})
+
+
+@pytest.mark.parametrize("name", ["background", "BG", "Clear Label", "Unknown", "no tumour"])
+def test_what_is_no_structure_may_be_named_with_the_value_0(name):
+    assert table(**{name: 0, "liver": 1}).names == ("liver",)
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,9 @@ def test_spacing_is_the_median_and_not_moved_by_one_odd_scan():
 
 
 def test_ct_has_one_window_from_the_labels_and_mr_its_own_spread():
-    rule = plan_of(looks_of(), cohort=cohort_of(modality="CT")).config.prepare.normalise[0]
+    rule = plan_of(
+        looks_of(), cohort=cohort_of(modality="CT", channels=("CT",))
+    ).config.prepare.normalise[0]
     values = np.array(looks_of().cases[0].sample[0])
     assert (rule.kind, rule.low, rule.high) == (
         "window",
@@ -224,7 +226,7 @@ def test_ct_has_one_window_from_the_labels_and_mr_its_own_spread():
 
 
 def test_air_is_left_out_of_a_ct_unless_a_structure_is_as_dark():
-    ct = cohort_of(modality="CT")
+    ct = cohort_of(modality="CT", channels=("portal venous",))
     assert plan_of(looks_of(), cohort=ct).config.infer.skip_below == -900
     assert plan_of(looks_of()).config.infer.skip_below is None
     airways = looks_of()
@@ -443,6 +445,20 @@ def test_empty_margins_change_no_plan(tmp_path):
     tight, roomy = (plan.config.model_dump(mode="json") for plan in made)
     assert (tight["patch"], tight["network"]) == (roomy["patch"], roomy["network"])
     assert tight["prepare"]["spacing_mm"] == roomy["prepare"]["spacing_mm"]
+
+
+def test_what_the_reader_of_a_mask_accepted_is_kept_for_the_plan(tmp_path):
+    cohort = tiny_cohort(tmp_path, cases=3, **SCAN)
+    path = cohort.case("case_01").label
+    image = nib.load(path)
+    changed = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine)
+    changed.set_sform(image.affine, 1)
+    changed.set_qform(image.affine + 9 * np.eye(4, k=3), 1)
+    changed.to_filename(path)
+    for _ in range(2):  # read, and found again
+        told = look_at(cohort, kept=tmp_path / "looks.json").warnings
+        assert list(told) == ["case_01"]
+        assert told["case_01"][0].startswith("the mask: sform and qform disagree by 9 mm")
 
 
 def test_padding_is_no_tissue(tmp_path):

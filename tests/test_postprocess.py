@@ -60,6 +60,23 @@ def test_small_means_millilitres():
     assert (wide == 7).sum() == 64
 
 
+@pytest.mark.parametrize("rounding", [1 - 6e-8, 1, 1 + 6e-8])
+def test_what_a_header_rounds_moves_no_voxel_over_a_threshold(rounding):
+    """A float32 header of an oblique scan says 1.00000006 mm where 1 mm is meant."""
+    spacing = (rounding, rounding, 3 * rounding)
+    cube = empty()
+    cube[5:15, 5:15, 5:15] = 1  # 3 ml
+    rule = PostprocessRule(rule="remove_small", label="liver", ml=3.0)
+    assert np.array_equal(clean(cube, rule, spacing=spacing), cube)
+    parts = empty()
+    parts[3:9, 5:15, 5:15] = parts[13:19, 5:15, 5:15] = 1  # 4 voxels apart
+    for mm, is_filled in ((1.0, False), (2.0, True)):
+        rule = PostprocessRule(rule="close", label="liver", mm=mm)
+        exact, rounded = (clean(parts, rule, spacing=s) for s in ((1.0, 1.0, 3.0), spacing))
+        assert np.array_equal(rounded, exact)
+        assert (rounded.sum() > parts.sum()) == is_filled
+
+
 def test_holes_fill_but_keep_what_lies_in_them():
     mask = empty()
     mask[2:20, 2:20, 2:18] = 1

@@ -100,6 +100,8 @@ def _look(cohort: Cohort, output: Path, console: Console) -> CohortLooks:
     looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
     for case, reason in looks.left_out.items():
         console.warn(f"case {case} was not looked at: {reason}")
+    for case, warnings in looks.warnings.items():
+        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
     survey = survey_scans(cohort, progress=console.progress("comparing"))
     for case, warnings in survey.warnings.items():
         console.warn(f"{case}: {'; '.join(warnings)}", case=case)

@@ -11,6 +11,7 @@ from medseg import __version__
 from medseg.checksums import sha256_of
 from medseg.evaluation.pairing import Predictions, extra_files
 from medseg.evaluation.scores import REFUSED, UNSCORED, Scores
+from medseg.evaluation.scoring import BETWEEN_WARNINGS
 from medseg.manifests import Cohort
 
 
@@ -84,6 +85,7 @@ def problems(scores: Scores) -> list[str]:
     for status in (REFUSED, UNSCORED):
         rows = scores.cases[scores.cases["status"] == status]
         lines += [f"{status}: {row.case}: {row.reason}" for row in rows.itertuples()]
+    lines += _reader_warnings(scores)
     extra = scores.about.get("extra_predictions") or []
     if extra:
         lines.append(
@@ -108,6 +110,17 @@ def problems(scores: Scores) -> list[str]:
             f" again: {some_names(copies)}. Leave them out unless you know better"
         )
     return lines
+
+
+def _reader_warnings(scores: Scores) -> list[str]:
+    """What the readers accepted: one line for each remark, with the cases that it is made of."""
+    if "warnings" not in scores.cases:
+        return []
+    cases: dict[str, list[str]] = {}
+    for row in scores.cases.itertuples():
+        for text in filter(None, str(row.warnings).split(BETWEEN_WARNINGS)):
+            cases.setdefault(text, []).append(str(row.case))
+    return [f"{some_names(names, 6)}: {text}" for text, names in cases.items()]
 
 
 def some_names(names: Sequence[str], most: int = 20) -> str:

@@ -231,6 +231,7 @@ def _case_table(
                 "fold": "" if case.fold is None else str(case.fold),
                 "status": outcome.status,
                 "reason": outcome.reason,
+                "warnings": outcome.facts.get("warnings", ""),
                 "leaked": "yes" if outcome.leaked else "copy" if case.case in copies else "",
                 "prediction": "" if task.prediction is None else printable(task.prediction.name),
                 "prediction_sha256": outcome.facts.get("prediction_sha256", ""),

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from medseg.config import EvaluateConfig
-from medseg.metrics.precision import HEADER_PRECISION
+from medseg.geometry.precision import HEADER_PRECISION
 
 #: Below this number of patients there is no interval at all.
 LEAST_PATIENTS = 5
@@ -88,14 +88,15 @@ def mean_interval(
     method = method_for(len(sums), config, bounds)
     if not method:
         return Interval(mean, nan, nan, len(sums), len(figures), "")
+    if method != "bounded":
+        low, high = _bootstrap(method, figures, sums, sizes, config)
+        limited = isfinite(bounds[0]) and isfinite(bounds[1])
+        if config.interval == "auto" and limited and (low == high or np.isinf([low, high]).any()):
+            method = "bounded"  # nearly all figures are equal: resampling them says nothing
     if method == "bounded":
         low, high = _bounded(sums, sizes, config, bounds)
-    elif np.ptp(figures) <= HEADER_PRECISION**2 * np.abs(figures).max():
-        low, high = mean, mean
-    else:
-        ends = _METHODS[method](sums, sizes, config)
-        clipped = (float(np.clip(end, *bounds)) for end in ends)
-        low, high = (end if isfinite(end) else nan for end in clipped)
+    clipped = (float(np.clip(end, *bounds)) for end in (low, high))
+    low, high = (end if isfinite(end) else nan for end in clipped)
     return Interval(mean, low, high, len(sums), len(figures), method)
 
 
@@ -114,6 +115,19 @@ def method_for(patients: int, config: EvaluateConfig, bounds: tuple[float, float
     if patients < FEW_PATIENTS:
         return ""
     return "studentised" if config.interval == "auto" else config.interval
+
+
+def _bootstrap(
+    method: str,
+    figures: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    config: EvaluateConfig,
+) -> tuple[float, float]:
+    """The ends of a bootstrap's interval, not clipped; the mean twice where all are equal."""
+    if np.ptp(figures) <= HEADER_PRECISION**2 * np.abs(figures).max():
+        return float(figures.mean()), float(figures.mean())
+    return _METHODS[method](sums, sizes, config)
 
 
 def _bounded(

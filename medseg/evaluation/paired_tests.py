@@ -19,7 +19,7 @@ from scipy import stats
 
 from medseg.config import EvaluateConfig
 from medseg.evaluation.intervals import patient_sums
-from medseg.metrics.precision import COUNT_PRECISION
+from medseg.geometry.precision import COUNT_PRECISION
 
 #: Up to this number of patients, every choice of signs is counted.
 EXACT_PATIENTS = 30

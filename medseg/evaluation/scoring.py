@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 #: Said of labels that a case's truth was not drawn for; they have no score there.
 NOT_ANNOTATED = "not annotated"
 
+#: Between the warnings of a case in ``cases.csv``.
+BETWEEN_WARNINGS = " | "
+
 Row = tuple[str, str, str, str, float, str, str]
 
 
@@ -72,7 +75,8 @@ class Outcome:
         rows: of the tidy table.
         status: scored, missing, refused (the prediction) or unscored (the truth).
         reason: why not scored, or what was done to score it.
-        facts: checksums.
+        facts: checksums, and under ``warnings`` what the readers accepted of truth and
+            prediction, and a person should know.
         leaked: whether the scan's pixels trained the model.
         look: what the scan is recognised by, where the model says that of its training scans.
     """
@@ -171,7 +175,15 @@ def _read_truth(task: Task, facts: dict[str, str]) -> LabelMap:
     if task.case.images and mask_needs_image(path):
         grid = read_grid(task.cohort, task.case)
     mask = read_mask(path, labels=task.cohort.labels, grid=grid)
+    _warn(facts, "the truth", mask)
     return named_truth(task.cohort, task.case, mask)
+
+
+def _warn(facts: dict[str, str], whose: str, mask: LabelMap) -> None:
+    """Add a reader's warnings to what is known of a case, without paths."""
+    texts = [printable(text).replace(str(mask.origin.path), "it") for text in mask.origin.warnings]
+    known = [facts["warnings"]] if facts.get("warnings") else []
+    facts["warnings"] = BETWEEN_WARNINGS.join([*known, *(f"{whose}: {text}" for text in texts)])
 
 
 def _seen(task: Task) -> tuple[bool, bytes]:
@@ -198,6 +210,7 @@ def _read_prediction(
         raise MedsegError("no prediction")
     facts["prediction_sha256"] = sha256_of(path)
     mask = read_labels(path, labels=task.labels)
+    _warn(facts, "the prediction", mask)
     if mask.labels is not None:
         mask = mask.named(task.labels)
     values, note = mask.data, ""

@@ -22,6 +22,7 @@ _OWN = {
     "patient",
     "status",
     "reason",
+    "warnings",
     "leaked",
     "prediction",
     "prediction_sha256",

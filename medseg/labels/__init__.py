@@ -1,6 +1,7 @@
 """The meaning of a mask's integers: value <-> name, colour, code, side, regions."""
 
-from medseg.labels.label import Label, Region, Side, is_generic, plain_name, side_of
+from medseg.labels.label import Label, Region, is_generic, plain_name
+from medseg.labels.sides import Side, side_of
 from medseg.labels.table import LabelTable
 
 __all__ = ["Label", "LabelTable", "Region", "Side", "is_generic", "plain_name", "side_of"]

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from medseg.errors import BadLabels
-from medseg.labels.label import Label, Region, integer, label_from_card
+from medseg.labels.label import Label, Region, integer, label_from_card, plain_name
+from medseg.labels.sides import sides_of
+
+#: Beginnings of names that cards and viewers give to what is no structure.
+_BACKGROUND = re.compile(
+    r"back ?ground|bg|backgr|air|outside|exterior|outer|empty|void|none|nothing|unlabell?ed"
+    r"|unknown|unsegmented|clear|other|rest|no\b|non|not\b|normal|healthy|label 0|class 0|0"
+)
 
 #: Labels, ignore value, regions and mirror pairs.
 Parts: TypeAlias = tuple[
@@ -28,9 +36,10 @@ def read_card(card: Mapping[str, Any]) -> Parts:
             expected="for example {liver: 1, spleen: 2}",
         )
     entries = {name: entry for name, entry in entries.items() if not _is_background(name, entry)}
+    sides = sides_of([str(name) for name in entries])
     labels = [
-        label_from_card(str(name), entry, position)
-        for position, (name, entry) in enumerate(entries.items())
+        label_from_card(str(name), entry, position, side)
+        for position, ((name, entry), side) in enumerate(zip(entries.items(), sides, strict=True))
     ]
     regions = tuple(
         _region(str(name), values) for name, values in (card.get("regions") or {}).items()
@@ -72,7 +81,22 @@ def card_of(
 
 
 def _is_background(name: object, entry: object) -> bool:
-    return entry == 0 or (isinstance(entry, Mapping) and entry.get("value") == 0)
+    """Whether an entry names the background, which has no label.
+
+    Raises:
+        BadLabels: it gives the background's value to what is called something else.
+    """
+    value = entry.get("value") if isinstance(entry, Mapping) else entry
+    if isinstance(value, bool) or value != 0:
+        return False
+    if not _BACKGROUND.match(plain_name(str(name))):
+        raise BadLabels(
+            f"label {str(name)!r} has the value 0, which is background in every mask",
+            found=0,
+            expected="a value of 1 or more",
+            remedy="Give the value that its voxels have in the masks; background needs no name.",
+        )
+    return True
 
 
 def _region(name: str, values: Any) -> Region:

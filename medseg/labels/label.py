@@ -7,22 +7,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
 from medseg.errors import BadLabels
-
-#: Names that say a side, as whole words: "left kidney", "kidney_L", "hippocampus-right".
-_SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
-
-
-class Side(StrEnum):
-    """The side of the body a structure belongs to."""
-
-    LEFT = "left"
-    RIGHT = "right"
-    NONE = "none"
+from medseg.labels.sides import Side, side_of
 
 
 @dataclass(frozen=True)
@@ -76,8 +65,14 @@ class Region:
     values: tuple[int, ...]
 
 
-def label_from_card(name: str, entry: Any, position: int) -> Label:
+def label_from_card(name: str, entry: Any, position: int, side: Side = Side.NONE) -> Label:
     """A label from its card entry: a value, or a mapping with value, colour, code and side.
+
+    Args:
+        name: of the label.
+        entry: what the card says of it.
+        position: among the card's labels, for its colour.
+        side: what its name says beside the others, where neither entry nor code says one.
 
     Raises:
         BadLabels: the entry does not describe a label.
@@ -101,9 +96,11 @@ def label_from_card(name: str, entry: Any, position: int) -> Label:
             found=code,
             expected="[scheme, value, meaning]",
         )
-    side = entry.get("side")
-    if side is not None and side not in list(Side):
-        raise BadLabels(f"label {name!r} has an unknown side", found=side, expected=[*Side])
+    said = entry.get("side")
+    if said is not None and said not in list(Side):
+        raise BadLabels(f"label {name!r} has an unknown side", found=said, expected=[*Side])
+    if said is None and side is Side.NONE and code is not None:
+        side = side_of(str(code[2]))
     aliases = entry.get("aliases") or ()
     if isinstance(aliases, str):
         aliases = (aliases,)
@@ -114,7 +111,7 @@ def label_from_card(name: str, entry: Any, position: int) -> Label:
         integer(entry["value"], name),
         colour.lower(),
         None if code is None else (str(code[0]), str(code[1]), str(code[2])),
-        Side(side) if side is not None else side_of(name),
+        side if said is None else Side(said),
         tuple(map(str, aliases)),
     )
 
@@ -149,21 +146,6 @@ def is_generic(name: str) -> bool:
     (True, False)
     """
     return re.fullmatch(r"((segment|label|roi|structure)\s*)?\d*", plain_name(name)) is not None
-
-
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-
-
-def side_of(name: str) -> Side:
-    """The side a name says: ``left kidney``, ``kidney_L``; none where it says none or both."""
-    sides = {_SIDE_WORDS[word] for word in _words(name) if word in _SIDE_WORDS}
-    return Side(sides.pop()) if len(sides) == 1 else Side.NONE
-
-
-def without_side(name: str) -> tuple[str, ...]:
-    """The words of a name but those that say a side."""
-    return tuple(word for word in _words(name) if word not in _SIDE_WORDS)
 
 
 def _default_colour(position: int) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from medseg.labels.label import Label, Region, Side, without_side
+from medseg.labels.label import Label, Region
+from medseg.labels.sides import Side, common_words
 from medseg.labels.twins import are_twins
 
 
@@ -26,7 +27,7 @@ def mirror_swaps(
         twin = _twin(label, labels)
         if twin is None:
             return (), f"{label.name!r} has a side and no partner to swap with"
-        if not are_twins(without_side(label.name)):
+        if not are_twins(common_words(label.name, twin.name) or ()):
             return (), (
                 f"{label.name!r} and {twin.name!r} are not known to be mirror images of each "
                 "other; where they are, name them under mirror_pairs in the card"
@@ -39,10 +40,10 @@ def mirror_swaps(
 
 
 def _twin(label: Label, labels: Sequence[Label]) -> Label | None:
-    stem = without_side(label.name)
     twins = [
         other
         for other in labels
-        if other.side not in (Side.NONE, label.side) and without_side(other.name) == stem
+        if other.side not in (Side.NONE, label.side)
+        and common_words(label.name, other.name) is not None
     ]
     return twins[0] if len(twins) == 1 else None

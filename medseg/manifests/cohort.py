@@ -14,9 +14,14 @@ from medseg.scans import Frames
 
 #: Words in the names of channels that say the modality.
 _NAMES = {
-    "MR": re.compile("MRI?|MRT|T[12](W|C|CE|GD|N|F)?|FLAIR|ADC|DWI|PD|SWI|DCE|CINE"),
-    "PT": re.compile("PE?T|SUV(BW|LBM|MAX)?|FDG|PSMA|18F|68GA"),
-    "CT": re.compile("CT|CECT|NCCT|CBCT|CTA|HU"),
+    "MR": re.compile(
+        "MR|MRI|MRT|MRA|MPRAGE|T[12](W|WI|C|CE|GD|N|F|WFS|FS|STAR|MAP)?|FLAIR|ADC|DWI|PD|PDW|SWI"
+        "|DCE|CINE|STIR|DIXON|GRE|TOF|BOLD|ASL|FA"
+    ),
+    "PT": re.compile(
+        "PE?T(AC|NAC|RES|SUV)?|SUV(BW|LBM|BSA|MAX)?|FDG|PSMA|FET|FLT|DOTATATE|18F|68GA"
+    ),
+    "CT": re.compile("CT(AC|RES|A|V)?|CECT|NCCT|CBCT|LDCT|PCCT|HU"),
     "NM": re.compile("NM|SPECT"),
 }
 
@@ -33,12 +38,16 @@ class Split(StrEnum):
 def channel_modality(name: str) -> str:
     """DICOM's modality behind a channel's name; empty where the name does not say.
 
-    >>> [channel_modality(name) for name in ("T1w", "FLAIR", "CT_venous", "PET", "SUV", "image")]
-    ['MR', 'MR', 'CT', 'PT', 'PT', '']
+    Of several words the last one counts.
+
+    >>> [channel_modality(name) for name in ("T1w", "CT_venous", "PET1", "PET-CT_CT", "image")]
+    ['MR', 'CT', 'PT', 'CT', '']
     """
-    words = set(re.findall(r"[A-Z0-9]+", name.upper()))
-    fitting = [kind for kind, pattern in _NAMES.items() if any(map(pattern.fullmatch, words))]
-    return fitting[0] if len(fitting) == 1 else ""
+    for word in reversed(re.findall(r"[A-Z0-9]+", name.upper())):
+        for kind, pattern in _NAMES.items():
+            if pattern.fullmatch(word) or pattern.fullmatch(word.rstrip("0123456789")):
+                return kind
+    return ""
 
 
 @dataclass(frozen=True)
@@ -126,15 +135,13 @@ class Cohort:
         return tuple(dict.fromkeys(case.patient for case in self.cases))
 
     def modality_of(self, channel: str) -> str:
-        """The modality of one of several channels: what its name says, else the cohort's.
+        """The modality of a channel: what its name says, else the cohort's.
 
         Beside a channel that is named after the cohort's modality, a name that says nothing is
         of no known one: of ``[CT, tracer]`` under ``CT``, the tracer is not in HU.
         """
-        modality = self.modality.upper()
+        modality = self.modality.strip().upper()
         modalities = {name: channel_modality(name) for name in self.channels}
-        if len(modalities) == 1 and modality:
-            return modality
         if modalities[channel]:
             return modalities[channel]
         return "" if modality in modalities.values() else modality

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medseg.config import TOLERANCE_MM
+from medseg.geometry.precision import COUNT_PRECISION, HEADER_PRECISION
 from medseg.metrics.counts import counts_of_masks
 from medseg.metrics.empty_masks import Empty, EmptyRule
 from medseg.metrics.pair import Pair
-from medseg.metrics.precision import COUNT_PRECISION, HEADER_PRECISION
 
 
 class Better(StrEnum):

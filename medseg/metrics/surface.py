@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.geometry.precision import HEADER_PRECISION, reach_mm
 from medseg.metrics.nearest import REACH, nearest_mm, passes
-from medseg.metrics.precision import HEADER_PRECISION, reach_mm
 from medseg.metrics.surfels import surfel_areas
 
 #: Voxels encoded together: small enough for the processor's cache.

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
 from medseg.progress import Progress
-from medseg.volume import LabelMap, Volume
+from medseg.volume import LabelMap, Volume, stored_zero
 from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the meaning of what is kept changes.
-_VERSION = 3
+_VERSION = 4
 
 #: Voxels inside the labels that are kept of each channel of a scan.
 _SAMPLE = 2000
@@ -47,6 +47,7 @@ class CaseLooks:
         zero_share: of voxels that are exactly zero in the first channel.
         sample: real-world values inside the labels, a row a channel; empty without labels.
         directions: RAS unit vectors of those axes.
+        warnings: what the mask's reader accepted and a person should know.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -57,6 +58,7 @@ class CaseLooks:
     zero_share: float
     sample: tuple[tuple[float, ...], ...]
     directions: Frame = RAS
+    warnings: tuple[str, ...] = ()
 
     def turned(self, frame: Frame | None) -> CaseLooks:
         """The same scan with its axes as a frame orders them."""
@@ -83,10 +85,12 @@ class CohortLooks:
     Attributes:
         cases: one entry a readable row.
         left_out: case id -> why it could not be read.
+        warnings: case id -> what the reader of its mask accepted and a person should know.
     """
 
     cases: tuple[CaseLooks, ...]
     left_out: Mapping[str, str]
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def spacings_mm(self) -> NDArray[np.float64]:
@@ -133,6 +137,7 @@ def look_at(
     known = _read_kept(kept)
     found: list[CaseLooks] = []
     left_out: dict[str, str] = {}
+    warnings: dict[str, tuple[str, ...]] = {}
     keys = {case.case: _key(cohort, case) for case in rows}
     with ThreadPoolExecutor(min(_MOST_WORKERS, usable_cores())) as pool:
         results = pool.map(lambda case: known.get(keys[case.case]) or _look(cohort, case), rows)
@@ -140,6 +145,8 @@ def look_at(
             if isinstance(looks, CaseLooks):
                 found.append(looks)
                 known[keys[case.case]] = looks
+                if looks.warnings:
+                    warnings[case.case] = looks.warnings
             else:
                 left_out[case.case] = str(looks)
             if progress is not None:
@@ -148,7 +155,7 @@ def look_at(
         name, reason = next(iter(left_out.items()))
         raise BadCohort(f"no train row can be read; case {name}: {reason}", path=cohort.path)
     _keep(kept, {key: known[key] for key in keys.values() if key in known})
-    return CohortLooks(tuple(found), left_out)
+    return CohortLooks(tuple(found), left_out, warnings)
 
 
 def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
@@ -176,6 +183,7 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
         zero_share=_zero_share(volume),
         sample=_sample(volume, labelled),
         directions=grid.frame,
+        warnings=tuple(f"the mask: {text}" for text in truth.origin.warnings),
     )
 
 
@@ -192,21 +200,20 @@ def _volumes_ml(cohort: Cohort, case: Case, truth: LabelMap) -> dict[str, float]
 
 def _zero_share(volume: Volume) -> float:
     """Share of voxels whose real-world value is 0 in the first channel, compared as stored."""
-    if volume.slope == 0:
-        return float(volume.intercept == 0)
-    return float((volume.data[0] == -volume.intercept / volume.slope).mean())
+    return float((volume.data[0] == stored_zero(volume.slope, volume.intercept)).mean())
 
 
 def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, ...], ...]:
-    """Evenly chosen values inside the labels, without padding and what is not a number."""
+    """Evenly chosen values inside the labels, without padding and what is not a number.
+
+    The values themselves say what is padding, as in :meth:`medseg.volume.Volume.measuring`.
+    """
     where = np.flatnonzero(labelled)
     chosen = np.unravel_index(where[:: max(1, where.size // _SAMPLE)], labelled.shape)
-    rows = []
+    rows, measure = [], volume.measuring()
     for channel in volume.data:
-        values = channel[chosen].astype(np.float64) * volume.slope + volume.intercept
-        scanned = np.isfinite(values)
-        if volume.origin.padding_value is not None:
-            scanned &= np.abs(values - volume.origin.padding_value) > 1e-3
+        values = measure.real(channel[chosen])
+        scanned = np.isfinite(values) & ~measure.is_padding(values)
         rows.append(tuple(round(float(value), 4) for value in values[scanned][:_SAMPLE]))
     return tuple(rows)
 

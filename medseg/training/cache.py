@@ -202,7 +202,10 @@ def _facts(
         pixels=prepared.pixels,
         truth=hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest(),
         known=(True, *map(case.annotates, cohort.labels.names)),
-        warnings=prepared.warnings,
+        warnings=(
+            *prepared.warnings,
+            *(f"the mask: {text}" for text in truth.origin.warnings),
+        ),
     )
 
 

@@ -48,7 +48,8 @@ class SegmentationTask(L.LightningModule):
     Attributes:
         length: of the run, with corrections where a time budget made them.
         steps_done: set when the run is over.
-        skipped: steps that changed nothing because a gradient was not finite.
+        skipped: steps that changed nothing because a loss or gradient was not finite.
+        skipped_in_a_row: the last ones of them, up to now.
         repeated: steps whose gradient was finite only when computed once more in float32.
         parts: a batch goes through in so many parts, one after the other; doubled where
             memory runs out.
@@ -82,7 +83,8 @@ class SegmentationTask(L.LightningModule):
         self._run_network: Any = None
         self._gradients_are_ready = False
         self._in_float32 = False
-        self._skipped_in_a_row: Tensor | int = 0
+        self._loss_of_step: Tensor | None = None
+        self.skipped_in_a_row: Tensor | int = 0
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.register_buffer("repeated", torch.zeros((), dtype=torch.long))
 
@@ -236,32 +238,38 @@ class SegmentationTask(L.LightningModule):
         """Learning rate of a step as a share of the peak."""
         return rate(step, self.loop, self.length)
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Keep the loss to judge the step by; of several processes each knows its own alone."""
+        self._loss_of_step = loss.detach() if self.trainer.world_size == 1 else None
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip; where a gradient is not finite the step changes nothing and is counted.
+        """Clip; where loss or gradient is not finite the step changes nothing and is counted.
 
         A GPU judges by itself, and the host looks now and then how often it was so.
         """
         del gradient_clip_val, gradient_clip_algorithm
         self._gradients_are_ready = True
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.loop.clip)
+        if self._loss_of_step is not None:
+            norm = norm + 0 * self._loss_of_step  # NaN where the loss is not finite
         if optimizer.param_groups[0].get("fused"):
             self._judge_on_device(optimizer, norm)
             return
         if torch.isfinite(norm):
-            self._skipped_in_a_row = 0
+            self.skipped_in_a_row = 0
             self.repeated += self._in_float32
             return
         if self.trainer.precision == "bf16-mixed" and not self._in_float32:
             raise _NotFinite
         optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= _HOPELESS:
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= _HOPELESS:
             raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
 
     def _judge_on_device(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
@@ -269,8 +277,8 @@ class SegmentationTask(L.LightningModule):
         wrong = (~torch.isfinite(norm)).float()
         optimizer.found_inf = wrong  # type: ignore[attr-defined]
         self.skipped += wrong.long()
-        self._skipped_in_a_row = (self._skipped_in_a_row + wrong) * wrong
-        if self.trainer.global_step % _LOOK_EVERY == 0 and self._skipped_in_a_row >= _HOPELESS:
+        self.skipped_in_a_row = (self.skipped_in_a_row + wrong) * wrong
+        if self.trainer.global_step % _LOOK_EVERY == 0 and self.skipped_in_a_row >= _HOPELESS:
             raise diverged(f"{_HOPELESS} steps in a row without a finite gradient")
 
 

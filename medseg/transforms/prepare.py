@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medseg.config import PrepareConfig
 from medseg.geometry import Box, Geometry, part_of, respaced, role_grid, stored_grid
+from medseg.geometry.precision import HEADER_PRECISION
 from medseg.labels import LabelTable
 from medseg.memory import is_out_of_memory
 from medseg.transforms.crop import box_of_content
@@ -22,9 +23,6 @@ from medseg.transforms.truth import resample_labels
 from medseg.volume import LabelMap, Measure, Volume
 
 _CPU = torch.device("cpu")
-
-#: Spacings that differ by less than this share are as coarse as each other.
-_AS_COARSE = 1 - 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +82,9 @@ def nearest_axis(native: Geometry, config: PrepareConfig, way: Way) -> int | Non
     scan = ordered_grid(native, config).spacing_mm
     plan = [own if mm is None else mm for mm, own in zip(config.spacing_mm, scan, strict=True)]
     for spacing in (scan, plan) if way is Way.THERE else (plan, scan):
-        if max(spacing) > config.slices_apart * min(spacing):
-            coarsest = [axis for axis in range(3) if spacing[axis] > max(spacing) * _AS_COARSE]
+        if max(spacing) > config.slices_apart * min(spacing) * (1 + HEADER_PRECISION):
+            as_coarse = max(spacing) * (1 - HEADER_PRECISION)
+            coarsest = [axis for axis in range(3) if spacing[axis] > as_coarse]
             return coarsest[0] if len(coarsest) == 1 else None
     return None
 

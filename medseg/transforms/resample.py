@@ -155,11 +155,14 @@ def _block(
 
 def _measured(part: torch.Tensor, measure: Measure) -> torch.Tensor:
     """What `Measure` does, on the tensor's device."""
+    shift, scale, rest = measure.scaling
     values = part.to(torch.float32, copy=True)
-    if measure.slope != 1.0:
-        values *= float(measure.slope)
-    if measure.intercept != 0.0:
-        values += float(measure.intercept)
+    if shift != 0:
+        values -= shift
+    if scale != 1:
+        values *= scale
+    if rest != 0:
+        values += rest
     if measure.filler is not None:
         padding, lowest = (float(value) for value in measure.filler)
         values.masked_fill_((values - padding).abs() < 0.5, lowest)

@@ -4,7 +4,7 @@ from medseg.volume.gridded import Gridded
 from medseg.volume.labelmap import LabelMap
 from medseg.volume.origin import NAMED_SPACES, NiftiForms, Origin, SourceFiles
 from medseg.volume.pixels import intensity_percentiles, pixel_hash
-from medseg.volume.scan import Measure, Volume
+from medseg.volume.scan import Measure, Volume, stored_zero
 
 __all__ = [
     "NAMED_SPACES",
@@ -17,4 +17,5 @@ __all__ = [
     "Volume",
     "intensity_percentiles",
     "pixel_hash",
+    "stored_zero",
 ]

@@ -20,6 +20,12 @@ BELOW_ANY_HU, STANDS_ALONE = -1200.0, 100.0
 #: Where 16-bit numbers end: a value from here on, far from all others, is padding.
 ABOVE_ANY_SIGNAL = 32767.0
 
+#: Relative precision of slopes and intercepts: float32 in NIfTI, sixteen letters in DICOM.
+_SCALING_PRECISION = 1e-6
+
+#: float32 holds whole numbers up to here.
+_WHOLE_IN_FLOAT32 = 2.0**24
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -37,16 +43,57 @@ class Measure:
     filler: tuple[np.float32, np.float32] | None = None
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Real-world values; a copy."""
-        values = stored.astype(np.float32)
-        if self.slope != 1.0:
-            values *= self.slope
-        if self.intercept != 0.0:
-            values += self.intercept
+        """Measured values; a copy."""
+        values = self.real(stored)
         if self.filler is not None:
-            padding, lowest = self.filler
-            values[np.abs(values - padding) < 0.5] = lowest
+            values[self.is_padding(values)] = self.filler[1]
         return values
+
+    def real(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Real-world values, padding as it is stored; a copy.
+
+        Exactly 0 where that is meant, whatever rounding says: zeros are what a scan left out.
+
+        >>> float(Measure(np.float32(0.3), np.float32(-30.3)).real(np.array([101]))[0])
+        0.0
+        """
+        shift, scale, rest = self.scaling
+        values = stored.astype(np.float32)
+        if shift != 0:
+            values -= np.float32(shift)
+        if scale != 1:
+            values *= np.float32(scale)
+        if rest != 0:
+            values += np.float32(rest)
+        return values
+
+    @property
+    def scaling(self) -> tuple[float, float, float]:
+        """What is taken off a stored number, what it is then multiplied with, and what is added."""
+        slope, intercept = float(self.slope), float(self.intercept)
+        zero = stored_zero(slope, intercept)
+        if zero.is_integer() and abs(zero) < _WHOLE_IN_FLOAT32:
+            return zero, slope, 0.0
+        return 0.0, slope, intercept
+
+    def is_padding(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which real-world values stand for what was not scanned."""
+        if self.filler is None:
+            return np.zeros(values.shape, dtype=bool)
+        return np.asarray(np.abs(values - self.filler[0]) < 0.5)
+
+
+def stored_zero(slope: float, intercept: float) -> float:
+    """The stored number that means 0; a whole one where headers' rounding allows it.
+
+    >>> stored_zero(1.0, -1024.0), stored_zero(0.1, -102.4)
+    (1024.0, 1024.0)
+    """
+    if slope == 0:
+        return 0.0 if intercept == 0 else np.inf
+    zero = -intercept / slope
+    whole = float(np.round(zero))
+    return whole + 0.0 if abs(zero - whole) <= _SCALING_PRECISION * max(1.0, abs(zero)) else zero
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +180,7 @@ class Volume(Gridded):
         return Measure(np.float32(self.slope), np.float32(self.intercept), self._filler())
 
     def _real(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        return Measure(np.float32(self.slope), np.float32(self.intercept))(stored)
+        return Measure(np.float32(self.slope), np.float32(self.intercept)).real(stored)
 
     def _filler(self) -> tuple[np.float32, np.float32] | None:
         """The value of padding and the lowest measured one; ``None`` where nothing is padding.

@@ -12,6 +12,7 @@ from medseg.config import EvaluateConfig
 from medseg.errors import BadCohort, BadConfig, BadLabels, BadOutput
 from medseg.evaluation import evaluate, problems, read_scores, summarise, translation, write_scores
 from medseg.evaluation.scores import COLUMNS
+from medseg.evaluation.subgroups import covariates_of
 from medseg.labels import LabelTable
 from medseg.manifests import load_cohort, read_case
 from medseg.metrics import METRICS
@@ -225,6 +226,26 @@ def test_a_mirrored_storage_order_is_another_grid_and_resampling_undoes_it(cohor
     save(truth_of(2)[::-1], folder / "c2.nii.gz", AFFINE @ flip)
     scores = evaluate(folder, cohort, config=EvaluateConfig(other_grid="nearest"))
     assert value(scores, "c2", "mean") == 1.0
+
+
+def test_what_the_readers_accepted_of_truth_and_prediction_is_told(tmp_path):
+    cohort = make_cohort(tmp_path / "data")
+    folder = predict(cohort, tmp_path / "masks")
+    for path in (folder / "c1.nii.gz", folder / "c2.nii.gz", cohort.root / "labels" / "c2.nii.gz"):
+        image = nib.load(path)
+        moved = AFFINE + 9 * np.eye(4, k=3)
+        changed = nib.Nifti1Image(np.asanyarray(image.dataobj), AFFINE)
+        changed.set_sform(AFFINE, 1)
+        changed.set_qform(moved, 1)
+        changed.to_filename(path)
+    scores = evaluate(folder, cohort)
+    told = scores.cases.set_index("case")["warnings"]
+    assert told["c0"] == ""
+    assert told["c1"].startswith("the prediction: sform and qform disagree by 9 mm")
+    assert told["c2"].startswith("the truth: sform and qform") and "| the prediction" in told["c2"]
+    lines = [line for line in problems(scores) if "sform" in line]
+    assert [line.split(":")[0] for line in lines] == ["c1, c2", "c2"]
+    assert "warnings" not in covariates_of(scores)
 
 
 def test_a_planted_leak_is_refused_and_told_when_allowed(cohort, tmp_path):

@@ -98,6 +98,21 @@ def test_a_few_good_dice_values_do_not_exclude_failures():
     assert found.high == 1
 
 
+@pytest.mark.parametrize("patients", [40, 60])
+@pytest.mark.parametrize("failures", [0, 1])
+def test_values_that_are_nearly_all_equal_get_neither_a_point_nor_the_whole_range(
+    patients, failures
+):
+    """A bootstrap that leaves the one failure out knows no spread."""
+    values = np.r_[np.ones(patients - failures), np.zeros(failures)]
+    found = mean_interval(values, range(patients), EvaluateConfig(), bounds=(0, 1))
+    assert found.method == "bounded"
+    # the share of failures that so few could hide, by Clopper and Pearson
+    hidden = stats.beta.ppf(0.975, failures + 1, patients - failures)
+    assert 1 - hidden - 0.05 < found.low < 1 - hidden + 0.05
+    assert found.low < found.mean <= found.high
+
+
 def test_bounded_intervals_of_several_scans_weigh_patients():
     values, patients = losses(24), np.repeat(np.arange(8), 3)
     alone = mean_interval(values, range(24), MANY, bounds=(0, 1))

@@ -167,6 +167,10 @@ def test_each_channel_has_its_own_modality():
         Path(),
     )
     assert [cohort.modality_of(name) for name in cohort.channels] == ["CT", "PT", ""]
+    named = replace(cohort, channels=("CTres", "PETres", "PET-CT_PET", "T1", "ct_2"))
+    assert [named.modality_of(name) for name in named.channels] == ["CT", "PT", "PT", "MR", "CT"]
+    assert replace(cohort, channels=("PET",)).modality_of("PET") == "PT"  # whatever the card says
+    assert replace(cohort, modality="ct ", channels=("image",)).modality_of("image") == "CT"
     phases = replace(cohort, channels=("arterial", "venous"))
     assert [phases.modality_of(name) for name in phases.channels] == ["CT", "CT"]
 

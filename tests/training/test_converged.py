@@ -36,14 +36,14 @@ def fit(cohort, tmp_path):
 
 @pytest.fixture
 def broken_from(monkeypatch):
-    """Make the loss infinite from a step on."""
+    """Make the loss infinite from a step on, or up to a step, or something else of it."""
 
-    def break_from(step):
+    def break_from(step, until=10**9, how=lambda loss: loss * float("inf")):
         plain = SegmentationTask.training_step
 
         def sometimes(self, batch, batch_idx):
             loss = plain(self, batch, batch_idx)
-            return loss * float("inf") if self.trainer.global_step >= step else loss
+            return how(loss) if step <= self.trainer.global_step < until else loss
 
         monkeypatch.setattr(SegmentationTask, "training_step", sometimes)
 
@@ -53,6 +53,38 @@ def broken_from(monkeypatch):
 def test_a_run_of_which_most_steps_were_skipped_fails(fit, broken_from, tmp_path):
     broken_from(4)
     with pytest.raises(TrainingFailed, match=r"diverged.*8 of 12 steps skipped.*learning_rate"):
+        fit()
+    assert not (tmp_path / "run" / "model").exists()
+
+
+NOT_FINITE = {
+    "NaN, gradients too": lambda loss: loss * float("nan"),
+    "NaN, gradients finite": lambda loss: loss + float("nan"),
+    "infinite, gradients finite": lambda loss: loss + float("inf"),
+    "gradients too large": lambda loss: loss * 1e38 * 1e38,
+}
+
+
+@pytest.mark.parametrize("how", NOT_FINITE.values(), ids=NOT_FINITE)
+def test_a_run_whose_last_steps_were_all_skipped_fails(fit, broken_from, tmp_path, how):
+    broken_from(STEPS - 3, how=how)
+    with pytest.raises(TrainingFailed, match=rf"diverged.*the last 3 of {STEPS} steps skipped"):
+        fit()
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_single_skipped_step_is_told_and_leaves_a_model(fit, broken_from, caplog):
+    broken_from(4, until=5)
+    assert fit().card.provenance.non_finite_steps == 1
+    assert f"1 of {STEPS} steps were skipped" in caplog.text
+
+
+def test_weights_that_are_finite_and_far_off_make_no_model(fit, monkeypatch, tmp_path):
+    def large(setup, task, outcome):
+        return {name: value * 1e3 for name, value in task.network.state_dict().items()}
+
+    monkeypatch.setattr(converged, "weights_kept", large)
+    with pytest.raises(TrainingFailed, match="where even logits of 0 have"):
         fit()
     assert not (tmp_path / "run" / "model").exists()
 

@@ -96,3 +96,33 @@ def test_air_of_a_noiseless_ct_and_the_background_of_a_masked_mr_are_no_padding(
     for background in (-1000, -1024, 0, -1):
         data[:, :5] = background
         assert Volume(data, GRID).measured().min() == background
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(0.3, -30.3), (0.1, -102.4), (3.3333, -333.33), (2.0, 0.0)]
+)
+def test_scaling_rounds_no_zero_away(slope, intercept):
+    """Zeros are what was not scanned, in stored numbers as in the values that are meant."""
+    zero = round(-intercept / slope)
+    values = values_of("MR")[0].astype(np.float64)
+    stored = np.where(values == 0, zero, values.round() + zero).astype(np.uint16)
+    meant = np.where(values == 0, 0, stored * slope + intercept)
+    scan = Volume(stored, GRID, slope, intercept)
+    config = PrepareConfig(
+        spacing_mm=(1.5, 1.5, 2.0), normalise=(NormaliseZScore(nonzero=True),), crop="zeros"
+    )
+    prepared = prepare_volume(Volume(meant.astype(np.float32), GRID), config)
+    assert (scan.values()[values == 0] == 0).all()
+    torch.testing.assert_close(prepare_volume(scan, config).image, prepared.image)
+
+
+def test_a_plan_leaves_out_the_padding_that_values_show_not_the_one_that_a_header_names():
+    from medseg.planning.fingerprint import _sample, _zero_share
+
+    for kind in KINDS:
+        data, padding = values_of(kind)
+        labelled = np.ones(GRID.shape, dtype=bool)
+        series = Volume(data, GRID, origin=Origin(padding_value=padding))
+        assert _sample(series, labelled) == _sample(Volume(data, GRID), labelled)
+        assert (padding in _sample(series, labelled)[0]) == (padding == 0)
+    assert _zero_share(Volume(np.full((1, *GRID.shape), 1024, np.int16), GRID, 0.1, -102.4)) == 1

@@ -81,6 +81,8 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
             " give --root if they were moved",
             unread=len(survey.unread),
         )
+    for case, warnings in survey.warnings.items():
+        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
     kept = []
     for duplicate in survey.duplicates:
         fixed = keep_test and duplicate.case.split is not duplicate.other.split
