@@ -114,9 +114,10 @@ def test_a_code_says_the_side_where_the_name_does_not():
 
 
 @pytest.mark.parametrize("entry", [0, {"value": 0}])
-def test_a_structure_cannot_have_the_value_of_background(entry):
-    with pytest.raises(BadLabels, match="'liver' has the value 0, which is background"):
-        LabelTable.from_card({"labels": {"liver": entry, "spleen": 1}})
+@pytest.mark.parametrize("name", ["liver", "airway", "nonenhancing core"])
+def test_a_structure_cannot_have_the_value_of_background(name, entry):
+    with pytest.raises(BadLabels, match=f"'{name}' has the value 0, which is background"):
+        LabelTable.from_card({"labels": {name: entry, "spleen": 1}})
 
 
 @pytest.mark.parametrize("name", ["background", "BG", "Clear Label", "Unknown", "no tumour"])
@@ -230,8 +231,8 @@ BAD = {
         "no label of that name",
     ),
     "ignore that no mask holds": ({"labels": {"a": 1}, "ignore": -1}, "1 to 65535"),
-    "case alone": ({"labels": {"liver": 1, "Liver": 2}}, "case alone"),
-    "composed letters": ({"labels": {"Ma\u0308": 1, "M\u00e4": 2}}, "case alone"),
+    "upper and lower case": ({"labels": {"liver": 1, "Liver": 2}}, "case alone"),
+    "composed letters": ({"labels": {"Ma\u0308": 1, "M\u00e4": 2}}, "upper and lower case"),
     "blanks around": ({"labels": {" liver": 1}}, "blanks around"),
     "a line break": ({"labels": {"a\nb": 1}}, "cannot be shown"),
     "pair of one": ({"labels": {"a": 1}, "mirror_pairs": [["a"]]}, "two names"),

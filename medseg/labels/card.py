@@ -12,8 +12,8 @@ from medseg.labels.sides import sides_of
 
 #: Beginnings of names that cards and viewers give to what is no structure.
 _BACKGROUND = re.compile(
-    r"back ?ground|bg|backgr|air|outside|exterior|outer|empty|void|none|nothing|unlabell?ed"
-    r"|unknown|unsegmented|clear|other|rest|no\b|non|not\b|normal|healthy|label 0|class 0|0"
+    r"(back ?gr\w*|bg|bckgr|air|outside|exterior|outer|empty|void|none|nothing|unlabell?ed|unknown"
+    r"|unsegmented|clear|other|rest|no|non|not|normal|healthy|label 0|class 0|0)\b"
 )
 
 #: Labels, ignore value, regions and mirror pairs.
