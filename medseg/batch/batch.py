@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from medseg import __version__
-from medseg.batch.case import Job
+from medseg.batch.case import Job, map_paths
 from medseg.batch.entry import Entry
 from medseg.batch.executors import Executor, Placement
 from medseg.batch.ledger import Ledger, open_ledger
@@ -21,6 +22,7 @@ from medseg.batch.models import (
     ModelSegmenter,
     expectations,
     load_models,
+    require_networks,
     try_networks,
 )
 from medseg.batch.preflight import Estimate, estimate, require_room
@@ -142,7 +144,8 @@ class Batch:
 
     def _segmenter(self) -> ModelSegmenter:
         chosen = self.settings
-        scratch = chosen.output.absolute() if chosen.ways.probabilities else None
+        beside = chosen.ways.probabilities or chosen.ways.uncertainty
+        scratch = chosen.output.absolute() if beside else None
         return ModelSegmenter(chosen.models, chosen.device, chosen.ways, self._limits(), scratch)
 
     def _limits(self) -> Limits:
@@ -218,6 +221,7 @@ def open_batch(
         BadConfig: the folder holds masks made another way.
     """
     models = load_models(settings.models)
+    require_networks(models, settings.ways)
     require_one_division(settings.output, settings.shard)
     everything = found
     if settings.shard is not None:
@@ -244,6 +248,7 @@ def open_batch(
                 settings.output,
                 check=settings.check,
                 retry=settings.retry,
+                companions=partial(map_paths, settings.output, measures=settings.ways.uncertainty),
                 progress=progress,
             )
             forget_gone(ledger, found, searched)

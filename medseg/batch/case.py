@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
 from medseg.batch.trial import Trial
 from medseg.batch.work import Loaded, Tell
+from medseg.config import Measure
 from medseg.names import safe_name
 from medseg.volume import LabelMap, Origin, Volume
 from medseg.writers import check_source, write_labels
@@ -29,12 +30,15 @@ DEPTH = 3
 
 PICTURES, LOGS, PROBABILITIES, REGISTRATION = "pictures", "logs", "probabilities", "registration"
 
+#: Folder of the maps of uncertainty, each measure in one of its own.
+UNCERTAINTY = "uncertainty"
+
 
 class Kept(Protocol):
-    """Probabilities that wait on disk; ``medseg.inference.probabilities.Probabilities`` is one."""
+    """What waits on disk beside a mask, such as ``medseg.inference``'s ``Probabilities``."""
 
     def write(self, folder: Path, case: str, origin: Origin) -> object:
-        """Write one file a label."""
+        """Write its files."""
 
     def close(self) -> None:
         """Let the disk space go."""
@@ -66,6 +70,10 @@ class Segmented(Protocol):
     @property
     def probabilities(self) -> Kept | None:
         """Of every label, where they are wanted."""
+
+    @property
+    def uncertainty(self) -> Sequence[Kept]:
+        """Maps of it, where they are wanted."""
 
 
 class Budget(Protocol):
@@ -216,11 +224,7 @@ class _Scan:
 
 def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
     name = mask_name(task.case, format=job.format, layout=job.layout)
-    if (kept := result.probabilities) is not None:  # first: where the mask is, all is
-        try:
-            kept.write(job.output / PROBABILITIES, task.case, scan.origin)
-        finally:
-            kept.close()
+    _write_kept(task, job, scan, result)  # first: where the mask is, all is
     _write_moves(task, job, scan)
     with ThreadPoolExecutor(2) as beside:  # a large mask keeps each of them busy for a second
         flags = beside.submit(scan.inspect, result)
@@ -244,6 +248,25 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         segment_seconds=dict(result.seconds),
         written=written,
     )
+
+
+def _write_kept(task: Task, job: Job, scan: _Scan, result: Segmented) -> None:
+    """Write what waits on disk; a map of an earlier recipe would belong to another mask."""
+    probabilities = () if result.probabilities is None else (result.probabilities,)
+    with ExitStack() as stack:
+        for kept in (*probabilities, *result.uncertainty):
+            stack.callback(kept.close)
+        for path in map_paths(job.output, task.case, get_args(Measure)):
+            path.unlink(missing_ok=True)
+        for kept in probabilities:
+            kept.write(job.output / PROBABILITIES, task.case, scan.origin)
+        for kept in result.uncertainty:
+            kept.write(job.output / UNCERTAINTY, task.case, scan.origin)
+
+
+def map_paths(output: Path, case: str, measures: Sequence[Measure]) -> list[Path]:
+    """Where the maps of uncertainty of a case lie below the output."""
+    return [output / UNCERTAINTY / measure / f"{case}.nii.gz" for measure in measures]
 
 
 def picture_names(case: str) -> tuple[str, str, str]:

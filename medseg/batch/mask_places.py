@@ -6,14 +6,16 @@ import glob
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from medseg.batch.case import LOGS, PROBABILITIES, picture_names
+from medseg.batch.case import LOGS, PROBABILITIES, map_paths, picture_names
 from medseg.batch.entry import Entry
 from medseg.batch.inputs import input_files
 from medseg.batch.resume import is_whole_mask
 from medseg.batch.settings import Settings
 from medseg.batch.taken import taken
 from medseg.batch.task import Task
+from medseg.config import Measure
 from medseg.writers.guard import FOREIGN
 from medseg.writers.layout import PER_LABEL, mask_name
 
@@ -67,5 +69,6 @@ def _beside(output: Path, case: str) -> list[str]:
     single = (*(output / name for name in picture_names(case)), output / LOGS / f"{case}.log")
     several = (output / PROBABILITIES).glob(f"{glob.escape(case)}_prob_*")
     labels = (output / PER_LABEL / case).glob("*")
-    paths = (*single, *several, *labels)
+    maps = map_paths(output, case, get_args(Measure))
+    paths = (*single, *several, *labels, *maps)
     return [path.relative_to(output).as_posix() for path in paths if path.exists()]

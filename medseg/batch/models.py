@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Literal
 
 from medseg.batch.case import Segment
 from medseg.batch.quality import Expectations
-from medseg.config import LocateModel, SegmentConfig
-from medseg.errors import BadModel
+from medseg.config import LocateModel, Measure, SegmentConfig
+from medseg.errors import BadConfig, BadModel
 from medseg.model import Model, load_model, read_model
 
 _DEFAULTS = SegmentConfig()
@@ -24,6 +25,7 @@ class Ways:
         tta: mirrored copies to average: those of the model's card, or none.
         all_windows: whether windows with nothing in them go through the networks, too.
         probabilities: write those of every label beside the mask.
+        uncertainty: maps of it that are written beside the mask.
         locator: folder of a coarse model that finds the region to look at, or ``None`` for
             what the model's card says.
         margin_mm: kept around what that model finds.
@@ -32,6 +34,7 @@ class Ways:
     tta: Literal["model", "none"] = _DEFAULTS.tta
     all_windows: bool = _DEFAULTS.all_windows
     probabilities: bool = False
+    uncertainty: tuple[Measure, ...] = _DEFAULTS.measures
     locator: Path | None = None
     margin_mm: float = _DEFAULTS.margin_mm
 
@@ -62,7 +65,7 @@ class ModelSegmenter:
         device: as ``--device`` names it; ``auto`` is decided where the worker runs.
         ways: part of the recipe.
         limits: of the worker.
-        scratch: folder on whose disk probabilities are kept until they are written.
+        scratch: folder on whose disk probabilities and uncertainty wait until they are written.
     """
 
     folders: tuple[Path, ...]
@@ -75,7 +78,7 @@ class ModelSegmenter:
         """Load networks onto the device."""
         import torch
 
-        from medseg.inference import Allowance, Engine, Locator, Segmenter
+        from medseg.inference import Allowance, Engine, Keeping, Locator, Segmenter
 
         models = load_models(self.folders)
         if self.ways.tta == "none":
@@ -92,7 +95,10 @@ class ModelSegmenter:
             locator=Locator(load_model(coarse), self.ways.margin_mm) if coarse else None,
             engine=Engine(limits.engine),
         )
-        return partial(segmenter, scratch=self.scratch) if self.scratch else segmenter
+        if self.scratch is None:
+            return segmenter
+        keeping = Keeping(self.scratch, self.ways.probabilities, self.ways.uncertainty)
+        return partial(segmenter, keeping=keeping)
 
 
 def load_models(folders: tuple[Path, ...]) -> list[Model]:
@@ -119,6 +125,22 @@ def load_models(folders: tuple[Path, ...]) -> list[Model]:
                 expected=", ".join(models[0].labels.names),
             )
     return models
+
+
+def require_networks(models: Sequence[Model], ways: Ways) -> None:
+    """Refuse to measure the disagreement of a single network.
+
+    Raises:
+        BadConfig: it is wanted, and there is one network.
+    """
+    networks = sum(len(model.card.weights) for model in models)
+    if "disagreement" in ways.uncertainty and networks < 2:
+        raise BadConfig(
+            "disagreement is that of several networks",
+            found=f"{networks} network",
+            expected="several models, or one with the weights of several folds",
+            remedy="uncertainty=entropy needs one network only.",
+        )
 
 
 def try_networks(folders: tuple[Path, ...]) -> None:

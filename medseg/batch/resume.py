@@ -59,6 +59,7 @@ def plan_run(
     check: Check = Check.QUICK,
     retry: frozenset[State] = frozenset(),
     is_whole: Callable[[Path], bool] = is_whole_mask,
+    companions: Callable[[str], Sequence[Path]] = lambda case: (),
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Plan:
     """Enter what was found and decide, case by case, what is left to do.
@@ -70,6 +71,7 @@ def plan_run(
         check: of masks that are already there.
         retry: settled states to try again.
         is_whole: whether a file that differs from what was written can be read to its end.
+        companions: files that a case has beside its mask, by its name.
         progress: called as (cases looked at, cases in all).
     """
     tasks: list[tuple[int, Task]] = []
@@ -83,6 +85,9 @@ def plan_run(
                 remark = f"{reason}. Choose another --output"
             else:
                 remark = _bring_up_to_date(item, entry, ledger, folder, check, is_whole)
+                if not remark and (gone := _lost(ledger.entry(item.case), companions)):
+                    ledger.wait(item.case)
+                    remark = f"{gone} is gone; it is done again"
             if remark:
                 remarks.append(f"{item.case}: {remark}")
             if item.case not in left_out:
@@ -174,6 +179,13 @@ def _bring_up_to_date(
     if entry.state is State.DONE:
         return _look_at_output(entry, ledger, folder, check, is_whole)
     return ""
+
+
+def _lost(entry: Entry | None, companions: Callable[[str], Sequence[Path]]) -> str:
+    """A file that a finished case should have beside its mask and has not; empty for none."""
+    if entry is None or entry.state is not State.DONE:
+        return ""
+    return next((path.name for path in companions(entry.case) if not path.is_file()), "")
 
 
 def _was_touched(item: Task | Unusable, ledger: Ledger) -> bool:

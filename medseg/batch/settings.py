@@ -91,4 +91,6 @@ def recipe_of(settings: Settings, models: Sequence[Model]) -> Recipe:
         options["layout"] = settings.layout.value
     if settings.one_file_per_label:
         options["one_file_per_label"] = True
+    if ways.uncertainty:
+        options["uncertainty"] = list(ways.uncertainty)
     return Recipe(checksums, options)

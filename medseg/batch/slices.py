@@ -66,11 +66,23 @@ def slices_of(
         size: columns and rows of a slice as drawn, with square pixels.
         table: whose order numbers the labels; values beyond 255 labels share the last number.
     """
-    places = _places(labels, table)
     return Slices(
-        _column(scan, size, Image.Resampling.BILINEAR, "JPEG", quality=_QUALITY),
-        _column(places, size, Image.Resampling.NEAREST, "PNG"),
+        _jpeg(_column(scan, size, Image.Resampling.BILINEAR), len(scan)),
+        _png(_places_as_drawn(labels, size, table)),
     )
+
+
+def outlines_of(labels: NDArray[Any], size: tuple[int, int], table: LabelTable | None) -> bytes:
+    """The labels of slices as :func:`slices_of` draws them, but their outermost pixels alone."""
+    drawn = _places_as_drawn(labels, size, table).reshape(len(labels), size[1], size[0])
+    edge = np.zeros(drawn.shape, dtype=bool)
+    for axis in (1, 2):
+        differs = np.diff(drawn.astype(np.int16), axis=axis) != 0
+        before, after = [slice(None)] * 3, [slice(None)] * 3
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        edge[tuple(before)] |= differs
+        edge[tuple(after)] |= differs
+    return _png((drawn * edge).reshape(-1, size[0]))
 
 
 def _places(labels: NDArray[Any], table: LabelTable | None) -> NDArray[np.uint8]:
@@ -87,20 +99,31 @@ def _places(labels: NDArray[Any], table: LabelTable | None) -> NDArray[np.uint8]
     return places
 
 
+def _places_as_drawn(
+    labels: NDArray[Any], size: tuple[int, int], table: LabelTable | None
+) -> NDArray[np.uint8]:
+    return _column(_places(labels, table), size, Image.Resampling.NEAREST)
+
+
 def _column(
-    slices: NDArray[np.uint8],
-    size: tuple[int, int],
-    resampling: Image.Resampling,
-    form: str,
-    **options: Any,
-) -> bytes:
-    whole = Image.new("L", (size[0], size[1] * len(slices)))
-    for number, each in enumerate(slices):
-        whole.paste(Image.fromarray(each).resize(size, resampling), (0, number * size[1]))
+    slices: NDArray[np.uint8], size: tuple[int, int], resampling: Image.Resampling
+) -> NDArray[np.uint8]:
+    """The slices one under the other, each of `size` columns and rows."""
+    return np.concatenate(
+        [np.asarray(Image.fromarray(each).resize(size, resampling)) for each in slices]
+    )
+
+
+def _jpeg(column: NDArray[np.uint8], number: int) -> bytes:
     stream = io.BytesIO()
-    if form == "JPEG":
-        options["comment"] = str(len(slices)).encode()
-    whole.save(stream, form, **options)
+    comment = str(number).encode()
+    Image.fromarray(column).save(stream, "JPEG", quality=_QUALITY, comment=comment)
+    return stream.getvalue()
+
+
+def _png(column: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(column).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from medseg.batch.slices import LONGEST, MOST_SLICES, Slices, chosen_slices, slices_of
+from medseg.batch.scrolling import PLANES, grey_of, slices_through, thinned_of, window_of
+from medseg.batch.slices import Slices
 from medseg.contours import outlines
 from medseg.ct_windows import WINDOWS, window_for
 from medseg.geometry import canonical_grid
@@ -26,14 +27,9 @@ from medseg.volume import LabelMap, Volume
 
 #: Height of the picture, and the widest that one plane may be.
 HEIGHT, WIDEST = 256, 384
-#: Of a scan with more voxels along an axis every second, third … is kept until it is drawn.
-ENOUGH = 288
 _GAP = 4
 _QUALITY = 70
 _LETTER = 13
-
-#: Canonical axis cut, across (towards the left of the picture: right, front), up; the letter left.
-_PLANES = ((2, 0, 1, "R"), (1, 0, 2, "R"), (0, 1, 2, "A"))
 
 
 @dataclass(frozen=True)
@@ -52,45 +48,20 @@ class Depiction:
 
 def depiction(volume: Volume) -> Callable[[LabelMap], Depiction]:
     """Draws a scan's mask once it is there; until then a thinned copy of the scan is enough."""
-    scan = volume.geometry.canonical(volume.data[0])
-    steps = tuple(-(-n // ENOUGH) for n in scan.shape)
-    thinned = scan[tuple(slice(step // 2, None, step) for step in steps)].copy()
-    window = _window(thinned, volume)
+    thinned, steps = thinned_of(volume)
+    window = window_of(thinned, volume)
 
     def drawn(mask: LabelMap) -> Depiction:
         names = mask.labels.names if mask.labels else ()
         ends = WINDOWS[window_for(names)] if window is None else window
         low, high = ((value - intercept) / slope for value in ends)  # as stored
         return Depiction(
-            _drawn(thinned, steps, (low, high), mask), _slices(thinned, steps, (low, high), mask)
+            _drawn(thinned, steps, (low, high), mask),
+            slices_through(thinned, steps, (low, high), mask),
         )
 
     slope, intercept = volume.slope, volume.intercept
     return drawn
-
-
-def _slices(
-    thinned: NDArray[Any], steps: tuple[int, ...], window: tuple[float, float], mask: LabelMap
-) -> Slices:
-    labels = mask.geometry.canonical(mask.data)
-    spacing = canonical_grid(mask.geometry).spacing_mm
-    cut, across, up, _ = _scrolled(spacing)
-    indices = chosen_slices(labels, cut, MOST_SLICES)
-    near = [min(index // steps[cut], thinned.shape[cut] - 1) for index in indices]
-    order = (cut, up, across)
-    grey = _grey(thinned.transpose(order)[near], window)[:, ::-1, ::-1]
-    marks = labels.transpose(order)[indices][:, ::-1, ::-1]
-    extent_mm = [labels.shape[axis] * spacing[axis] for axis in (across, up)]
-    longest = min(LONGEST, max(thinned.shape[across], thinned.shape[up]))
-    columns, rows = (max(1, round(longest * mm / max(extent_mm))) for mm in extent_mm)
-    return slices_of(np.ascontiguousarray(grey), marks, (columns, rows), mask.labels)
-
-
-def _scrolled(spacing_mm: Sequence[float]) -> tuple[int, int, int, str]:
-    """The plane that slices lie in: axial, or across voxels that are much thicker one way."""
-    thickest = int(np.argmax(spacing_mm))
-    is_thick = spacing_mm[thickest] > 1.5 * float(np.median(spacing_mm))
-    return next(plane for plane in _PLANES if plane[0] == (thickest if is_thick else 2))
 
 
 def _drawn(
@@ -100,7 +71,7 @@ def _drawn(
     spacing = canonical_grid(mask.geometry).spacing_mm
     colours = distinct_colours(mask.labels) if mask.labels else {}
     tiles = []
-    for cut, across, up, letter in _PLANES:
+    for cut, across, up, letter in PLANES:
         index = _best_index(labels, cut)
         near = min(index // steps[cut], thinned.shape[cut] - 1)
         # views: np.take would copy a whole array that does not lie in order
@@ -118,19 +89,6 @@ def _best_index(labels: NDArray[Any], axis: int) -> int:
     return int(areas.argmax()) if areas.any() else labels.shape[axis] // 2
 
 
-def _window(thinned: NDArray[Any], volume: Volume) -> tuple[float, float] | None:
-    """The real-world values shown black and white; ``None`` for CT, where the labels choose."""
-    step = max(1, round((thinned.size / 50_000) ** (1 / 3)))
-    sample = thinned[::step, ::step, ::step] * np.float32(volume.slope) + volume.intercept
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        return 0.0, 1.0
-    low, high = np.percentile(sample, [1, 99])
-    if volume.origin.modality == "CT" or low < -500:
-        return None
-    return float(low), float(max(high, low + 1e-6))
-
-
 def _tile(
     shades: NDArray[Any],
     part: NDArray[Any],
@@ -140,7 +98,7 @@ def _tile(
 ) -> Image.Image:
     """One plane; `shades` and `part` are (across, up); contours of `colours`' values."""
     # rows run downwards: superior or anterior first; columns towards the patient's left or back
-    picture = Image.fromarray(_grey(shades, window).T[::-1, ::-1])
+    picture = Image.fromarray(grey_of(shades, window).T[::-1, ::-1])
     size = _size(part.shape, spacing_mm)
     picture = picture.resize(size, Image.Resampling.BILINEAR).convert("RGB")
     rows = part.T[::-1, ::-1]
@@ -157,12 +115,6 @@ def _tile(
             points = ((line + corner + 0.5) * scale - 0.5)[:, ::-1]
             pen.line([(float(x), float(y)) for x, y in points], fill=colour, width=2)
     return picture
-
-
-def _grey(shades: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:
-    low, high = window
-    grey = np.clip((np.nan_to_num(shades) - low) / (high - low), 0, 1) * 255
-    return np.asarray(grey, dtype=np.uint8)
 
 
 def _size(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[int, int]:

@@ -277,6 +277,7 @@ def _ways(chosen: SegmentConfig, *, probabilities: bool) -> Ways:
         tta=chosen.tta,
         all_windows=chosen.all_windows,
         probabilities=probabilities,
+        uncertainty=chosen.measures,
         locator=Path(chosen.locator).absolute() if chosen.locator else None,
         margin_mm=chosen.margin_mm,
     )

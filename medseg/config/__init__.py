@@ -16,7 +16,7 @@ from medseg.config.preparing import (
 )
 from medseg.config.rules import LearntRule, PostprocessRule
 from medseg.config.scoring import TOLERANCE_MM, EvaluateConfig
-from medseg.config.segmenting import InferConfig, MirrorAxis, SegmentConfig
+from medseg.config.segmenting import InferConfig, Measure, MirrorAxis, SegmentConfig
 from medseg.config.training import THROUGH_PLANE, AugmentConfig, LoopConfig, TrainConfig
 from medseg.config.yaml_text import load_yaml
 
@@ -32,6 +32,7 @@ __all__ = [
     "LocateModel",
     "LocateThreshold",
     "LoopConfig",
+    "Measure",
     "MirrorAxis",
     "Normalise",
     "NormaliseInside",

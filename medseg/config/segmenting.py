@@ -51,6 +51,10 @@ class InferConfig(Options):
     locate: Locate | None = None
 
 
+#: Maps of how uncertain every voxel is, by the names of their folders.
+Measure = Literal["entropy", "disagreement"]
+
+
 class SegmentConfig(Options):
     """What ``medseg segment`` takes as ``key=value``; its ``--help`` shows the descriptions."""
 
@@ -68,6 +72,11 @@ class SegmentConfig(Options):
     margin_mm: float = Field(
         default=MARGIN_MM, ge=0, description="Kept around what the locator finds, in mm."
     )
+    uncertainty: Literal["none", "entropy", "disagreement", "both"] = Field(
+        default="none",
+        description="Also write how uncertain every voxel is, 0 to 1: entropy of its "
+        "probabilities; disagreement of folds or models; or both.",
+    )
     device_memory: Annotated[str, Field(coerce_numbers_to_str=True)] | None = Field(
         default=None, description="Memory limit on the GPU, e.g. 8GB; else what is free there."
     )
@@ -76,3 +85,14 @@ class SegmentConfig(Options):
         ge=1,
         description="Seconds that a small scan may take; a large one gets more.",
     )
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The maps of uncertainty that are wanted.
+
+        >>> SegmentConfig(uncertainty="both").measures, SegmentConfig().measures
+        (('entropy', 'disagreement'), ())
+        """
+        if self.uncertainty == "both":
+            return "entropy", "disagreement"
+        return () if self.uncertainty == "none" else (self.uncertainty,)

@@ -3,11 +3,12 @@
 from medseg.inference.budget import Allowance
 from medseg.inference.engine import Engine
 from medseg.inference.locate import Locator
-from medseg.inference.segment import Segmentation, Segmenter, segment, volumes_ml
+from medseg.inference.segment import Keeping, Segmentation, Segmenter, segment, volumes_ml
 
 __all__ = [
     "Allowance",
     "Engine",
+    "Keeping",
     "Locator",
     "Segmentation",
     "Segmenter",

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from medseg.inference.stitch import CLASSES_AT_A_TIME, largest_block, peak_voxels
 from medseg.inference.windows import WindowPlan
 from medseg.memory import give_back, peak_bytes, resident_bytes
-from medseg.transforms.cells import tile_bytes, tile_for
+from medseg.transforms.cells import TILE, tile_bytes, tile_for
 
 #: Convolutions on CPUs pack their channels in groups of this many.
 PACKED_CHANNELS = 16
@@ -113,6 +113,7 @@ class Demand:
         mask_bytes: of the native mask.
         native_per_working: native voxels per working voxel, for a tile being interpolated.
         window_bytes: peak of one window's forward pass, logits included.
+        members: networks whose logits grow side by side, not averaged as they come.
     """
 
     plan: WindowPlan
@@ -122,6 +123,7 @@ class Demand:
     mask_bytes: int
     native_per_working: float
     window_bytes: int
+    members: int = 1
 
 
 def gigabytes(count: int) -> str:
@@ -283,12 +285,17 @@ def _predict(
     allowance: Allowance,
 ) -> Budget:
     logit = demand.channels * demand.itemsize
-    growing = peak_voxels(demand.plan, batch) * (logit + demand.itemsize)
+    growing = peak_voxels(demand.plan, batch) * (demand.members * logit + demand.itemsize)
     x, y, z = demand.plan.window
     adding = CLASSES_AT_A_TIME * demand.itemsize * x * y * z
     cells = tile_for(place, demand.channels, demand.native_per_working)
     tile = tile_bytes(cells, demand.channels, demand.native_per_working, demand.itemsize)
     deciding = largest_block(demand.plan) * DECIDING_BYTES
+    if demand.members > 1:  # their mean, and what is said of a tile of each
+        deciding += largest_block(demand.plan) * logit
+        tile += demand.members * tile_bytes(
+            TILE, 2 * demand.channels, demand.native_per_working, demand.itemsize
+        )
     network = {"windows": batch * demand.window_bytes}
     host = {**taken, "mask": demand.mask_bytes}
     on_device: dict[str, int] = {}

@@ -1,50 +1,32 @@
-"""Probabilities of every label reach the disk without labels x scan ever being in memory.
-
-Finished logits are interpolated a tile at a time, as those for the mask are, and each label's
-share is kept in 1/255 on a nameless file on disk. From there every label is read back a few
-planes at a time, in the order of its NIfTI file.
-"""
+"""Probabilities of every label on the scan's grid, gathered on disk while logits stream by."""
 
 from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medseg.errors import BadOutput
-from medseg.geometry import Box, Geometry
+from medseg.geometry import Geometry
+from medseg.inference.levels import Levels
 from medseg.inference.locate import Region
 from medseg.labels import LabelTable
-from medseg.transforms.cells import Layout, tiles
 from medseg.volume import Origin
-from medseg.writers.nifti import ENDING, write_levels
+from medseg.writers.nifti import ENDING
 
 #: Probabilities are kept in so many steps: half a step, 0.002, is the most that is lost.
 STEPS = 255
-
-#: Planes that are put together at a time.
-PLANES = 16
 
 #: A label this many logits behind another, or further, gets less than half a step.
 NOTHING = math.log(2 * STEPS)
 
 #: Farther behind by this, labels left out of a softmax change no step of the others.
 UNSEEN = 5.0
-
-
-class _Piece(NamedTuple):
-    """Where one label's share of one tile lies: on the scan's grid and in the file."""
-
-    box: Box
-    offset: int
 
 
 class Probabilities:
@@ -77,16 +59,9 @@ class Probabilities:
         """
         self._regions = bool(labels.regions)
         self.names = tuple(part.name for part in labels.regions) or labels.names
-        self._layout = Layout(region.working, region.native, nearest_axis=nearest_axis)
-        self._start = [side.start for side in region.native_box]
-        self._whole = whole
-        self._pieces: list[dict[int, list[_Piece]]] = [{} for _ in self.names]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        self._folder, self._end = folder, 0
+        self._levels = Levels(
+            len(self.names), STEPS, region, whole, folder, nearest_axis=nearest_axis
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +76,12 @@ class Probabilities:
 
     def close(self) -> None:
         """Let the disk space go."""
-        self._file.close()
+        self._levels.close()
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What they take on disk until they are closed."""
+        return self._levels.bytes_on_disk
 
     def put(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Take in a box of (K, x, y, z) normalised working logits, as ``Restorer.put`` does.
@@ -109,26 +89,15 @@ class Probabilities:
         Raises:
             BadOutput: the disk is full.
         """
-        sides = self._layout.sides(logits, corner)
-        for tile in tiles(sides) if sides is not None else ():
+        for tile, box in self._levels.tiles(logits, corner):
             part = logits[(slice(None), *tile.working)]
             able = self._able(part)
-            if len(able) and all(side.stop > side.start for side in tile.native):
-                native = [
-                    slice(side.native.start + inner.start, side.native.start + inner.stop)
-                    for side, inner in zip(sides or (), tile.native, strict=True)
-                ]
-                self._keep(able, tile.interpolate(part[able]), native)
+            if len(able):
+                self._keep(able.tolist(), tile.interpolate(part[able]), box)
 
-    def planes(self, name: str) -> Iterator[NDArray[np.uint8]]:
+    def planes(self, name: str) -> Iterator[NDArray[Any]]:
         """(X, Y, few) probabilities of one label in 1/`STEPS`, along Z."""
-        pieces = self._pieces[self.names.index(name)]
-        x, y, z = self._whole.shape
-        for low in range(0, z, PLANES):
-            slab = np.zeros((x, y, min(PLANES, z - low)), dtype=np.uint8, order="F")
-            for piece in pieces.get(low // PLANES, ()):
-                self._read(piece, low, slab)
-            yield slab
+        return self._levels.planes(self.names.index(name))
 
     def write(self, folder: Path, case: str, origin: Origin) -> list[Path]:
         """Write ``CASE_prob_LABEL.nii.gz`` for every label: the scan's twins, 0 to 1.
@@ -137,9 +106,9 @@ class Probabilities:
             BadOutput: a file cannot be written.
         """
         paths = []
-        for name, stem in zip(self.names, file_stems(self.names), strict=True):
+        for number, stem in enumerate(file_stems(self.names)):
             path = folder / f"{case}_prob_{stem}{ENDING}"
-            write_levels(self.planes(name), self._whole, origin, path, slope=1 / STEPS)
+            self._levels.write(number, path, origin)
             paths.append(path)
         return paths
 
@@ -152,37 +121,13 @@ class Probabilities:
         able = (flat.amax(1) > flat.amin(1).max() - behind).nonzero()[:, 0]
         return able if len(able) > 1 or int(able[0]) > 0 else able[:0]
 
-    def _keep(self, able: torch.Tensor, logits: torch.Tensor, box: Sequence[slice]) -> None:
-        shares = torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
-        levels = (shares * STEPS).round().to(torch.uint8).cpu().numpy()
-        place, levels = self._layout.turn_back(box, levels)
-        x, y, z = (
-            slice(side.start + at, side.stop + at)
-            for side, at in zip(place, self._start, strict=True)
-        )
-        for channel, level in zip(able.tolist(), levels, strict=True):
-            label = channel if self._regions else channel - 1
-            if label >= 0 and level.any():
-                piece = _Piece((x, y, z), self._append(level.tobytes(order="F")))
-                for slab in range(z.start // PLANES, (z.stop - 1) // PLANES + 1):
-                    self._pieces[label].setdefault(slab, []).append(piece)
-
-    def _append(self, content: bytes) -> int:
-        try:
-            self._file.write(content)
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-        self._end += len(content)
-        return self._end - len(content)
-
-    def _read(self, piece: _Piece, low: int, slab: NDArray[np.uint8]) -> None:
-        """Fill in the planes of a piece that lie in a slab; they follow each other in the file."""
-        x, y, z = piece.box
-        first, last = max(z.start, low), min(z.stop, low + slab.shape[2])
-        shape = (x.stop - x.start, y.stop - y.start, last - first)
-        self._file.seek(piece.offset + (first - z.start) * shape[0] * shape[1])
-        content = np.frombuffer(self._file.read(math.prod(shape)), dtype=np.uint8)
-        slab[x, y, first - low : last - low] = content.reshape(shape, order="F")
+    def _keep(self, able: list[int], logits: torch.Tensor, box: Sequence[slice]) -> None:
+        if self._regions:
+            self._levels.keep(able, torch.sigmoid(logits), box)
+            return
+        shares = torch.softmax(logits, dim=0)
+        first = int(able[0] == 0)  # the background is no map
+        self._levels.keep([channel - 1 for channel in able[first:]], shares[first:], box)
 
 
 def file_stems(names: Sequence[str]) -> list[str]:
@@ -196,12 +141,3 @@ def file_stems(names: Sequence[str]) -> list[str]:
             stem = f"{plain}_{number}"
         stems.append(stem)
     return stems
-
-
-def _unwritable(folder: Path, error: Any) -> BadOutput:
-    return BadOutput(
-        "probabilities cannot be kept on disk",
-        path=folder,
-        found=error.strerror or error,
-        remedy="They take about one byte per voxel and label: make room.",
-    )

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from medseg.config import Measure
 from medseg.errors import BadScan, MedsegError
 from medseg.geometry import Box, Geometry
 from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
@@ -27,7 +28,9 @@ from medseg.inference.locate import (
     whole_region,
 )
 from medseg.inference.probabilities import Probabilities
+from medseg.inference.stitch import Sink
 from medseg.inference.stream import Ensemble, Machine, Road, plan_road, stream
+from medseg.inference.uncertainty import UncertaintyMap
 from medseg.inference.windows import WindowPlan, empty_windows
 from medseg.memory import give_back, is_out_of_memory
 from medseg.postprocess import apply_rules
@@ -52,6 +55,8 @@ class Segmentation:
             and the way back to the scan's grid; ``clean``, which is rules and volumes.
         probabilities: of every label, on disk and to be closed, where they were wanted; before
             post-processing.
+        uncertainty: maps of it, on disk and to be closed, where they were wanted; before
+            post-processing.
     """
 
     labelmap: LabelMap
@@ -61,6 +66,22 @@ class Segmentation:
     budget: Budget
     seconds: Mapping[str, float]
     probabilities: Probabilities | None = None
+    uncertainty: tuple[UncertaintyMap, ...] = ()
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept of a scan besides its mask.
+
+    Attributes:
+        folder: on whose disk it waits until it is written.
+        probabilities: those of every label.
+        uncertainty: measures of it; ``disagreement`` needs two networks or more to say anything.
+    """
+
+    folder: Path
+    probabilities: bool = False
+    uncertainty: tuple[Measure, ...] = ()
 
 
 class Segmenter:
@@ -124,7 +145,7 @@ class Segmenter:
         *,
         progress: Progress | None = None,
         tell: Callable[[Budget], object] | None = None,
-        scratch: Path | None = None,
+        keeping: Keeping | None = None,
     ) -> Segmentation:
         """Segment one scan; see :func:`segment`.
 
@@ -133,8 +154,7 @@ class Segmenter:
                 holds is let go before the first window.
             progress: called with (windows done, windows).
             tell: called with the predicted memory before the first window.
-            scratch: a folder on whose disk the probabilities of every label are kept, where
-                they are wanted.
+            keeping: what else is wanted of the scan.
         """
         model, began = self._models[0], time.perf_counter()
         volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
@@ -150,11 +170,7 @@ class Segmenter:
         order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
         mask = np.zeros(geometry.shape, dtype=model.labels.dtype, order=order)
         nearest = prepared.nearest_axis
-        kept = (
-            Probabilities(region, geometry, model.labels, scratch, nearest_axis=nearest)
-            if scratch
-            else None
-        )
+        kept = _Kept.begin(keeping, model, region, geometry, nearest)
         road = Road(
             image=prepared.image[(slice(None), *region.working_box)],
             working=region.working,
@@ -166,7 +182,8 @@ class Segmenter:
             slice_axis=model.slice_axis if model.dims == 2 else None,
             nearest_axis=nearest,
             mask=mask[region.native_box],
-            also=kept.put if kept else None,
+            also=kept.also,
+            apart=kept.apart,
         )
         prepared_at = time.perf_counter()
         ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
@@ -187,7 +204,14 @@ class Segmenter:
             "clean": time.perf_counter() - streamed_at,
         }
         return Segmentation(
-            labelmap, volumes, streamed.confidence, tuple(warnings), streamed.budget, seconds, kept
+            labelmap,
+            volumes,
+            streamed.confidence,
+            tuple(warnings),
+            streamed.budget,
+            seconds,
+            kept.probabilities,
+            kept.uncertainty,
         )
 
     def _plan(self, working: Geometry) -> WindowPlan:
@@ -244,6 +268,52 @@ class Segmenter:
                     "the scan's channels do not fit the model", found=shape[1], expected=channels
                 ) from None
             raise
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What grows beside one scan's mask."""
+
+    probabilities: Probabilities | None = None
+    uncertainty: tuple[UncertaintyMap, ...] = ()
+
+    @classmethod
+    def begin(
+        cls,
+        keeping: Keeping | None,
+        model: SegmentationModel,
+        region: Region,
+        whole: Geometry,
+        nearest_axis: int | None,
+    ) -> _Kept:
+        if keeping is None:
+            return cls()
+        place = (region, whole, model.labels, keeping.folder)
+        maps = [
+            UncertaintyMap(
+                measure,
+                *place,
+                nearest_axis=nearest_axis,
+                of_probabilities=model.infer.restore == "probabilities",
+            )
+            for measure in keeping.uncertainty
+        ]
+        wanted = keeping.probabilities
+        return cls(
+            Probabilities(*place, nearest_axis=nearest_axis) if wanted else None, tuple(maps)
+        )
+
+    @property
+    def also(self) -> tuple[Sink, ...]:
+        """Take averaged logits."""
+        kept = (self.probabilities,) if self.probabilities else ()
+        entropies = (one for one in self.uncertainty if one.measure == "entropy")
+        return tuple(one.put for one in (*kept, *entropies))
+
+    @property
+    def apart(self) -> tuple[Sink, ...]:
+        """Take the logits of every network by itself."""
+        return tuple(one.put_members for one in self.uncertainty if one.measure == "disagreement")
 
 
 def segment(

@@ -110,11 +110,13 @@ class Stitcher:
         plan: where the windows lie.
         channels: K.
         weight: (*window) importance of a window's voxels.
-        contributions: how often each window is added (mirrors, folds, models).
+        contributions: how often each window is added to a field (mirrors, and networks that are
+            averaged).
         sink: takes what is finished, on the real grid without padding.
         background: the channel that wins where no window was asked; ``None`` for regions.
         device: where blocks are held.
         dtype: of the sums.
+        members: fields that grow side by side: the sink takes (members * K, x, y, z).
     """
 
     plan: WindowPlan
@@ -125,6 +127,7 @@ class Stitcher:
     background: int | None = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    members: int = 1
 
     def __post_init__(self) -> None:
         self._cuts = [_cuts(self.plan, axis) for axis in (self.plan.stream, self.plan.second)]
@@ -146,8 +149,9 @@ class Stitcher:
         for block, own, theirs in self._pieces(corner):
             self._growing[block.key].weight[own] += self._weight[theirs] * self.contributions
 
-    def add(self, corner: Corner, logits: torch.Tensor, mirror: Mirror) -> None:
+    def add(self, corner: Corner, logits: torch.Tensor, mirror: Mirror, member: int = 0) -> None:
         """Add one contribution: the (K, *window) logits of a window that was mirrored so."""
+        first = member * self.channels
         pieces = [(self._inner(block), own, theirs) for block, own, theirs in self._pieces(corner)]
         flips = [axis + 1 for axis in mirror.axes]
         for start in range(0, self.channels, CLASSES_AT_A_TIME):
@@ -157,7 +161,8 @@ class Stitcher:
             if flips:
                 source = source.flip(flips)
             for inner, own, theirs in pieces:
-                inner[(group, *own)].addcmul_(source[(slice(None), *theirs)], self._weight[theirs])
+                field = inner[(slice(first + group.start, first + group.stop), *own)]
+                field.addcmul_(source[(slice(None), *theirs)], self._weight[theirs])
 
     def finish(self, asked: int) -> None:
         """Hand over every block that none but the first `asked` windows touch."""
@@ -178,7 +183,9 @@ class Stitcher:
         own = [high - low for low, high in zip(block.low, block.high, strict=True)]
         return _Growing(
             torch.zeros(
-                (self.channels, *block.held(self.plan)), dtype=self.dtype, device=self.device
+                (self.members * self.channels, *block.held(self.plan)),
+                dtype=self.dtype,
+                device=self.device,
             ),
             torch.zeros(own, dtype=self.dtype, device=self.device),
         )
@@ -229,7 +236,8 @@ class Stitcher:
         if bool(unasked.any()):
             logits.masked_fill_(unasked, -OUTSIDE_LOGIT)
             if self.background is not None:
-                logits[self.background].masked_fill_(unasked, OUTSIDE_LOGIT)
+                for background in logits[self.background :: self.channels]:
+                    background.masked_fill_(unasked, OUTSIDE_LOGIT)
             growing.weight.masked_fill_(unasked, 1)
         logits.div_(growing.weight)
 

@@ -73,7 +73,9 @@ class Road:
         plan: where they lie.
         asked: (windows,) which of them the networks see.
         mask: (X, Y, Z) on `native`, where to write; a new one where there is none.
-        also: takes finished logits beside the mask, such as to keep probabilities.
+        also: take finished logits beside the mask, such as to keep probabilities.
+        apart: take (M, K, x, y, z) finished logits of every network by itself; the logits of all
+            of them then grow side by side.
         slice_axis: along which a 2D network slices.
         nearest_axis: working axis along which native voxels take the nearest logits.
     """
@@ -88,7 +90,21 @@ class Road:
     slice_axis: int | None = None
     nearest_axis: int | None = None
     mask: NDArray[Any] | None = None
-    also: Sink | None = None
+    also: Sequence[Sink] = ()
+    apart: Sequence[Sink] = ()
+
+    @property
+    def restores_probabilities(self) -> bool:
+        """Whether probabilities are interpolated, not logits.
+
+        Raises:
+            BadModel: the model has regions, whose probabilities say nothing about each other.
+        """
+        if self.infer.restore == "logits":
+            return False
+        if self.labels.regions:
+            raise BadModel("infer.restore cannot be probabilities for regions", expected="logits")
+        return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,11 +183,19 @@ def stream(
         tell(budget)
     confidence = BoundaryConfidence(road.labels)
     restorer = _restorer(road, confidence, budget.accumulators)
+    members = len(ensemble.networks) if road.apart else 1
+    sink = _each((_taken(restorer, road), *road.also))
     stitcher = Stitcher(
-        road.plan, road.labels.channels, importance(road.plan.window, road.infer.weighting),
-        len(turns) * len(ensemble.networks), _both(_taken(restorer, road), road.also),
-        None if road.labels.regions else 0, budget.accumulators, machine.sums,
-    )  # fmt: skip
+        plan=road.plan,
+        channels=road.labels.channels,
+        weight=importance(road.plan.window, road.infer.weighting),
+        contributions=len(turns) * len(ensemble.networks) // members,
+        sink=_split(sink, road.apart, members) if road.apart else sink,
+        background=None if road.labels.regions else 0,
+        device=budget.accumulators,
+        dtype=machine.sums,
+        members=members,
+    )
     forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
                       batch=budget.batch, relieve=partial(_to_host, stitcher),
                       warn=warn)  # fmt: skip
@@ -212,10 +236,11 @@ class _Walk:
         plain = torch.stack([self.road.plan.cut(self.image, corner) for corner in corners])
         for mirror in self.turns:
             windows = plain.flip([axis + 2 for axis in mirror.axes]) if mirror.axes else plain
-            for member in range(len(self.forward)):
-                for start, logits in self.forward.run(member, self._seen(windows)):
+            for network in range(len(self.forward)):
+                member = network % self.stitcher.members
+                for start, logits in self.forward.run(network, self._seen(windows)):
                     for corner, one in zip(corners[start:], self._whole(logits), strict=False):
-                        self.stitcher.add(corner, one, mirror)
+                        self.stitcher.add(corner, one, mirror, member)
 
     def _relieved(self, step: Callable[[], None]) -> None:
         """Take a step; where it wants for device memory, take it on the host."""
@@ -251,7 +276,7 @@ def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) 
 
 def _observer(road: Road, confidence: BoundaryConfidence) -> Observer:
     """What is told of the working decisions; it wants logits."""
-    if not _restores_probabilities(road):
+    if not road.restores_probabilities:
         return confidence.observe
 
     def observe(probabilities: torch.Tensor, decision: torch.Tensor) -> None:
@@ -262,7 +287,7 @@ def _observer(road: Road, confidence: BoundaryConfidence) -> Observer:
 
 def _taken(restorer: Restorer, road: Road) -> Sink:
     """Hands finished logits to the restorer as what is interpolated."""
-    if not _restores_probabilities(road):
+    if not road.restores_probabilities:
         return restorer.put
 
     def put(logits: torch.Tensor, corner: Corner) -> None:
@@ -271,28 +296,24 @@ def _taken(restorer: Restorer, road: Road) -> Sink:
     return put
 
 
-def _restores_probabilities(road: Road) -> bool:
-    """Whether probabilities are interpolated.
-
-    Raises:
-        BadModel: the model has regions, whose probabilities say nothing about each other.
-    """
-    if road.infer.restore == "logits":
-        return False
-    if road.labels.regions:
-        raise BadModel("infer.restore cannot be probabilities for regions", expected="logits")
-    return True
-
-
-def _both(first: Sink, second: Sink | None) -> Sink:
-    """One sink that feeds two."""
-    if second is None:
-        return first
-    also = second
+def _each(sinks: Sequence[Sink]) -> Sink:
+    """One sink that feeds several, in order."""
 
     def put(logits: torch.Tensor, corner: Corner) -> None:
-        first(logits, corner)
-        also(logits, corner)
+        for sink in sinks:
+            sink(logits, corner)
+
+    return put
+
+
+def _split(averaged: Sink, apart: Sequence[Sink], members: int) -> Sink:
+    """Takes (M * K, x, y, z); hands (M, K, x, y, z) to some sinks and the mean to another."""
+
+    def put(logits: torch.Tensor, corner: Corner) -> None:
+        of_each = logits.unflatten(0, (members, -1))
+        averaged(of_each.mean(0), corner)
+        for sink in apart:
+            sink(of_each, corner)
 
     return put
 
@@ -324,6 +345,7 @@ def _budget(road: Road, padded: torch.Tensor, ensemble: Ensemble, machine: Machi
         mask_bytes=math.prod(road.native.shape) * road.labels.dtype.itemsize,
         native_per_working=road.native.voxels / road.working.voxels,
         window_bytes=ensemble.window_bytes,
+        members=len(ensemble.networks) if road.apart else 1,
     )
     asked = int(road.asked.sum())
     batch = wished_batch(road.plan, asked, road.infer.batch, machine.device)

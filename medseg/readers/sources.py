@@ -99,7 +99,7 @@ _DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+
 
 #: What ``medseg segment`` leaves beside masks, and the folders of what belongs to them.
 _BESIDE_MASKS = frozenset(("cases.csv", "labels.yaml", "run.yaml"))
-_OF_MASKS = frozenset(("corrected", "per_label", "probabilities", "registration"))
+_OF_MASKS = frozenset(("corrected", "per_label", "probabilities", "registration", "uncertainty"))
 _MASK_ENDINGS = (".nii.gz", ".seg.nrrd", ".nrrd", ".mha", ".dcm")
 
 

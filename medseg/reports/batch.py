@@ -97,7 +97,11 @@ def _files(folder: Path, entry: Entry) -> dict[str, Any]:
     number = number_of_slices(folder / scan) if (folder / labels).is_file() else 0
     return {
         "picture": quote(planes) if (folder / planes).is_file() else "",
-        "slices": {"scan": quote(scan), "labels": quote(labels), "number": number}
+        "slices": {
+            "number": number,
+            "scan": quote(scan),
+            "layers": [{"name": "mask", "source": quote(labels)}],
+        }
         if number
         else None,
         "mask": quote(entry.written.name) if done and entry.written else "",

@@ -40,6 +40,8 @@ STYLE: Any = {
 #: Above this number of dots, dots become pixels, so that the page stays small.
 MOST_DOTS = 3000
 
+#: Of fewer cases a curve shows each as a dot.
+FEW_CASES = 40
 
 #: Width of two columns in most journals: 183 mm.
 WIDTH_INCHES = 7.2
@@ -284,6 +286,31 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(axis)
+        return figure
+
+
+def risk_coverage(curves: Mapping[str, NDArray[np.float64]], without_order: float) -> Figure:
+    """Mean error of the surest share of the cases against that share.
+
+    Args:
+        curves: by name, (cases,) of the surest one, two … all of them; the first is drawn solid,
+            others dashed.
+        without_order: mean error of all cases.
+    """
+    with mpl.rc_context(STYLE):
+        figure = _figure(3.0)
+        ax = figure.add_subplot()
+        for number, (name, risk) in enumerate(curves.items()):
+            coverage = 100 * np.arange(1, len(risk) + 1) / len(risk)
+            style, colour = ("--", "#555555") if number else ("-", _BLUE)
+            marker = "." if len(risk) < FEW_CASES else ""
+            ax.plot(coverage, risk, style, marker=marker, color=colour, label=name, linewidth=1.6)
+        ax.axhline(without_order, color="#999999", linestyle=":", linewidth=1.2, label="no order")
+        ax.set_xlim(0, 101)
+        ax.set_ylim(bottom=0)
+        ax.set_xlabel("surest cases [%]")
+        ax.set_ylabel("mean of 1 − Dice")
+        ax.legend(frameon=False, fontsize=8)
         return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from medseg.evaluation.tables import (
     paper_table,
     with_interval,
 )
+from medseg.labels import LabelTable
+from medseg.labels.colours import distinct_colours
 from medseg.metrics import METRICS
 from medseg.metrics.lesions import DETECTED_IOU, PANOPTIC_IOU
 from medseg.reports import evaluation_charts as drawn
@@ -31,6 +33,7 @@ from medseg.reports.evaluation_tables import (
     subgroup_table,
     summary_table,
 )
+from medseg.reports.gallery import ShownCase
 from medseg.reports.page import Picture, write_page
 
 
@@ -43,12 +46,14 @@ class Statistics:
         subgroups: of `subgroups`.
         agreement: of `agreement`.
         ranking: of `rank_errors`; empty where nothing says how sure the network was.
+        confidence: case to 0-1, behind it.
     """
 
     summary: pd.DataFrame
     subgroups: pd.DataFrame
     agreement: pd.DataFrame
     ranking: pd.DataFrame
+    confidence: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_evaluation_report(
@@ -56,7 +61,8 @@ def write_evaluation_report(
     scores: Scores,
     tables: Statistics,
     *,
-    gallery: Sequence[Picture] = (),
+    shown: Sequence[ShownCase] = (),
+    labels: LabelTable | None = None,
     curves: Path | None = None,
 ) -> list[Picture]:
     """Write ``report.html``.
@@ -65,7 +71,8 @@ def write_evaluation_report(
         path: the page.
         scores: what was scored.
         tables: what is said of the scores.
-        gallery: pictures of cases.
+        shown: cases with pictures and slices.
+        labels: whose places the slices of `shown` hold.
         curves: CSV of the training, or ``None``.
 
     Returns:
@@ -77,6 +84,7 @@ def write_evaluation_report(
     distributions = drawn.distributions(scores, summary)
     volume_charts = drawn.volume_charts(scores, tables.agreement)
     subgroup_chart = drawn.subgroup_chart(scores, summary, tables.subgroups)
+    ranking_chart = drawn.risk_coverage_chart(scores, tables.ranking, tables.confidence)
     training = None if curves is None else drawn.training(curves)
     write_page(
         path,
@@ -95,7 +103,9 @@ def write_evaluation_report(
             "subgroup_chart": subgroup_chart,
             "subgroup_table": subgroup_table(tables.subgroups),
             "ranking_table": ranking_table(tables.ranking) if len(tables.ranking) else None,
-            "gallery": list(gallery),
+            "ranking_chart": ranking_chart,
+            "shown": list(shown),
+            "pairs": _pairs(shown, labels),
             "curves": training,
             "cases": case_values(scores),
             "case_table": case_table(scores),
@@ -106,8 +116,25 @@ def write_evaluation_report(
             "facts": _facts(about),
         },
     )
-    optional = [picture for picture in (subgroup_chart, training) if picture is not None]
-    return [*distributions, *volume_charts, *optional, *gallery]
+    optional = (subgroup_chart, ranking_chart, training)
+    return [
+        *distributions,
+        *volume_charts,
+        *(picture for picture in optional if picture is not None),
+        *(each.picture for each in shown),
+    ]
+
+
+def _pairs(shown: Sequence[ShownCase], labels: LabelTable | None) -> dict[str, Any]:
+    """The cases that are shown slice by slice, for the page's script."""
+    colours = distinct_colours(labels) if labels else {}
+    return {
+        "labels": [
+            {"name": label.name, "colour": colours[label.value]}
+            for label in (labels.labels if labels else ())
+        ],
+        "cases": [{"name": each.case, "slices": dict(each.slices)} for each in shown],
+    }
 
 
 def _lead(scores: Scores) -> str:

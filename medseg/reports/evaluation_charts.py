@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medseg.errors import BadOutput
 from medseg.evaluation import Scores
 from medseg.evaluation.agreement import volumes
+from medseg.evaluation.error_ranking import GOOD_DICE, risk_coverage
 from medseg.evaluation.scores import MEAN
 from medseg.evaluation.tables import heading
 from medseg.metrics import METRICS
@@ -110,6 +114,48 @@ def subgroup_chart(
             "cases. Open circles with dotted lines: fewer than 10 patients. "
             "These are descriptions, not tests."
         ),
+    )
+
+
+def risk_coverage_chart(
+    scores: Scores, ranking: pd.DataFrame, confidence: Mapping[str, float]
+) -> Picture | None:
+    """What is wrong with the surest share of the cases; ``None`` where nobody says how sure.
+
+    Args:
+        scores: of the cases.
+        ranking: of `rank_errors`.
+        confidence: case to 0-1.
+    """
+    rows = ranking[ranking["label"] == MEAN] if len(ranking) else ranking
+    if not len(rows):
+        return None
+    dice = scores.values("dice")[MEAN].dropna()
+    known = [case for case in dice.index if str(case) in confidence]
+    risk = 1 - dice[known].to_numpy(dtype=np.float64)
+    sure = np.array([confidence[str(case)] for case in known])
+    curves = {"by confidence": risk_coverage(sure, risk), "perfect": risk_coverage(-risk, risk)}
+    row = rows.iloc[0]
+    return chart(
+        charts.risk_coverage(curves, float(risk.mean())),
+        name="risk_coverage",
+        alt=f"Risk-coverage curve of {len(known)} cases",
+        caption=(
+            "Mean error (1 − Dice, mean over labels) of the surest cases, from one to all. "
+            "Dashed: cases in the order of their true error; dotted: in no order. "
+            + _auroc_in_words(float(row["auroc"]), int(row["below"]), len(known))
+        ),
+    )
+
+
+def _auroc_in_words(auroc: float, below: int, cases: int) -> str:
+    if isnan(auroc):
+        all_or_none = "Every" if below else "No"
+        return f"{all_or_none} case has a Dice below {GOOD_DICE:g}, so AUROC says nothing."
+    return (
+        f"AUROC {auroc:.2f}: of a case with a Dice below {GOOD_DICE:g} ({below} of {cases}) and "
+        f"another one, confidence is lower for the former {100 * auroc:.0f} times in 100; 50 would "
+        "be chance."
     )
 
 

@@ -21,7 +21,7 @@ from medseg.evaluation.tables import interval_notes, paper_table, to_latex, to_m
 from medseg.reports.confidences import confidences_of
 from medseg.reports.evaluation import Statistics, write_evaluation_report
 from medseg.reports.figures import write_figures
-from medseg.reports.gallery import best_median_worst
+from medseg.reports.gallery import shown_cases
 from medseg.reports.methods import methods_text
 from medseg.writers.atomic import atomic_path
 
@@ -57,8 +57,9 @@ def write_evaluation(
     """
     write_scores(scores, folder)
     summary = summarise(scores)
-    ranking = rank_errors(scores, confidences_of(tasks))
-    tables = Statistics(summary, subgroups(scores), agreement(scores), ranking)
+    confidence = confidences_of(tasks)
+    ranking = rank_errors(scores, confidence)
+    tables = Statistics(summary, subgroups(scores), agreement(scores), ranking, confidence)
     write_table(summary, folder / "summary.csv")
     write_table(tables.agreement, folder / "agreement.csv")
     if len(tables.subgroups):
@@ -73,13 +74,17 @@ def write_evaluation(
     for name, text in (
         ("table.md", to_markdown(paper, caption)),
         ("table.tex", to_latex(paper, caption)),
-        ("methods.md", methods_text(scores, summary)),
+        ("methods.md", methods_text(scores, summary, ranked=len(ranking) > 0)),
     ):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    gallery = best_median_worst(scores, tasks) if tasks else []
     pictures = write_evaluation_report(
-        folder / "report.html", scores, tables, gallery=gallery, curves=curves
+        folder / "report.html",
+        scores,
+        tables,
+        shown=shown_cases(scores, tasks) if tasks else (),
+        labels=tasks[0].cohort.labels if tasks else None,
+        curves=curves,
     )
     write_figures(folder, pictures)
     return summary

@@ -1,11 +1,14 @@
-"""Pictures of the best, the median and the worst case, truth and prediction overlaid."""
+"""The best, the median and the worst cases: pictures and slices of truth and prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from medseg.batch.scrolling import paired_slices
 from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import MedsegError
 from medseg.evaluation.scores import MEAN, SCORED, Scores
@@ -14,49 +17,82 @@ from medseg.evaluation.tables import figure
 from medseg.manifests import read_case
 from medseg.pictures import picture as overlay
 from medseg.pictures import prediction_layer, truth_layer
-from medseg.reports.page import Picture, picture
+from medseg.reports.page import Picture, data_uri, picture
+from medseg.volume import LabelMap, Volume
+
+#: Cases with a picture of three planes; the others of the worst are shown slice by slice alone.
+PICTURED = ("best", "median", "worst")
+ORDINALS = ("second", "third", "fourth", "fifth")
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCase:
+    """One case on the page.
+
+    Attributes:
+        picture: three planes, or a caption alone.
+        case: its name.
+        slices: for the page's script; empty where the case cannot be read again.
+    """
+
+    picture: Picture
+    case: str
+    slices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def chosen_cases(scores: Scores, metric: str = "dice") -> tuple[tuple[str, str, float], ...]:
-    """(rank, case, mean over labels) of the best, the median and the worst scored case."""
+    """(rank, case, mean over labels) of the best, the median and the worst scored cases."""
     rows = scores.table[(scores.table["metric"] == metric) & (scores.table["label"] == MEAN)]
     scored = set(scores.with_status(SCORED))
     rows = rows[rows["value"].notna() & rows["case"].isin(scored)]
     rows = rows.sort_values(["value", "case"], ascending=[False, True], ignore_index=True)
     if rows.empty:
         return ()
-    places = {"best": 0, "median": len(rows) // 2, "worst": len(rows) - 1}
+    last, median = len(rows) - 1, len(rows) // 2
+    places = {"best": 0, "median": median, "worst": last}
+    for number, ordinal in enumerate(ORDINALS, start=1):
+        if last - number > median:
+            places[f"{ordinal} worst"] = last - number
     chosen: dict[int, tuple[str, str, float]] = {}
     for rank, place in places.items():
         chosen.setdefault(place, (rank, str(rows["case"][place]), float(rows["value"][place])))
     return tuple(chosen.values())
 
 
-def best_median_worst(scores: Scores, tasks: Sequence[Task]) -> list[Picture]:
-    """Pictures of those cases; one that cannot be read again is left out with its reason."""
+def shown_cases(scores: Scores, tasks: Sequence[Task]) -> list[ShownCase]:
+    """Those cases; one that cannot be read again is shown without pictures, with its reason."""
     by_case = {task.case.case: task for task in tasks}
-    pictures = []
-    for rank, case, value in chosen_cases(scores):
-        caption = f"{rank}: {case}, mean Dice {figure(value, 'dice')}"
-        try:
-            content = draw_pair(by_case[case])
-        except (MedsegError, OSError) as error:
-            reason = error.problem if isinstance(error, MedsegError) else "it cannot be read"
-            pictures.append(Picture("", caption, f"{caption} (no picture: {reason})"))
-            continue
-        pictures.append(
-            picture(
-                content,
-                caption=caption,
-                alt=f"Truth and prediction of the {rank} case in three planes",
-                files={f"case_{rank}.png": content},
-            )
-        )
-    return pictures
+    return [_shown(rank, value, by_case[case]) for rank, case, value in chosen_cases(scores)]
 
 
-def draw_pair(task: Task) -> bytes:
-    """A PNG of one case: truth and prediction over the first channel, or over black without one.
+def _shown(rank: str, value: float, task: Task) -> ShownCase:
+    case = task.case.case
+    caption = f"{rank}: {case}, mean Dice {figure(value, 'dice')}"
+    try:
+        pair = _read(task)
+        content = None if rank not in PICTURED else _planes(pair)
+        slices = _slices(pair)
+    except (MedsegError, OSError) as error:
+        reason = error.problem if isinstance(error, MedsegError) else "it cannot be read"
+        return ShownCase(Picture("", caption, f"{caption} (no picture: {reason})"), case)
+    alt = f"Truth and prediction of the {rank} case in three planes"
+    if content is None:
+        return ShownCase(Picture("", alt, caption), case, slices)
+    files = {f"case_{rank}.png": content}
+    return ShownCase(picture(content, caption=caption, alt=alt, files=files), case, slices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """What is drawn of a case, all of it on the truth's grid."""
+
+    scan: Volume
+    truth: LabelMap
+    prediction: LabelMap
+
+
+def _read(task: Task) -> _Pair:
+    """The first channel, or black without one; truth without what is ignored; prediction.
 
     Raises:
         MedsegError: the scan or a mask cannot be read.
@@ -64,17 +100,46 @@ def draw_pair(task: Task) -> bytes:
     from medseg.transforms.channels import aligner
 
     truth, prediction = read_pair(task)
-    image = np.zeros(truth.geometry.shape, dtype=np.float32)
+    cohort, labels = task.cohort, task.cohort.labels
     if task.case.images:
-        align = aligner(task.cohort.frames)
-        image = read_case(task.cohort, task.case, align=align).values()[0]
-    is_ct = task.cohort.modality.upper() == "CT"
-    window = WINDOWS[window_for(task.cohort.labels.names)] if is_ct else None
-    table = task.cohort.labels
-    mask = truth.data * (truth.data != table.ignore) if table.ignore is not None else truth.data
+        scan = read_case(cohort, task.case, align=aligner(cohort.frames))
+        scan = replace(scan, origin=replace(scan.origin, modality=cohort.modality.upper()))
+    else:
+        scan = Volume(np.zeros((1, *truth.geometry.shape), dtype=np.float32), truth.geometry)
+    mask = truth.data
+    if labels.ignore is not None:
+        mask = mask * (mask != labels.ignore)
+    return _Pair(
+        scan,
+        LabelMap(mask, truth.geometry, labels),
+        LabelMap(prediction, truth.geometry, labels),
+    )
+
+
+def _planes(pair: _Pair) -> bytes:
+    """A PNG of three planes, truth and prediction over the scan."""
+    names = pair.truth.labels.names if pair.truth.labels else ()
+    is_ct = pair.scan.origin.modality == "CT"
     return overlay(
-        image,
-        truth.geometry,
-        [truth_layer(mask), prediction_layer(prediction)],
-        window=window,
+        pair.scan.values()[0],
+        pair.truth.geometry,
+        [truth_layer(pair.truth.data), prediction_layer(pair.prediction.data)],
+        window=WINDOWS[window_for(names)] if is_ct else None,
     ).png()
+
+
+def _slices(pair: _Pair) -> dict[str, Any]:
+    """What the page's script shows slice by slice, pictures inlined."""
+    drawn = paired_slices(pair.scan, pair.truth, pair.prediction)
+    labels = pair.truth.labels.labels if pair.truth.labels else ()
+    masks = (pair.truth.data, pair.prediction.data)
+    present = [any((mask == label.value).any() for mask in masks) for label in labels]
+    return {
+        "number": drawn.number,
+        "scan": data_uri(drawn.prediction.scan),
+        "layers": [
+            {"name": "prediction", "source": data_uri(drawn.prediction.labels)},
+            {"name": "truth, its outline", "source": data_uri(drawn.truth), "is_line": True},
+        ],
+        "present": [number for number, is_there in enumerate(present) if is_there],
+    }

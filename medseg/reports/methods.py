@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medseg.evaluation import Scores
+from medseg.evaluation.error_ranking import GOOD_DICE
 from medseg.evaluation.intervals import FEW_PATIENTS, MANY_PATIENTS
 from medseg.evaluation.scores import MISSING, REFUSED, UNSCORED
 from medseg.evaluation.tables import PAPER_METRICS
@@ -21,6 +22,8 @@ _SOURCES = {
     "bounded": "Learned-Miller & Thomas. A new confidence interval for the mean of a bounded "
     "random variable. doi:10.48550/arXiv.1905.06208",
     "bca": "Efron. Better bootstrap confidence intervals. doi:10.1080/01621459.1987.10478410",
+    "selective": "Geifman, Uziel & El-Yaniv 2019. Bias-reduced uncertainty estimation. "
+    "arXiv:1805.08206",
     "limits": "Bland & Altman. Measuring agreement in method comparison studies. "
     "doi:10.1177/096228029900800204",
 }
@@ -33,8 +36,22 @@ _INTERVALS = {
 }
 
 
-def methods_text(scores: Scores, summary: pd.DataFrame) -> str:
-    """The paragraph, what to fill in, and the sources, as Markdown."""
+_RANKED = (
+    "A case's confidence is the lowest of its labels' (for masks of medseg one minus the entropy "
+    "of the probabilities over log 2, averaged along the label's surface). How well it ranks "
+    f"errors is given as the area under the ROC curve for a Dice below {GOOD_DICE:g}, and as the "
+    "area under the risk-coverage curve, where risk is 1 − Dice [selective]."
+)
+
+
+def methods_text(scores: Scores, summary: pd.DataFrame, *, ranked: bool = False) -> str:
+    """The paragraph, what to fill in, and the sources, as Markdown.
+
+    Args:
+        scores: what was scored.
+        summary: of them.
+        ranked: whether it is said how well confidence ranks errors.
+    """
     used = ["reloaded"]
     sentences = [
         _cases(scores),
@@ -45,6 +62,9 @@ def methods_text(scores: Scores, summary: pd.DataFrame) -> str:
         _software(scores),
     ]
     used.append("limits")
+    if ranked:
+        sentences.insert(-1, _RANKED)
+        used.append("selective")
     text = " ".join(sentence for sentence in sentences if sentence)
     for number, key in enumerate(used, start=1):
         text = text.replace(f"[{key}]", f"[{number}]")

@@ -35,9 +35,18 @@ def picture(
     content: bytes, *, alt: str, caption: str = "", files: Mapping[str, bytes] | None = None
 ) -> Picture:
     """A PNG or SVG, inlined."""
-    kind = "png" if content.startswith(b"\x89PNG") else "svg+xml"
-    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return Picture(uri, alt, caption, files or {})
+    return Picture(data_uri(content), alt, caption, files or {})
+
+
+def data_uri(content: bytes) -> str:
+    """A PNG, JPEG or SVG as an address that holds it.
+
+    >>> data_uri(b"<svg/>")
+    'data:image/svg+xml;base64,PHN2Zy8+'
+    """
+    starts = {b"\x89PNG": "png", b"\xff\xd8": "jpeg"}
+    kind = next((kind for start, kind in starts.items() if content.startswith(start)), "svg+xml")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:

@@ -29,9 +29,13 @@ from medseg.review.shelf import Shelf
 from medseg.review.standing import Digests, Standings
 from medseg.review.store import Edit, Store, Verdict
 from medseg.review.table import write_review
+from medseg.review.uncertainty import MAPS
 
 #: Letters that a note may have.
 LONGEST_NOTE = 4000
+
+#: Layers that would tell a blinded rater what to think.
+UNBLINDING = ("truth", *MAPS)
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,7 @@ class Desk:
                 "ct": shades.is_ct,
             },
             "layers": [
-                name
-                for name in opened.layers
-                if not (self.review.blind and name in ("truth", "uncertainty"))
+                name for name in opened.layers if not (self.review.blind and name in UNBLINDING)
             ],
             "bits": 8 * opened.mask.itemsize,
             "focus": opened.focus(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from medseg.readers.sources import is_folder
 from medseg.review.edits import Change, label_counts
 from medseg.review.items import Item, first_place
 from medseg.review.store import Edit
-from medseg.review.uncertainty import uncertainty, uncertainty_files
+from medseg.review.uncertainty import uncertainty, uncertainty_maps
 from medseg.scans import discover, read
 from medseg.volume import LabelMap, Origin, Volume
 
@@ -65,7 +66,7 @@ class Opened:
         prediction: (X, Y, Z) as the file holds it.
         mask: the same with this rater's changes.
         truth: (X, Y, Z) under the same values, or ``None``.
-        maps: files that say how uncertain each voxel is; read when first asked for.
+        maps: files that say how uncertain each voxel is, by name; read when first asked for.
         mask_sha256: of the prediction's file.
         notes: what went wrong with less than the whole: no scan, no truth.
         edits: the changes in `mask`, with what undoes each.
@@ -80,18 +81,18 @@ class Opened:
     prediction: NDArray[Any]
     mask: NDArray[Any]
     truth: NDArray[Any] | None
-    maps: tuple[Path, ...]
+    maps: Mapping[str, tuple[Path, ...]]
     mask_sha256: str
     notes: tuple[str, ...] = ()
     edits: list[tuple[Edit, Change]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
-    _uncertainty: NDArray[np.uint8] | None = None
+    _uncertainty: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     _counts: NDArray[np.int64] | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
-        held = [self.prediction, self.mask, self.truth, self._uncertainty]
+        held = [self.prediction, self.mask, self.truth, *self._uncertainty.values()]
         held += [self.shades.data] if self.shades else []
         return sum(array.nbytes for array in held if array is not None)
 
@@ -108,18 +109,18 @@ class Opened:
             "prediction": self.prediction,
             "truth": self.truth,
         }
-        if name == "uncertainty" and self.maps:
+        if name in self.maps:
             with self.lock:
-                if self._uncertainty is None:
-                    self._uncertainty = uncertainty(self.maps, self.geometry)
-            return self._uncertainty
+                if name not in self._uncertainty:
+                    self._uncertainty[name] = uncertainty(self.maps[name], self.geometry)
+            return self._uncertainty[name]
         return layers.get(name)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of what lies over the scan."""
         truth = ("truth",) if self.truth is not None else ()
-        return ("mask", "prediction", *truth, *(("uncertainty",) if self.maps else ()))
+        return ("mask", "prediction", *truth, *self.maps)
 
     def apply(self, edit: Edit) -> None:
         """Change the mask and remember how to undo it."""
@@ -206,7 +207,7 @@ def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
         prediction=prediction,
         mask=prediction.copy(order="K"),
         truth=None if truth is None else truth.astype(dtype),
-        maps=tuple(uncertainty_files(item.mask.parent, item.case)),
+        maps=uncertainty_maps(item.mask, item.case),
         mask_sha256=sha256_of(item.mask),
         notes=(),
     )

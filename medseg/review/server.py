@@ -20,10 +20,11 @@ from starlette.routing import Route
 
 from medseg.config import parse_json
 from medseg.errors import BadConfig, MedsegError
-from medseg.review.desk import Desk
+from medseg.review.desk import UNBLINDING, Desk
 from medseg.review.niivue import niivue_script
 from medseg.review.security import Guard
 from medseg.review.smaller import preview, small_nifti
+from medseg.review.uncertainty import MAPS
 
 #: What a browser may ask for, with its type.
 PAGES = {
@@ -36,7 +37,7 @@ PAGES = {
 }
 
 #: Layers of one byte or two a voxel.
-LAYERS = ("scan", "mask", "prediction", "truth", "uncertainty")
+LAYERS = ("scan", "mask", "prediction", "truth", *MAPS)
 #: Bytes of a request that changes something.
 LARGEST_ORDER = 8_000_000
 
@@ -148,8 +149,7 @@ class Pages:
 
     def _layer(self, request: Request) -> str:
         layer = str(request.path_params["layer"])
-        hidden = ("truth", "uncertainty") if self._desk.review.blind else ()
-        if layer not in LAYERS or layer in hidden:
+        if layer not in LAYERS or (self._desk.review.blind and layer in UNBLINDING):
             raise BadConfig("no such layer")
         return layer
 

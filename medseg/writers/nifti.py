@@ -73,27 +73,27 @@ def write_volume(volume: Volume, path: Path) -> None:
 
 
 def write_levels(
-    planes: Iterable[NDArray[np.uint8]],
+    planes: Iterable[NDArray[Any]],
     geometry: Geometry,
     origin: Origin,
     path: Path,
     *,
-    slope: float,
+    steps: int,
 ) -> None:
-    """Write fractions such as probabilities as the twin of their scan, in steps of one byte.
+    """Write fractions such as probabilities as the twin of their scan, in whole steps.
 
     Args:
-        planes: (X, Y, few) steps, along Z.
+        planes: (X, Y, few) steps, along Z, in the smallest unsigned type that holds `steps`.
         geometry: the scan's grid.
         origin: what the scan's header held.
         path: the file to appear, whole or not at all.
-        slope: what one step is worth; stands in the header as ``scl_slope``.
+        steps: how many are 1; what one is worth stands in the header as ``scl_slope``.
 
     Raises:
         BadOutput: the file cannot be written or its name does not end in ``.nii[.gz]``.
     """
-    header = image_header(geometry, origin, np.dtype(np.uint8), channels=1)
-    header["scl_slope"] = slope
+    header = image_header(geometry, origin, np.min_scalar_type(steps), channels=1)
+    header["scl_slope"] = 1 / steps
     _write(header, path, planes)
 
 

@@ -34,6 +34,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     probabilities: None = None
+    uncertainty: tuple[()] = ()
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ class Threshold:
         return Result(labelmap, {"ball": labelmap.volume_ml("ball")})
 
 
-def small_model(folder: Path) -> Path:
-    """A model folder with a real, untrained network."""
+def small_model(folder: Path, folds: int = 1) -> Path:
+    """A model folder with a real, untrained network, or one a fold."""
     options = {"features": [4, 8]}
-    network = build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
+    networks = [
+        build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)
+        for _ in range(folds)
+    ]
     card = ModelCard(
         name="ball",
         modality="MR",
@@ -83,7 +87,9 @@ def small_model(folder: Path) -> Path:
         infer=InferConfig(window=(8, 8, 8)),
         volume_ranges_ml={"ball": (0.03, 0.6)},
     )
-    save_model(folder, card, LABELS, {"all": network.state_dict()})
+    names = ["all"] if folds == 1 else [f"fold{number}" for number in range(folds)]
+    weights = {name: one.state_dict() for name, one in zip(names, networks, strict=True)}
+    save_model(folder, card, LABELS, weights)
     return folder
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.batch.scrolling import paired_slices
 from medseg.batch.slices import MOST_SLICES, number_of_slices, slices_of
 from medseg.batch.thumbnail import HEIGHT, depiction
 from medseg.geometry import Geometry
@@ -115,6 +116,29 @@ def test_slices_lie_across_thick_voxels():
     scan, labels = columns(Volume(np.zeros((1, 6, 30, 20), np.int16), geometry), mask)
     assert scan.shape == (6, 20, 30)  # superior up, anterior on the left
     assert not labels.any()
+
+
+def test_a_truth_is_outlined_over_the_same_slices_as_the_prediction():
+    volume, truth = case(AXES["LPS"])
+    wider = np.roll(truth.data, 5, axis=2) | truth.data  # 5 mm further up
+    drawn = paired_slices(volume, truth, LabelMap(wider, truth.geometry, RED))
+    number = number_of_slices(io.BytesIO(drawn.prediction.scan))
+    filled, outline = (
+        np.asarray(Image.open(io.BytesIO(each))).reshape(number, 40, 40)
+        for each in (drawn.prediction.labels, drawn.truth)
+    )
+    assert drawn.number == number
+    both = outline.any(axis=(1, 2)) & filled.any(axis=(1, 2))
+    for line, area in zip(outline[both], filled[both], strict=True):
+        rows, columns = np.nonzero(area)
+        inner = area[rows.min() + 1 : rows.max(), columns.min() + 1 : columns.max()]
+        assert (
+            inner.all()
+            and not line[rows.min() + 1 : rows.max(), columns.min() + 1 : columns.max()].any()
+        )
+        assert (line.astype(bool) <= area.astype(bool)).all()  # no pixel beyond the label
+        assert line.sum() == area.sum() - inner.size
+    assert filled.any(axis=(1, 2)).sum() > both.sum() > 3  # the prediction reaches further up
 
 
 def test_labels_are_numbered_by_their_place_in_the_table():

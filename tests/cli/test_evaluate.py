@@ -33,7 +33,7 @@ def cohort(place):
 def undrawn(monkeypatch):
     """No pictures, which take most of the time and are looked at in tests of their own."""
     monkeypatch.setattr(figures, "drawn", lambda figure, form="svg": b"<svg/>")
-    monkeypatch.setattr(gallery, "draw_pair", lambda *_: b"")
+    monkeypatch.setattr(gallery, "_planes", lambda *_: b"")
 
 
 def call(*arguments):

@@ -7,7 +7,7 @@ import torch
 
 from medseg.config import InferConfig, LocateThreshold
 from medseg.errors import BadOutput
-from medseg.inference import Segmenter
+from medseg.inference import Keeping, Segmenter
 from medseg.inference.budget import Living
 from medseg.inference.locate import whole_region
 from medseg.inference.probabilities import STEPS, Probabilities, file_stems
@@ -34,11 +34,11 @@ def smooth(channels, shape, spread=4.0):
     return spread * fine[0]
 
 
-def put_in_boxes(kept, logits, thickness=7):
+def put_in_boxes(put, logits, thickness=7):
     """Boxes along the first axis that share a layer, as the stitcher hands them over."""
-    size = logits.shape[1]
+    size = logits.shape[-3]
     for low in range(0, max(1, size - 1), thickness):
-        kept.put(logits[:, low : min(size, low + thickness + 1)], (low, 0, 0))
+        put(logits[..., low : min(size, low + thickness + 1), :, :], (low, 0, 0))
 
 
 @every_grid
@@ -51,7 +51,7 @@ def test_what_is_kept_is_the_whole_computation_to_half_a_step(native, labels, tm
     whole = resample(logits, working, native, antialias=False)
     expected = torch.sigmoid(whole) if labels.regions else torch.softmax(whole, 0)[1:]
     with Probabilities(whole_region(working, native), native, labels, tmp_path) as kept:
-        put_in_boxes(kept, logits)
+        put_in_boxes(kept.put, logits)
         assert len(kept.names) == len(expected)
         for name, share in zip(kept.names, expected.numpy(), strict=True):
             found = np.concatenate(list(kept.planes(name)), axis=2) / STEPS
@@ -66,8 +66,8 @@ def test_air_that_is_surely_background_takes_no_place(tmp_path):
     logits[0] = 30
     logits[1, :5, :5, :5] = 60
     kept = Probabilities(whole_region(native, native), native, LABELS, tmp_path)
-    put_in_boxes(kept, logits)
-    assert 0 < kept._end < 3 * 40 * 40 * 40 / 10
+    put_in_boxes(kept.put, logits)
+    assert 0 < kept.bytes_on_disk < 3 * 40 * 40 * 40 / 10
     assert sum(plane.sum() for plane in kept.planes("liver")) == STEPS * 125
     assert not any(plane.any() for plane in kept.planes("right kidney"))
 
@@ -76,7 +76,9 @@ def test_air_that_is_surely_background_takes_no_place(tmp_path):
 def test_files_are_the_scans_twins_and_agree_with_the_mask(native, tmp_path):
     forms = NiftiForms(None, 0, (0.1, 0.2, 0.3, 4, 5, 6), 1, (1.0,) * 8, 2)
     volume = scan(native, seed=4, forms=forms if native is NATIVE["oblique"] else None)
-    result = Segmenter(TinyModel(infer=INFER))(volume, scratch=tmp_path)
+    result = Segmenter(TinyModel(infer=INFER))(
+        volume, keeping=Keeping(tmp_path, probabilities=True)
+    )
     paths = result.probabilities.write(tmp_path / "out", "case", volume.origin)
     result.probabilities.close()
     assert [path.name for path in paths] == [
@@ -99,7 +101,9 @@ def test_outside_a_located_region_nothing_is_likely(tmp_path):
     volume.data[:] -= 3000
     volume.data[:, 30:40, 20:30, 10:20] += 6000
     infer = INFER.model_copy(update={"locate": LocateThreshold(above=0, margin_mm=1)})
-    result = Segmenter(TinyModel(infer=infer))(volume, scratch=tmp_path)
+    result = Segmenter(TinyModel(infer=infer))(
+        volume, keeping=Keeping(tmp_path, probabilities=True)
+    )
     for name in LABELS.names:
         share = np.concatenate(list(result.probabilities.planes(name)), axis=2)
         assert share.shape == volume.geometry.shape
@@ -116,10 +120,10 @@ def test_interpolating_never_holds_labels_times_scan(tmp_path):
     whole_bytes = 4 * native.voxels * logits.element_size()
     with Living() as living:
         kept = Probabilities(whole_region(working, native), native, LABELS, tmp_path)
-        put_in_boxes(kept, logits, thickness=25)
+        put_in_boxes(kept.put, logits, thickness=25)
     for path in kept.write(tmp_path / "out", "case", Origin()):
         assert path.is_file()
-    assert kept._end > native.voxels  # there was something to hold
+    assert kept.bytes_on_disk > native.voxels  # there was something to hold
     assert living.peak < whole_bytes / 4
 
 
@@ -136,5 +140,5 @@ def test_names_become_file_names():
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("no folder")
     native = grid((4, 4, 4))
-    with pytest.raises(BadOutput, match="probabilities cannot be kept"):
+    with pytest.raises(BadOutput, match="cannot be kept on disk"):
         Probabilities(whole_region(native, native), native, LABELS, tmp_path / "file")

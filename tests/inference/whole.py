@@ -41,6 +41,24 @@ def averaged(model, dtype, left_right):
 
 def whole_volume(model, volume, dtype):
     """MONAI's sliding windows, then all classes on the whole native grid: mask and margin."""
+    whole, spread = _on_native_grid(model, volume, dtype)
+    values = np.array(model.labels.channel_values)
+    if model.labels.regions:
+        mask = np.zeros(whole.shape[1:], int)
+        for logit, value in zip(whole, values[1:], strict=True):
+            mask[logit > 0] = value
+        return mask, np.abs(whole).min(0), spread
+    ranked = np.sort(whole, axis=0)
+    return values[whole.argmax(0)], ranked[-1] - ranked[-2], spread
+
+
+def whole_logits(model, volume, dtype=torch.float64):
+    """(K, X, Y, Z) logits by MONAI's sliding windows, on the whole native grid."""
+    return _on_native_grid(model, volume, dtype)[0]
+
+
+def _on_native_grid(model, volume, dtype):
+    """The logits, and their standard deviation on the working grid."""
     prepared = prepare_volume(volume, model.prepare)
     window = list(model.infer.window)
     if model.dims == 2:
@@ -58,14 +76,7 @@ def whole_volume(model, volume, dtype):
         )[0]
     spread = float(logits.std())
     whole = resample(logits, prepared.working, volume.geometry, antialias=False).numpy()
-    values = np.array(model.labels.channel_values)
-    if model.labels.regions:
-        mask = np.zeros(whole.shape[1:], int)
-        for logit, value in zip(whole, values[1:], strict=True):
-            mask[logit > 0] = value
-        return mask, np.abs(whole).min(0), spread
-    ranked = np.sort(whole, axis=0)
-    return values[whole.argmax(0)], ranked[-1] - ranked[-2], spread
+    return whole, spread
 
 
 def class_by_class(model, volume, folder):

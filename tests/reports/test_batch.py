@@ -121,7 +121,11 @@ def test_pictures_lie_beside_the_page_and_masks_are_one_click_away(tmp_path):
     column = "pictures/slices/c%201"
     assert files == {
         "picture": "pictures/c%201.jpg",
-        "slices": {"scan": f"{column}.jpg", "labels": f"{column}.png", "number": 3},
+        "slices": {
+            "number": 3,
+            "scan": f"{column}.jpg",
+            "layers": [{"name": "mask", "source": f"{column}.png"}],
+        },
         "mask": "c%201.nii.gz",
     }
     refused = replace(entry("c2", state=State.REFUSED), written=written)

@@ -36,6 +36,15 @@ def test_a_column_of_a_table_is_paired_by_name(pairs, tmp_path):
     assert (row["n"], row["below"], row["auroc"]) == (3, 1, 1.0)
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert 'id="confidence"' in page and "AUROC" in page
+    assert "confidence is lower for the former 100 times in 100" in page
+    assert {path.suffix for path in (folder / "figures").glob("risk_coverage.*")} == {
+        ".svg",
+        ".pdf",
+        ".png",
+    }
+    methods = (folder / "methods.md").read_text(encoding="utf-8")
+    assert "area under the ROC curve for a Dice below 0.8" in methods
+    assert "arXiv:1805.08206" in methods
 
 
 def test_the_ledger_of_a_batch_knows_the_lowest_of_the_labels(pairs):
@@ -59,3 +68,5 @@ def test_masks_of_which_nothing_is_known_get_no_table(pairs, tmp_path, table):
     folder = written(cohort, masks, tmp_path / "out")
     assert not (folder / "confidence.csv").exists()
     assert 'id="confidence"' not in (folder / "report.html").read_text(encoding="utf-8")
+    assert not list((folder / "figures").glob("risk_coverage.*"))
+    assert "ROC" not in (folder / "methods.md").read_text(encoding="utf-8")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 import shutil
 import subprocess
@@ -21,6 +24,7 @@ from medseg.reports.comparison import write_comparison
 from medseg.reports.evaluation_folder import write_evaluation
 from medseg.reports.gallery import chosen_cases
 from tests.evaluation.cohorts import make_cohort, predict, shifted
+from tests.review.chromium import open_browser, wait
 
 HOSTILE = "<img src=x onerror=window.owned=1>\"'`$x_1^2$ & {{ 7*7 }} \\input{a} | b"
 
@@ -157,10 +161,37 @@ def test_best_median_and_worst_are_those_of_the_scores(evaluated):
     _, scores = evaluated
     chosen = chosen_cases(scores)
     values = scores.values("dice")[MEAN].drop("c3")
-    assert [rank for rank, _, _ in chosen] == ["best", "median", "worst"]
+    ranks = ["best", "median", "worst", "second worst", "third worst"]  # of seven
+    assert [rank for rank, _, _ in chosen] == ranks
     assert chosen[0][2] == values.max()
-    assert chosen[2][2] == values.min()
+    assert [value for _, _, value in chosen[2:]] == values.sort_values().iloc[:3].tolist()
     assert chosen[1][2] == values.sort_values(ascending=False).iloc[len(values) // 2]
+
+
+def test_shown_cases_go_slice_by_slice_with_truth_and_prediction(evaluated):
+    folder, scores = evaluated
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    pairs = json.loads(re.search(r"^const pairs = (.*);$", page, re.MULTILINE)[1])
+    assert [each["name"] for each in pairs["cases"]] == [
+        case for _, case, _ in chosen_cases(scores)
+    ]
+    assert [label["name"] for label in pairs["labels"]] == ["liver", "spleen"]
+    for number, each in enumerate(pairs["cases"]):
+        slices = each["slices"]
+        assert f'data-shown="{number}"' in page
+        assert slices["number"] > 5
+        assert slices["scan"].startswith("data:image/jpeg;base64,")
+        assert slices["present"] == [0, 1]
+        columns = [np.asarray(opened(layer["source"])) for layer in slices["layers"]]
+        scan = np.asarray(opened(slices["scan"]))
+        assert all(column.shape == scan.shape for column in columns)
+        prediction, truth = ((column == 1).sum() for column in columns)
+        assert 0 < truth < prediction  # an outline, and what is filled
+
+
+def opened(data_uri):
+    """The picture that an address holds."""
+    return Image.open(io.BytesIO(base64.b64decode(data_uri.partition(",")[2])))
 
 
 def test_the_same_scores_give_the_same_page(evaluated, tmp_path):
@@ -316,6 +347,38 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_the_names(tmp_path, width)
         check=True,
     )
     assert 'data-told="false,true,true,true,true,true"' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_browser_shows_slices_of_truth_and_prediction(evaluated, width):
+    folder, _ = evaluated
+    browser = open_browser(width, 900)
+    try:
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        browser.get((folder / "report.html").as_uri())
+        browser.execute_script("document.querySelector('[data-shown]').click()")
+        wait(lambda: browser.execute_script("return grey.naturalWidth"), "the slices")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.execute_script("return viewer.scrollWidth <= viewer.clientWidth")
+        shown = "return [...document.querySelectorAll('.paint')].map(layer => !layer.hidden)"
+        assert browser.execute_script(shown) == [True, True]
+        names = browser.execute_script("return layers.innerText").splitlines()
+        assert [name.strip() for name in names] == ["prediction", "truth, its outline"]
+        browser.execute_script("layers.querySelectorAll('input')[1].click()")
+        assert browser.execute_script(shown) == [True, False]
+        before = browser.execute_script("return slice.value")
+        press_right = "slice.focus(); return document.activeElement === slice"
+        assert browser.execute_script(press_right)
+        browser.find_element("css selector", "#slice").send_keys("\ue014")  # arrow right
+        assert int(browser.execute_script("return slice.value")) == int(before) + 1
+        browser.find_element("css selector", "body").send_keys("\ue00c")  # escape
+        assert not browser.execute_script("return viewer.open")
+    finally:
+        browser.quit()
 
 
 def test_figures_for_papers_lie_beside_the_page_at_journal_width(evaluated):

@@ -11,6 +11,8 @@ import pytest
 from medseg.readers.labels import read_labels
 from medseg.review.planes import BY_NAME, picture
 from medseg.review.store import look_store
+from medseg.volume import Volume
+from medseg.writers import write_volume
 from tests.review.chromium import Server, open_browser, shown, wait
 
 pytestmark = pytest.mark.slow
@@ -197,6 +199,69 @@ def test_a_phone_shows_everything_without_scrolling_sideways(server):
         assert phone.execute_script("return document.querySelectorAll('#cases li').length") == 3
     finally:
         phone.quit()
+
+
+def test_uncertainty_lies_over_the_scan_with_an_opacity_of_its_own(masks, browser):
+    """Of two maps either can be chosen; red where uncertain, nothing where sure."""
+    grid = read_labels(masks / "case_0.nii.gz").geometry
+    for measure, values in (("entropy", (0.0, 1.0)), ("disagreement", (1.0, 0.0))):
+        data = np.zeros(grid.shape, np.float32)
+        data[:, : grid.shape[1] // 2], data[:, grid.shape[1] // 2 :] = values
+        for number in range(3):
+            path = masks / "uncertainty" / measure / f"case_{number}.nii.gz"
+            write_volume(Volume(data[None], grid), path)
+    server = Server(masks, "--rater", "ann")
+    try:
+        browser.get(server.address)
+        shown(browser)
+        assert not state(browser, "document.getElementById('unsure').hidden")
+        assert red_share(browser) < 0.02
+        press(browser, ["h"])
+        wait(lambda: red_share(browser) > 0.2, "the overlay")
+        entropy = red_share(browser)
+        assert state(browser, "review.viewer.look.map") == "entropy"
+        choose(browser, "map", "disagreement")
+        assert red_share(browser) == pytest.approx(entropy, abs=0.3)
+        assert state(browser, "review.viewer.look.map") == "disagreement"
+        choose(browser, "heat", "0")
+        assert red_share(browser) < 0.02
+        choose(browser, "heat", "0.5")
+        press(browser, ["j"])
+        shown(browser)
+        assert state(browser, "document.getElementById('map').value") == "disagreement"
+        press(browser, ["h"])
+        wait(lambda: red_share(browser) < 0.02, "the overlay gone")
+    finally:
+        server.kill()
+
+
+def red_share(browser):
+    """The share of the axial plane that is red, once its slices are there."""
+    script = """
+        const done = arguments[arguments.length - 1];
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+          const canvas = document.querySelector('[data-plane=axial] canvas');
+          const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+          let red = 0;
+          for (let k = 0; k < data.length; k += 4) red += data[k] > 200 && data[k + 1] < 40;
+          done(review.loaded.waiting.size ? -1 : red / (data.length / 4));
+        }));
+    """
+    return wait_for_number(lambda: browser.execute_async_script(script))
+
+
+def wait_for_number(measure):
+    """The first measure that is none of -1, which stands for not yet."""
+    found = []
+    wait(lambda: found.append(measure()) or found[-1] != -1, "slices")
+    return found[-1]
+
+
+def choose(browser, name, value):
+    """Set a control as a reader does."""
+    script = "const box = document.getElementById(arguments[0]); box.value = arguments[1];"
+    script += " for (const kind of ['input', 'change']) box.dispatchEvent(new Event(kind))"
+    browser.execute_script(script, name, value)
 
 
 def test_three_dimensions_by_niivue(server, browser):

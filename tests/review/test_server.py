@@ -409,7 +409,8 @@ def test_blinded_raters_see_no_flags_scores_or_other_verdicts(client, masks):
     hidden = {"flags", "suspicion", "confidence", "dice", "others"}
     assert listing["blind"] and all(not hidden & set(one) for one in listing["cases"])
     assert blind.get("/api/raters").json() == []
-    assert blind.get("/api/cases/case_0/truth/axial/3").status_code == 404
+    for layer in ("truth", "uncertainty", "entropy", "disagreement"):
+        assert blind.get(f"/api/cases/case_0/{layer}/axial/3").status_code == 404
 
 
 def test_a_case_that_cannot_be_read_is_refused_alone_and_can_be_judged(masks):

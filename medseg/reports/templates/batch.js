@@ -42,6 +42,10 @@
     return items;
   }
 
+  function present(entry) {
+    return labels.map((label, i) => i).filter(i => entry.volumes[i] !== 0 && entry.volumes[i] !== null);
+  }
+
   function card(entry) {
     const box = element("section", undefined, "case");
     if (entry.flags.length) box.classList.add("flagged");
@@ -58,8 +62,8 @@
     box.append(head);
     const line = element("p");
     if (entry.slices) {
-      const button = element("button", "slices");
-      button.addEventListener("click", () => showSlices(entry, labels));
+      const button = element("button", "slices", "slices-of");
+      button.addEventListener("click", () => showSlices(entry.case, entry.slices, labels, present(entry)));
       line.append(button, " ");
     }
     if (entry.mask) {

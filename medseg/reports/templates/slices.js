@@ -1,14 +1,15 @@
-// One case slice by slice: a grey column of slices, and a column whose shades are the labels'
+// One case slice by slice: a grey column of slices, and columns whose shades are the labels'
 // places, painted by a filter: scripts of a local page may show its pictures, not read them.
 "use strict";
 const showSlices = (() => {
   const at = id => document.getElementById(id);
-  const [viewer, frame, slice, toggles] = ["viewer", "frame", "slice", "toggles"].map(at);
-  const [grey, paint] = [at("grey"), at("paint").firstElementChild];
-  let number = 1, shown = [];
+  const [viewer, frame, slice, toggles, choices] = ["viewer", "frame", "slice", "toggles", "layers"].map(at);
+  const grey = at("grey");
+  let number = 1, shown = [], layers = [];
 
   function turn() {
-    for (const image of [grey, paint]) image.style.top = `${-100 * (slice.value - 1)}%`;
+    for (const image of [grey, ...layers.map(layer => layer.firstElementChild)])
+      image.style.top = `${-100 * (slice.value - 1)}%`;
     at("number").textContent = `${slice.value} of ${number}`;
     grey.alt = `Slice ${slice.value} of ${number}`;
   }
@@ -25,20 +26,36 @@ const showSlices = (() => {
     at("seen").setAttribute("tableValues", table((label, i) => +shown[i]));
   }
 
-  function toggle(label, i, labels) {
+  function checkbox(text, checked, change, swatch) {
     const box = document.createElement("label"), input = document.createElement("input"), key = document.createElement("span");
-    Object.assign(input, { type: "checkbox", checked: shown[i] });
-    input.addEventListener("change", () => { shown[i] = input.checked; colour(labels); });
+    Object.assign(input, { type: "checkbox", checked });
+    input.addEventListener("change", () => change(input.checked));
     key.className = "key";
-    const square = document.createElement("i");
-    square.style.background = label.colour;
-    key.append(square, label.name);
+    if (swatch) {
+      const square = document.createElement("i");
+      square.style.background = swatch;
+      key.append(square);
+    }
+    key.append(text);
     box.append(input, key);
     return box;
   }
 
+  function paint({ source, is_line: isLine }) {
+    const layer = document.createElement("div"), image = document.createElement("img");
+    layer.className = isLine ? "paint line" : "paint";
+    Object.assign(image, { src: source, alt: "" });
+    layer.append(image);
+    return layer;
+  }
+
+  function fade() {
+    for (const layer of layers)
+      if (!layer.classList.contains("line")) layer.style.opacity = at("opacity").value / 100;
+  }
+
   slice.addEventListener("input", turn);
-  at("opacity").addEventListener("input", event => { at("paint").style.opacity = event.target.value / 100; });
+  at("opacity").addEventListener("input", fade);
   at("close").addEventListener("click", () => viewer.close());
   frame.addEventListener("wheel", event => {
     event.preventDefault();
@@ -51,17 +68,23 @@ const showSlices = (() => {
     frame.style.width = `min(100%, ${0.68 * wide / high * innerHeight}px)`;
   });
 
-  return (entry, labels) => {
-    number = entry.slices.number;
+  /** Names of a case, its `slices` (scan, layers, number), every label, and the numbers of those in it. */
+  return (name, slices, labels, present) => {
+    number = slices.number;
     if (shown.length !== labels.length) shown = labels.map(() => true);
-    at("viewed").textContent = entry.case;
+    at("viewed").textContent = name;
     Object.assign(slice, { max: number, value: Math.ceil(number / 2) });
-    for (const image of [grey, paint]) image.style.height = `${100 * number}%`;
-    at("paint").style.opacity = at("opacity").value / 100;
-    [grey.src, paint.src] = [entry.slices.scan, entry.slices.labels];
-    const present = labels.map((label, i) => i).filter(i => entry.volumes[i] !== 0 && entry.volumes[i] !== null);
-    toggles.replaceChildren(...present.map(i => toggle(labels[i], i, labels)));
+    for (const layer of layers) layer.remove();
+    layers = slices.layers.map(paint);
+    frame.append(...layers);
+    for (const image of frame.querySelectorAll("img")) image.style.height = `${100 * number}%`;
+    choices.replaceChildren(...(layers.length < 2 ? [] : slices.layers.map((layer, i) =>
+      checkbox(layer.name, true, seen => { layers[i].hidden = !seen; }))));
+    toggles.replaceChildren(...present.map(i =>
+      checkbox(labels[i].name, shown[i], seen => { shown[i] = seen; colour(labels); }, labels[i].colour)));
+    grey.src = slices.scan;
     colour(labels);
+    fade();
     turn();
     viewer.showModal();
     slice.focus();

@@ -1,7 +1,7 @@
 // The page as a whole: the chosen case, the keyboard, verdicts and controls.
 import { casePath, getJson, post, settled } from "/api.js";
 import { CaseList, options, part } from "/list.js";
-import { Loaded, Viewer } from "/viewer.js";
+import { Loaded, MAPS, Viewer } from "/viewer.js";
 import { Drawing } from "/drawing.js";
 import { Solid, hasWebgl2 } from "/solid.js";
 
@@ -95,6 +95,7 @@ class Review {
     const { layers, before, notes, scan } = loaded.facts;
     for (const box of document.querySelectorAll("[data-layer]"))
       box.hidden = !layers.includes(box.dataset.layer);
+    this.mapOptions(layers.filter(name => MAPS.includes(name)));
     el("before").hidden = !before;
     el("notes").replaceChildren(...notes.map(text => part("li", text)));
     this.windowOptions(scan);
@@ -236,6 +237,15 @@ class Review {
     this.viewer.draw();
   }
 
+  /** The maps of uncertainty that this case has; the one shown before stays where it is there. */
+  mapOptions(names) {
+    el("unsure").hidden = !names.length;
+    el("map-box").hidden = names.length < 2;
+    options(el("map"), names.map(name => [name, name]));
+    this.viewer.look.map = names.includes(this.map) ? this.map : names[0] || "";
+    el("map").value = this.viewer.look.map;
+  }
+
   windowOptions(scan) {
     const names = scan?.ct ? Object.keys(this.overview.windows) : [];
     options(el("window"), [["scan", "of the scan"], ...names.map(name => [name, name]), ["own", "own"]]);
@@ -330,7 +340,9 @@ class Review {
       button.addEventListener("click", () => this.tool(button.getAttribute("aria-pressed") === "true" ? null : button.dataset.tool));
     for (const name of ["contour", "filled", "truth", "prediction", "uncertainty"])
       on(name, "change", event => this.look(name, event.target.checked));
-    on("opacity", "input", event => this.look("opacity", Number(event.target.value)));
+    for (const name of ["opacity", "heat"])
+      on(name, "input", event => this.look(name, Number(event.target.value)));
+    on("map", "change", event => { this.map = event.target.value; this.look("map", this.map); });
     on("window", "change", event => this.setWindow(event.target.value));
     const own = () => this.viewer.setWindow(Number(el("level").value), Math.max(1e-6, Number(el("width").value)));
     on("level", "change", own);

@@ -2,6 +2,8 @@
 import { casePath, getBytes, getJson } from "/api.js";
 
 const PLANES = ["axial", "coronal", "sagittal"];
+/** Layers that say how uncertain each voxel is, 0 to 255. */
+export const MAPS = ["uncertainty", "entropy", "disagreement"];
 /** Bytes of slices kept of one case; the whole scan is never asked for. */
 const KEPT_BYTES = 64e6;
 
@@ -72,7 +74,7 @@ export class Loaded {
 
   typed(layer, buffer) {
     if (layer === "scan") return new Int16Array(buffer);
-    if (layer === "uncertainty") return new Uint8Array(buffer);
+    if (MAPS.includes(layer)) return new Uint8Array(buffer);
     return this.facts.bits === 8 ? new Uint8Array(buffer) : new Uint16Array(buffer);
   }
 
@@ -102,7 +104,7 @@ export class Viewer {
     this.labels = labels;
     this.onMove = onMove;
     this.hidden = new Set();
-    this.look = { contour: true, filled: false, opacity: 0.35, truth: true, prediction: false, uncertainty: false };
+    this.look = { contour: true, filled: false, opacity: 0.35, truth: true, prediction: false, uncertainty: false, map: "", heat: 0.5 };
     this.view = Object.fromEntries(PLANES.map(plane => [plane, { zoom: 1, x: 0, y: 0 }]));
     this.active = "axial";
     this.canvases = {};
@@ -320,9 +322,9 @@ export class Viewer {
 
   drawLayers(pen, plane, at, f) {
     const layers = this.loaded.facts.layers;
-    if (this.look.uncertainty && layers.includes("uncertainty")) {
-      const pixels = this.loaded.slice("uncertainty", plane, at);
-      if (pixels) pen.drawImage(heat(pixels, f.w, f.h), f.left, f.top, f.w * f.sx, f.h * f.sy);
+    if (this.look.uncertainty && layers.includes(this.look.map)) {
+      const pixels = this.loaded.slice(this.look.map, plane, at);
+      if (pixels) pen.drawImage(heat(pixels, f.w, f.h, this.look.heat), f.left, f.top, f.w * f.sx, f.h * f.sy);
     }
     const mask = this.loaded.slice("mask", plane, at);
     if (mask && this.look.filled)
@@ -407,12 +409,13 @@ function asCanvas(image) {
   return canvas;
 }
 
-function heat(pixels, w, h) {
+/** Yellow where a little uncertain, red where very; clear where sure. */
+function heat(pixels, w, h, opacity) {
   const image = new ImageData(w, h);
   for (let k = 0; k < pixels.length; k++) {
     const value = pixels[k];
     if (value < 8) continue;
-    image.data.set([255, Math.max(0, 255 - value), 0, Math.min(200, value)], 4 * k);
+    image.data.set([255, 255 - value, 0, Math.min(255, 2 * opacity * value)], 4 * k);
   }
   return asCanvas(image);
 }
