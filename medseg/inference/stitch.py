@@ -161,8 +161,8 @@ class Stitcher:
             if flips:
                 source = source.flip(flips)
             for inner, own, theirs in pieces:
-                field = inner[(slice(first + group.start, first + group.stop), *own)]
-                field.addcmul_(source[(slice(None), *theirs)], self._weight[theirs])
+                target = inner[(slice(first + group.start, first + group.stop), *own)]
+                target.addcmul_(source[(slice(None), *theirs)], self._weight[theirs])
 
     def finish(self, asked: int) -> None:
         """Hand over every block that none but the first `asked` windows touch."""
