@@ -171,7 +171,7 @@ def test_best_median_and_worst_are_those_of_the_scores(evaluated):
 def test_shown_cases_go_slice_by_slice_with_truth_and_prediction(evaluated):
     folder, scores = evaluated
     page = (folder / "report.html").read_text(encoding="utf-8")
-    pairs = json.loads(re.search(r"^const pairs = (.*);$", page, re.MULTILINE)[1])
+    pairs = json.loads(re.search(r"const pairs = (.*);$", page, re.MULTILINE)[1])
     assert [each["name"] for each in pairs["cases"]] == [
         case for _, case, _ in chosen_cases(scores)
     ]
