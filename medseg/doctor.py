@@ -42,7 +42,7 @@ class Finding:
 #: Modules that a part of medseg needs: module, what for, how to get it; needed or optional.
 REQUIRED = (
     ("torch", "training and segmenting"),
-    ("monai", "transforms and losses"),
+    ("monai", "transforms, networks, bundles"),
     ("lightning", "training"),
     ("nibabel", "NIfTI"),
     ("SimpleITK", "registration, N4, MINC"),

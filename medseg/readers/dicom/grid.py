@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medseg.errors import BadScan
 from medseg.geometry import LPS_TO_RAS, Geometry
 from medseg.readers.dicom.frames import Frame
+from medseg.readers.dicom.tilt import MOST_TILT_DEGREES, tilt_of
 from medseg.readers.grid import scan_geometry
 
 #: A slice may lie this far from its place without a word: headers round their decimals.
@@ -27,10 +28,6 @@ _COSINE_OFF = 5e-3
 #: Some writers round positions to this; a finer stack than so many of it may hide a gap.
 _ROUNDING_MM, _LEAST_ROUNDED_STEP, _MOST_ROUNDED = 0.1, 2.3, 2000
 _ROUNDED = "slice positions are rounded to 0.1 mm; the even spacing that explains them is used"
-#: A stack that leans less than this over its whole length is upright.
-_LEAN_MM, _LEAN_SHARE = 0.05, 1e-3
-#: Beyond this angle the slices do not follow each other any more (gantries reach 30 degrees).
-_MOST_TILT_DEGREES = 45.0
 
 
 def normal_of(frame: Frame) -> NDArray[np.float64]:
@@ -157,11 +154,7 @@ def _check_line(
     path: str,
 ) -> tuple[str, ...]:
     length_mm = float(np.linalg.norm(step))
-    along = float(step @ normal)
-    degrees = float(np.degrees(np.arctan2(np.linalg.norm(step - along * normal), along)))
-    lean_mm = float(np.linalg.norm(step - along * normal)) * (len(positions) - 1)
-    leans = lean_mm > max(_LEAN_MM, _LEAN_SHARE * length_mm * (len(positions) - 1))
-    tilt = f"the stack is tilted by {degrees:.2f} degrees (gantry tilt)" if leans else ""
+    degrees, tilt = tilt_of(step, normal, len(positions))
     off = np.linalg.norm(
         positions - (positions[0] + np.arange(len(positions))[:, None] * step), axis=1
     )
@@ -175,13 +168,13 @@ def _check_line(
             expected=f"one every {length_mm:.4g} mm on one line",
             remedy="Find the missing slices, or export the series again.",
         )
-    if degrees > _MOST_TILT_DEGREES:
+    if degrees > MOST_TILT_DEGREES:
         raise BadScan(
             "the slices do not follow each other: positions and orientation contradict",
             path=path,
             found=f"an angle of {degrees:.0f} degrees",
         )
-    warnings = [f"{tilt}; kept as shear in the affine, nothing resampled"] if leans else []
+    warnings = [f"{tilt}; kept as shear in the affine, nothing resampled"] if tilt else []
     if worst_mm > QUIET_MM + QUIET_STEP * length_mm:
         warnings.append(
             f"slice positions are uneven: up to {worst_mm:.3f} mm from an even "
