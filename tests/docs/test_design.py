@@ -14,6 +14,14 @@ def test_every_room_has_its_place_in_the_table():
     assert named - outside == rooms()
 
 
+def test_every_path_in_the_tables_exists():
+    page = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    paths = [word for row in rows for word in words(row) if "/" in word and "." in word]
+    assert "medseg/losses/kinds.py" in paths
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
 def words(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
