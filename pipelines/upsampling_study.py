@@ -17,11 +17,11 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
+from study.checkerboard import checkerboard_index
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.networks import build_network
-from medseg.networks.checkerboard import checkerboard_index
 from medseg.networks.upsampling import UPSAMPLING, Transposed, make_rise
 
 SIZE = 64

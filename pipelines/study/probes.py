@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medseg.networks.checkerboard import checkerboard_index
 from medseg.networks.classifier import convolutionalise
 from study.cells import BY_NAME, REFERENCE
+from study.checkerboard import checkerboard_index
 from study.cohorts import StudyCohort
 from study.results import Folder
 from study.scoring import network_input, score_cases

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
-from medseg.networks.checkerboard import checkerboard_index
 from medseg.networks.upsampling import make_rise
+from tests.conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "pipelines"))
+from study.checkerboard import checkerboard_index
 
 
 def noise(*shape: int) -> Tensor:
