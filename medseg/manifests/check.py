@@ -11,7 +11,7 @@ from pathlib import Path
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
 from medseg.manifests.cohort import Case, Cohort, Split
-from medseg.manifests.duplicates import duplicates_among, likenesses
+from medseg.manifests.duplicates import cohort_likenesses, duplicates_among
 from medseg.manifests.likeness import Likeness
 from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned, why_absent
 from medseg.memory import usable_cores
@@ -171,7 +171,7 @@ def _check_case(cohort: Cohort, case: Case) -> _Seen:
     if not problems:
         try:
             scan = read_unaligned(cohort, case)
-            warnings, looks = scan.origin.warnings, tuple(likenesses(scan))
+            warnings, looks = scan.origin.warnings, tuple(cohort_likenesses(scan))
             grid = scan.geometry
             del scan
             if case.label is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.errors import MedsegError
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.likeness import Likeness, likeness, same_scans
 from medseg.manifests.reading import read_unaligned
+from medseg.manifests.slice_marks import slice_marks
 from medseg.memory import usable_cores
 from medseg.progress import Progress
 from medseg.volume import Volume
@@ -85,6 +86,14 @@ def likenesses(volume: Volume) -> list[Likeness]:
     return [likeness(channel, volume.geometry) for channel in volume.data]
 
 
+def cohort_likenesses(volume: Volume) -> list[Likeness]:
+    """What to recognise each channel by beside other scans at hand, slice by slice too."""
+    return [
+        replace(look, slices=slice_marks(channel))
+        for look, channel in zip(likenesses(volume), volume.data, strict=True)
+    ]
+
+
 def duplicates_among(
     cases: Sequence[Case], looks: Sequence[tuple[Case, Likeness]]
 ) -> list[Duplicate]:
@@ -123,7 +132,7 @@ def _look(cohort: Cohort, case: Case) -> tuple[list[Likeness], tuple[str, ...]] 
         scan = read_unaligned(cohort, case)
     except MedsegError:
         return None
-    return likenesses(scan), scan.origin.warnings
+    return cohort_likenesses(scan), scan.origin.warnings
 
 
 def _same_files(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:

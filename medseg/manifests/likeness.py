@@ -1,6 +1,6 @@
 """Recognises two copies of one scan however they were saved, and no two patients as one.
 
-Two looks at the voxels, which miss different things:
+Three looks at the voxels, which miss different things:
 
 - **landmarks**: voxels that stand out from their neighbours, each with a code of its
   surroundings that does not change with the scaling of values or the order and direction of the
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.geometry import Geometry
+from medseg.manifests.slice_marks import shared_slices
 
 #: Landmarks kept of a scan, the most prominent ones.
 LANDMARKS = 400
@@ -89,11 +90,13 @@ class Likeness:
         codes: (N,) of the landmarks.
         places: (N, 3) their voxels, on the axes nearest R, A, S.
         thumb: (THUMB, THUMB, THUMB) of norm 1; zeros for a scan of one value.
+        slices: see `medseg.manifests.slice_marks`; empty where nobody looked at them.
     """
 
     codes: NDArray[np.uint64]
     places: NDArray[np.int64]
     thumb: NDArray[np.float32]
+    slices: frozenset[int] = frozenset()
 
 
 def likeness(image: NDArray[Any], geometry: Geometry) -> Likeness:
@@ -114,8 +117,9 @@ def likeness(image: NDArray[Any], geometry: Geometry) -> Likeness:
 
 
 def same_scans(scans: Sequence[Likeness]) -> list[tuple[int, int]]:
-    """Pairs that are one scan, the earlier one first; by landmarks or by thumbnails."""
+    """Pairs that are one scan, the earlier one first; by thumbnails, slices or landmarks."""
     pairs = set(_alike_thumbs([scan.thumb for scan in scans]))
+    pairs |= set(shared_slices([scan.slices for scan in scans]))
     for (one, other), matches in _shared_codes(scans).items():
         if (one, other) not in pairs and _lie_alike(scans[one], scans[other], matches):
             pairs.add((one, other))
@@ -214,7 +218,7 @@ def _box_means(size: int) -> NDArray[np.float32]:
 
 
 def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, int]]:
-    """Pairs whose thumbnails correlate, whatever the order and direction of the axes."""
+    """Pairs whose thumbnails correlate or are negatives, whatever the order of the axes."""
     if len(thumbs) < 2:
         return
     known = np.stack([thumb.ravel() for thumb in thumbs])
@@ -222,14 +226,15 @@ def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, 
     for turn in _array_turns():
         turned = np.stack([turn(thumb).ravel() for thumb in thumbs])
         for start in range(0, len(known), 512):
-            close = known[start : start + 512] @ turned.T >= (ALIKE_OF_FEW if few else ALIKE)
+            alike = known[start : start + 512] @ turned.T
+            close = np.abs(alike) >= (ALIKE_OF_FEW if few else ALIKE)
             for row, other in np.argwhere(close).tolist():
-                one = start + row
+                one, sign = start + row, np.sign(alike[row, other])
                 rest = total - known[one] - known[other]
                 if (
                     one < other
-                    and (few or _beyond(rest, known[one], turned[other]) >= ALIKE_BEYOND)
-                    and _alike_everywhere(known[one], turned[other])
+                    and (few or _beyond(rest, known[one], sign * turned[other]) >= ALIKE_BEYOND)
+                    and _alike_everywhere(known[one], sign * turned[other])
                 ):
                     yield one, other
 

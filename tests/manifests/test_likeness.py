@@ -1,11 +1,14 @@
 """A copy is known however it was saved; two patients are two, however alike their anatomy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.manifests.likeness import likeness, same_scans
+from medseg.manifests.slice_marks import slice_marks
 from medseg.phantoms import Population
 from medseg.phantoms.cohorts import phantom_of
 
@@ -26,7 +29,8 @@ def patient(seed):
 
 
 def look(image):
-    return likeness(image, Geometry(image.shape, np.eye(4)))
+    found = likeness(image, Geometry(image.shape, np.eye(4)))
+    return replace(found, slices=slice_marks(image))
 
 
 def changed_voxel(image):
@@ -48,6 +52,12 @@ COPIES = {
     "smoothed": lambda image: ndimage.gaussian_filter(image, 0.8),
     "noise": lambda image: image + np.random.default_rng(5).normal(0, 12, image.shape),
     "holes of NaN": lambda image: np.where(np.indices(image.shape)[0] < 4, np.nan, image),
+    "inverted": lambda image: image.max() - image,
+    "inverted, axes swapped": lambda image: -image.transpose(1, 2, 0)[:, ::-1],
+    "every second slice": lambda image: image[:, :, ::2],
+    "every third slice, backwards": lambda image: image[:, :, ::-3],
+    "every second row, scaled": lambda image: 2 * image[::2].transpose(1, 0, 2) + 100,
+    "some slices in another order": lambda image: image[:, :, [11, 3, 17, 8, 14, 9]],
     "clipped": lambda image: image.clip(*np.percentile(image, [20, 98])),
 }
 
