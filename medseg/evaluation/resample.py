@@ -23,7 +23,7 @@ def nearest(mask: LabelMap, target: Geometry) -> NDArray[Any]:
     same for all planes of an axis: on a grid that is half a voxel off, none is doubled and none
     is dropped, the outermost ones included. It depends on no axis' direction.
     """
-    to_source = np.linalg.solve(mask.geometry.affine, target.affine)
+    to_source = np.asarray(np.linalg.solve(mask.geometry.affine, target.affine), np.float64)
     halves = _halves(to_source, mask.data.shape, target.shape)
     result = np.zeros(target.shape, dtype=mask.data.dtype)
     first, second = np.meshgrid(
