@@ -47,7 +47,7 @@ def usable_cores() -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on a device or on the host.
 
-    torch is told by the names that it uses, so that nothing here loads it.
+    torch's errors are recognised by their names, so that nothing here loads torch.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

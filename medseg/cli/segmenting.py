@@ -172,5 +172,5 @@ def _exit_code(batch: Batch) -> int:
     counts = Counter(str(entry.state) for entry in batch.own_entries())
     if batch.settings.shard is not None and not counts:
         return DONE  # fewer cases than shards
-    wanting = sum(counts[state] for state in ("refused", "failed", "pending", "running"))
-    return SOME_FAILED if wanting or batch.plan.left_out or not counts["done"] else DONE
+    unfinished = sum(counts[state] for state in ("refused", "failed", "pending", "running"))
+    return SOME_FAILED if unfinished or batch.plan.left_out or not counts["done"] else DONE

@@ -34,7 +34,7 @@ class PostprocessRule(Options):
 class LearntRule(Options):
     """A rule that raised Dice on train rows that the network had not seen.
 
-    It was chosen on the rows it was measured on, so the gain flatters a little.
+    It was chosen on the rows it was measured on, so the gain is a little too high.
 
     Attributes:
         rule: of one label.

@@ -11,7 +11,7 @@ from medseg.config.preparing import Positive, PrepareConfig
 from medseg.config.rules import PostprocessRule
 from medseg.config.segmenting import InferConfig, MirrorAxis, Size
 
-#: The working axis through plane, along which 2D networks slice unless told otherwise.
+#: The working axis through plane, along which 2D networks slice unless `slice_axis` says otherwise.
 THROUGH_PLANE: Literal[2] = 2
 
 

@@ -1,4 +1,4 @@
-"""A scan or a mask in memory becomes a file, its format told by the name's ending."""
+"""A scan or a mask in memory becomes a file, its format chosen by the name's ending."""
 
 from __future__ import annotations
 

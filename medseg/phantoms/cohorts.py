@@ -54,7 +54,7 @@ def write_phantom_cohort(
     """Write scans, masks, table and card; what stands there is replaced.
 
     Patients are divided into a test part and folds by `split_cohort`. Sex, age and site are
-    made up; the site tells the grid.
+    made up; the site names the grid.
 
     Returns:
         The card, ``folder/cohort.yaml``.

@@ -82,7 +82,7 @@ def _parted(path: Path) -> tuple[Path, str]:
 
 @lru_cache(maxsize=4)
 def _members(archive_path: Path, changed_ns: int) -> Mapping[str, Source]:
-    """Every file of an archive that may be a mask, by name; `changed_ns` tells versions apart."""
+    """Every file of an archive that may be a mask, by name; `changed_ns` distinguishes versions."""
     masks = {}
     for scan in discover(archive_path):
         sources = scan.content.sources

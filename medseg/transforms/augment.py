@@ -113,7 +113,7 @@ class Augment:
         config: what to do and how often.
         patch: spatial shape of the result.
         axes: working axis behind each spatial axis, by role.
-        labels: tells which classes swap when left and right are mirrored.
+        labels: says which classes swap when left and right are mirrored.
         seed: of the whole run.
     """
 

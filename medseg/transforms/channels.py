@@ -40,7 +40,7 @@ def _registered_onto(scan: Volume, first: Volume) -> Volume:
 def onto_grid(scan: Volume, grid: Geometry) -> Volume:
     """(C, X, Y, Z) real-world values on another grid; linear, anti-aliased where that is coarser.
 
-    Outside the scan its border goes on; a warning tells how much of the grid lies there. Where
+    Outside the scan its border goes on; a warning says how much of the grid lies there. Where
     the two grids share their axes, each axis is resampled by itself.
 
     Raises:

@@ -66,7 +66,7 @@ class Restorer:
             working: the grid of the logits.
             native: the grid of the mask.
             labels: what the channels mean.
-            observe: told of every box of working logits with its decision.
+            observe: called with every box of working logits and its decision.
             mask: where to write, such as a part of a larger mask; a new one where there is none.
             device: where logits come from; on a GPU the mask grows there until `finish`.
             nearest_axis: working axis along which native voxels take the nearest logits.

@@ -66,7 +66,8 @@ def read_geometry(
     """The grid by the sform, else the qform, in mm; and what to warn of.
 
     Raises:
-        BadScan: no form (unless told what to do then), an unknown code, or an absurd affine.
+        BadScan: no form (unless `missing_form` says what then), an unknown code, or an absurd
+            affine.
     """
     raw = header.raw
     codes = int(raw["sform_code"]), int(raw["qform_code"])
