@@ -1,17 +1,12 @@
-"""One scan, one picture: three planes through a structure with its outline.
+"""Draws one scan as one picture: three planes through a structure with its outline.
 
-Radiological convention: the patient's right is on the left of the picture, anterior on top of
-axial and on the left of sagittal planes; letters say so. Pixels keep the voxels' aspect ratio.
-Truth and prediction have one colour each (Okabe & Ito's, which colour-blind readers tell
-apart) and one line style each, so that the picture survives a grey printer.
+Letters name the sides. Pixels keep the voxels' aspect ratio.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,75 +19,8 @@ from numpy.typing import NDArray
 from medseg.contours import outlines
 from medseg.errors import GridMismatch
 from medseg.geometry import Geometry, canonical_grid
-
-#: Okabe & Ito's palette, black left out: https://jfly.uni-koeln.de/color/
-PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2", "#999999")
-
-TRUTH_COLOUR, PREDICTION_COLOUR = PALETTE[0], PALETTE[1]
-
-
-class Drawing(StrEnum):
-    """How a mask is drawn over the scan."""
-
-    CONTOUR = "contour"
-    FILL = "fill"
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A mask and how it is drawn.
-
-    Attributes:
-        name: in the legend.
-        mask: (X, Y, Z) integers on the scan's array; every value but 0 is drawn.
-        colours: one for all values, or by value.
-        drawing: contour or half transparent fill.
-        dashed: contours only.
-    """
-
-    name: str
-    mask: NDArray[Any]
-    colours: str | Mapping[int, str]
-    drawing: Drawing = Drawing.CONTOUR
-    dashed: bool = False
-
-    def colour_of(self, value: int) -> str:
-        """The colour of a value."""
-        if isinstance(self.colours, str):
-            return self.colours
-        return self.colours.get(value, PALETTE[(value - 1) % len(PALETTE)])
-
-
-def truth_layer(mask: NDArray[Any]) -> Layer:
-    """The truth as everyone draws it here: a solid line."""
-    return Layer("truth", mask, TRUTH_COLOUR)
-
-
-def prediction_layer(mask: NDArray[Any]) -> Layer:
-    """The prediction as everyone draws it here: a dashed line over the truth's."""
-    return Layer("prediction", mask, PREDICTION_COLOUR, dashed=True)
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One of the three planes: which canonical axes run across and up, and which is cut.
-
-    The axis across always grows towards the left of the picture: R and A lie there.
-    """
-
-    name: str
-    across: int
-    up: int
-    cut: int
-    #: Left, right, top, bottom of the picture.
-    letters: tuple[str, str, str, str]
-
-
-PLANES = (
-    Plane("axial", 0, 1, 2, ("R", "L", "A", "P")),
-    Plane("coronal", 0, 2, 1, ("R", "L", "S", "I")),
-    Plane("sagittal", 1, 2, 0, ("A", "P", "S", "I")),
-)
+from medseg.pictures.layers import Drawing, Layer
+from medseg.pictures.planes import PLANES, Plane, slice_of, view
 
 
 class Picture(Figure):
@@ -137,7 +65,7 @@ def picture(
     canonical = canonical_grid(geometry)
     spacing = canonical.spacing_mm
     masks = [geometry.canonical(layer.mask) for layer in layers]
-    box, centre = _view(masks, canonical, margin_mm)
+    box, centre = view(masks, canonical, margin_mm)
     crop = tuple(slice(low, high) for low, high in box)
     scan = geometry.canonical(image)[crop]
     window = window if window is not None else _window(scan)
@@ -145,35 +73,12 @@ def picture(
     figure, axes = _figure(lengths, width_inches, title, legend=len(layers) > 0)
     for ax, plane in zip(axes, PLANES, strict=True):
         index = centre[plane.cut] - box[plane.cut][0]
-        _draw_scan(ax, _slice(scan, plane, index), plane, spacing, window)
+        _draw_scan(ax, slice_of(scan, plane, index), plane, spacing, window)
         for layer, mask in zip(layers, masks, strict=True):
-            _draw_layer(ax, layer, _slice(mask[crop], plane, index), plane, spacing)
+            _draw_layer(ax, layer, slice_of(mask[crop], plane, index), plane, spacing)
         _letter(ax, plane)
     _legend(figure, layers)
     return figure
-
-
-def _view(
-    masks: Sequence[NDArray[Any]], grid: Geometry, margin_mm: float
-) -> tuple[list[tuple[int, int]], list[int]]:
-    """The box to show, and the index of the slices: where the first filled mask is largest."""
-    filled = [mask for mask in masks if mask.any()]
-    box, centre = [], []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        size, mm = grid.shape[axis], grid.spacing_mm[axis]
-        if not filled:
-            box.append((0, size))
-            centre.append(size // 2)
-            continue
-        profile = np.count_nonzero(filled[0], axis=others)
-        inside = np.flatnonzero(np.sum([np.any(m, axis=others) for m in filled], axis=0))
-        margin = round(margin_mm / mm)
-        box.append((max(0, int(inside[0]) - margin), min(size, int(inside[-1]) + margin + 1)))
-        middle = np.average(np.arange(size), weights=profile)
-        likely = profile >= 0.9 * profile.max()
-        centre.append(int(min(np.flatnonzero(likely), key=lambda k: abs(k - middle))))
-    return box, centre
 
 
 def _window(scan: NDArray[Any]) -> tuple[float, float]:
@@ -217,12 +122,6 @@ def _figure(
             parse_math=False,
         )
     return figure, axes
-
-
-def _slice(array: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
-    """(up, across) pixels of one plane."""
-    cut = np.moveaxis(array, plane.cut, 0)[index]
-    return np.asarray(cut.T)
 
 
 def _draw_scan(
