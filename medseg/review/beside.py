@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.errors import BadScan
@@ -30,10 +30,9 @@ def scans_beside(
     for place in [scans] if scans is not None else nearby:
         if not place.is_dir() or place == folder:
             continue
-        files = _first_channels(place)
-        matches = match_names(list(masks), files)
-        if matches or scans is not None:
-            return {case: files[name] for case, name in matches.items()}
+        found = _matched(list(masks), place)
+        if found or scans is not None:
+            return found
     plain = {name: path for name, path in masks.items() if core_name(name) == name}
     return {
         name: plain[core_name(name)]
@@ -42,14 +41,28 @@ def scans_beside(
     }
 
 
-def _first_channels(place: Path) -> dict[str, Path]:
-    """Scans of a folder by name; of ``case_0000``, ``case_0001`` … the first."""
+def _matched(masks: Sequence[str], place: Path) -> dict[str, Path]:
+    """The scan of each mask in a folder: of its very name, else the first channel of its name.
+
+    So ``case_0001`` is a case of its own where there is such a mask, and a channel of ``case``
+    where there is not.
+    """
+    files = _scans_of(place)
+    own = {name: files[name] for name in masks if name in files}
+    channels: dict[str, Path] = {}
+    for name, path in files.items():
+        is_channel = name[-5:-4] == "_" and name[-4:].isdigit()
+        if name not in own:
+            channels.setdefault(name[:-5] if is_channel else name, path)
+    matches = match_names([name for name in masks if name not in own], channels)
+    return own | {case: channels[name] for case, name in matches.items()}
+
+
+def _scans_of(place: Path) -> dict[str, Path]:
+    """Files of a folder by name without ending, in order."""
     files: dict[str, Path] = {}
     for path in sorted(place.iterdir()):
         ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
-        if ending is None or path.name.startswith(".") or not path.is_file():
-            continue
-        name = path.name[: -len(ending)]
-        stem = name[:-5] if name[-5:-4] == "_" and name[-4:].isdigit() else name
-        files.setdefault(stem, path)
+        if ending is not None and not path.name.startswith(".") and path.is_file():
+            files.setdefault(path.name[: -len(ending)], path)
     return files

@@ -195,6 +195,8 @@ def test_a_phone_shows_everything_without_scrolling_sideways(server):
         shown(phone)
         assert phone.execute_script("return document.documentElement.scrollWidth") <= 400
         assert not phone.execute_script("return document.getElementById('side').offsetParent")
+        below = "return panel.getBoundingClientRect().top - planes.getBoundingClientRect().bottom"
+        assert phone.execute_script(below) >= 0  # nothing lies over the controls
         phone.execute_script("document.getElementById('show-list').click()")
         assert phone.execute_script("return document.querySelectorAll('#cases li').length") == 3
     finally:
