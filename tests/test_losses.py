@@ -1,5 +1,7 @@
 """Every loss rewards the truth, forgets what is not scored, and stays finite."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -305,6 +307,22 @@ def test_strides_are_told_from_sizes_where_nobody_says_them():
     sizes = [(2, 2, 1), (4, 4, 2), (8, 8, 4)]
     logits = [logits_of(thinned(classes, stride), ORGANS) for stride in [(1, 1, 1), *sizes]]
     assert deep_loss(loss, logits, classes) < 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.lists(st.integers(8, 60), min_size=2, max_size=3),
+    steps=st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=2),
+    flat=st.booleans(),
+)
+def test_strides_that_nobody_states_are_those_of_the_levels(size, steps, flat):
+    """Levels of powers of two on patches of any size, the first axis kept whole or not."""
+    classes = torch.arange(math.prod(size)).remainder(3).reshape(1, *size)
+    factors = [math.prod(steps[:n]) for n in range(len(steps) + 1)]
+    strides = [(1 if flat else f, *[f] * (len(size) - 1)) for f in factors]
+    cells = [thinned(classes, stride) for stride in strides]
+    loss = build_loss(Choice(name="dice_ce"), ORGANS)
+    assert deep_loss(loss, [logits_of(level, ORGANS) for level in cells], classes) < 0.02
 
 
 def test_deep_supervision_knows_what_was_not_drawn():

@@ -91,8 +91,11 @@ def mean_interval(
     if method != "bounded":
         low, high = _bootstrap(method, figures, sums, sizes, config)
         limited = isfinite(bounds[0]) and isfinite(bounds[1])
-        if config.interval == "auto" and limited and (low == high or np.isinf([low, high]).any()):
+        endless = not (isfinite(low) and isfinite(high))
+        if config.interval == "auto" and limited and (low == high or endless):
             method = "bounded"  # nearly all figures are equal: resampling them says nothing
+        elif endless and config.interval == "auto":
+            return Interval(mean, nan, nan, len(sums), len(figures), "")
     if method == "bounded":
         low, high = _bounded(sums, sizes, config, bounds)
     clipped = (float(np.clip(end, *bounds)) for end in (low, high))

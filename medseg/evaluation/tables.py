@@ -87,7 +87,7 @@ def interval_notes(summary: pd.DataFrame) -> list[str]:
     if absent.any():
         notes.append(
             f"{NO_INTERVAL} Too few patients for an interval: fewer than {LEAST_PATIENTS}, or "
-            f"than {FEW_PATIENTS} where figures have no worst value."
+            f"than {FEW_PATIENTS} where figures have no worst value; or nearly all are equal."
         )
     return notes
 

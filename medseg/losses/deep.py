@@ -28,11 +28,11 @@ def deep_loss(
         logits: (B, K, *spatial) of each level, finest first.
         classes: (B, *spatial) class indices of the finest level, -1 where not scored.
         known: (B, classes) whether a truth was drawn for the class.
-        strides: fine voxels a cell of each level, along each axis; ``None`` takes the smallest
+        strides: fine voxels a cell of each level, along each axis; ``None`` takes likely ones
             that give the levels' sizes.
     """
     shapes = [tuple(level.shape[2:]) for level in logits]
-    cells = strides or _smallest_strides(tuple(classes.shape[1:]), shapes)
+    cells = strides or _likely_strides(tuple(classes.shape[1:]), shapes)
     weights = [0.5**depth for depth in range(len(logits))]
     total = logits[0].new_zeros(())
     for weight, level, stride in zip(weights, logits, cells, strict=True):
@@ -56,18 +56,33 @@ def thinned(classes: Tensor, stride: Sequence[int]) -> Tensor:
     return classes
 
 
-def _smallest_strides(
+def _likely_strides(
     size: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
-    """Voxels a cell of each level, each level made from the one before it."""
+    """Voxels a cell of each level, each level made from the one before it.
+
+    One step for all axes that shrink, if one fits them; a power of two rather than another.
+
+    >>> _likely_strides((9, 10), [(9, 10), (3, 4)]), _likely_strides((9, 9), [(3, 9)])
+    ([(1, 1), (3, 3)], [(4, 1)])
+    """
     strides = []
     total, before = (1,) * len(size), size
     for shape in shapes:
+        fitting = [_steps(n, m) for n, m in zip(before, shape, strict=True)]
+        shrinking = [set(steps) for steps in fitting if 1 not in steps]
+        common = set.intersection(*shrinking) if shrinking else set()
         steps = [
-            next(s for s in range(1, n + 1) if -(-n // s) <= m)
-            for n, m in zip(before, shape, strict=True)
+            1 if 1 in own else min(common or own, key=lambda s: (s & (s - 1) > 0, s))
+            for own in fitting
         ]
         total = tuple(a * b for a, b in zip(total, steps, strict=True))
         strides.append(total)
         before = shape
     return strides
+
+
+def _steps(voxels: int, cells: int) -> list[int]:
+    """Steps that divide so many voxels into so many cells; else the least that gives no more."""
+    exact = [step for step in range(1, voxels + 1) if -(-voxels // step) == cells]
+    return exact or [next(s for s in range(1, voxels + 1) if -(-voxels // s) <= cells)]

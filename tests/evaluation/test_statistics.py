@@ -113,6 +113,13 @@ def test_values_that_are_nearly_all_equal_get_neither_a_point_nor_the_whole_rang
     assert found.low < found.mean <= found.high
 
 
+def test_volumes_that_are_nearly_all_equal_get_no_interval():
+    """Samples without the one other patient know no spread: an end would be infinite."""
+    found = mean_interval(np.r_[np.zeros(11), 5.0], range(12), EvaluateConfig())
+    assert (found.method, found.mean) == ("", pytest.approx(5 / 12))
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_bounded_intervals_of_several_scans_weigh_patients():
     values, patients = losses(24), np.repeat(np.arange(8), 3)
     alone = mean_interval(values, range(24), MANY, bounds=(0, 1))
