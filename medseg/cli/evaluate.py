@@ -94,10 +94,14 @@ def evaluate(
         medseg evaluate mask.nii.gz truth.nii.gz --labels liver=1 -o evaluation
     """
     from medseg import evaluation
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.evaluation.journal import NAME as JOURNAL
     from medseg.reports.evaluation_folder import FILES, write_evaluation
     from medseg.writers.guard import guard_outputs
 
+    masks = (Kind.FOLDER, Kind.VOLUMES, Kind.EVALUATION, Kind.RUN, Kind.SCAN)
+    refuse_other_kinds(predictions, Kind.MASKS, also=masks)
+    refuse_other_kinds(truths, Kind.CARD, also=(Kind.MASKS, *masks))
     config = _config(
         tolerance or [],
         interval=interval,

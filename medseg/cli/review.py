@@ -81,6 +81,7 @@ def review(
     from medseg.extras import require_packages
 
     require_packages("medseg review", _NEEDED, "review")
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.evaluation.folders import labels_given
     from medseg.review.desk import Desk, Review
     from medseg.review.items import Places, cohort_of, items_of
@@ -90,6 +91,7 @@ def review(
     from medseg.review.store import open_store
     from medseg.writers.guard import require_writable
 
+    refuse_other_kinds(masks, Kind.MASKS, also=(Kind.FOLDER, Kind.VOLUMES, Kind.EVALUATION))
     folder = require_folder(masks)
     made_of = evaluated(folder)
     if made_of is not None:

@@ -27,7 +27,9 @@ def status(
         medseg status masks
     """
     from medseg.batch.status import stand
+    from medseg.config.kinds import Kind, refuse_other_kinds
 
+    refuse_other_kinds(folder, Kind.MASKS, also=(Kind.FOLDER, Kind.VOLUMES, Kind.EVALUATION))
     now = stand(folder)
     with open_console(quiet=quiet, json=json) as console:
         console.say(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,19 @@ def kind_of(path: Path) -> Kind | None:
         return None
 
 
-def refuse_other_kinds(path: Path, wanted: Kind) -> None:
+def refuse_other_kinds(path: Path, wanted: Kind, *, also: Collection[Kind] = ()) -> None:
     """Refuse what is known to be something else than a verb asks for.
+
+    Args:
+        path: what the user gave.
+        wanted: what the verb asks for, for the message.
+        also: what else may pass.
 
     Raises:
         BadConfig: the path is of another kind; says which, and what to give instead.
     """
     kind = kind_of(path)
-    if kind not in (None, wanted):
+    if kind not in (None, wanted, *also):
         raise BadConfig(
             f"this is {kind}, not {wanted}",
             path=path,

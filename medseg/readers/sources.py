@@ -5,7 +5,6 @@ Archives are never unpacked to disk, so no name inside one can lead anywhere.
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import IO, cast
 from medseg import tables
 from medseg.archives.members import open_members
 from medseg.errors import BadScan
+from medseg.readers.own_files import own_files
 
 #: How every refusal begins that is the system's, not the file's.
 UNREADABLE = "cannot be read"
@@ -97,12 +97,6 @@ class Dropping:
 _DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"))
 
 
-#: What ``medseg segment`` leaves beside masks, and the folders of what belongs to them.
-_BESIDE_MASKS = frozenset(("cases.csv", "labels.yaml", "run.yaml"))
-_OF_MASKS = frozenset(("corrected", "per_label", "probabilities", "registration", "uncertainty"))
-_MASK_ENDINGS = (".nii.gz", ".seg.nrrd", ".nrrd", ".mha", ".dcm")
-
-
 def is_dropping(name: str) -> bool:
     """Whether a file or folder of this name is hidden or another program's.
 
@@ -172,8 +166,8 @@ def files_under(
     """Every regular file under a folder, or the file itself, in the order of their names.
 
     Links are followed, each folder once; the folder `without` is left out unless it is `root`.
-    Hidden folders are named and not entered; masks of a batch that medseg ran into a folder below
-    `root` are named and no scans.
+    Hidden folders are named and not entered; so is what medseg itself left in a folder below
+    `root`: masks of a batch, and converted twins of scans.
 
     Raises:
         BadScan: there is no such place, or it is neither a file nor a folder.
@@ -195,11 +189,11 @@ def files_under(
         except OSError as error:
             yield Unreadable(printable(name) or ".", f"{UNREADABLE}: {error.strerror} (a folder)")
             continue
-        masks = _masks_among(folder, entries) if name else frozenset()
+        own = own_files(folder, {entry.name for entry in entries}, root) if name else frozenset()
         folders = []
         for entry in entries:
             below = f"{name}/{entry.name}" if name else entry.name
-            if is_dropping(entry.name) or entry.name in masks:
+            if is_dropping(entry.name) or entry.name in own:
                 yield Dropping(printable(below))
                 continue
             try:
@@ -213,18 +207,6 @@ def files_under(
             if stat.S_ISREG(status.st_mode):
                 yield _on_disk(entry.path, status, below)
         waiting.extend(reversed(folders))
-
-
-def _masks_among(folder: str, entries: Sequence[os.DirEntry[str]]) -> frozenset[str]:
-    """Names of what a batch of masks left in a folder: its masks, and folders of its own."""
-    if not {entry.name for entry in entries} >= _BESIDE_MASKS:
-        return frozenset()
-    try:
-        with open(f"{folder}/cases.csv", newline="", encoding="utf-8") as file:  # noqa: PTH123
-            rows = [row for row in csv.DictReader(file) if row.get("status") == "done"]
-    except (OSError, ValueError, csv.Error):
-        return frozenset()
-    return _OF_MASKS | {f"{row.get('case')}{ending}" for row in rows for ending in _MASK_ENDINGS}
 
 
 def is_folder(path: Path) -> bool:

@@ -74,6 +74,23 @@ VERBS = {
     "cohort split": (Kind.CARD, ["cohort", "split"], []),
 }
 
+#: Verbs that want masks: the same, and what no folder of masks is.
+MASKS = {
+    "status": (["status"], []),
+    "review": (["review"], []),
+    "evaluate": (["evaluate"], ["labels", "-o", "OUT"]),
+}
+NO_MASKS = [Kind.CARD, Kind.CONFIG, Kind.MODEL, Kind.COHORT_TABLE, Kind.SCORES, Kind.PAGE]
+
+
+@pytest.mark.parametrize(("verb", "kind"), itertools.product(MASKS, NO_MASKS))
+def test_what_are_no_masks_is_refused_by_its_name(tmp_path, monkeypatch, verb, kind):
+    monkeypatch.chdir(tmp_path)
+    before, behind = MASKS[verb]
+    ended = CliRunner().invoke(app, [*before, place_of(kind, tmp_path).name, *behind])
+    assert ended.exit_code == 2, ended.output
+    assert f"this is {kind}, not {Kind.MASKS}" in ended.output
+
 
 @pytest.mark.parametrize(
     ("verb", "kind"),

@@ -123,3 +123,20 @@ def test_a_table_saved_by_a_spreadsheet_and_renamed_finds_its_scans(model_folder
     assert names["007.nii.gz"] == "007"
     assert names["b.nii.gz"].startswith("my_case")
     shutil.rmtree(tmp_path / "out")
+
+
+def test_a_scan_and_its_converted_twin_count_once(model_folder, tmp_path):
+    scan(tmp_path / "in/a.nii.gz")
+    volumes = tmp_path / "in/volumes"
+    convert = ["convert", str(tmp_path / "in"), "-o", str(volumes)]
+    assert CliRunner().invoke(app, convert).exit_code == 0
+    assert segment(model_folder, tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
+    assert [row["source"] for row in rows(tmp_path / "out") if row["status"] == "done"] == [
+        "a.nii.gz"
+    ]
+    assert segment(model_folder, volumes, "-o", tmp_path / "asked").exit_code == 0
+    assert [row["case"] for row in rows(tmp_path / "asked") if row["status"] == "done"] == ["a"]
+    (tmp_path / "in/a.nii.gz").unlink()  # now the twin is all that there is
+    assert segment(model_folder, tmp_path / "in", "-o", tmp_path / "left").exit_code == 0
+    done = [row["source"] for row in rows(tmp_path / "left") if row["status"] == "done"]
+    assert done == ["volumes/a.nii.gz"]
