@@ -200,7 +200,7 @@ class ProcessExecutor:
             raise MedsegError(
                 "worker processes end before the model is loaded",
                 found=f"the last one {how}",
-                remedy="Perhaps memory is short; --executor inline shows what happens.",
+                remedy="Perhaps memory is short: `medseg doctor` says how much there is.",
             )
         worker.connection.close()
         self._workers[self._workers.index(worker)] = self._start()

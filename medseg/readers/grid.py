@@ -70,6 +70,10 @@ def grid_warnings(geometry: Geometry) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+#: A cohort's card names files of one volume; two verbs make, or take, one of several.
+CHOOSE_VOLUME = "Choose one: `medseg segment` and `medseg convert` have --volume"
+
+
 def choose_volume(count: int, volume: int | None, path: Path) -> int:
     """Which volume to read of a file that holds `count`.
 
@@ -80,7 +84,7 @@ def choose_volume(count: int, volume: int | None, path: Path) -> int:
         raise BadScan(
             f"4D: the file holds {count} volumes, and nothing says which to take",
             path=path,
-            remedy=f"Choose one with --volume, 0 to {count - 1}.",
+            remedy=f"{CHOOSE_VOLUME} 0 to {count - 1}.",
         )
     chosen = 0 if volume is None else volume
     if not 0 <= chosen < count:

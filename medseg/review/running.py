@@ -43,6 +43,7 @@ def serve(desk: Desk, named: Named, *, port: int, tell: Callable[[str, int], Non
             claims=[TABLE],
             patterns=[TABLE, "corrected/*"],
             inputs=[item.mask for item in desk.items()],
+            overwrite=None,
         ),
         _bound(port) as listener,
     ):

@@ -23,6 +23,7 @@ from medseg.readers import Glimpse
 from medseg.readers.dicom.file import FileHeader
 from medseg.readers.dicom.header import look_at, look_into
 from medseg.readers.entry import Status
+from medseg.readers.grid import CHOOSE_VOLUME
 from medseg.readers.sources import (
     Dropping,
     Source,
@@ -192,8 +193,8 @@ def _image_file(source: Source, seen: Glimpse) -> FoundScan:
     if seen.volumes > 1 and not reason:
         status = Status.REFUSED
         reason = (
-            f"4D: {seen.volumes} volumes in one file, and nothing says which. Choose one with "
-            f"--volume 0 … {seen.volumes - 1}, or --volume all"
+            f"4D: {seen.volumes} volumes in one file, and nothing says which. "
+            f"{CHOOSE_VOLUME} 0 … {seen.volumes - 1}, or all"
         )
     return FoundScan(
         readers.stem(source.name),

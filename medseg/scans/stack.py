@@ -15,8 +15,8 @@ from medseg.volume import NAMED_SPACES, Origin, Volume
 Align = Callable[[Volume, Volume], Volume]
 
 _REMEDY = (
-    "If you know that both lie in one space, say --trust-frames (prepare.frames=trust in a plan); "
-    "to have them registered, say --register (prepare.frames=register)."
+    "If you know that both lie in one space, say `frames: trust` in the cohort's card, or "
+    "`medseg segment` --trust-frames; to have them registered, `frames: register` or --register."
 )
 
 

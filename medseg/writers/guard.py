@@ -107,7 +107,7 @@ class OutputGuard:
         patterns: Sequence[str] = ("*",),
         inputs: Iterable[Path] = (),
         in_place: Sequence[str] = (),
-        overwrite: bool = False,
+        overwrite: bool | None = False,
     ) -> None:
         self._folder = Path(os.path.realpath(folder))
         self._record, self._patterns = record, tuple(patterns)
@@ -135,7 +135,7 @@ class OutputGuard:
             return
         problem = self._problem(path, name)
         if problem:
-            raise BadOutput(problem, path=path, remedy=_remedy(problem))
+            raise BadOutput(problem, path=path, remedy=self._remedy(problem))
         self._cleared.add(name)
 
     def remember(self, path: Path, content: Path) -> None:
@@ -162,6 +162,13 @@ class OutputGuard:
             return ""
         return EDITED if known else FOREIGN
 
+    def _remedy(self, problem: str) -> str:
+        if problem not in (EDITED, FOREIGN):
+            return "Choose another --output."
+        if self._overwrite is None:
+            return "Choose another --output, or move the file away."
+        return "Choose another --output, or give --overwrite to replace it."
+
 
 _FOLDER = "a folder stands where the file should go"
 _INPUT = "this file is an input: nothing takes its place"
@@ -178,7 +185,7 @@ def guard_outputs(
     patterns: Sequence[str] = ("*",),
     inputs: Iterable[Path] = (),
     in_place: Sequence[str] = (),
-    overwrite: bool = False,
+    overwrite: bool | None = False,
     record: Record | None = None,
 ) -> Iterator[OutputGuard]:
     """Open the guard of a verb over its output folder; refuses before any work is done.
@@ -190,7 +197,8 @@ def guard_outputs(
         patterns: of names to watch, relative to the folder.
         inputs: files that nothing replaces, whatever was asked.
         in_place: names that the verb edits for the user: free, and no more medseg's than before.
-        overwrite: the user asked to replace foreign and edited files.
+        overwrite: the user asked to replace foreign and edited files; ``None`` where a verb has
+            no such option.
         record: of what was written; a hidden file in the folder by default.
 
     Raises:
@@ -245,12 +253,6 @@ def require_writable(folder: Path) -> None:
             found=error.strerror,
             remedy="Check the path, free space and permissions, or choose another --output.",
         ) from error
-
-
-def _remedy(problem: str) -> str:
-    if problem in (EDITED, FOREIGN):
-        return "Choose another --output, or give --overwrite to replace it."
-    return "Choose another --output."
 
 
 def _is_there(path: Path) -> bool:

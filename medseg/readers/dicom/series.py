@@ -10,6 +10,7 @@ from medseg.readers.dicom.classes import must_have_geometry
 from medseg.readers.dicom.file import FileHeader, Plane
 from medseg.readers.dicom.stacks import Candidate, stacks_of
 from medseg.readers.entry import Status
+from medseg.readers.grid import CHOOSE_VOLUME
 
 #: So many parallel slices outvote a description that says "scout", and so many the image type,
 #: which the scanner sets.
@@ -186,11 +187,11 @@ def _how_to_choose(candidates: Sequence[Candidate]) -> str:
     if not candidates:
         return ""
     if len(candidates) == 1:
-        return ". The only complete one can be chosen with --volume 0"
+        return f". Only one is complete. {CHOOSE_VOLUME} 0"
     labels = [
         f"{number}: {candidate.label}"
         for number, candidate in enumerate(candidates)
         if candidate.label
     ]
     named = f" ({'; '.join(labels[:4])}{' …' if len(labels) > 4 else ''})" if labels else ""
-    return f". Choose one with --volume 0 … {len(candidates) - 1}{named}, or --volume all"
+    return f". {CHOOSE_VOLUME} 0 … {len(candidates) - 1}{named}, or all"
