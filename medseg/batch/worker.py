@@ -43,7 +43,8 @@ def serve(connection: Connection, work: Work, ahead: Task | None = None) -> None
         work: loaded here.
         ahead: a task that is going to come; its scan is read meanwhile.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
+    # the parent decides what they mean
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     sending = threading.Lock()

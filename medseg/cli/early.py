@@ -37,7 +37,8 @@ def started_early(device: str) -> Iterator[Started]:
 
 def _get_ready(connection: Connection, device: str) -> None:
     """Run in the process: load what every network needs, then serve the work that comes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
+    # the parent decides what they mean
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_wake, args=(device,), daemon=True).start()
     try:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -36,15 +37,29 @@ def foreseen_exits() -> Iterator[None]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, by which clusters and containers end a process, does what Ctrl-C does."""
+    """SIGTERM, by which clusters and containers end a process, does what Ctrl-C does.
+
+    So does SIGHUP, when a terminal or connection is closed, unless ``nohup`` has it ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before: dict[int, Any] = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler)
+    }
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _as_terminated)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_terminated(number: int, frame: object) -> None:
+    """What the verb under way does for SIGTERM, such as keeping the state of a training."""
+    del number, frame
+    signal.raise_signal(signal.SIGTERM)
 
 
 def exit_code(error: MedsegError) -> int:

@@ -34,11 +34,7 @@ def _is_closed(number: int) -> bool:
 
 
 def _patient(stream: TextIO | None, number: int) -> TextIO:
-    """The stream; one that leads to a file or nowhere loses what cannot be written."""
-    if stream is not None and stream.isatty():
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-        return stream
+    """The stream; what cannot be written is lost, and names of files may be no text."""
     encoding = "utf-8" if stream is None else stream.encoding
     writer = io.BufferedWriter(_Lossy(number))
     return io.TextIOWrapper(
@@ -47,7 +43,7 @@ def _patient(stream: TextIO | None, number: int) -> TextIO:
 
 
 class _Lossy(io.RawIOBase):
-    """Writes to a descriptor; bytes that a disk or pipe does not take are lost, not the program."""
+    """Writes to a descriptor; bytes that a disk, pipe or closed terminal refuses are lost."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -57,6 +53,9 @@ class _Lossy(io.RawIOBase):
 
     def writable(self) -> bool:
         return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
 
     def write(self, data: object) -> int:
         view = memoryview(data)  # type: ignore[arg-type]

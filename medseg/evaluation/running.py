@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -115,7 +116,8 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when the process that asked for it is killed."""
+    """Let a worker end when its parent is killed, and without a word by Ctrl-C, as the parent."""
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -194,11 +194,12 @@ def test_python_m_medseg_works():
     assert ended.stdout.startswith("medseg ")
 
 
-def test_sigterm_ends_a_verb_as_ctrl_c_does(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_verb_as_ctrl_c_does(name):
     code = (
         "import os, signal\nfrom medseg.cli import app\n"
         "def wait():\n"
-        "    try: os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        f"    try: os.kill(os.getpid(), signal.{name}); signal.pause()\n"
         "    finally: print('cleaned up')\n"
         "app.app.command()(wait)\n"
         "app.app(['wait'])"
@@ -207,3 +208,15 @@ def test_sigterm_ends_a_verb_as_ctrl_c_does(tmp_path):
     assert ended.returncode == 130, ended.stderr
     assert ended.stdout == "cleaned up\n"
     assert "Traceback" not in ended.stderr
+
+
+def test_a_hangup_that_nohup_has_ignored_ends_nothing():
+    code = (
+        "import os, signal\nfrom medseg.cli import app\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "def work():\n    os.kill(os.getpid(), signal.SIGHUP); print('done')\n"
+        "app.app.command()(work)\n"
+        "app.app(['work'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr

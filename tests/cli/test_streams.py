@@ -33,3 +33,16 @@ def test_the_work_is_done_whatever_becomes_of_its_log(streams, tmp_path):
     assert ended.returncode == 0
     assert "converted" in (tmp_path / "out/scans.csv").read_text()
     assert (tmp_path / "out/a.nii.gz").exists()
+
+
+def test_a_terminal_that_was_closed_costs_its_lines_only(tmp_path):
+    """The other end of a pseudo-terminal goes away: every write from then on is an error."""
+    code = (
+        "import os, sys, typer\nfrom medseg.cli.streams import settle_streams\n"
+        "ours, theirs = os.openpty()\nos.dup2(theirs, 1)\nos.close(theirs)\n"
+        "settle_streams()\nassert sys.stdout.isatty()\nos.close(ours)\n"
+        "typer.echo('a line')\nsys.stdout.flush()\nopen('done', 'w').close()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert ended.returncode == 0
+    assert (tmp_path / "done").exists()
