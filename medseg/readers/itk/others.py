@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import BadScan, NotAVolume
 from medseg.geometry import Geometry
+from medseg.readers.child import in_child
 from medseg.readers.entry import Endings, Glimpse
 from medseg.readers.grid import choose_volume, grid_warnings, scan_geometry
 from medseg.readers.itk.header import affine_from
@@ -33,7 +35,8 @@ def recognises(path: Path) -> bool:
 
 def glimpse(path: Path) -> Glimpse:
     """What the header promises."""
-    return Glimpse(_geometry(_header(path), path))
+    _refuse_without_grid(path)
+    return Glimpse(in_child(path, _promised))
 
 
 def read(
@@ -50,15 +53,9 @@ def read(
         BadScan: damaged, or of a format that says too little of its grid.
         NotAVolume: pictures, surfaces, or several components a voxel.
     """
-    import SimpleITK
-
-    header = _header(path)
-    geometry = _geometry(header, path)
+    _refuse_without_grid(path)
     choose_volume(1, volume, path)
-    try:
-        data: Any = SimpleITK.GetArrayFromImage(header.Execute()).T
-    except RuntimeError as error:
-        raise _damaged(path, error) from None
+    data, geometry = in_child(path, _stored)
     data = np.array(data, np.float32 if data.dtype == np.float64 else data.dtype, order="F")
     data, warnings = finite_values(data, 1.0, 0.0, path=path, nonfinite=nonfinite)
     origin = Origin(
@@ -69,11 +66,26 @@ def read(
     return Volume(data[None], geometry, origin=origin)
 
 
+def _promised(path: Path) -> Geometry:
+    return _geometry(_header(path), path)
+
+
+def _stored(path: Path) -> tuple[NDArray[Any], Geometry]:
+    """(X, Y, Z) voxels and their grid."""
+    import SimpleITK
+
+    header = _header(path)
+    geometry = _geometry(header, path)
+    try:
+        return SimpleITK.GetArrayFromImage(header.Execute()).T, geometry
+    except RuntimeError as error:
+        raise _damaged(path, error) from None
+
+
 def _header(path: Path) -> Any:
     """SimpleITK's reader of the file, its header read."""
     import SimpleITK
 
-    _refuse_without_grid(path)
     SimpleITK.ProcessObject.GlobalWarningDisplayOff()
     header = SimpleITK.ImageFileReader()
     header.SetImageIO("MINCImageIO")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadLabels, BadScan
 from medseg.geometry import Geometry
+from medseg.readers.child import in_child
 from medseg.readers.itk.header import FLIP, MOST_HEADER_BYTES
 from medseg.readers.itk.nrrd import MAGIC
 from medseg.readers.segments import Segment
@@ -86,6 +87,16 @@ def read_layers(path: Path, named: tuple[SlicerSegment, ...]) -> tuple[list[Segm
         BadScan: damaged, or fewer layers than segments ask for.
         BadLabels: a layer holds a value that no segment names.
     """
+    layers, affine = in_child(path, _stored)
+    if max(one.layer for one in named) >= layers.shape[3]:
+        raise BadScan("the header names more layers than there are", path=path)
+    _refuse_unnamed(layers, named, path)
+    segments = [Segment(one.name, one.colour, layers[..., one.layer] == one.value) for one in named]
+    return segments, Geometry(layers.shape[:3], affine)
+
+
+def _stored(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """(X, Y, Z, layer) voxels, and the affine of their grid."""
     import SimpleITK
 
     try:
@@ -96,15 +107,10 @@ def read_layers(path: Path, named: tuple[SlicerSegment, ...]) -> tuple[list[Segm
         raise BadScan("not a segmentation in layers", path=path, found=image.GetSize())
     array: NDArray[Any] = SimpleITK.GetArrayFromImage(image)
     layers = array[..., None] if array.ndim == 3 else array
-    layers = layers.transpose(2, 1, 0, 3)
-    if max(one.layer for one in named) >= layers.shape[3]:
-        raise BadScan("the header names more layers than there are", path=path)
-    _refuse_unnamed(layers, named, path)
     axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = FLIP @ axes, FLIP @ np.array(image.GetOrigin())
-    segments = [Segment(one.name, one.colour, layers[..., one.layer] == one.value) for one in named]
-    return segments, Geometry(layers.shape[:3], affine)
+    return layers.transpose(2, 1, 0, 3), affine
 
 
 def _refuse_unnamed(layers: NDArray[Any], named: tuple[SlicerSegment, ...], path: Path) -> None:
