@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from medseg.cli.environment import restart_tuned, settle_user
+from medseg.cli.environment import restart_in_utf8, restart_tuned, settle_user
 from medseg.cli.streams import settle_streams
 
 
 def main() -> None:
     """Run ``medseg``; heavy verbs first restart once in the tuned environment."""
+    restart_in_utf8()
     settle_streams()
     settle_user()
     restart_tuned()

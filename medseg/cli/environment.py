@@ -74,6 +74,21 @@ def _own_folder() -> str:
         sys.exit("medseg: error: no temporary folder can be written. Set TMPDIR to one.")
 
 
+def restart_in_utf8() -> None:
+    """Replace this process by the same command with names of files in UTF-8, whatever the locale.
+
+    A locale that is neither UTF-8 nor plain C, or C where Python was told to take it by its word,
+    would not let it spell a name such as ``Müller``. Returns where nothing is to do.
+    """
+    if sys.getfilesystemencoding().lower() in ("utf-8", "utf8") or sys.flags.ignore_environment:
+        return
+    if os.environ.get(SWITCH_OFF) or not sys.executable:
+        return
+    with suppress(OSError):  # names in ASCII work all the same
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, os.environ | {"PYTHONUTF8": "1"})
+
+
 def tuned_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment (this process's by default) with what is missing for speed added."""
     current = dict(os.environ if environment is None else environment)
