@@ -12,6 +12,8 @@ from medseg.errors import BadConfig
 if TYPE_CHECKING:
     from medseg.config import TrainConfig
 
+#: Larger numbers are a slip, with or without a unit.
+_MOST_NUMBER = 1e15
 #: Fewer bytes than this are no limit that anyone wants: a unit was forgotten.
 _FEWEST_BYTES = 1_000_000
 
@@ -102,7 +104,7 @@ def size_bytes(text: str | None) -> int | None:
         number = float(match[1]) if match else 0.0
     except ValueError:
         number = 0.0
-    if not match or number <= 0:
+    if not match or not 0 < number < _MOST_NUMBER:
         raise BadConfig("not a size", found=repr(text), expected="for example 4GB or 500MB")
     if not match[2] and number < _FEWEST_BYTES:
         raise BadConfig(
