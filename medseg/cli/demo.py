@@ -86,14 +86,16 @@ def _steps(output: Path, cohort: Path, minutes: float, device: str) -> list[tupl
 
 
 def _open_folder(output: Path) -> None:
-    """Refuse to write among files of others."""
-    if output.exists() and any(output.iterdir()) and not (output / _MARK).exists():
+    """Refuse to write among files of others, or where nothing can be written."""
+    from medseg.writers.guard import require_writable
+
+    require_writable(output)
+    if any(output.iterdir()) and not (output / _MARK).exists():
         raise BadOutput(
             "the folder holds something else",
             path=output,
             remedy="Choose an empty folder with --output.",
         )
-    output.mkdir(parents=True, exist_ok=True)
     (output / _MARK).touch()
 
 

@@ -140,3 +140,28 @@ def test_a_scan_and_its_converted_twin_count_once(model_folder, tmp_path):
     assert segment(model_folder, tmp_path / "in", "-o", tmp_path / "left").exit_code == 0
     done = [row["source"] for row in rows(tmp_path / "left") if row["status"] == "done"]
     assert done == ["volumes/a.nii.gz"]
+
+
+#: Words of a verb before the place of its output; none of the inputs need be there.
+WRITERS = {
+    "demo": ["demo", "-o"],
+    "convert": ["convert", "in", "-o"],
+    "cohort import": ["cohort", "import", "folders", "in", "-o"],
+    "import-model": ["import-model", "nnunet", "in", "-o"],
+}
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "link that leads nowhere"])
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_an_output_that_cannot_be_is_one_line_before_any_work(words, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan(tmp_path / "in/a.nii.gz")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("/no/such/place")
+    output = {"file": "notes.txt", "below a file": "notes.txt/x"}.get(place, "link")
+    output += "/c.yaml" if words[0] == "cohort" else ""
+    ended = CliRunner().invoke(app, [*words, output])
+    assert ended.exit_code == 1, ended.output
+    assert ended.output.count("\n") == 1
+    assert "cannot be written" in ended.output
+    assert (tmp_path / "notes.txt").read_text() == "mine"
