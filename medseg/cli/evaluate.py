@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from medseg.cli.arguments import require_choice
 from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED
 from medseg.cli.options import Json, Overwrite, Quiet, Root, Seed
@@ -95,8 +96,10 @@ def evaluate(
     """
     from medseg import evaluation
     from medseg.config.kinds import Kind, refuse_other_kinds
+    from medseg.errors import BadOutput
     from medseg.evaluation.journal import NAME as JOURNAL
     from medseg.reports.evaluation_folder import FILES, write_evaluation
+    from medseg.tables import read_csv
     from medseg.writers.guard import guard_outputs
 
     masks = (Kind.FOLDER, Kind.VOLUMES, Kind.EVALUATION, Kind.RUN, Kind.SCAN)
@@ -110,6 +113,9 @@ def evaluate(
         leakage="tell" if allow_leakage else "refuse",
     )
     cohort, table = _truth(truths, root, labels)
+    require_choice("--split", split, ("test", "train", "folds"))
+    if curves is not None:
+        read_csv(curves, refusal=BadOutput)
     given = _inputs((predictions, truths), output, curves)
     with (
         guard_outputs(output, "evaluate", claims=FILES, inputs=given, overwrite=overwrite),

@@ -10,6 +10,7 @@ import typer
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
 from medseg.cli.outputs import guard_file
+from medseg.errors import BadConfig
 
 if TYPE_CHECKING:
     from medseg.cli.console import Console
@@ -50,6 +51,8 @@ def networks(
         medseg networks unet --dims 2 --patch 256
         medseg networks --figure unet_original --dims 2 --patch 388 --output unet.svg
     """
+    if output is not None and figure is None:
+        raise BadConfig("--output is the place of a figure", expected="--figure NAME beside it")
     with open_console(quiet=quiet, json=json) as console:
         if figure is not None:
             path = output or Path(f"{figure}.svg")
@@ -108,10 +111,8 @@ def _draw(
     chosen = override({}, options)
     network = build_network(name, dims=dims, in_channels=1, out_channels=classes, options=chosen)
     voxels = "×".join([str(patch)] * dims)
-    svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {voxels}")
-    with (
-        guard_file(path, "networks", overwrite=overwrite),
-        atomic_path(path) as temporary,
-    ):
-        temporary.write_bytes(svg)
+    with guard_file(path, "networks", overwrite=overwrite):
+        svg = draw_network(network, (1, 1, *(patch,) * dims), title=f"{name}, input {voxels}")
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(svg)
     console.say(f"{path}: {name} for an input of {voxels}", figure=str(path))

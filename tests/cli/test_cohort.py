@@ -127,3 +127,24 @@ def test_import_of_a_wrong_convention_or_option_is_2(tmp_path):
         assert medseg("import", *words, "--output", tmp_path / "c.yaml").exit_code == 2
     ended = medseg("import", "msd", tmp_path, "--output", tmp_path / "c.yaml")
     assert ended.exit_code == 1 and "dataset.json: no such file" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--test", "1.5"], "the test share is out of range"),
+        (["--folds", "100"], "fewer train patients than folds"),
+        (["--stratify", "no such"], "no such covariate"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_before_a_scan_is_read(
+    tmp_path, monkeypatch, words, said
+):
+    def read_nothing(*args, **options):
+        raise AssertionError("the scans were read")
+
+    monkeypatch.setattr("medseg.manifests.survey_scans", read_nothing)
+    card = write_card(tmp_path)
+    ended = CliRunner().invoke(app, ["cohort", "split", str(card), *words])
+    assert ended.exit_code in (1, 2)
+    assert said in ended.output

@@ -124,3 +124,17 @@ def test_a_call_without_a_model_says_what_was_given(tmp_path):
     ended = CliRunner().invoke(app, ["segment", str(card), str(scan), "-o", str(tmp_path / "o")])
     assert ended.exit_code == 2
     assert "card.yaml (a cohort's card)" in ended.output
+
+
+def test_what_an_option_names_is_looked_at_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = place_of(Kind.FOLDER, tmp_path)
+    write_volume(stub.scan(0), labels / "a.nii.gz")
+    call = ["evaluate", str(labels), str(labels), "--labels", "liver=1", "-o", "OUT"]
+    for words in (["--curves", "nothing.csv"], ["--split", "val"]):
+        ended = CliRunner().invoke(app, [*call, *words])
+        assert ended.exit_code in (1, 2), ended.output
+        assert not (tmp_path / "OUT").exists()
+    ended = CliRunner().invoke(app, ["networks", "unet", "--output", "OUT"])
+    assert ended.exit_code == 2
+    assert "--figure" in ended.output

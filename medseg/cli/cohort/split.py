@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,15 +57,17 @@ def split(
         guard_rows(card, output, root=root, overwrite=overwrite),
         open_console(quiet=quiet, json=json) as console,
     ):
-        joined = _joined(console, load_cohort(card, root=root), keep_test=share is None)
-        divided = split_cohort(
+        divide = partial(
+            split_cohort,
             cohort,
             test_share=share,
             folds=folds,
             stratify=stratify or (),
             seed=seed,
-            joined=joined,
         )
+        divide()  # refuses what cannot be before every scan is read
+        joined = _joined(console, load_cohort(card, root=root), keep_test=share is None)
+        divided = divide(joined=joined)
         written = write_rows(divided, card, output)
         console.say(f"{written}: divided with seed {seed}", path=str(written), seed=seed)
         say_parts(console, divided)
