@@ -83,7 +83,7 @@ MASKS = {
 NO_MASKS = [Kind.CARD, Kind.CONFIG, Kind.MODEL, Kind.COHORT_TABLE, Kind.SCORES, Kind.PAGE]
 
 
-@pytest.mark.parametrize(("verb", "kind"), itertools.product(MASKS, NO_MASKS))
+@pytest.mark.parametrize(("verb", "kind"), list(itertools.product(MASKS, NO_MASKS)))
 def test_what_are_no_masks_is_refused_by_its_name(tmp_path, monkeypatch, verb, kind):
     monkeypatch.chdir(tmp_path)
     before, behind = MASKS[verb]
