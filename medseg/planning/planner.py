@@ -115,7 +115,7 @@ def make_plan(
         memory_bytes=memory,
         steps=steps,
         share=share,
-        weakest=rules.weakest_point(looks, whole, share, steps),
+        weakest=rules.weakest_point(looks, whole, share, steps, batch),
     )
 
 
@@ -307,11 +307,11 @@ def _augmentation(made: Choices, cohort: Cohort, looks: CohortLooks, machine: Ma
 
 
 def _schedule(made: Choices, looks: CohortLooks, machine: Machine, batch: int, steps: int) -> None:
-    made.choose("training.minutes", machine.minutes, enough_steps(steps))
+    made.choose("training.minutes", machine.minutes, enough_steps(steps, batch))
     made.choose("training.batch", batch)
     share, why = rules.foreground_share(looks)
     made.choose("training.foreground", share, why)
-    made.choose("training.learning_rate", 0.001, "peak; up over `warmup` steps, down by a cosine")
+    made.choose("training.learning_rate", *rules.learning_rate(steps))
     made.choose("training.warmup", int(np.clip(steps // 20, 10, 200)))
     ema = float(f"{np.clip(1 - 3 / max(steps, 1), 0.99, 0.999):.4f}")
     made.choose("training.ema", ema, "weights are averaged over the last steps, and saved so")
