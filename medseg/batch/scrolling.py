@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medseg.batch.slices import (
     LONGEST,
     MOST_SLICES,
+    Column,
     Slices,
     chosen_slices,
     outlines_of,
@@ -28,8 +29,9 @@ from medseg.volume import LabelMap, Volume
 #: Of a scan with more voxels along an axis every second, third … is kept until it is drawn.
 ENOUGH = 288
 
-#: Canonical axis cut, across (towards the left of the picture: right, front), up; the letter left.
-PLANES = ((2, 0, 1, "R"), (1, 0, 2, "R"), (0, 1, 2, "A"))
+#: Canonical axis cut, across (towards the left of the picture: right, front), up; the letters of
+#: what lies to the left and at the top.
+PLANES = ((2, 0, 1, "RA"), (1, 0, 2, "RS"), (0, 1, 2, "AS"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +41,12 @@ class PairedSlices:
     Attributes:
         prediction: the scan, and the labels of the prediction.
         truth: a PNG of the truth's labels, their outlines alone.
-        number: how many there are.
+        column: how many there are, and their edges.
     """
 
     prediction: Slices
     truth: bytes
-    number: int
+    column: Column
 
 
 def paired_slices(volume: Volume, truth: LabelMap, prediction: LabelMap) -> PairedSlices:
@@ -56,9 +58,9 @@ def paired_slices(volume: Volume, truth: LabelMap, prediction: LabelMap) -> Pair
     cut = _cut(thinned, steps, replace(truth, data=np.maximum(truth.data, prediction.data)))
     grey = cut.grey(thinned, (low, high))
     return PairedSlices(
-        slices_of(grey, cut.marks(prediction), cut.size, prediction.labels),
+        slices_of(grey, cut.marks(prediction), cut.size, prediction.labels, cut.edges),
         outlines_of(cut.marks(truth), cut.size, truth.labels),
-        len(cut.indices),
+        Column(len(cut.indices), cut.edges),
     )
 
 
@@ -74,7 +76,8 @@ def slices_through(
         mask: on the whole scan's grid.
     """
     cut = _cut(thinned, steps, mask)
-    return slices_of(cut.grey(thinned, window), cut.marks(mask), cut.size, mask.labels)
+    grey = cut.grey(thinned, window)
+    return slices_of(grey, cut.marks(mask), cut.size, mask.labels, cut.edges)
 
 
 def thinned_of(volume: Volume) -> tuple[NDArray[Any], tuple[int, ...]]:
@@ -112,12 +115,14 @@ class _Cut:
         order: canonical axes cut, down and across.
         indices: of the slices in the mask; `near`, in the thinned scan.
         size: columns and rows of a slice as drawn.
+        edges: letters of what lies to the left and at the top.
     """
 
     order: tuple[int, int, int]
     indices: list[int]
     near: list[int]
     size: tuple[int, int]
+    edges: str
 
     def grey(self, thinned: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:
         """(slices, rows, columns) of the scan."""
@@ -133,13 +138,13 @@ class _Cut:
 def _cut(thinned: NDArray[Any], steps: tuple[int, ...], mask: LabelMap) -> _Cut:
     labels = mask.geometry.canonical(mask.data)
     spacing = canonical_grid(mask.geometry).spacing_mm
-    cut, across, up, _ = _scrolled(spacing)
+    cut, across, up, edges = _scrolled(spacing)
     indices = chosen_slices(labels, cut, MOST_SLICES)
     near = [min(index // steps[cut], thinned.shape[cut] - 1) for index in indices]
     extent_mm = [labels.shape[axis] * spacing[axis] for axis in (across, up)]
     longest = min(LONGEST, max(thinned.shape[across], thinned.shape[up]))
     columns, rows = (max(1, round(longest * mm / max(extent_mm))) for mm in extent_mm)
-    return _Cut((cut, up, across), indices, near, (columns, rows))
+    return _Cut((cut, up, across), indices, near, (columns, rows), edges)
 
 
 def _scrolled(spacing_mm: Sequence[float]) -> tuple[int, int, int, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Slices:
     """Slices of one case, each `size` pixels, one under the other.
 
     Attributes:
-        scan: a grey JPEG; its comment is the number of slices.
+        scan: a grey JPEG; its comment says what :func:`column_of` reads.
         labels: a grey PNG: 0 for background, else the label's place in its table, from 1.
     """
 
@@ -56,7 +56,11 @@ def chosen_slices(labels: NDArray[Any], axis: int, number: int) -> list[int]:
 
 
 def slices_of(
-    scan: NDArray[np.uint8], labels: NDArray[Any], size: tuple[int, int], table: LabelTable | None
+    scan: NDArray[np.uint8],
+    labels: NDArray[Any],
+    size: tuple[int, int],
+    table: LabelTable | None,
+    edges: str = "",
 ) -> Slices:
     """Draw slices that were cut already.
 
@@ -65,9 +69,10 @@ def slices_of(
         labels: (slices, rows, columns) values of the mask, at its own resolution.
         size: columns and rows of a slice as drawn, with square pixels.
         table: whose order numbers the labels; values beyond 255 labels share the last number.
+        edges: letters of what lies to the left and at the top of a slice, such as ``RA``.
     """
     return Slices(
-        _jpeg(_column(scan, size, Image.Resampling.BILINEAR), len(scan)),
+        _jpeg(_column(scan, size, Image.Resampling.BILINEAR), f"{len(scan)} {edges}".strip()),
         _png(_places_as_drawn(labels, size, table)),
     )
 
@@ -114,10 +119,9 @@ def _column(
     )
 
 
-def _jpeg(column: NDArray[np.uint8], number: int) -> bytes:
+def _jpeg(column: NDArray[np.uint8], comment: str) -> bytes:
     stream = io.BytesIO()
-    comment = str(number).encode()
-    Image.fromarray(column).save(stream, "JPEG", quality=_QUALITY, comment=comment)
+    Image.fromarray(column).save(stream, "JPEG", quality=_QUALITY, comment=comment.encode())
     return stream.getvalue()
 
 
@@ -127,10 +131,27 @@ def _png(column: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def number_of_slices(jpeg: Any) -> int:
-    """How many slices a column has; 0 where a file does not say."""
+class Column(NamedTuple):
+    """What a column of slices says of itself.
+
+    Attributes:
+        number: of slices; 0 where the file does not say.
+        edges: letters of what lies to the left and at the top of each; empty likewise.
+    """
+
+    number: int
+    edges: str
+
+
+def column_of(jpeg: Any) -> Column:
+    """What the scan's file says of its slices.
+
+    Args:
+        jpeg: a path or a binary stream.
+    """
     try:
         with Image.open(jpeg) as image:
-            return int(image.info.get("comment", b"0"))
+            number, _, edges = image.info.get("comment", b"0").decode().partition(" ")
+            return Column(int(number), edges)
     except (OSError, ValueError):
-        return 0
+        return Column(0, "")

@@ -71,14 +71,14 @@ def _drawn(
     spacing = canonical_grid(mask.geometry).spacing_mm
     colours = distinct_colours(mask.labels) if mask.labels else {}
     tiles = []
-    for cut, across, up, letter in PLANES:
+    for cut, across, up, edges in PLANES:
         index = _best_index(labels, cut)
         near = min(index // steps[cut], thinned.shape[cut] - 1)
         # views: np.take would copy a whole array that does not lie in order
         plane, part = np.moveaxis(thinned, cut, 0)[near], np.moveaxis(labels, cut, 0)[index]
         tile = _tile(plane, part, (spacing[across], spacing[up]), window, colours)
         place, font = (3, tile.height // 2), ImageFont.load_default(_LETTER)
-        ImageDraw.Draw(tile).text(place, letter, fill="#c8d0d6", font=font, anchor="lm")
+        ImageDraw.Draw(tile).text(place, edges[0], fill="#c8d0d6", font=font, anchor="lm")
         tiles.append(tile)
     return _joined(tiles)
 

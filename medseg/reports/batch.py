@@ -19,7 +19,7 @@ import numpy as np
 from medseg import __version__
 from medseg.batch.case import picture_names
 from medseg.batch.entry import Entry
-from medseg.batch.slices import number_of_slices
+from medseg.batch.slices import Column, column_of
 from medseg.batch.suspicion import suspicion
 from medseg.batch.task import State
 from medseg.labels import LabelTable
@@ -94,15 +94,15 @@ def _files(folder: Path, entry: Entry) -> dict[str, Any]:
     """Addresses, relative to the page, of a case's pictures and mask; empty where there is none."""
     planes, scan, labels = picture_names(entry.case)
     done = entry.state is State.DONE and entry.written is not None
-    number = number_of_slices(folder / scan) if (folder / labels).is_file() else 0
+    column = column_of(folder / scan) if (folder / labels).is_file() else Column(0, "")
     return {
         "picture": quote(planes) if (folder / planes).is_file() else "",
         "slices": {
-            "number": number,
+            **column._asdict(),
             "scan": quote(scan),
             "layers": [{"name": "mask", "source": quote(labels)}],
         }
-        if number
+        if column.number
         else None,
         "mask": quote(entry.written.name) if done and entry.written else "",
     }

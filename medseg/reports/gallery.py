@@ -135,7 +135,7 @@ def _slices(pair: _Pair) -> dict[str, Any]:
     masks = (pair.truth.data, pair.prediction.data)
     present = [any((mask == label.value).any() for mask in masks) for label in labels]
     return {
-        "number": drawn.number,
+        **drawn.column._asdict(),
         "scan": data_uri(drawn.prediction.scan),
         "layers": [
             {"name": "prediction", "source": data_uri(drawn.prediction.labels)},

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medseg.batch.scrolling import paired_slices
-from medseg.batch.slices import MOST_SLICES, number_of_slices, slices_of
+from medseg.batch.slices import MOST_SLICES, column_of, slices_of
 from medseg.batch.thumbnail import HEIGHT, depiction
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
@@ -89,7 +89,7 @@ def test_odd_scans_are_drawn_too():
 def columns(volume, mask):
     """The slices of scan and labels as arrays (slices, rows, columns)."""
     slices = depiction(volume)(mask).slices
-    number = number_of_slices(io.BytesIO(slices.scan))
+    number = column_of(io.BytesIO(slices.scan)).number
     arrays = [np.asarray(Image.open(io.BytesIO(each))) for each in (slices.scan, slices.labels)]
     assert arrays[0].shape == arrays[1].shape
     return [array.reshape(number, -1, array.shape[1]).astype(int) for array in arrays]
@@ -122,12 +122,12 @@ def test_a_truth_is_outlined_over_the_same_slices_as_the_prediction():
     volume, truth = case(AXES["LPS"])
     wider = np.roll(truth.data, 5, axis=2) | truth.data  # 5 mm further up
     drawn = paired_slices(volume, truth, LabelMap(wider, truth.geometry, RED))
-    number = number_of_slices(io.BytesIO(drawn.prediction.scan))
+    number = column_of(io.BytesIO(drawn.prediction.scan)).number
     filled, outline = (
         np.asarray(Image.open(io.BytesIO(each))).reshape(number, 40, 40)
         for each in (drawn.prediction.labels, drawn.truth)
     )
-    assert drawn.number == number
+    assert drawn.column.number == number
     both = outline.any(axis=(1, 2)) & filled.any(axis=(1, 2))
     for line, area in zip(outline[both], filled[both], strict=True):
         rows, columns = np.nonzero(area)

@@ -114,7 +114,7 @@ def test_hostile_names_stay_text_in_the_file(page):
 def test_pictures_lie_beside_the_page_and_masks_are_one_click_away(tmp_path):
     (tmp_path / PICTURES / "slices").mkdir(parents=True)
     (tmp_path / PICTURES / "c 1.jpg").write_bytes(b"picture")
-    Image.new("L", (2, 6)).save(tmp_path / PICTURES / "slices" / "c 1.jpg", comment=b"3")
+    Image.new("L", (2, 6)).save(tmp_path / PICTURES / "slices" / "c 1.jpg", comment=b"3 AS")
     Image.new("L", (2, 6)).save(tmp_path / PICTURES / "slices" / "c 1.png")
     written = Written("c 1.nii.gz", 1, 0, "0" * 64)
     files = report._files(tmp_path, replace(entry("c 1"), written=written))
@@ -123,6 +123,7 @@ def test_pictures_lie_beside_the_page_and_masks_are_one_click_away(tmp_path):
         "picture": "pictures/c%201.jpg",
         "slices": {
             "number": 3,
+            "edges": "AS",
             "scan": f"{column}.jpg",
             "layers": [{"name": "mask", "source": f"{column}.png"}],
         },
@@ -183,7 +184,7 @@ def test_slices_are_scrolled_and_labels_switched_off_and_on(tmp_path):
     labels[2] = 2
     (tmp_path / PICTURES / "slices").mkdir(parents=True)
     column = tmp_path / PICTURES / "slices" / "c.jpg"
-    Image.new("L", (40, 60), 40).save(column, comment=b"3")
+    Image.new("L", (40, 60), 40).save(column, comment=b"3 RA")
     Image.fromarray(labels.reshape(60, 40)).save(column.with_suffix(".png"))
     table = LabelTable.from_card(
         {
@@ -211,6 +212,8 @@ def test_slices_are_scrolled_and_labels_switched_off_and_on(tmp_path):
                 left, top, width, height = frame
                 points = [(left + part * width, top + height / 2) for part in (0.25, 0.75)]
                 return [image.convert("RGB").getpixel((int(x), int(y))) for x, y in points]
+
+        assert browser.execute_script("return frame.innerText").split() == ["R", "L", "A", "P"]
 
         red, green, dark = (255, 0, 0), (0, 255, 0), (40, 40, 40)
         assert colours() == [red, dark]  # it opens in the middle

@@ -5,6 +5,7 @@ const showSlices = (() => {
   const at = id => document.getElementById(id);
   const [viewer, frame, slice, toggles, choices] = ["viewer", "frame", "slice", "toggles", "layers"].map(at);
   const grey = at("grey");
+  const opposite = { R: "L", A: "P", S: "I" };
   let number = 1, shown = [], layers = [];
 
   function turn() {
@@ -68,12 +69,14 @@ const showSlices = (() => {
     frame.style.width = `min(100%, ${0.68 * wide / high * innerHeight}px)`;
   });
 
-  /** Names of a case, its `slices` (scan, layers, number), every label, and the numbers of those in it. */
+  /** Names of a case, its `slices` (scan, layers, number, edges), every label, and the numbers of those in it. */
   return (name, slices, labels, present) => {
     number = slices.number;
     if (shown.length !== labels.length) shown = labels.map(() => true);
     at("viewed").textContent = name;
     Object.assign(slice, { max: number, value: Math.ceil(number / 2) });
+    const [left, top] = slices.edges;
+    [left, opposite[left], top, opposite[top]].forEach((letter, i) => { frame.querySelectorAll(".edge")[i].textContent = letter ?? ""; });
     for (const layer of layers) layer.remove();
     layers = slices.layers.map(paint);
     frame.append(...layers);
