@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from medseg.errors import BadConfig
-from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, WHOLE_STEPS, Machine
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS, WHOLE_STEPS, Levels, Machine
 from medseg.planning.memory import StepMemory
 
 #: A patch of so many voxels is what the literature's networks see (128³, less a rounding): from
@@ -19,6 +19,10 @@ ENOUGH_CONTEXT = 1 / 2
 #: Where the preset's patches leave fewer steps than this on a CPU, a step takes one patch: on
 #: hippocampi 400 steps of one gave held-out scans a Dice of 0.863, and 200 of two 0.850.
 MANY_STEPS = 2000
+
+#: Up to so many values (channels times the first two axes) of a single patch torch convolves on a
+#: CPU by a slower way than it takes for two; a patch of 40×56×40 then takes as long as two of them.
+SLOW_VALUES = 20_480
 
 #: A GPU takes more patches a step than the preset says only while so many steps are left.
 PLENTY_STEPS = 4000
@@ -61,12 +65,18 @@ def voxels_in_time(machine: Machine, cost: float, steps: int) -> float:
 
 
 def patches_a_step(
-    machine: Machine, cost: float, memory: StepMemory, patch: Sequence[int], least: int
+    machine: Machine,
+    levels: Levels,
+    cost: float,
+    memory: StepMemory,
+    patch: Sequence[int],
+    least: int,
 ) -> int:
     """The preset's number in 3D; on a CPU one while steps are few, on a GPU more while they fit.
 
     Args:
         machine: to train on.
+        levels: of the network.
         cost: multiplications a voxel.
         memory: of a step.
         patch: voxels along each axis.
@@ -74,10 +84,31 @@ def patches_a_step(
     """
     size = math.prod(patch)
     if machine.kind == "cpu":
-        return least if machine.steps(cost * size * least) >= MANY_STEPS else 1
+        has_many = machine.steps(cost * size * least) >= MANY_STEPS
+        return 1 if not has_many and _are_quick_alone(patch, levels) else least
     in_time = machine.steps(cost * size) // PLENTY_STEPS
     fitting = int(memory.voxels_in(machine.memory_bytes) // size)
     return max(least, min(in_time, fitting, MOST_PATCHES))
+
+
+def _are_quick_alone(patch: Sequence[int], levels: Levels) -> bool:
+    """Whether a single patch takes about half as long as two, at the levels that cost most.
+
+    >>> from medseg.planning.cost import levels_for
+    >>> [
+    ...     _are_quick_alone(patch, levels_for(patch, (1, 1, 1), 16, 128, 5))
+    ...     for patch in ((40, 56, 40), (80, 80, 96))
+    ... ]
+    [False, True]
+    """
+    shape = [float(n) for n in patch]
+    for width, stride in zip(
+        levels.features[:3], [(1,) * len(patch), *levels.strides], strict=False
+    ):
+        shape = [n / s for n, s in zip(shape, stride, strict=True)]
+        if width * math.prod(shape[:2]) <= SLOW_VALUES:
+            return False
+    return True
 
 
 def filled_up(

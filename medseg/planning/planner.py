@@ -159,11 +159,8 @@ def _geometry(
     )
     if len(axes) == 2:
         return patch, levels, slices_a_step(fitting, patch)
-    return (
-        patch,
-        levels,
-        patches_a_step(machine, _cost(cohort, levels), memory, patch, preset.batch),
-    )
+    cost = _cost(cohort, levels)
+    return patch, levels, patches_a_step(machine, levels, cost, memory, patch, preset.batch)
 
 
 def _dimensions(made: Choices, looks: CohortLooks, dims: Literal[2, 3] | None) -> list[int]:
