@@ -223,7 +223,7 @@ def guard_outputs(
 
 
 #: Written to see whether a disk has room: one block of a file system.
-_TRIED_BYTES = 4096
+TRIED_BYTES = 4096
 
 #: Of this process: files appear in threads, too, which see no context variable.
 _open_guards: list[OutputGuard] = []
@@ -243,7 +243,7 @@ def require_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_TRIED_BYTES))  # a full disk takes an empty file
+            file.write(bytes(TRIED_BYTES))  # a full disk takes an empty file
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -197,7 +197,10 @@ def test_python_m_medseg_works():
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_a_verb_as_ctrl_c_does(name):
     code = (
-        "import os, signal\nfrom medseg.cli import app\n"
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whatever this run inherited
+        "from medseg.cli import app\n"
         "def wait():\n"
         f"    try: os.kill(os.getpid(), signal.{name}); signal.pause()\n"
         "    finally: print('cleaned up')\n"
