@@ -82,9 +82,11 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
     files = mask_files(folder)
     place = folder.parent if is_file(folder) else folder
     named = place / LABELS_FILE
-    if labels is None and not named.is_file():
+    if labels is None and named.is_file():
+        labels = LabelTable.from_card(load_yaml(named))
+    if labels is None:
         labels = labels_named_in(files.values())
-    if labels is None and not named.is_file():
+    if labels is None:
         raise BadLabels(
             "nothing says what the values of the predictions mean",
             path=folder,
@@ -92,10 +94,9 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
             remedy="Give --labels liver=1,tumour=2 or --labels FILE.yaml; with a card, "
             "--labels cohort if they are those of the card.",
         )
-    table = labels if labels is not None else LabelTable.from_card(load_yaml(named))
     run = load_yaml(place / RUN_FILE) if (place / RUN_FILE).is_file() else {}
     return Predictions(
-        place, files, table, run, one_file=is_file(folder), bids=is_bids_derivative(place)
+        place, files, labels, run, one_file=is_file(folder), bids=is_bids_derivative(place)
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -160,6 +162,27 @@ class Levels:
         self._file.seek(piece.offset + (first - z.start) * shape[0] * shape[1] * size)
         content = np.frombuffer(self._file.read(math.prod(shape) * size), dtype=self._dtype)
         slab[x, y, first - low : last - low] = content.reshape(shape, order="F")
+
+
+class OnDisk(AbstractContextManager["OnDisk"]):
+    """What keeps levels until it is closed."""
+
+    _levels: Levels
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the disk space go."""
+        self._levels.close()
 
 
 def _unwritable(folder: Path, error: Any) -> BadOutput:

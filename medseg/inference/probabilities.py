@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.inference.levels import Levels
+from medseg.inference.levels import Levels, OnDisk
 from medseg.inference.locate import Region
 from medseg.labels import LabelTable
 from medseg.volume import Origin
@@ -29,7 +28,7 @@ NOTHING = math.log(2 * STEPS)
 UNSEEN = 5.0
 
 
-class Probabilities:
+class Probabilities(OnDisk):
     """Probabilities of one scan's labels, on disk; to be closed.
 
     Attributes:
@@ -62,21 +61,6 @@ class Probabilities:
         self._levels = Levels(
             len(self.names), STEPS, region, whole, folder, nearest_axis=nearest_axis
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let the disk space go."""
-        self._levels.close()
 
     @property
     def bytes_on_disk(self) -> int:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
 from medseg.config import Measure
 from medseg.geometry import Geometry
-from medseg.inference.levels import Levels
+from medseg.inference.levels import Levels, OnDisk
 from medseg.inference.locate import Region
 from medseg.labels import LabelTable
 from medseg.volume import Origin
@@ -27,7 +25,7 @@ UNSEEN = 14.0
 _LOG_2 = math.log(2)
 
 
-class UncertaintyMap:
+class UncertaintyMap(OnDisk):
     """One measure of uncertainty over one scan, 0 (sure) to 1, on disk; to be closed.
 
     Attributes:
@@ -62,21 +60,6 @@ class UncertaintyMap:
         self.measure = measure
         self._regions, self._early = bool(labels.regions), of_probabilities
         self._levels = Levels(1, STEPS, region, whole, folder, nearest_axis=nearest_axis)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let the disk space go."""
-        self._levels.close()
 
     def put(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Take in a box of (K, x, y, z) logits, averaged and normalised, as for the mask.

@@ -2,6 +2,15 @@
 
 from medseg.labels.label import Label, Region, is_generic, plain_name
 from medseg.labels.sides import Side, side_of
-from medseg.labels.table import LabelTable
+from medseg.labels.table import LabelTable, present_values
 
-__all__ = ["Label", "LabelTable", "Region", "Side", "is_generic", "plain_name", "side_of"]
+__all__ = [
+    "Label",
+    "LabelTable",
+    "Region",
+    "Side",
+    "is_generic",
+    "plain_name",
+    "present_values",
+    "side_of",
+]

@@ -172,7 +172,7 @@ class LabelTable:
             BadLabels: `values` (any shape; unique values suffice) holds an unknown integer.
         """
         known = {0, *self.values} | ({self.ignore} if self.ignore is not None else set())
-        unknown = sorted(_present(values) - known)
+        unknown = sorted(present_values(values) - known)
         if unknown:
             raise BadLabels(
                 "the mask holds values that no label names",
@@ -263,7 +263,7 @@ class LabelTable:
         return card_of(self.labels, self.ignore, self.regions, self.mirror_pairs)
 
 
-def _present(values: NDArray[Any]) -> set[int]:
+def present_values(values: NDArray[Any]) -> set[int]:
     """Every integer that occurs, in the order in which the voxels lie in memory."""
     flat = values.ravel(order="K")
     parts = (flat[start : start + _VOXELS] for start in range(0, flat.size, _VOXELS))

@@ -11,7 +11,7 @@ Precision = Literal["bfloat16", "float32"]
 
 #: Multiplications (with additions) a second that training reaches: on one CPU core by precision,
 #: and on a GPU. Rough: the run measures its own speed and sets its steps by that.
-MACS_A_CORE: dict[Precision, float] = {"bfloat16": 3.4e10, "float32": 2.0e10}
+MACS_A_CORE: dict[Precision, float] = {"bfloat16": 3.4e10, "float32": 1.6e10}
 MACS_A_GPU = 5e12
 
 #: A step costs its forward pass about three times: forward, gradients of inputs, of weights.

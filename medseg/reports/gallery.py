@@ -14,6 +14,7 @@ from medseg.errors import MedsegError
 from medseg.evaluation.scores import MEAN, SCORED, Scores
 from medseg.evaluation.scoring import Task, read_pair
 from medseg.evaluation.tables import figure
+from medseg.labels import present_values
 from medseg.manifests import read_case
 from medseg.pictures import picture as overlay
 from medseg.pictures import prediction_layer, truth_layer
@@ -132,8 +133,7 @@ def _slices(pair: _Pair) -> dict[str, Any]:
     """What the page's script shows slice by slice, pictures inlined."""
     drawn = paired_slices(pair.scan, pair.truth, pair.prediction)
     labels = pair.truth.labels.labels if pair.truth.labels else ()
-    masks = (pair.truth.data, pair.prediction.data)
-    present = [any((mask == label.value).any() for mask in masks) for label in labels]
+    present = present_values(pair.truth.data) | present_values(pair.prediction.data)
     return {
         **drawn.column._asdict(),
         "scan": data_uri(drawn.prediction.scan),
@@ -141,5 +141,5 @@ def _slices(pair: _Pair) -> dict[str, Any]:
             {"name": "prediction", "source": data_uri(drawn.prediction.labels)},
             {"name": "truth, its outline", "source": data_uri(drawn.truth), "is_line": True},
         ],
-        "present": [number for number, is_there in enumerate(present) if is_there],
+        "present": [number for number, label in enumerate(labels) if label.value in present],
     }

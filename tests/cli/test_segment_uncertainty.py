@@ -118,3 +118,11 @@ def test_one_network_cannot_disagree(scan, tmp_path):
     assert ended.exit_code == 2
     assert "disagreement is that of several networks; found 1 network" in ended.stderr
     assert not (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_a_map_of_somebody_else_stays_where_no_map_is_asked_for(folds, scan, tmp_path):
+    foreign = tmp_path / "out/uncertainty/entropy/a.nii.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody else's")
+    segment(folds, scan, "--output", tmp_path / "out")
+    assert foreign.read_bytes() == b"somebody else's"
