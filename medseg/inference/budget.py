@@ -24,7 +24,7 @@ PACKED_CHANNELS = 16
 #: the decision, and where its surfaces are.
 DECIDING_BYTES = 32
 
-#: A smaller process keeps what it freed for the next scan: taking it anew was 2 % of the time of
+#: A smaller process keeps what it freed for the next scan: allocating it again was 2 % of the time of
 #: 40 small scans, and counting it twice does not matter.
 WORTH_GIVING_BACK = 1 << 30
 
