@@ -176,7 +176,7 @@ def write_card(study: Study, path: Path, rows: Sequence[dict[str, str]]) -> None
 def summary(study: Study, seeds: int) -> dict[str, object]:
     """Mean Dice of both arms, and their difference: by seed, and with an interval over patients.
 
-    A patient's difference is the mean over seeds; patients are drawn anew with replacement (BCa).
+    A patient's difference is the mean over seeds; patients are drawn with replacement (BCa).
     """
     dice = {arm: [dice_by_patient(study.cell(s, arm)) for s in range(seeds)] for arm in ARMS}
     patients = sorted(dice["chosen"][0])

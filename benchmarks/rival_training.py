@@ -76,7 +76,7 @@ def arguments() -> argparse.Namespace:
 
 
 def set_environment(work: Path) -> None:
-    """Folders and allocator; Python must start anew for the latter."""
+    """Folders and allocator; Python must be restarted for the latter."""
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(work / name)
     os.environ.setdefault("nnUNet_n_proc_DA", "1")

@@ -24,8 +24,8 @@ PACKED_CHANNELS = 16
 #: the decision, and where its surfaces are.
 DECIDING_BYTES = 32
 
-#: A smaller process keeps what it freed for the next scan: allocating it again was 2 % of the time of
-#: 40 small scans, and counting it twice does not matter.
+#: A smaller process keeps what it freed for the next scan: allocating it again took 2 % of the time
+#: of 40 small scans, and counting it twice does not matter.
 WORTH_GIVING_BACK = 1 << 30
 
 #: Share of a device's free memory that a plan may use: the rest goes to gaps and workspaces.

@@ -12,7 +12,7 @@ SCAN = {"cases": 4, "shape": (12, 11, 10)}
 
 
 def with_cells(cohort, *cells):
-    """The same cohort, read anew from a table with these cells in `labelled`."""
+    """The same cohort, read again from a table with these cells in `labelled`."""
     table = cohort.path.with_suffix(".csv")
     header, *lines = table.read_text().splitlines()
     place = header.split(",").index("label") + 1

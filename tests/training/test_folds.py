@@ -164,10 +164,10 @@ def test_a_fold_that_is_trained_again_makes_its_masks_anew(config: Path, interru
     old = {path: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
     words = ("--output", interrupted, "--resume", "--overwrite", "--quiet")
     assert run("train", config, *words) == 0
-    anew = {
+    again = {
         path.name.removesuffix(".nii.gz") for path in old if path.stat().st_mtime_ns != old[path]
     }
-    assert anew == {case.case for case in cohort.cases}
+    assert again == {case.case for case in cohort.cases}
 
 
 def test_a_fold_without_a_label_is_refused_before_the_first_step(
