@@ -4,10 +4,10 @@
     python benchmarks/active_learning.py --quick --output STUDY              # phantoms, minutes
 
 For every seed a first model learns from a few train rows and segments the others; from its masks
-``medseg cohort next`` proposes some of them, and as many are drawn at random. Two models then go
-on from the first one, equally long, with the truth of the one or the other; both are scored on
-the test rows. Every cell (a seed, and first, chosen or random) has a folder of its own and is
-skipped once it is finished, so the command can be interrupted and given again.
+``medseg cohort next`` proposes some of them, and as many are drawn at random. Two models then
+train on from the first one, for the same number of steps, with the truth of the one or the other;
+both are scored on the test rows. Every cell (a seed, and first, chosen or random) has a folder of
+its own and is skipped once it is finished, so an interrupted study resumes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Study:
         output: folder of the study.
         start: train rows that are labelled at first.
         more: rows that are added.
-        minutes: of each training.
+        steps: of each training, so that the load of the machine changes nothing.
         device: where.
     """
 
@@ -55,7 +55,7 @@ class Study:
     output: Path
     start: int
     more: int
-    minutes: float
+    steps: int
     device: str
 
     def cell(self, seed: int, name: str) -> Path:
@@ -69,7 +69,7 @@ def main(
     seeds: int = typer.Option(3, min=1),
     start: int = typer.Option(10, min=1, help="Train rows that are labelled at first."),
     more: int = typer.Option(20, min=1, help="Rows that are added."),
-    minutes: float = typer.Option(5.0, min=0.02, help="Of each training."),
+    steps: int = typer.Option(200, min=1, help="Optimiser steps of each training."),
     device: str = typer.Option("cpu"),
     *,
     quick: bool = typer.Option(False, "--quick", help="Phantoms, one seed, to see that it runs."),
@@ -77,13 +77,13 @@ def main(
     """Run what is missing, then write ``differences.csv`` and print what came out."""
     if quick:
         card, config = phantoms(output / "phantoms")
-        study = Study(card, card.parent, config, output, 3, 3, 0.05, device)
+        study = Study(card, card.parent, config, output, 3, 3, 10, device)
         seeds = 1
     elif root is None:
         raise typer.BadParameter("--root says where the scans lie", param_hint="--root")
     else:
         card = HERE / "data_manifests" / "hippocampus.yaml"
-        study = Study(card, root, CONFIG, output, start, more, minutes, device)
+        study = Study(card, root, CONFIG, output, start, more, steps, device)
     for seed in range(seeds):
         run_seed(study, seed)
     print(json.dumps(summary(study, seeds), indent=2))
@@ -138,7 +138,8 @@ def train_on(
     write_card(study, cell / "cohort.yaml", rows)
     config = yaml.safe_load(study.config.read_text(encoding="utf-8")) | {"cohort": "cohort.yaml"}
     (cell / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    words = [f"training.minutes={study.minutes}", f"training.seed={seed}"]
+    words = ["training.minutes=null", f"training.steps={study.steps}", f"training.seed={seed}"]
+    words += [f"training.ema={max(0.9, 1 - 3 / study.steps):.4f}"]
     words += ["--output", cell / "run", "--root", study.root, "--device", study.device]
     medseg("train", cell / "config.yaml", *words, *(["--init", init] if init else []))
 
@@ -192,7 +193,7 @@ def summary(study: Study, seeds: int) -> dict[str, object]:
         "patients": len(patients),
         "labelled first": study.start,
         "added": study.more,
-        "minutes a training": study.minutes,
+        "steps a training": study.steps,
         **{f"Dice, {arm}": round(float(values[arm].mean()), 4) for arm in ARMS},
         "difference by seed": [round(float(one), 4) for one in apart.mean(axis=1)],
         "difference": round(float(of_patients.mean()), 4),
