@@ -139,7 +139,7 @@ def _say_how_it_went(console: Console, model: Model) -> None:
     if source.pace is not None:
         facts += [f"{source.pace.seconds_a_step:.3g} s a step"]
         facts += [f"{source.pace.data_wait:.1%} of it waiting for patches"]
-    facts += [f"{source.non_finite_steps} steps skipped: loss or gradient was not finite"]
+    facts += [f"{source.non_finite_steps} steps skipped as not finite"]
     if source.float32_steps:
         facts += [f"{source.float32_steps} computed again in float32"]
     seen = source.validation
