@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from medseg.files import open_file
+
 
 def sha256_of(path: Path) -> str:
     """SHA-256 as 64 hexadecimal digits.
@@ -18,5 +20,5 @@ def sha256_of(path: Path) -> str:
     if path.is_dir():
         sums = sorted(sha256_of(file) for file in path.rglob("*") if file.is_file())
         return hashlib.sha256("".join(f"{line}\n" for line in sums).encode()).hexdigest()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import BadConfig, MedsegError
+from medseg.files import open_file, read_bytes
 
 _DELIMITERS = ",;\t"
 _QUOTED = re.compile(r'"[^"]*"')
@@ -24,7 +25,8 @@ _HINT = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 #: Bytes looked at to find the columns of a table.
 _LONGEST_HEADER = 100_000
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+#: As programs write them: a leading plus is a telephone number or a formula.
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def read_csv(
 ) -> tuple[tuple[str, ...], tuple[Row, ...]]:
     """The columns of a table, and the rows that hold anything.
 
-    Columns without a name are left out. A cell that :func:`inert` marked comes back unmarked.
+    Columns without a name are left out. What :func:`inert` marked comes back unmarked.
 
     Args:
         path: the file.
@@ -56,7 +58,7 @@ def read_csv(
             or a row has another number of cells than the header.
     """
     lines = _lines(path, refusal)
-    columns = [name.strip() for name in lines[0]] if lines else []
+    columns = [_original(name).strip() for name in lines[0]] if lines else []
     named = [name for name in columns if name]
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
@@ -83,13 +85,14 @@ def read_csv(
 def csv_columns(path: Path) -> tuple[str, ...]:
     """The columns of a table by its first line alone; none where there is no such file."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             text = _decoded(file.readline(_LONGEST_HEADER) + file.readline(_LONGEST_HEADER))
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return ()
     hint = _HINT.match(text)
     first = re.split(r"[\r\n]", text[hint.end() :] if hint else text, maxsplit=1)[0]
-    return tuple(name.strip().strip('"') for name in re.split(f"[{_DELIMITERS}]", first))
+    names = re.split(f"[{_DELIMITERS}]", first)
+    return tuple(_original(name.strip().strip('"')) for name in names)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -111,10 +114,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
 def inert(text: str) -> str:
     """Text that no spreadsheet takes for a formula; numbers stay what they are.
 
+    A carriage return, which would begin a row of its own, becomes a blank.
+
     >>> inert("=HYPERLINK(A1)"), inert("-3.5e-2"), inert("T1 mpr")
     ("'=HYPERLINK(A1)", '-3.5e-2', 'T1 mpr')
     """
-    shown = printable(text)
+    shown = printable(text).replace("\r", " ")
     return f"'{shown}" if _FORMULA.match(shown) and not _NUMBER.fullmatch(shown) else shown
 
 
@@ -137,12 +142,13 @@ def _original(cell: str) -> str:
 
 def _lines(path: Path, refusal: type[MedsegError]) -> list[list[str]]:
     try:
-        text = _decoded(path.read_bytes())
+        text = _decoded(read_bytes(path))
     except FileNotFoundError:
         raise refusal("no such table", path=path, remedy="Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        found = getattr(error, "strerror", None) or error
         raise refusal(
-            "the table cannot be read", path=path, found=error, expected="a CSV file"
+            "the table cannot be read", path=path, found=found, expected="a CSV file"
         ) from None
     hint = _HINT.match(text)
     text = text[hint.end() :] if hint else text

@@ -55,6 +55,8 @@ def main(
         job_extra_directives=["--gres=gpu:1"] if gpu else [],
         protocol="tls://",
         security=True,
+        scheduler_options={"dashboard_address": "127.0.0.1:0"},  # Dask's default is every address
+        worker_extra_args=["--no-dashboard"],
         shared_temp_directory=str(output.absolute()),
         log_directory=str(output / "slurm"),
     ) as cluster:

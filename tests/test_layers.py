@@ -27,6 +27,7 @@ LAYERS = (
     ("config", "volume"),
     ("archives", "geometry", "labels", "tables", "contours", "extras"),
     ("checksums", "database", "ct_windows", "errors", "memory", "names", "progress", "scratch"),
+    ("files",),
 )
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 

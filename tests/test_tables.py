@@ -100,15 +100,16 @@ def test_what_is_written_reads_back(tmp_path_factory, pairs):
     path = tmp_path_factory.getbasetemp() / "back.csv"
     path.write_text(csv_text(("case", "a", "b"), rows), encoding="utf-8", newline="")
     _, back = read_csv(path)
-    expected = [{name: cell.strip() for name, cell in row.items()} for row in rows]
+    plain = str.maketrans("\r", " ")
+    expected = [{name: cell.translate(plain).strip() for name, cell in row.items()} for row in rows]
     assert [dict(row.cells) for row in back] == expected
 
 
 @given(TEXTS)
 def test_no_text_begins_like_a_formula_unless_it_is_a_number(text):
     cell = inert(text)
-    assert cell[:1] not in tuple("=+-@\t\r") or float(cell) is not None
-    assert inert(cell) != cell or cell == text
+    assert cell[:1] not in tuple("=+-@\t\r") or float(cell) < 0 or cell.startswith("-0")
+    assert inert(cell) != cell or cell == text.replace("\r", " ")
 
 
 @given(st.binary(max_size=20))

@@ -32,6 +32,7 @@ from medseg.batch.resume import Plan, forget_gone, plan_run, sweep
 from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.settings import OtherRecipe, Settings, recipe_of
 from medseg.batch.shards import merged_entries, merging, require_one_division
+from medseg.batch.stale import remove_stale
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
 from medseg.batch.thumbnail import depiction
@@ -60,6 +61,7 @@ class Batch:
         plan: cases to do, and remarks about earlier ones.
         needs: disk, memory and time for them.
         taken: case to reason, of those whose place is taken by a file that must stay.
+        before: entries of the ledger as the run before left them.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Batch:
     plan: Plan
     needs: Estimate
     taken: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def labels(self) -> LabelTable:
@@ -94,6 +97,8 @@ class Batch:
         try:
             if not self.plan.tasks:
                 return Summary(0, interrupted=False, seconds=0.0, stage_seconds={})
+            for remark in remove_stale(self.plan.tasks, self.before, self.settings):
+                callbacks.notice(remark)
             first = self.plan.tasks[0]
             with make_executor(self._job(), self.settings, first) as executor:
                 callbacks.begun(self._seconds_at(executor.window_seconds))
@@ -256,7 +261,7 @@ def open_batch(
             free = tuple(task for task in plan.tasks if task.case not in reasons)
             plan = replace(plan, tasks=free)
             needs = estimate(plan.tasks, ledger.entries(), settings.output)
-            yield Batch(settings, models, ledger, plan, needs, reasons)
+            yield Batch(settings, models, ledger, plan, needs, reasons, before)
         finally:
             ledger.close()
 

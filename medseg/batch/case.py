@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
@@ -251,13 +251,11 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
 
 
 def _write_kept(task: Task, job: Job, scan: _Scan, result: Segmented) -> None:
-    """Write what waits on disk; a map of an earlier recipe would belong to another mask."""
+    """Write what waits on disk."""
     probabilities = () if result.probabilities is None else (result.probabilities,)
     with ExitStack() as stack:
         for kept in (*probabilities, *result.uncertainty):
             stack.callback(kept.close)
-        for path in map_paths(job.output, task.case, get_args(Measure)):
-            path.unlink(missing_ok=True)
         for kept in probabilities:
             kept.write(job.output / PROBABILITIES, task.case, scan.origin)
         for kept in result.uncertainty:

@@ -115,27 +115,15 @@ class Converted:
 def guarded_folder(output: Path, arguments: Sequence[Path], *, overwrite: bool) -> Iterator[None]:
     """The output folder, made where missing, with a guard over its table.
 
-    A table that was edited, or that is an argument itself, is not replaced. A new folder is
-    removed again where nothing came of the run.
+    A table that was edited, or that is an argument itself, is not replaced.
 
     Raises:
         BadOutput: the folder cannot be written, or a table stands there that must stay.
     """
-    new = not output.exists()
-    try:
-        with guard_outputs(
-            output,
-            "convert",
-            claims=[TABLE],
-            patterns=[TABLE],
-            inputs=arguments,
-            overwrite=overwrite,
-        ):
-            yield
-    finally:
-        if new:
-            with suppress(OSError):
-                output.rmdir()
+    with guard_outputs(
+        output, "convert", claims=[TABLE], patterns=[TABLE], inputs=arguments, overwrite=overwrite
+    ):
+        yield
 
 
 @contextmanager

@@ -117,6 +117,18 @@ def size_bytes(text: str | None) -> int | None:
     return int(number * step ** " kmgt".index(match[2] or " "))
 
 
+def is_open_to_others(address: str) -> bool:
+    """Whether a Dask scheduler at this address may be spoken to by anyone on its network.
+
+    >>> [is_open_to_others(a) for a in ("tcp://head:8786", "tls://head:8786", "127.0.0.1:8786")]
+    [True, False, False]
+    """
+    scheme, _, place = address.rpartition("://")
+    host = place.rpartition(":")[0] or place
+    loopback = host in ("localhost", "[::1]") or host.startswith("127.")
+    return scheme not in ("tls", "wss", "inproc") and not loopback
+
+
 def require_choice(option: str, word: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that an option does not know.
 

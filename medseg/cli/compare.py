@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,6 +45,7 @@ def compare(
     """
     from medseg import evaluation
     from medseg.config import EvaluateConfig
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.evaluation.comparing import COMPARED, power_line
     from medseg.evaluation.tables import p_text
     from medseg.reports.comparison import FILES, warning_lines, write_comparison
@@ -51,6 +53,9 @@ def compare(
 
     config = EvaluateConfig(interval=interval, seed=seed)
     folders = _named(evaluations)
+    for folder in folders.values():
+        refuse_other_kinds(folder, Kind.EVALUATION, also=[Kind.FOLDER])
+    scores = {name: evaluation.read_scores(folder) for name, folder in folders.items()}
     with (
         guard_outputs(
             output,
@@ -61,7 +66,6 @@ def compare(
         ),
         open_console(quiet=quiet, json=json) as console,
     ):
-        scores = {name: evaluation.read_scores(folder) for name, folder in folders.items()}
         comparison = evaluation.compare(scores, config=config, metrics=metric or COMPARED)
         write_comparison(output, comparison)
         for line in warning_lines(comparison):
@@ -90,8 +94,8 @@ def _named(arguments: list[Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for argument in arguments:
         name, equals, folder = str(argument).partition("=")
-        if not equals or argument.exists():
-            name, folder = argument.resolve().name, str(argument)
+        if not equals or os.path.lexists(argument):
+            name, folder = Path(os.path.abspath(argument)).name, str(argument)  # noqa: PTH100
         if name in named:
             raise BadConfig(
                 "two evaluations have the same name",

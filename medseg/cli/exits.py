@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,18 @@ from typing import Any
 import typer
 
 from medseg.errors import BadConfig, MedsegError
+from medseg.tables import printable
 
 DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+#: What the system refuses, whichever file it is about: not a bug, and nothing that we can mend.
+_SYSTEM = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENXIO),
+        *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+    )
+)
 
 _RESUME = "Every file written is complete; run the same command again to resume."
 
@@ -30,6 +41,12 @@ def foreseen_exits() -> Iterator[None]:
     except MedsegError as error:
         _say(f"error: {error}")
         raise typer.Exit(exit_code(error)) from None
+    except OSError as error:
+        if error.errno not in _SYSTEM or error.filename is None:
+            raise
+        name = printable(str(error.filename))
+        _say(f"error: {MedsegError('the system refuses it', path=name, found=error.strerror)}")
+        raise typer.Exit(SOME_FAILED) from None
     except KeyboardInterrupt as error:
         _say(f"interrupted. {error if isinstance(error, Interrupted) else _RESUME}")
         raise typer.Exit(INTERRUPTED) from None

@@ -30,10 +30,12 @@ def export(
     Example:
         medseg export runs/liver/model --to bundle --output liver-bundle
     """
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.export import export_model
     from medseg.model import load_model
     from medseg.writers.guard import guard_outputs
 
+    refuse_other_kinds(model, Kind.MODEL, also=[Kind.FOLDER])
     loaded = load_model(model)
     inputs = [path for path in model.rglob("*") if path.is_file()]
     with (

@@ -66,13 +66,16 @@ def import_model(
             --output models/hippocampus
         medseg import-model bundle spleen_ct_segmentation --output models/spleen
     """
+    from medseg.config.kinds import Kind, refuse_other_kinds
+    from medseg.files import is_file
     from medseg.model_import import ImportOptions
     from medseg.model_import import import_model as convert
     from medseg.writers.guard import guard_outputs
 
+    refuse_other_kinds(path, Kind.FOREIGN, also=[Kind.FOLDER, Kind.ARCHIVE])
     chosen = tuple(part.strip() for part in folds.split(",")) if folds else ()
     options = ImportOptions(name, chosen, checkpoint, orientation, any_trainer)
-    inputs = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    inputs = [path] if is_file(path) else list(filter(is_file, path.rglob("*")))
     with (
         open_console(quiet=quiet, json=json) as console,
         guard_outputs(output, "import-model", inputs=inputs, overwrite=overwrite),

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from medseg.cli.arguments import require_choice, size_bytes, split_words, volume_choice
+from medseg.cli.arguments import (
+    is_open_to_others,
+    require_choice,
+    size_bytes,
+    split_words,
+    volume_choice,
+)
 from medseg.cli.console import open_console
 from medseg.cli.device import worker_device
 from medseg.cli.early import started_early
@@ -137,7 +143,7 @@ _Executor: TypeAlias = Annotated[
 _Cluster: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="Run on this Dask cluster: tcp://…", rich_help_panel=WORKERS
+        metavar="ADDRESS", help="Run on this Dask cluster: tls://…", rich_help_panel=WORKERS
     ),
 ]
 _Shard: TypeAlias = Annotated[
@@ -197,7 +203,7 @@ def segment(
         medseg segment runs/liver/model scan.nii.gz --output masks
         medseg segment runs/liver/model archive/ --output masks --dry-run
         medseg segment fold0/model fold1/model cohort.yaml --split test --output masks
-        medseg segment runs/liver/model archive/ --output masks --cluster tcp://head:8786
+        medseg segment runs/liver/model archive/ --output masks --cluster tls://head:8786
         medseg segment runs/brain/model archive/ --output masks --channel 'A=*t1*' …
         medseg segment runs/liver/model archive/ --output masks --shard $SLURM_ARRAY_TASK_ID/8
         medseg segment runs/liver/model scan.nii.gz --output masks tta=none engine=compiled
@@ -245,6 +251,11 @@ def segment(
     selection = Selection(volume=volume_choice(volume))
     frames = "register" if register else "trust" if trust_frames else None
     with open_console(quiet=quiet, json=json) as console:
+        if cluster is not None and is_open_to_others(cluster):
+            console.warn(
+                f"{cluster}: whoever reaches this scheduler can run programs as you; use TLS, or"
+                " bind it to 127.0.0.1"
+            )
         channels = _channels(settings, channel or [], frames)
         search = Search(scans, split, root, selection, channels)
         code = segment_batch(search, settings, console, dry_run=dry_run)

@@ -71,12 +71,15 @@ def train(
         medseg train plan.yaml --output RUN --resume
     """
     started = command_started("train")
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.manifests import load_cohort
     from medseg.reports.training import draw_curves
-    from medseg.training import Run, hold_run, join_processes, leave_processes
-    from medseg.writers.guard import guard_outputs
+    from medseg.training import Run, check_start, hold_run, join_processes, leave_processes
+    from medseg.writers.guard import guard_outputs, removed_if_empty
 
     settings = train_config(config, assignments or [])
+    if init is not None:
+        refuse_other_kinds(init, Kind.MODEL, also=[Kind.FOLDER])
     chosen = pick_device(device)
     world = join_processes(chosen)
     if settings.training.processes > 1 and world.size == 1:
@@ -84,10 +87,12 @@ def train(
         words += _options({"--root": root, "--init": init, "--cache": cache})
         words += _options({"--resume": resume, "--overwrite": overwrite})
         words += _options({"--quiet": quiet, "--json": json})
-        with hold_run(output, break_lock=break_lock) as lock:
+        with removed_if_empty(output), hold_run(output, break_lock=break_lock) as lock:
             count = settings.training.processes
             raise typer.Exit(train_together(count, words, started=started, lock=lock.descriptor))
     cohort = load_cohort(config.parent / settings.cohort, root=root)
+    if init is not None:
+        check_start(init, settings, cohort)
     if not world.first:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
     files = (*_FILES, *_MORE)
@@ -98,6 +103,7 @@ def train(
     place = world.device(chosen)
     run = Run(output, place, started, cache, init, world, draw_curves, break_lock)
     with (
+        removed_if_empty(output) if holds else nullcontext(),
         hold_run(output, break_lock=break_lock) if holds else nullcontext(),
         guard if world.first else nullcontext(),
         open_console(quiet=quiet or not world.first, json=json and world.first) as console,

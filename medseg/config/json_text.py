@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import BadConfig, MedsegError
+from medseg.files import read_text
 
 
 def parse_json(text: str) -> Any:
@@ -38,7 +39,7 @@ def load_json(
         MedsegError: of the kind `refusal`: the file is missing or holds something else.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(read_text(path))
     except FileNotFoundError:
         raise refusal("no such file", path=path, remedy=remedy) from None
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from medseg.config.yaml_text import load_yaml
 from medseg.errors import BadConfig
+from medseg.files import is_file, open_file
 
 
 class Kind(StrEnum):
@@ -19,6 +20,7 @@ class Kind(StrEnum):
     CONFIG = "a config"
     MODEL = "a model folder"
     MODEL_CARD = "the card of a model"
+    FOREIGN = "a model of another tool"
     RUN = "the folder of a training"
     MASKS = "the masks of medseg segment"
     EVALUATION = "an evaluation"
@@ -41,6 +43,7 @@ _EXPECTED = {
     Kind.CARD: "the YAML file that medseg cohort import writes",
     Kind.CONFIG: "the YAML file that medseg plan writes",
     Kind.MODEL: "a folder with a model.yaml, such as RUN/model",
+    Kind.FOREIGN: "a folder of nnU-Net's training, or a MONAI bundle",
     Kind.MASKS: "the --output of medseg segment",
     Kind.EVALUATION: "the --output of medseg evaluate",
 }
@@ -51,6 +54,8 @@ _FOLDERS = {
     "scores.csv": Kind.EVALUATION,
     "run.yaml": Kind.MASKS,
     "scans.csv": Kind.VOLUMES,
+    "plans.json": Kind.FOREIGN,
+    "configs/metadata.json": Kind.FOREIGN,
 }
 _ENDINGS = {
     (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".mnc", ".img"): Kind.SCAN,
@@ -97,7 +102,7 @@ def kind_of(path: Path) -> Kind | None:
     """
     try:
         if path.is_dir():
-            names = (kind for name, kind in _FOLDERS.items() if (path / name).is_file())
+            names = (kind for name, kind in _FOLDERS.items() if is_file(path / name))
             return next(names, Kind.FOLDER)
         if not path.is_file() or path.stat().st_size > _MOST_BYTES:
             return _by_ending(path) if path.is_file() else None
@@ -152,6 +157,10 @@ def _remedy(path: Path, kind: Kind | None, wanted: Kind) -> str | None:
         return "Give the card that its key `cohort` names."
     if (kind, wanted) == (Kind.RUN, Kind.MODEL):
         return f"Its model is {path / 'model'}."
+    if (kind, wanted) == (Kind.SCORES, Kind.EVALUATION):
+        return f"Give its folder, {path.parent}."
+    if (kind, wanted) == (Kind.FOREIGN, Kind.MODEL):
+        return f"Import it first: medseg import-model nnunet|bundle {path} --output MODEL"
     if (kind, wanted) == (Kind.MODEL_CARD, Kind.MODEL):
         return f"Give its folder, {path.parent}."
     if (kind, wanted) == (Kind.COHORT_TABLE, Kind.CARD):
@@ -174,8 +183,8 @@ def _by_content(path: Path) -> Kind | None:
 
 
 def _of_table(path: Path) -> Kind:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        head = file.readline(100_000)
+    with open_file(path) as file:
+        head = file.readline(100_000).decode("utf-8-sig", "replace")
     delimiter = max(",;\t", key=head.count)
     columns = {
         cell.strip().lower() for row in csv.reader([head], delimiter=delimiter) for cell in row

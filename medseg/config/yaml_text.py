@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from medseg.errors import BadConfig
+from medseg.files import read_text
 
 #: Characters of a file; a model's card with the hashes of 50,000 scans has 4 million.
 MOST_CHARACTERS = 8_000_000
@@ -31,11 +32,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
             of the limits of this module.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, most=4 * MOST_CHARACTERS)
     except FileNotFoundError:
         raise BadConfig("no such file", path=path, remedy="Check the path.") from None
     except (OSError, ValueError) as error:
-        raise BadConfig("the file cannot be read", path=path, found=error) from None
+        found = getattr(error, "strerror", None) or error
+        raise BadConfig("the file cannot be read", path=path, found=found) from None
     content = parse_yaml(text, path=path)
     if not isinstance(content, dict):
         raise BadConfig("not a mapping of keys to values", path=path, found=type(content).__name__)

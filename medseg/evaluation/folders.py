@@ -7,7 +7,8 @@ from pathlib import Path
 
 from medseg.config import load_yaml, parse_json
 from medseg.errors import BadLabels, BadOutput
-from medseg.evaluation.pairing import LABELS_FILE, is_file, mask_files, mask_name
+from medseg.evaluation.pairing import LABELS_FILE, mask_files, mask_name
+from medseg.files import is_file, is_folder, read_text
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort
 from medseg.manifests.cohort import Split
@@ -19,7 +20,7 @@ DATASET_FILE = "dataset.json"
 
 def is_truth(path: Path) -> bool:
     """Whether this is a folder or a mask, and not a card."""
-    return path.is_dir() or (is_file(path) and mask_name(path) is not None)
+    return is_folder(path) or (is_file(path) and mask_name(path) is not None)
 
 
 def truth_cohort(place: Path, labels: LabelTable | None = None) -> Cohort:
@@ -39,9 +40,9 @@ def truth_cohort(place: Path, labels: LabelTable | None = None) -> Cohort:
     files = mask_files(place)
     if not files:
         raise BadOutput("no masks here", path=place, expected="NIfTI, NRRD or MetaImage files")
-    folder = place if place.is_dir() else place.parent
+    folder = place if is_folder(place) else place.parent
     return Cohort(
-        name=place.name if place.is_dir() else next(iter(files)),
+        name=place.name if is_folder(place) else next(iter(files)),
         modality="",
         channels=(),
         labels=labels if labels is not None else labels_beside(folder, files.values()),
@@ -81,7 +82,7 @@ def _of_dataset(path: Path) -> LabelTable:
         BadLabels: it names none, or regions instead.
     """
     try:
-        labels = parse_json(path.read_text(encoding="utf-8-sig"))["labels"]
+        labels = parse_json(read_text(path))["labels"]
         named = {
             str(value if str(key).isdigit() else key): int(key if str(key).isdigit() else value)
             for key, value in labels.items()

@@ -17,9 +17,9 @@ from typing import Any
 
 from medseg import __version__
 from medseg.errors import BadOutput
-from medseg.evaluation.pairing import is_file
 from medseg.evaluation.scores import SCORED
 from medseg.evaluation.scoring import Outcome, Task
+from medseg.files import is_file, read_bytes
 
 NAME = ".scoring.jsonl"
 
@@ -105,7 +105,7 @@ class Journal:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_bytes(path).decode("utf-8", "replace")
     except OSError as error:
         raise BadOutput("the file cannot be read", path=path, found=error.strerror) from None
 

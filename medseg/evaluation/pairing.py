@@ -11,6 +11,7 @@ from typing import Any
 from medseg.config import load_yaml
 from medseg.errors import BadLabels, BadOutput
 from medseg.evaluation.matching import match_names
+from medseg.files import is_file, is_folder
 from medseg.labels import LabelTable
 from medseg.manifests import Case
 from medseg.manifests.importing import labels_named_in
@@ -82,7 +83,7 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
     files = mask_files(folder)
     place = folder.parent if is_file(folder) else folder
     named = place / LABELS_FILE
-    if labels is None and named.is_file():
+    if labels is None and is_file(named):
         labels = LabelTable.from_card(load_yaml(named))
     if labels is None:
         labels = labels_named_in(files.values())
@@ -94,7 +95,7 @@ def load_predictions(folder: Path, *, labels: LabelTable | None = None) -> Predi
             remedy="Give --labels liver=1,tumour=2 or --labels FILE.yaml; with a card, "
             "--labels cohort if they are those of the card.",
         )
-    run = load_yaml(place / RUN_FILE) if (place / RUN_FILE).is_file() else {}
+    run = load_yaml(place / RUN_FILE) if is_file(place / RUN_FILE) else {}
     return Predictions(
         place, files, labels, run, one_file=is_file(folder), bids=is_bids_derivative(place)
     )
@@ -108,7 +109,7 @@ def mask_files(place: Path) -> dict[str, Path]:
     """
     if is_file(place):
         return {mask_name(place) or place.name: place}
-    if not place.is_dir():
+    if not is_folder(place):
         raise BadOutput(
             "no such folder of masks",
             path=place,
@@ -133,14 +134,6 @@ def mask_files(place: Path) -> dict[str, Path]:
             )
         files[name] = path
     return files
-
-
-def is_file(path: Path) -> bool:
-    """Whether this is a file that can be looked at; no name and no permission raises."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def mask_name(path: Path) -> str | None:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from medseg.checksums import sha256_of
 from medseg.config import EvaluateConfig
 from medseg.errors import GridMismatch, MedsegError
-from medseg.evaluation.pairing import is_file
 from medseg.evaluation.resample import nearest
 from medseg.evaluation.scores import MEAN, MISSING, REFUSED, SCORED, UNSCORED
 from medseg.evaluation.translation import same_names
+from medseg.files import is_file
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, read_case
 from medseg.manifests.duplicates import likenesses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from medseg.config import Options
 from medseg.errors import BadCohort
+from medseg.files import read_bytes
 from medseg.labels import LabelTable, plain_name
 from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity
 from medseg.manifests.cohort import Case, Cohort
@@ -188,8 +190,8 @@ def _participants(path: Path) -> dict[str, dict[str, str]]:
 def _tab_separated(path: Path) -> list[dict[str, str]]:
     """The rows of a table as BIDS writes it; cells that a row lacks are empty."""
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t", restval=""))
+        text = read_bytes(path).decode("utf-8-sig", "replace")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", restval=""))
     except (OSError, csv.Error) as error:
         raise BadCohort("not a table of tab-separated values", path=path, found=error) from None
     return [{name: (cell or "").strip() for name, cell in row.items() if name} for row in rows]

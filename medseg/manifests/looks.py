@@ -12,6 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from medseg.errors import BadModel
+from medseg.files import is_file, read_bytes
 from medseg.manifests.likeness import THUMB, Likeness
 from medseg.writers.atomic import atomic_path
 
@@ -88,10 +89,10 @@ def read_looks(folders: Iterable[Path]) -> tuple[Likeness, ...]:
     """
     looks: list[Likeness] = []
     for path in (folder / LOOKS_FILE for folder in folders):
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
-            content = path.read_bytes()
+            content = read_bytes(path)
         except OSError as error:
             raise BadModel("the file cannot be read", path=path, found=error.strerror) from None
         looks += unpack_looks(content, path=path)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from medseg.config import Options, parse_json
 from medseg.errors import BadCohort, BadLabels
+from medseg.files import read_text
 from medseg.labels import LabelTable
 from medseg.manifests.card import painted
 from medseg.manifests.cohort import Case, Cohort, Split
@@ -182,7 +183,7 @@ def _with_folds(cases: list[Case], path: Path) -> list[Case]:
     try:
         folds = {
             safe_name(str(name)): k
-            for k, fold in enumerate(parse_json(path.read_text(encoding="utf-8")))
+            for k, fold in enumerate(parse_json(read_text(path)))
             for name in fold["val"]
         }
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -21,6 +21,7 @@ from medseg import __version__
 from medseg.config import InferConfig, PostprocessRule, PrepareConfig, load_yaml, validate
 from medseg.config.kinds import kind_of
 from medseg.errors import BadModel, MedsegError
+from medseg.files import is_file, open_file, read_bytes
 from medseg.labels import LabelTable
 from medseg.model.card import ModelCard
 from medseg.writers.atomic import atomic_path
@@ -83,7 +84,7 @@ class Model:
     @property
     def checksum(self) -> str:
         """One SHA-256 over the card and all weights: the identity of the model."""
-        digest = hashlib.sha256((self.folder / CARD).read_bytes())
+        digest = hashlib.sha256(read_bytes(self.folder / CARD))
         for name in sorted(self.card.weights):
             digest.update(self.card.weights[name].encode())
         return digest.hexdigest()
@@ -166,7 +167,7 @@ def read_model(folder: str | Path) -> Model:
         BadModel: it is not a model folder, or its card cannot be used.
     """
     folder = Path(folder)
-    if not (folder / CARD).is_file():
+    if not is_file(folder / CARD):
         raise BadModel(
             "not a model folder",
             path=folder,
@@ -259,6 +260,7 @@ def _labels_part(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except OSError as error:
         raise BadModel("a weights file cannot be read", path=path, found=error.strerror) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from medseg.config import load_yaml, parse_json
 from medseg.errors import BadModel, BadScan, MedsegError
+from medseg.files import read_text
 from medseg.model_import.bundle_config import Configuration
 from medseg.readers.limits import refuse_expansion
 from medseg.scratch import scratch_folder
@@ -108,7 +109,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix != ".json":
             return load_yaml(path)
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise BadModel("cannot be read", path=path, found=error) from None
     except MedsegError as error:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from medseg.config import parse_json
 from medseg.errors import BadCohort, MedsegError
+from medseg.files import read_text
 from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.manifests.reading import file_of
@@ -237,7 +238,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _read_kept(path: Path | None) -> dict[str, CaseLooks | MedsegError]:
     try:
-        text = path.read_text(encoding="utf-8") if path is not None else "{}"
+        text = read_text(path) if path is not None else "{}"
         return dict(_KEPT.validate_python(parse_json(text)))
     except (OSError, ValueError):  # pydantic's errors are such, too
         return {}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sqlite3
 from collections.abc import Iterator, Set
 from contextlib import closing
 from pathlib import Path
+
+from medseg.errors import MedsegError
+from medseg.files import is_file
+from medseg.tables import read_csv
 
 #: What ``medseg segment`` leaves beside masks, and the folders of what belongs to them.
 _BESIDE_MASKS = frozenset(("cases.csv", "labels.yaml", "run.yaml"))
@@ -39,10 +42,10 @@ def own_files(folder: str, names: Set[str], root: Path) -> frozenset[str]:
 
 def _masks(folder: str) -> Iterator[str]:
     try:
-        with open(f"{folder}/cases.csv", newline="", encoding="utf-8") as file:  # noqa: PTH123
-            cases = [row.get("case") for row in csv.DictReader(file) if row.get("status") == "done"]
-    except (OSError, ValueError, csv.Error):
+        _, rows = read_csv(Path(folder) / "cases.csv")
+    except MedsegError:
         return
+    cases = [row.cells.get("case") for row in rows if row.cells.get("status") == "done"]
     for case in cases:
         yield from (f"{case}{ending}" for ending in _MASK_ENDINGS)
 
@@ -50,7 +53,10 @@ def _masks(folder: str) -> Iterator[str]:
 def _converted(folder: str, root: str) -> Iterator[str]:
     """Volumes whose scans still lie below the root, by the ledger, which knows whole paths."""
     query = "SELECT \"case\", place FROM cases WHERE state = 'done'"
-    address = f"{Path(folder, 'ledger.sqlite').absolute().as_uri()}?mode=ro"
+    path = Path(folder, "ledger.sqlite")
+    if not is_file(path):
+        return
+    address = f"{path.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True)) as ledger:
             rows = ledger.execute(query).fetchall()

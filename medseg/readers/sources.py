@@ -16,6 +16,7 @@ from typing import IO, cast
 from medseg import tables
 from medseg.archives.members import open_members
 from medseg.errors import BadScan
+from medseg.files import is_folder
 from medseg.readers.own_files import own_files
 
 #: How every refusal begins that is the system's, not the file's.
@@ -207,14 +208,6 @@ def files_under(
             if stat.S_ISREG(status.st_mode):
                 yield _on_disk(entry.path, status, below)
         waiting.extend(reversed(folders))
-
-
-def is_folder(path: Path) -> bool:
-    """Whether a path leads to a folder; no where the system does not let us know."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def _identities(folder: Path | None) -> set[tuple[int, int]]:

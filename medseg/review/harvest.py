@@ -14,13 +14,13 @@ from medseg.archives.members import is_archive
 from medseg.batch.task import PLACES
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
+from medseg.files import is_folder
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, Split
 from medseg.manifests.reading import named_truth
 from medseg.progress import Progress
 from medseg.readers.entry import Status
 from medseg.readers.labels import read_labels
-from medseg.readers.sources import is_folder
 from medseg.review.items import Item, items_of
 from medseg.review.patients import patient_keys
 from medseg.review.remembered import recalled_places

@@ -20,11 +20,11 @@ from medseg.archives.members import is_archive
 from medseg.checksums import sha256_of
 from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import BadScan, MedsegError
+from medseg.files import is_folder
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.manifests import read_case, read_truth
 from medseg.readers.labels import read_labels
-from medseg.readers.sources import is_folder
 from medseg.review.edits import Change, label_counts
 from medseg.review.items import Item, first_place
 from medseg.review.store import Edit

@@ -18,6 +18,7 @@ from medseg.archives.members import (
     packed_name,
 )
 from medseg.errors import BadScan
+from medseg.files import is_folder
 from medseg.progress import Progress, silent
 from medseg.readers import Glimpse
 from medseg.readers.dicom.file import FileHeader
@@ -30,7 +31,6 @@ from medseg.readers.sources import (
     Unreadable,
     files_under,
     is_dropping,
-    is_folder,
     printable,
 )
 from medseg.scans import packed

@@ -8,8 +8,8 @@ from pathlib import Path
 from medseg import readers
 from medseg.archives.members import is_archive
 from medseg.errors import BadScan, MedsegError, NotAVolume
+from medseg.files import is_folder
 from medseg.readers.entry import Status
-from medseg.readers.sources import is_folder
 from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
 from medseg.scans.selection import Selection

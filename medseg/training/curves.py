@@ -43,7 +43,10 @@ class Table:
         if not self.path.is_file():
             return
         rows = [row for row in read_rows(self.path) if _step(row, self.path) <= step]
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_path(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(map(_inert, rows))

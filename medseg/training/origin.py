@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from medseg.config import load_json, validate
+from medseg.config import TrainConfig, load_json, validate
 from medseg.errors import BadConfig, BadModel, BadOutput
+from medseg.manifests import Cohort
 from medseg.manifests.looks import read_looks, write_looks
 from medseg.model import Origin, load_model
 from medseg.training.run import DAMAGED, Run
+from medseg.training.setup import network_of
 from medseg.writers.atomic import atomic_path
+
+
+def check_start(init: Path, config: TrainConfig, cohort: Cohort) -> None:
+    """Refuse a model that a run cannot start from, before any case is prepared.
+
+    Args:
+        init: the model folder.
+        config: of the run.
+        cohort: of the run.
+
+    Raises:
+        BadModel: it cannot be used, or has another architecture.
+    """
+    model = load_model(init)
+    with torch.device("meta"):  # shapes alone
+        own, state = network_of(config, cohort), model.blank_network()
+    _fitting(own.state_dict(), state.state_dict(), model.folder)
 
 
 def start_from(network: nn.Module, run: Run) -> None:
@@ -28,6 +49,17 @@ def start_from(network: nn.Module, run: Run) -> None:
     model = load_model(run.init)
     state = model.networks()[0].state_dict()
     own = network.state_dict()
+    network.load_state_dict({**own, **_fitting(own, state, model.folder)})
+
+
+def _fitting(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], folder: Path
+) -> dict[str, Tensor]:
+    """The tensors of a model in `folder` that a network can take over.
+
+    Raises:
+        BadModel: fewer than half of the network's fit.
+    """
     fitting = {
         name: value
         for name, value in state.items()
@@ -36,11 +68,11 @@ def start_from(network: nn.Module, run: Run) -> None:
     if len(fitting) < len(own) / 2:
         raise BadModel(
             "the model to start from has another architecture",
-            path=model.folder,
+            path=folder,
             found=f"{len(fitting)} fitting tensors of {len(own)}",
             expected="the same network and options",
         )
-    network.load_state_dict({**own, **fitting})
+    return fitting
 
 
 def keep_origin(run: Run, *, begun: bool, needed: bool) -> None:

@@ -12,12 +12,13 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from medseg.checksums import sha256_of
 from medseg.errors import BadOutput
+from medseg.files import open_file
 
 #: Beside the outputs of a verb that has no ledger: names relative to the folder, and checksums.
 RECORD = ".medseg-written"
@@ -77,7 +78,7 @@ class FileRecord:
     def _read_on(self) -> None:
         """Take in the lines that this and other processes have added since."""
         try:
-            with self._path.open("rb") as file:
+            with open_file(self._path) as file:
                 if os.fstat(file.fileno()).st_size < self._bytes_read:
                     self._forget()
                 file.seek(self._bytes_read)
@@ -191,7 +192,7 @@ def guard_outputs(
     """Open the guard of a verb over its output folder; refuses before any work is done.
 
     Args:
-        folder: made where missing.
+        folder: made where missing, and removed again where nothing came of it.
         verb: whose files may be replaced as long as nobody edited them.
         claims: names that the verb is going to write, looked at now.
         patterns: of names to watch, relative to the folder.
@@ -214,12 +215,25 @@ def guard_outputs(
     )
     for name in claims:
         guard.clear(folder / name)
-    require_writable(folder)
-    _open_guards.append(guard)
+    with removed_if_empty(folder):
+        require_writable(folder)
+        _open_guards.append(guard)
+        try:
+            yield guard
+        finally:
+            _open_guards.remove(guard)
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder that is new, and new ones above it, when the block ends and it is empty."""
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
-        yield guard
+        yield
     finally:
-        _open_guards.remove(guard)
+        with suppress(OSError):
+            for place in new:
+                place.rmdir()
 
 
 #: Written to see whether a disk has room: one block of a file system.

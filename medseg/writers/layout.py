@@ -7,6 +7,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
+from medseg.files import read_text
 from medseg.labels import Label, LabelTable
 from medseg.names import mark, tell_apart
 from medseg.volume import LabelMap
@@ -114,8 +115,8 @@ def write_description(output: Path, *, version: str) -> None:
 def is_bids_derivative(folder: Path) -> bool:
     """Whether masks lie in a folder as BIDS lays them out."""
     try:
-        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = json.loads(read_text(folder / DESCRIPTION))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(about, dict) and about.get("DatasetType") == "derivative"
 

@@ -29,6 +29,7 @@ FOLDERS = {
     Kind.MASKS: ["run.yaml", "labels.yaml", "cases.csv"],
     Kind.EVALUATION: ["scores.csv", "cases.csv"],
     Kind.VOLUMES: ["scans.csv"],
+    Kind.FOREIGN: ["plans.json", "dataset.json"],
     Kind.FOLDER: ["notes.txt"],
 }
 
@@ -72,6 +73,8 @@ VERBS = {
     "cohort check": (Kind.CARD, ["cohort", "check"], []),
     "cohort show": (Kind.CARD, ["cohort", "show"], []),
     "cohort split": (Kind.CARD, ["cohort", "split"], []),
+    "cohort add": (Kind.CARD, ["cohort", "add"], ["--from", "masks"]),
+    "cohort next": (Kind.CARD, ["cohort", "next"], ["--from", "masks"]),
 }
 
 #: Verbs that want masks: the same, and what no folder of masks is.
@@ -105,6 +108,57 @@ def test_the_wrong_kind_is_refused_by_its_name(tmp_path, monkeypatch, verb, kind
     assert f"this is {kind}, not {wanted}" in ended.output
     assert not (tmp_path / "OUT").exists()
     assert not (tmp_path / "OUT.yaml").exists()
+
+
+#: Verbs that want something else: which, the words in front of it and behind, what is refused.
+OTHERS = {
+    "compare": (Kind.EVALUATION, ["compare"], ["evaluation", "-o", "OUT"]),
+    "compare, the second": (Kind.EVALUATION, ["compare", "evaluation"], ["-o", "OUT"]),
+    "export": (Kind.MODEL, ["export", "--to", "bundle"], ["-o", "OUT"]),
+    "train --init": (Kind.MODEL, ["train", "config.yaml", "--init"], ["-o", "OUT"]),
+    "import-model": (Kind.FOREIGN, ["import-model", "nnunet"], ["-o", "OUT"]),
+    "cohort add --from": (Kind.MASKS, ["cohort", "add", "card.yaml", "--from"], []),
+    "cohort next --from": (Kind.MASKS, ["cohort", "next", "card.yaml", "--from"], []),
+}
+NEITHER = [Kind.CARD, Kind.COHORT_TABLE, Kind.SCAN, Kind.PAGE, Kind.RUN, Kind.SCORES]
+
+
+@pytest.fixture(scope="module")
+def around(tmp_path_factory):
+    """What the verbs are given besides."""
+    folder = tmp_path_factory.mktemp("around")
+    write_volume(stub.scan(0), folder / "a.nii.gz")
+    (folder / "card.csv").write_text("case,patient,split,fold,image,label\na,p,train,0,a.nii.gz,\n")
+    (folder / "card.yaml").write_text(CONTENT[Kind.CARD].replace("x.csv", "card.csv"))
+    (folder / "config.yaml").write_text(
+        "cohort: card.yaml\ndims: 3\npatch: [8, 8, 8]\ntraining: {steps: 1}\n"
+    )
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation/scores.csv").write_text(CONTENT[Kind.SCORES])
+    return folder
+
+
+@pytest.mark.parametrize(("verb", "kind"), list(itertools.product(OTHERS, NEITHER)))
+def test_a_refused_place_leaves_nothing(tmp_path, monkeypatch, around, verb, kind):
+    monkeypatch.chdir(around)
+    before = sorted(around.rglob("*"))
+    wanted, words, behind = OTHERS[verb]
+    ended = CliRunner().invoke(app, [*words, str(place_of(kind, tmp_path)), *behind])
+    assert ended.exit_code == 2, ended.output
+    assert f"this is {kind}, not {wanted}" in ended.output
+    assert sorted(around.rglob("*")) == before
+
+
+def test_a_model_of_another_architecture_is_refused_before_any_case_is_prepared(
+    tmp_path, monkeypatch, around
+):
+    monkeypatch.chdir(around)
+    model = stub.small_model(tmp_path / "model")
+    words = ["train", "config.yaml", "--init", str(model), "--output", str(tmp_path / "a/b/run")]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 1
+    assert "another architecture" in ended.output
+    assert not (tmp_path / "a").exists()
 
 
 NO_SCANS = [Kind.COHORT_TABLE, Kind.SCORES, Kind.CONFIG, Kind.LABELS, Kind.MODEL_CARD, Kind.PAGE]

@@ -1,5 +1,8 @@
 """``medseg segment … uncertainty=``: maps beside the masks, known to every later verb."""
 
+import os
+import time
+
 import nibabel
 import numpy as np
 import pytest
@@ -75,6 +78,35 @@ def test_a_mask_made_again_leaves_no_map_of_the_one_before(folds, scan, tmp_path
     assert maps(out) == BOTH[1:]
     assert segment(folds, scan, "--output", out, "--redo").exit_code == 0
     assert maps(out) == []
+
+
+def test_a_mask_made_again_leaves_nothing_that_was_written_beside_the_one_before(
+    folds, scan, tmp_path
+):
+    out = tmp_path / "out"
+    write_volume(stub.scan(1), scan.with_name("b.nii.gz"))
+    more = ("--probabilities", "--one-file-per-label", "uncertainty=entropy")
+    segment(folds, scan.parent, "--output", out, *more)
+    old = out / "b.nii.gz"
+    old.write_bytes(old.read_bytes() + b"edited")
+    assert segment(folds, scan.parent, "--output", out, "--redo", "--format", "nrrd").exit_code == 0
+    for folder in ("probabilities", "per_label", "uncertainty"):
+        assert not (out / folder).exists()
+    assert not (out / "a.nii.gz").exists()
+    assert old.exists(), "it was edited"
+    assert sorted(path.name for path in out.glob("*.nrrd")) == ["a.nrrd", "b.nrrd"]
+
+
+def test_a_file_of_another_label_that_was_edited_stays_and_is_named(folds, scan, tmp_path):
+    out = tmp_path / "out"
+    segment(folds, scan, "--output", out, "--one-file-per-label")
+    (mine,) = (out / "per_label/a").iterdir()
+    mine.write_bytes(b"drawn by hand")
+    os.utime(mine, (time.time() + 60, time.time() + 60))
+    ended = segment(folds, scan, "--output", out, "--redo")
+    assert ended.exit_code == 0
+    assert mine.read_bytes() == b"drawn by hand"
+    assert f"{mine.name} was edited since" in ended.stderr
 
 
 def test_a_map_that_medseg_did_not_write_stays(folds, scan, tmp_path):

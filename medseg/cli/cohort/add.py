@@ -41,10 +41,12 @@ def add(
         medseg cohort add liver.yaml --from masks --output liver2.yaml
         medseg train plan.yaml --init runs/liver/model --output runs/liver2
     """
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.manifests import load_cohort
     from medseg.review.harvest import harvest
 
     cohort = load_cohort(card, root=root)
+    refuse_other_kinds(review, Kind.MASKS, also=[Kind.FOLDER, Kind.VOLUMES, Kind.EVALUATION])
     with (
         guard_rows(card, output, root=root, overwrite=overwrite),
         open_console(quiet=quiet, json=json) as console,

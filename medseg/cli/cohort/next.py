@@ -39,6 +39,7 @@ def next_(
         medseg cohort next liver.yaml --from masks -n 20 --output next.csv
     """
     from medseg.batch.tables import CASES
+    from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.manifests import load_cohort
     from medseg.manifests.card import inputs_of
     from medseg.review.choosing import choose_next
@@ -46,6 +47,7 @@ def next_(
     from medseg.writers.atomic import atomic_path
 
     cohort = load_cohort(card, root=root)
+    refuse_other_kinds(masks, Kind.MASKS, also=[Kind.FOLDER])
     columns = ("case", "uncertainty", "distance", "reason")
     guard: AbstractContextManager[object] = nullcontext()
     if output is not None:
