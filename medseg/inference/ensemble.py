@@ -66,9 +66,11 @@ def check_alike(models: Sequence[SegmentationModel]) -> None:
             ours, theirs = getattr(first, what), getattr(other, what)
             if ours != theirs:
                 raise BadModel(
-                    f"models of one ensemble must agree on {what}", found=theirs, expected=ours,
+                    f"models of one ensemble must agree on {what}",
+                    found=theirs,
+                    expected=ours,
                     remedy="Segment with each model by itself.",
-                )  # fmt: skip
+                )
 
 
 def input_channels(network: nn.Module) -> int | None:

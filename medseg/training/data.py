@@ -113,8 +113,12 @@ def _warn_of_losses(cases: Sequence[CachedCase]) -> None:
             _log.warning(
                 "%s keeps %.0f %% of its volume at the working spacing at worst, at best %.0f %%"
                 " (%d of %d scans are far off): it is too small for prepare.spacing_mm",
-                name, 100 * min(each), 100 * max(each), odd, len(each),
-            )  # fmt: skip
+                name,
+                100 * min(each),
+                100 * max(each),
+                odd,
+                len(each),
+            )
 
 
 class PatchData(L.LightningDataModule):

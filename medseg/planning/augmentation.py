@@ -1,0 +1,52 @@
+"""Choose how training patches are varied, and the loss: mirrors only where they are safe."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medseg.config import AugmentConfig
+from medseg.manifests import Cohort
+from medseg.planning.choices import Choices
+from medseg.planning.cost import Machine
+from medseg.planning.fingerprint import CohortLooks
+from medseg.planning.spacing import ANISOTROPIC
+
+#: Shorter trainings have no time to learn what mirrored anatomy looks like.
+MIRROR_MINUTES = 60.0
+
+
+def choose_augmentation(
+    choices: Choices, cohort: Cohort, looks: CohortLooks, machine: Machine
+) -> None:
+    """Defaults, gentler where slices are thick, with the mirrors that `mirrors` allows."""
+    plain = AugmentConfig().model_dump(mode="json")
+    axes, why = mirrors(cohort, looks, machine.minutes)
+    for name, value in plain.items():
+        choices.choose(f"augment.{name}", axes if name == "mirror_axes" else value)
+    spacing = [mm for mm in choices.values["prepare"]["spacing_mm"] if mm is not None]
+    if max(spacing) > ANISOTROPIC * min(spacing):
+        choices.choose(
+            "augment.rotate_degrees",
+            8.0,
+            "small: a turn out of the plane of thick slices invents what lies between them",
+        )
+        choices.choose("augment.elastic_voxels", 0.5)
+    choices.choose("augment.mirror_axes", axes, why)
+    choices.choose("loss.name", "dice_ce", "overlap for small structures, every voxel for the rest")
+
+
+def mirrors(cohort: Cohort, looks: CohortLooks, minutes: float) -> tuple[list[int | str], str]:
+    """Left-right mirrors where that is safe and there is time for them.
+
+    The axis is named by its number where left to right is the same axis of every scan, else by
+    ``left-right``.
+    """
+    pairing = cohort.labels.mirror_pairing()
+    if pairing is None:
+        return [], f"none: {cohort.labels.mirror_obstacle}; left stays left"
+    if minutes < MIRROR_MINUTES:
+        return [], "none: a short training has no time to learn mirrored anatomy"
+    swapped = "pairs of labels swap sides with it" if pairing else "no label has a side"
+    sideways = {int(np.argmax(np.abs(np.array(case.directions)[:, 0]))) for case in looks.cases}
+    axes: list[int | str] = ["left-right"] if len(sideways) > 1 else [*sideways]
+    return axes, f"left-right alone: {swapped}; bodies lie neither upside down nor on their front"

@@ -1,0 +1,65 @@
+"""Choose how intensities are prepared: normalised, resampled, and what is nothing but air."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from medseg.manifests import Cohort
+from medseg.planning.choices import Choices, neat
+from medseg.planning.fingerprint import CohortLooks
+
+#: Below this a CT shows air, and no structure may come near it where windows of air are left out.
+AIR_HU, DARKEST_TISSUE_HU = -900.0, -800.0
+
+
+def choose_intensities(choices: Choices, cohort: Cohort, looks: CohortLooks) -> None:
+    """Normalisation by modality; resampling as the config has it by default."""
+    normalise, why = normalisation(cohort, looks)
+    choices.choose("prepare.normalise", normalise, why)
+    choices.keep("prepare", "alignment")
+    choices.keep("prepare", "resampling")
+
+
+def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, Any]], str]:
+    """A window from the labelled voxels for CT; each scan's own mean and spread for the rest."""
+    rules: list[dict[str, Any]] = []
+    whys = []
+    for index, channel in enumerate(cohort.channels):
+        values = looks.foreground(index)
+        if cohort.modality_of(channel) == "CT" and values.size:
+            low, high = np.percentile(values, [0.5, 99.5])
+            rules.append(
+                {
+                    "kind": "window",
+                    "low": neat(low),
+                    "high": neat(max(high, low + 1)),
+                    "mean": neat(values.mean()),
+                    "sd": neat(max(values.std(), 1e-3)),
+                }
+            )
+            whys.append(
+                f"{channel}: HU mean the same in every scan, so one window for all: the 0.5 and"
+                " 99.5 percentile inside the labels, then their mean and spread"
+            )
+        else:
+            empty = float(np.median([case.zero_share for case in looks.cases])) > 0.25
+            rules.append({"kind": "zscore", "nonzero": empty})
+            whys.append(
+                f"{channel}: values have no unit, so each scan's own mean and spread"
+                + (", zeros around the body left out" if empty else "")
+            )
+    if len(rules) > 1 and all(rule == rules[0] for rule in rules):
+        rules, whys = rules[:1], whys[:1]
+    return rules, "; ".join(whys)
+
+
+def empty_below(cohort: Cohort, looks: CohortLooks) -> tuple[float | None, str]:
+    """The HU below which a window shows nothing but air, where no structure is as dark."""
+    if any(cohort.modality_of(channel) != "CT" for channel in cohort.channels):
+        return None, "windows are asked about whatever they show: values have no unit"
+    values = np.concatenate([looks.foreground(n) for n in range(len(cohort.channels))])
+    if values.size and np.percentile(values, 0.5) < DARKEST_TISSUE_HU:
+        return None, "windows are asked about whatever they show: a structure is as dark as air"
+    return AIR_HU, f"windows of nothing but air, all below {AIR_HU:g} HU, are background"

@@ -1,0 +1,156 @@
+"""Choose the working spacing: the scans' median, finer or coarser as the budget allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from medseg.planning.affordable import ENOUGH_CONTEXT, ENOUGH_VOXELS
+from medseg.planning.choices import neat
+from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS
+from medseg.planning.fingerprint import CohortLooks, median_shape
+
+#: What the working axes are to a scan.
+ROLES = ("in plane", "in plane", "through plane")
+
+#: Spacing along one axis this many times the others' makes a scan anisotropic.
+ANISOTROPIC = 3.0
+
+#: A patch should hold at least this share of a typical scan, else spacing gives way.
+LEAST_CONTEXT = 1 / 30
+
+#: For a patch to show enough, spacing gives way so far, while structures stay so many voxels wide.
+MILDLY_COARSER, WIDE_VOXELS = 1.35, 8.0
+
+#: So small a share of many labels may become narrower than that.
+FEW_LABELS = 0.1
+
+#: A structure should be so many voxels wide, else spacing does not give way.
+SMALLEST_VOXELS = 2.5
+
+
+def median_spacing(
+    looks: CohortLooks, *, finer: bool = True
+) -> tuple[tuple[float, float, float], str]:
+    """The median spacing, finer along the slices where these are far apart and time allows.
+
+    Args:
+        looks: of the train rows.
+        finer: whether thick slices may be divided.
+    """
+    median = np.median(looks.spacings_mm, axis=0)
+    spacing = [neat(mm) for mm in median]
+    why = f"the median of {len(looks.cases)} scans"
+    if median.max() > ANISOTROPIC * np.median(median):
+        axis = int(median.argmax())
+        thin = float(np.percentile(looks.spacings_mm[:, axis], 10))
+        divided = neat(max(thin, float(np.median(median))))
+        if finer:
+            spacing[axis] = divided
+            why += (
+                f"; {ROLES[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
+                " percentile, so that thinner ones are not thrown away"
+            )
+        elif divided < spacing[axis]:
+            why += f"; more minutes or a GPU allow {divided:g} mm {ROLES[axis]}"
+    return (spacing[0], spacing[1], spacing[2]), why
+
+
+def affordable_spacing(
+    looks: CohortLooks, most: float, in_time: Callable[[int], float]
+) -> tuple[tuple[float, float, float], str]:
+    """Voxels that the budget affords in 3D: thick slices divided, or all a little coarser.
+
+    Args:
+        looks: of the train rows.
+        most: voxels of a patch that the memory holds.
+        in_time: steps to voxels of a patch.
+    """
+    spacing, reason = median_spacing(looks)
+    good = in_time(GOOD_STEPS)
+    if good < math.prod(median_shape(looks, spacing)):
+        spacing, reason = median_spacing(looks, finer=False)
+    spacing, why = coarsened(spacing, looks, max(1, min(most, in_time(LEAST_STEPS))))
+    spacing, why_more = mildly_coarsened(spacing, looks, max(1, good))
+    return spacing, "; ".join(filter(None, (why or reason, why_more)))
+
+
+def coarsened(
+    spacing_mm: Sequence[float], looks: CohortLooks, voxels: float
+) -> tuple[tuple[float, float, float], str]:
+    """A spacing at which so many voxels show enough of a typical scan."""
+    shape = median_shape(looks, spacing_mm)
+    share = voxels / math.prod(shape)
+    if share >= LEAST_CONTEXT or voxels >= ENOUGH_VOXELS:
+        return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
+    floor = _floor(spacing_mm, LEAST_CONTEXT / share)
+    name, size_mm = small_structure(looks)
+    needed = max(min(spacing_mm), size_mm / SMALLEST_VOXELS)
+    if floor > needed:
+        x, y, z = (neat(max(mm, needed)) for mm in spacing_mm)
+        return (x, y, z), (
+            f"no coarser, though a patch shows little of a scan: {name} measures about"
+            f" {size_mm:.2g} mm"
+        )
+    x, y, z = (neat(max(mm, floor)) for mm in spacing_mm)
+    return (x, y, z), (
+        f"coarser than the scans' {_times(spacing_mm)} mm: within the budget a patch would show"
+        f" {share:.1%} of a typical scan only. More minutes or a GPU allow finer voxels"
+    )
+
+
+def mildly_coarsened(
+    spacing_mm: Sequence[float], looks: CohortLooks, voxels: float
+) -> tuple[tuple[float, float, float], str]:
+    """A spacing up to a third coarser, at which so many voxels show half of a typical scan.
+
+    On 102 heart scans of 1.5 mm, about ten minutes on two cores, 1.9 mm gave a Dice of 0.80 on
+    eight held-out scans, and 1.5 mm with the steps that are left then 0.65.
+    """
+    share = voxels / math.prod(median_shape(looks, spacing_mm))
+    _, size_mm = small_structure(looks, FEW_LABELS)
+    most = min(MILDLY_COARSER * min(spacing_mm), size_mm / WIDE_VOXELS)
+    if share >= ENOUGH_CONTEXT or voxels >= ENOUGH_VOXELS or most <= 1.05 * min(spacing_mm):
+        return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
+    floor = min(most, _floor(spacing_mm, ENOUGH_CONTEXT / share))
+    x, y, z = (neat(max(mm, floor)) for mm in spacing_mm)
+    return (x, y, z), (
+        f"a little coarser than the scans' {_times(spacing_mm)} mm: more of a scan in a patch and"
+        " more steps are worth more while time is short"
+    )
+
+
+def small_structure(looks: CohortLooks, share: float = 0.0) -> tuple[str, float]:
+    """A label that only so large a share of the others undercuts, and its size in mm.
+
+    Labels too small for the scans' own voxels do not count, unless all are: no spacing of a plan
+    can help them.
+
+    Args:
+        looks: of the train rows.
+        share: 0 is the smallest label.
+
+    Returns:
+        Its name, and the diameter of a ball of its typical volume.
+    """
+    sizes = {name: (6000 * ml / math.pi) ** (1 / 3) for name, ml in looks.typical_ml().items()}
+    least = SMALLEST_VOXELS * float(np.median(looks.spacings_mm, axis=0).min())
+    resolved = {name: mm for name, mm in sizes.items() if mm >= least} or sizes
+    name = sorted(resolved, key=lambda label: resolved[label])[int(share * len(resolved))]
+    return name, resolved[name]
+
+
+def _floor(spacing_mm: Sequence[float], times: float) -> float:
+    """The least spacing that makes voxels so many times larger; the finest axes give way first."""
+    wanted = math.prod(spacing_mm) * times
+    floor: float = wanted ** (1 / 3)
+    for _ in range(20):
+        kept = [mm for mm in spacing_mm if mm > floor]
+        floor = float((wanted / math.prod(kept)) ** (1 / max(1, 3 - len(kept))))
+    return floor
+
+
+def _times(numbers: Sequence[float]) -> str:
+    return "×".join(f"{number:.3g}" for number in numbers)
