@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from medseg.config import Measure
-from medseg.errors import BadScan, MedsegError
+from medseg.errors import BadScan
 from medseg.geometry import Box, Geometry
-from medseg.inference.budget import UNLIMITED, Allowance, Budget, forward_bytes
+from medseg.inference.budget import UNLIMITED, Allowance, Budget
 from medseg.inference.engine import Engine, engaged, faults, require_engine
 from medseg.inference.ensemble import SegmentationModel, check_alike, input_channels
 from medseg.inference.forward import Precision, calculating, choose_precision
+from medseg.inference.forward_memory import forward_bytes
+from medseg.inference.keeping import Keeping, Kept
 from medseg.inference.locate import (
     Locator,
     Region,
@@ -27,61 +29,16 @@ from medseg.inference.locate import (
     search_for,
     whole_region,
 )
-from medseg.inference.probabilities import Probabilities
-from medseg.inference.stitch import Sink
-from medseg.inference.stream import Ensemble, Machine, Road, plan_road, stream
-from medseg.inference.uncertainty import UncertaintyMap
+from medseg.inference.road import Ensemble, Machine, Road, plan_road
+from medseg.inference.segmentation import Segmentation, volumes_ml
+from medseg.inference.stream import stream
 from medseg.inference.windows import WindowPlan, empty_windows
 from medseg.memory import give_back, is_out_of_memory
 from medseg.postprocess import apply_rules
 from medseg.progress import Progress
 from medseg.scans import read
 from medseg.transforms.prepare import Prepared, prepare_volume
-from medseg.volume import LabelMap, Volume
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What segmenting one scan gives.
-
-    Attributes:
-        labelmap: the mask on the scan's own grid, with the scan's header fields.
-        volumes_ml: volume of each label, in ml.
-        confidence: 0-1 for each label that has a surface: how sure the network was there.
-        warnings: what the user should know about the scan and the run.
-        budget: predicted memory.
-        seconds: wall time of each part: ``prepare``; ``trial`` of one window, for its memory,
-            once a process; ``network`` (on a GPU, its own time); ``restore``, which is blending
-            and the way back to the scan's grid; ``clean``, which is rules and volumes.
-        probabilities: of every label, on disk and to be closed, where they were wanted; before
-            post-processing.
-        uncertainty: maps of it, on disk and to be closed, where they were wanted; before
-            post-processing.
-    """
-
-    labelmap: LabelMap
-    volumes_ml: Mapping[str, float]
-    confidence: Mapping[str, float]
-    warnings: tuple[str, ...]
-    budget: Budget
-    seconds: Mapping[str, float]
-    probabilities: Probabilities | None = None
-    uncertainty: tuple[UncertaintyMap, ...] = ()
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What is kept of a scan besides its mask.
-
-    Attributes:
-        folder: on whose disk it waits until it is written.
-        probabilities: those of every label.
-        uncertainty: measures of it; ``disagreement`` needs two networks or more to say anything.
-    """
-
-    folder: Path
-    probabilities: bool = False
-    uncertainty: tuple[Measure, ...] = ()
+from medseg.volume import LabelMap, Origin, Volume
 
 
 class Segmenter:
@@ -156,44 +113,20 @@ class Segmenter:
             tell: called with the predicted memory before the first window.
             keeping: what else is wanted of the scan.
         """
-        model, began = self._models[0], time.perf_counter()
-        volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
-        origin, geometry = volume.origin, volume.geometry
-        found = self._search.find(volume) if self._search else None
-        prepared = prepare_volume(volume, model.prepare, device=self._machine.device)
-        warnings = list(dict.fromkeys((*origin.warnings, *prepared.warnings)))
-        region = self._region(prepared, found, warnings)
-        plan = self._plan(region.working)
-        asked = self._asked(plan, volume, region.working)
-        del volume, scan  # not needed from here on
-        # from a GPU the mask comes in any order: in that of a NIfTI file it is written quickest
-        order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
-        mask = np.zeros(geometry.shape, dtype=model.labels.dtype, order=order)
-        nearest = prepared.nearest_axis
-        kept = _Kept.begin(keeping, model, region, geometry, nearest)
-        road = Road(
-            image=prepared.image[(slice(None), *region.working_box)],
-            working=region.working,
-            native=region.native,
-            labels=model.labels,
-            infer=model.infer,
-            plan=plan,
-            asked=asked,
-            slice_axis=model.slice_axis if model.dims == 2 else None,
-            nearest_axis=nearest,
-            mask=mask[region.native_box],
-            also=kept.also,
-            apart=kept.apart,
-        )
+        began = time.perf_counter()
+        path = self._path(scan, keeping)
+        del scan  # not needed from here on
         prepared_at = time.perf_counter()
-        ensemble = Ensemble(self._engaged, self._bytes_a_window(road))
+        ensemble = Ensemble(self._engaged, self._bytes_a_window(path.road))
         tried_at = time.perf_counter()
+        warnings = path.warnings
         streamed = stream(
-            road, ensemble, self._machine, warn=warnings.append, progress=progress, tell=tell
+            path.road, ensemble, self._machine, warn=warnings.append, progress=progress, tell=tell
         )
         streamed_at = time.perf_counter()
-        mask = apply_rules(mask, geometry, model.labels, model.postprocess)
-        labelmap = LabelMap(mask, geometry, model.labels, origin)
+        model = self._models[0]
+        mask = apply_rules(path.mask, path.geometry, model.labels, model.postprocess)
+        labelmap = LabelMap(mask, path.geometry, model.labels, path.origin)
         warnings += faults(self._engaged)
         volumes = volumes_ml(labelmap)
         seconds = {
@@ -210,20 +143,51 @@ class Segmenter:
             tuple(warnings),
             streamed.budget,
             seconds,
-            kept.probabilities,
-            kept.uncertainty,
+            path.kept.probabilities,
+            path.kept.uncertainty,
         )
+
+    def _path(
+        self, scan: Volume | str | Path | Callable[[], Volume], keeping: Keeping | None
+    ) -> _Path:
+        """Read and prepare a scan and lay its windows; the scan itself is let go."""
+        model = self._models[0]
+        volume = scan() if callable(scan) else scan if isinstance(scan, Volume) else read(scan)
+        box = self._search.find(volume) if self._search else None
+        prepared = prepare_volume(volume, model.prepare, device=self._machine.device)
+        warnings = list(dict.fromkeys((*volume.origin.warnings, *prepared.warnings)))
+        region = self._region(prepared, box, warnings)
+        plan = self._plan(region.working)
+        # from a GPU the mask comes in any order: in that of a NIfTI file it is written quickest
+        order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
+        mask = np.zeros(volume.geometry.shape, dtype=model.labels.dtype, order=order)
+        kept = Kept.begin(keeping, model, region, volume.geometry, prepared.nearest_axis)
+        road = Road(
+            image=prepared.image[(slice(None), *region.working_box)],
+            working=region.working,
+            native=region.native,
+            labels=model.labels,
+            infer=model.infer,
+            plan=plan,
+            asked=self._asked(plan, volume, region.working),
+            slice_axis=model.slice_axis if model.dims == 2 else None,
+            nearest_axis=prepared.nearest_axis,
+            mask=mask[region.native_box],
+            also=kept.also,
+            apart=kept.apart,
+        )
+        return _Path(road, mask, volume.geometry, volume.origin, warnings, kept)
 
     def _plan(self, working: Geometry) -> WindowPlan:
         model = self._models[0]
         return plan_road(working, model.infer, dims=model.dims, slice_axis=model.slice_axis)
 
-    def _region(self, prepared: Prepared, found: Box | None, warnings: list[str]) -> Region:
+    def _region(self, prepared: Prepared, box: Box | None, warnings: list[str]) -> Region:
         """What the networks are asked about: what was located, or the whole scan."""
-        if self._search is not None and found is not None:
+        if self._search is not None and box is not None:
             window = self._plan(prepared.working).window
             return region_about(
-                found,
+                box,
                 self._search.margin_mm,
                 prepared.working,
                 prepared.native,
@@ -271,49 +235,24 @@ class Segmenter:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """What grows beside one scan's mask."""
+class _Path:
+    """A prepared scan on its road, and what grows along it.
 
-    probabilities: Probabilities | None = None
-    uncertainty: tuple[UncertaintyMap, ...] = ()
+    Attributes:
+        road: through the networks.
+        mask: (X, Y, Z) on the scan's whole grid, filled along the road.
+        geometry: that grid.
+        origin: where the scan came from.
+        warnings: of reading and preparing; what comes later is added.
+        kept: what is wanted beside the mask.
+    """
 
-    @classmethod
-    def begin(
-        cls,
-        keeping: Keeping | None,
-        model: SegmentationModel,
-        region: Region,
-        whole: Geometry,
-        nearest_axis: int | None,
-    ) -> _Kept:
-        if keeping is None:
-            return cls()
-        place = (region, whole, model.labels, keeping.folder)
-        maps = [
-            UncertaintyMap(
-                measure,
-                *place,
-                nearest_axis=nearest_axis,
-                of_probabilities=model.infer.restore == "probabilities",
-            )
-            for measure in keeping.uncertainty
-        ]
-        wanted = keeping.probabilities
-        return cls(
-            Probabilities(*place, nearest_axis=nearest_axis) if wanted else None, tuple(maps)
-        )
-
-    @property
-    def also(self) -> tuple[Sink, ...]:
-        """Take averaged logits."""
-        kept = (self.probabilities,) if self.probabilities else ()
-        entropies = (one for one in self.uncertainty if one.measure == "entropy")
-        return tuple(one.put for one in (*kept, *entropies))
-
-    @property
-    def apart(self) -> tuple[Sink, ...]:
-        """Take the logits of every network by itself."""
-        return tuple(one.put_members for one in self.uncertainty if one.measure == "disagreement")
+    road: Road
+    mask: NDArray[Any]
+    geometry: Geometry
+    origin: Origin
+    warnings: list[str]
+    kept: Kept
 
 
 def segment(
@@ -349,18 +288,3 @@ def segment(
         all_windows=all_windows,
     )
     return segmenter(scan, progress=progress)
-
-
-def volumes_ml(labelmap: LabelMap) -> dict[str, float]:
-    """Volume of each label in ml, from the determinant of the affine; plane by plane."""
-    if labelmap.labels is None:
-        raise MedsegError("the mask has no label table")
-    highest = max(labelmap.labels.values)
-    counts = np.zeros(highest + 1, dtype=np.int64)
-    thickest = int(np.argmax(labelmap.data.strides))
-    for plane in np.moveaxis(labelmap.data, thickest, 0):
-        counts += np.bincount(plane.ravel(order="K"), minlength=highest + 1)
-    return {
-        label.name: int(counts[label.value]) * labelmap.geometry.voxel_ml
-        for label in labelmap.labels.labels
-    }

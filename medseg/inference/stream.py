@@ -6,19 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from medseg.config import InferConfig
-from medseg.errors import BadModel
-from medseg.geometry import Geometry, left_right_axis
+from medseg.geometry import left_right_axis
 from medseg.inference.budget import (
-    UNLIMITED,
-    Allowance,
     Budget,
     Demand,
     plan_budget,
@@ -27,97 +21,12 @@ from medseg.inference.budget import (
 from medseg.inference.confidence import BoundaryConfidence
 from medseg.inference.forward import Forward
 from medseg.inference.mirroring import Mirror, mirrors
+from medseg.inference.road import Ensemble, Machine, Road
 from medseg.inference.stitch import Sink, Stitcher
-from medseg.inference.windows import Corner, WindowPlan, importance, plan_windows
-from medseg.labels import LabelTable
+from medseg.inference.windows import Corner, importance
 from medseg.memory import is_out_of_memory
 from medseg.progress import Progress
 from medseg.transforms.restore import Observer, Restorer
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and within which limits a scan is segmented.
-
-    Attributes:
-        device: where the networks run.
-        dtype: in which they calculate.
-        allowance: memory to keep within.
-    """
-
-    device: torch.device
-    dtype: torch.dtype
-    allowance: Allowance = UNLIMITED
-
-    @property
-    def image_dtype(self) -> torch.dtype:
-        """The number type in which windows reach the networks; mixed precision is theirs."""
-        return self.sums
-
-    @property
-    def sums(self) -> torch.dtype:
-        """The number type in which logits are added up."""
-        return torch.float64 if self.dtype == torch.float64 else torch.float32
-
-
-@dataclass(frozen=True, eq=False)
-class Road:
-    """One scan's way through the networks.
-
-    Attributes:
-        image: (C, X, Y, Z) on the working grid.
-        working: the grid it lies on.
-        native: the grid of the mask.
-        labels: what the channels of the logits mean.
-        infer: how windows are laid and joined.
-        plan: where they lie.
-        asked: (windows,) which of them the networks see.
-        mask: (X, Y, Z) on `native`, where to write; a new one where there is none.
-        also: take finished logits beside the mask, such as to keep probabilities.
-        apart: take (M, K, x, y, z) finished logits of every network by itself; the logits of all
-            of them then grow side by side.
-        slice_axis: along which a 2D network slices.
-        nearest_axis: working axis along which native voxels take the nearest logits.
-    """
-
-    image: torch.Tensor
-    working: Geometry
-    native: Geometry
-    labels: LabelTable
-    infer: InferConfig
-    plan: WindowPlan
-    asked: NDArray[np.bool_]
-    slice_axis: int | None = None
-    nearest_axis: int | None = None
-    mask: NDArray[Any] | None = None
-    also: Sequence[Sink] = ()
-    apart: Sequence[Sink] = ()
-
-    @property
-    def restores_probabilities(self) -> bool:
-        """Whether probabilities are interpolated, not logits.
-
-        Raises:
-            BadModel: the model has regions, whose probabilities say nothing about each other.
-        """
-        if self.infer.restore == "logits":
-            return False
-        if self.labels.regions:
-            raise BadModel("infer.restore cannot be probabilities for regions", expected="logits")
-        return True
-
-
-@dataclass(frozen=True, eq=False)
-class Ensemble:
-    """Networks that are averaged as logits.
-
-    Attributes:
-        networks: on the machine's device already.
-        window_bytes: peak of one forward pass of one window on that device.
-    """
-
-    networks: Sequence[nn.Module]
-    window_bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,23 +44,6 @@ class Streamed:
     confidence: dict[str, float]
     budget: Budget
     network_seconds: float
-
-
-def plan_road(
-    working: Geometry, infer: InferConfig, *, dims: int, slice_axis: int | None
-) -> WindowPlan:
-    """Lay a model's windows over a working grid.
-
-    Raises:
-        BadModel: a 2D model does not say along which axis it slices, or the window is missing.
-    """
-    if dims == 2 and slice_axis is None:
-        raise BadModel("a 2D model must say along which axis it slices", expected="slice_axis")
-    if not infer.window:
-        raise BadModel("the model does not say how large its windows are", expected="infer.window")
-    axis = slice_axis if dims == 2 else None
-    return plan_windows(working.shape, infer.window, infer.overlap, slice_axis=axis,
-                        steps=infer.steps, filling=infer.padding)  # fmt: skip
 
 
 def stream(
@@ -196,9 +88,14 @@ def stream(
         dtype=machine.sums,
         members=members,
     )
-    forward = Forward(ensemble.networks, device=machine.device, dtype=machine.dtype,
-                      batch=budget.batch, relieve=partial(_to_host, stitcher),
-                      warn=warn)  # fmt: skip
+    forward = Forward(
+        ensemble.networks,
+        device=machine.device,
+        dtype=machine.dtype,
+        batch=budget.batch,
+        relieve=partial(_to_host, stitcher),
+        warn=warn,
+    )
     near = _brought_near(padded, machine.device)
     walk = _Walk(road, near, forward, stitcher, turns)
     walk.run(progress or (lambda done, total=None, **facts: None))
@@ -265,9 +162,15 @@ def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) 
     """Where finished logits go: beside them where there is room for a mask, else on the host."""
     for place in dict.fromkeys((device, torch.device("cpu"))):
         try:
-            return Restorer(road.working, road.native, road.labels,
-                            observe=_observer(road, confidence), mask=road.mask, device=place,
-                            nearest_axis=road.nearest_axis)  # fmt: skip
+            return Restorer(
+                road.working,
+                road.native,
+                road.labels,
+                observe=_observer(road, confidence),
+                mask=road.mask,
+                device=place,
+                nearest_axis=road.nearest_axis,
+            )
         except RuntimeError as error:
             if place.type == "cpu" or not is_out_of_memory(error):
                 raise

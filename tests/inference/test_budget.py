@@ -6,7 +6,8 @@ import torch
 from medseg.config import InferConfig
 from medseg.inference import budget as budget_module
 from medseg.inference import segment
-from medseg.inference.budget import Allowance, Demand, forward_bytes, plan_budget
+from medseg.inference.budget import Allowance, Demand, plan_budget
+from medseg.inference.forward_memory import forward_bytes
 from medseg.inference.windows import plan_windows
 from medseg.memory import resident_bytes
 from tests.inference.models import TinyModel, TinyNet, scan

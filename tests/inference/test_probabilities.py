@@ -8,7 +8,7 @@ import torch
 from medseg.config import InferConfig, LocateThreshold
 from medseg.errors import BadOutput
 from medseg.inference import Keeping, Segmenter
-from medseg.inference.budget import Living
+from medseg.inference.forward_memory import Living
 from medseg.inference.locate import whole_region
 from medseg.inference.probabilities import STEPS, Probabilities, file_stems
 from medseg.scans import read

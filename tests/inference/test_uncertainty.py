@@ -12,7 +12,8 @@ from medseg.config import InferConfig, LocateThreshold
 from medseg.errors import BadOutput
 from medseg.geometry import working_grid
 from medseg.inference import Keeping, Segmenter
-from medseg.inference.budget import UNLIMITED, Living, plan_budget
+from medseg.inference.budget import UNLIMITED, plan_budget
+from medseg.inference.forward_memory import Living
 from medseg.inference.locate import whole_region
 from medseg.inference.uncertainty import STEPS, UncertaintyMap
 from medseg.scans import read
