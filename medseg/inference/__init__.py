@@ -2,8 +2,10 @@
 
 from medseg.inference.budget import Allowance
 from medseg.inference.engine import Engine
+from medseg.inference.keeping import Keeping
 from medseg.inference.locate import Locator
-from medseg.inference.segment import Keeping, Segmentation, Segmenter, segment, volumes_ml
+from medseg.inference.segment import Segmenter, segment
+from medseg.inference.segmentation import Segmentation, volumes_ml
 
 __all__ = [
     "Allowance",
