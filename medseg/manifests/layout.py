@@ -2,8 +2,10 @@
 
 A file's name and the folders above it are cut into words. Words such as ``seg`` or ``labels`` make
 it a mask and words such as ``img`` or ``scans`` say nothing; what is left is the case. A last word
-that names a channel (``_0000``, ``_T1``) is the channel. So ``img01`` goes with ``msk01``,
-``images/liver_0000`` with ``labels/liver``, ``c1/t1`` and ``c1/flair`` with ``c1/seg``.
+that names a channel (``_0000``, ``_T1``), or a folder that does, is the channel. So ``img01`` goes
+with ``msk01``, ``images/liver_0000`` with ``labels/liver``, ``c1/t1`` and ``c1/flair`` with
+``c1/seg``. Where the folders' words stand in the way, files of one name are a pair (``sharp/p1``
+and ``GT/p1``), and so are a folder's only scan and its only mask (``p1/head`` and ``p1/mask``).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,14 +25,19 @@ from medseg.manifests.importing import holds_dicom, scan_stem
 #: A word that makes a file a mask.
 _MASK = re.compile(
     "annotations?|contours?|groundtruth|gt|labels?|labelst[rs]|lbl|manual|masks?|msk|rois?|segs?"
-    "|segmentations?|truths?"
+    "|segmentations?|targets?|truths?"
 )
 
 #: A word that says nothing of a scan.
-_IMAGE = re.compile("dcm|dicom|images?|imagest[rs]|imgs?|orig|scans?|series|vol|volumes?")
+_IMAGE = re.compile(
+    "dcm|dicom|images?|imagest[rs]|imaging|imgs?|inputs?|orig|raw|scans?|series|vol|volumes?"
+)
 
 #: A word that names a channel, where scans differ in it.
-_CHANNEL = re.compile("adc|ct|dwi|flair|pd|pet|pt|swi|t1|t1c|t1ce|t1gd|t1n|t1w|t2|t2f|t2w")
+_CHANNEL = re.compile("adc|ct|dwi|flair|mri?|pd|pet|pt|swi|t1|t1c|t1ce|t1gd|t1n|t1w|t2|t2f|t2w")
+
+#: What nnU-Net puts after the name of a case's first channel.
+_FIRST_CHANNEL = "0000"
 
 #: How deep scans are looked for.
 _DEEPEST = 3
@@ -46,12 +53,14 @@ class NamedScan:
         path: of the file or folder.
         stem: its name without ending.
         key: the words that name the case and perhaps, as the last one, the channel.
+        own: those of them that are in its own name.
         is_mask: whether a word of its name or of a folder makes it a mask.
     """
 
     path: Path
     stem: str
     key: tuple[str, ...]
+    own: tuple[str, ...]
     is_mask: bool
 
     def without(self, channels: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -83,15 +92,15 @@ def recognise(folder: Path) -> Layout:
         BadCohort: the names allow no pairs, or several; lists what is there and which options
             say it.
     """
-    named = [_read_name(path, folder) for path in _scans_below(folder)]
+    named = _bare_masks([_read_name(path, folder) for path in _scans_below(folder)])
     images = [scan for scan in named if not scan.is_mask]
     masks = [scan for scan in named if scan.is_mask]
     if not images or not masks:
         raise _unclear(folder, named, "no scan is seen" if not images else "no mask is seen")
     problem = ""
-    for channels in _readings(images):
+    for keyed_images, keyed_masks, channels in _attempts(images, masks, folder):
         try:
-            groups, truth = _paired(images, masks, channels)
+            groups, truth = _paired(keyed_images, keyed_masks, channels)
         except ValueError as error:
             problem = problem or str(error)
             continue
@@ -102,6 +111,29 @@ def recognise(folder: Path) -> Layout:
             {names[key]: mask.path for key, mask in truth.items()},
         )
     raise _unclear(folder, named, problem)
+
+
+def _bare_masks(named: Sequence[NamedScan]) -> list[NamedScan]:
+    """The same, with ``a`` as the mask of ``a_0000`` where no word makes anything a mask."""
+    if any(scan.is_mask for scan in named):
+        return list(named)
+    cases = {scan.key[:-1] for scan in named if scan.key[-1:] == (_FIRST_CHANNEL,)} - {()}
+    return [replace(scan, is_mask=scan.key in cases) for scan in named]
+
+
+def _attempts(
+    images: Sequence[NamedScan], masks: Sequence[NamedScan], folder: Path
+) -> Iterator[tuple[Sequence[NamedScan], Sequence[NamedScan], tuple[str, ...]]]:
+    """Scans and masks with the keys that may pair them, and channels; the likeliest first."""
+    for channels in _readings(images):
+        yield images, masks, channels
+    if all(scan.own for scan in (*images, *masks)):
+        named = [replace(scan, key=scan.own) for scan in images]
+        yield named, [replace(scan, key=scan.own) for scan in masks], ("",)
+    places = [scan.path.parent for scan in (*images, *masks)]
+    if folder not in places and not any(mask.own for mask in masks):
+        alone = [replace(scan, key=(str(scan.path.parent),)) for scan in images]
+        yield alone, [replace(scan, key=(str(scan.path.parent),)) for scan in masks], ("",)
 
 
 def _readings(images: Sequence[NamedScan]) -> list[tuple[str, ...]]:
@@ -166,11 +198,14 @@ def _read_name(path: Path, folder: Path) -> NamedScan:
     is_mask = any(_MASK.fullmatch(word) for words in (*above, own) for word in words)
     last = _informative(own)
     case = [_informative(words) for words in above]
+    of_channel = [words for words in case if len(words) == 1 and _CHANNEL.fullmatch(words[0])]
     for words in case:  # case01/case01_t1: the folder says it once more
         if words and last[: len(words)] == words:
             last = last[len(words) :]
-    key = tuple(word for words in (*case, last) for word in words)
-    return NamedScan(path, stem, key, is_mask or path.name.lower().endswith(".seg.nrrd"))
+    case = [words for words in case if words not in of_channel]
+    key = tuple(word for words in (*case, last, *of_channel) for word in words)
+    is_mask = is_mask or path.name.lower().endswith(".seg.nrrd")
+    return NamedScan(path, stem, key, _informative(own), is_mask)
 
 
 def _words(name: str) -> tuple[str, ...]:
@@ -192,12 +227,18 @@ def _case_names(groups: Mapping[Key, Mapping[str, NamedScan]], folder: Path) -> 
     firsts = {key: next(iter(group.items())) for key, group in groups.items()}
     stems = {key: _without_channel(scan.stem, channel) for key, (channel, scan) in firsts.items()}
     own = {key: stem for key, stem in stems.items() if _informative(_words(stem))}
+    common = {stem.casefold() for stem in own.values()}
+    if len(groups) > 1 and len(common) == 1 and not any(map(str.isdigit, *common)):
+        own = {}  # head.nii.gz in every case's folder
     if len({stem.casefold() for stem in own.values()}) == len(groups):
         return own
-    above = {key: scan.path.relative_to(folder).parts[:-1] for key, (_, scan) in firsts.items()}
+    above = {
+        key: [part for part in scan.path.relative_to(folder).parts[:-1] if part.lower() != channel]
+        for key, (channel, scan) in firsts.items()
+    }
     return {
         key: "_".join([*filter(_is_informative, above[key]), *([own[key]] if key in own else [])])
-        or stems[key]
+        or firsts[key][1].stem
         for key in groups
     }
 
@@ -209,7 +250,7 @@ def _is_informative(part: str) -> bool:
 def _without_channel(stem: str, channel: str) -> str:
     if not channel or not stem.lower().endswith(channel):
         return stem
-    return stem[: -len(channel)].rstrip("_-. ") or stem
+    return stem[: -len(channel)].rstrip("_-. ")
 
 
 def _unclear(folder: Path, named: Sequence[NamedScan], problem: str) -> BadCohort:

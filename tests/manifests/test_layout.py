@@ -75,6 +75,34 @@ LAYOUTS = {
         ["siteA/1.nii.gz", "siteA/1_mask.nii.gz", "siteB/1.nii.gz", "siteB/1_mask.nii.gz"],
         {"siteA_1": "siteA/1_mask.nii.gz", "siteB_1": "siteB/1_mask.nii.gz"},
     ),
+    "folders with names of their own": (
+        ["sharp/p1.nii.gz", "sharp/p2.nii.gz", "GT/p1.nii.gz", "GT/p2.nii.gz"],
+        {"p1": "GT/p1.nii.gz", "p2": "GT/p2.nii.gz"},
+    ),
+    "a folder of CT": (
+        ["CT/p1.nii.gz", "CT/p2.nii.gz", "mask/p1.nii.gz"],
+        {"p1": "mask/p1.nii.gz", "p2": None},
+    ),
+    "a folder a channel": (
+        ["T1/p1.nii.gz", "T2/p1.nii.gz", "seg/p1.nii.gz"],
+        {"p1": "seg/p1.nii.gz"},
+    ),
+    "a folder a channel below each case": (
+        [
+            *(f"{case}/{part}/scan.nii.gz" for case in ("p1", "p2") for part in ("T1", "T2")),
+            "p1/seg/scan.nii.gz",
+            "p2/seg/scan.nii.gz",
+        ],
+        {"p1": "p1/seg/scan.nii.gz", "p2": "p2/seg/scan.nii.gz"},
+    ),
+    "a folder a case with one scan of any name": (
+        ["c1/head.nii.gz", "c1/mask.nii.gz", "c2/head.nii.gz", "c2/mask.nii.gz"],
+        {"c1": "c1/mask.nii.gz", "c2": "c2/mask.nii.gz"},
+    ),
+    "one case in a folder, called as its channel": (
+        ["c1/ct.nii.gz", "c1/segmentation.nii.gz"],
+        {"c1": "c1/segmentation.nii.gz"},
+    ),
     "Slicer's masks": (
         ["a.nrrd", "a.seg.nrrd", "b.nrrd", "b.seg.nrrd"],
         {"a": "a.seg.nrrd", "b": "b.seg.nrrd"},
@@ -93,6 +121,20 @@ def test_names_that_say_which_is_which_need_no_options(tmp_path, names, pairs):
     assert found == pairs
     scans = {path for case in cohort.cases for path in case.sources}
     assert len(scans) == sum(not is_mask(name) for name in names), "every scan, and no mask"
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_scan_without_nnunets_channel_is_the_mask_of_those_with_one(tmp_path, channels):
+    for case in ("a", "b"):
+        for channel in range(channels):
+            write_volume(scan(channel), tmp_path / f"{case}_{channel:04d}.nii.gz")
+        write_labels(mask((0, 1), 1), tmp_path / f"{case}.nii.gz")
+    cohort = import_cohort("folders", tmp_path)
+    assert {case.case: case.label.name for case in cohort.cases} == {
+        "a": "a.nii.gz",
+        "b": "b.nii.gz",
+    }
+    assert len(cohort.channels) == channels
 
 
 def test_channels_are_named_by_the_files(tmp_path):
@@ -115,6 +157,8 @@ UNCLEAR = {
     "a mask of nobody": ["a.nii.gz", "a_seg.nii.gz", "c_seg.nii.gz"],
     "two masks": ["a.nii.gz", "a_seg.nii.gz", "a_mask.nii.gz"],
     "two scans": ["a.nii.gz", "a_scan.nii.gz", "a_mask.nii.gz"],
+    "one mask of two scans": ["one/a.nii.gz", "two/a.nii.gz", "GT/a.nii.gz"],
+    "a mask that names another case": ["p1/head.nii.gz", "p1/q1_mask.nii.gz"],
     "only masks": ["seg1.nii.gz", "seg2.nii.gz"],
 }
 
