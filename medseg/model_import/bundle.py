@@ -5,7 +5,7 @@ The network is one of MONAI's own, asked as MONAI asks it; nothing of the bundle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +26,7 @@ from medseg.model_import.bundle_files import (
     weights_path,
 )
 from medseg.model_import.bundle_preparing import preparing
-from medseg.model_import.bundle_rules import deciding, inferring
+from medseg.model_import.bundle_rules import deciding, inferring, painted_layers, slicing
 from medseg.model_import.bundle_steps import step_of, steps_of
 from medseg.model_import.checkpoint import read_checkpoint
 from medseg.model_import.foreign import Foreign, ImportOptions
@@ -35,6 +35,22 @@ from medseg.networks.monai_nets import SAID_ELSEWHERE, MonaiClass, is_plain
 
 #: What a state dict may be wrapped in.
 _WRAPPERS = ("state_dict", "model", "network", "net")
+
+#: Spellings that MONAI takes for a class.
+_SPELLINGS = {
+    "Unet": "UNet",
+    "BasicUnet": "BasicUNet",
+    "Basicunet": "BasicUNet",
+    "DynUnet": "DynUNet",
+    "Dynunet": "DynUNet",
+    "AttentionUNet": "AttentionUnet",
+}
+
+#: Arguments by their older names.
+_RENAMED = {"dimensions": "spatial_dims"}
+
+#: Arguments of older versions without a meaning for what a trained network answers.
+_DROPPED = {"SwinUNETR": ("img_size", "use_checkpoint")}
 
 #: Before every weight's name in a model folder, where the network is a part of ours.
 _PART = "network."
@@ -71,20 +87,24 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
 
 def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
     metadata, configuration = read_metadata(folder), read_configuration(folder)
-    channels, labels = _channels(metadata, folder), _labels(metadata, folder)
-    network = _network(configuration, len(channels), labels.channels)
+    channels, layers = _channels(metadata, folder), painted_layers(configuration)
+    labels = _labels(metadata, folder, layers)
+    inferer = step_of(configuration, configuration.values.get("inferer"), "inferer")
+    slice_axis = slicing(inferer)
+    dims = 3 if slice_axis is None else 2
+    network = _network(configuration, len(channels), labels.channels, dims, layers)
     before = steps_of(configuration, "preprocessing")
     prepare = preparing(before, len(channels), options.orientation)
     spaced = any(mm is not None for mm in prepare.spacing_mm)
     decision = deciding(configuration, labels, spaced=spaced)
-    inferer = step_of(configuration, configuration.values.get("inferer"), "inferer")
     origin = {key: str(metadata.get(key, "")) for key in ("name", "version", "monai_version")}
     card = ModelCard(
         name=options.name or origin["name"] or path.stem,
         modality=modality_of(channels),
         channels=channels,
         labels={},
-        dims=3,
+        dims=dims,
+        slice_axis=slice_axis,
         network=network,
         prepare=prepare,
         infer=inferring(inferer, decision.restore),
@@ -95,12 +115,25 @@ def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
             versions=versions(),
         ),
     )
-    weights = _weights(weights_path(folder), card, labels)
+    weights = _weights(weights_path(folder, configuration), card, labels)
     return Foreign(card, labels, {"all": weights}, _remarks(prepare.turned_to))
 
 
-def _network(configuration: Configuration, inputs: int, outputs: int) -> Choice:
+def _network(
+    configuration: Configuration,
+    inputs: int,
+    outputs: int,
+    dims: int,
+    layers: Sequence[tuple[int, int]],
+) -> Choice:
     """MONAI's network with plain arguments.
+
+    Args:
+        configuration: of the bundle.
+        inputs: channels of a scan.
+        outputs: channels of logits.
+        dims: of the windows.
+        layers: channel and value of each region, as painted.
 
     Raises:
         BadModel: another class, an argument that is no plain value, or numbers of channels that
@@ -108,32 +141,43 @@ def _network(configuration: Configuration, inputs: int, outputs: int) -> Choice:
     """
     section = "network_def" if "network_def" in configuration.values else "network"
     step = step_of(configuration, configuration.values.get(section), section)
-    if step.name not in get_args(MonaiClass):
+    name = _SPELLINGS.get(step.name, step.name)
+    if name not in get_args(MonaiClass):
         raise step.refused(
             f"the network {step.name} is not known here",
             expected=f"one of MONAI's {', '.join(get_args(MonaiClass))}",
         )
     arguments = {
-        key: configuration.plain(value, f"{step.name}.{key}")
+        _RENAMED.get(key, key): configuration.plain(value, f"{step.name}.{key}")
         for key, value in step.arguments.items()
         if not key.startswith("_")
     }
-    special = sorted(key for key in step.arguments if key.startswith("_") and key != "_target_")
+    for key in _DROPPED.get(name, ()):
+        arguments.pop(key, None)
+    known = ("_target_", "_disabled_")
+    special = sorted(k for k in step.arguments if k.startswith("_") and k not in known)
+    if step.is_disabled:
+        raise step.refused(f"the network {step.name} is switched off")
     strange = [key for key, value in arguments.items() if not is_plain(value)]
     if special or strange:
         raise step.refused(
             f"{step.name} has arguments that are not known here", found=", ".join(special + strange)
         )
-    expected = {"spatial_dims": 3, "in_channels": inputs, "out_channels": outputs}
+    expected = {"spatial_dims": dims, "in_channels": inputs, "out_channels": outputs}
     for key, number in expected.items():
         if arguments.get(key, number) != number:
             raise step.refused(
                 f"{step.name}.{key} does not fit",
                 found=arguments[key],
-                expected=f"{number}, as {METADATA} says" if key != "spatial_dims" else "3",
+                expected=f"{number}, as {METADATA} says"
+                if key != "spatial_dims"
+                else f"{dims}, as the inferer's",
             )
     own_arguments = {key: value for key, value in arguments.items() if key not in SAID_ELSEWHERE}
-    return Choice(name="monai", options={"network": step.name, "arguments": own_arguments})
+    options: dict[str, Any] = {"network": name, "arguments": own_arguments}
+    if layers:
+        options["outputs"] = [channel for channel, _ in layers]
+    return Choice(name="monai", options=options)
 
 
 def _weights(path: Path, card: ModelCard, labels: LabelTable) -> dict[str, Tensor]:
@@ -168,7 +212,7 @@ def _weights(path: Path, card: ModelCard, labels: LabelTable) -> dict[str, Tenso
                 options=card.network.options,
             ).state_dict()
     except MedsegError as error:
-        raise BadModel(error.problem, path=path, found=error.found) from None
+        raise BadModel(error.problem, path=path, found=error.found, remedy=error.remedy) from None
     _check_fit(blank, weights, path)
     return weights
 
@@ -210,13 +254,20 @@ def _channels(metadata: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     return names if len(set(names)) == count else tuple(f"channel {n}" for n in range(count))
 
 
-def _labels(metadata: Mapping[str, Any], folder: Path) -> LabelTable:
-    """Labels by the channels of the prediction; the first one is background."""
+def _labels(
+    metadata: Mapping[str, Any], folder: Path, layers: Sequence[tuple[int, int]]
+) -> LabelTable:
+    """Labels by the channels of the prediction; the first one is background.
+
+    Where regions are painted, every channel is one, and what it leaves to be seen is a label.
+    """
     named = _format(metadata, "outputs", folder).get("channel_def")
     try:
         names = {int(key): str(name) for key, name in named.items()}  # type: ignore[union-attr]
-        if sorted(names) != list(range(len(names))) or len(names) < 2:
+        if sorted(names) != list(range(len(names))) or len(names) < (1 if layers else 2):
             raise ValueError("channels are not 0, 1, 2 …")
+        if layers:
+            return _regions(names, layers)
         return LabelTable.from_card({"labels": {names[n]: n for n in range(1, len(names))}})
     except (AttributeError, TypeError, ValueError, MedsegError) as error:
         raise BadModel(
@@ -225,6 +276,19 @@ def _labels(metadata: Mapping[str, Any], folder: Path) -> LabelTable:
             found=f"{named!r} ({error})",
             expected='"channel_def": {"0": "background", "1": "spleen"} of the prediction',
         ) from None
+
+
+def _regions(names: Mapping[int, str], layers: Sequence[tuple[int, int]]) -> LabelTable:
+    """Regions in the order of painting; each holds what is painted over it."""
+    if sorted(channel for channel, _ in layers) != sorted(names):
+        raise ValueError("not every channel is painted once")
+    values = [value for _, value in layers]
+    labels = {}
+    for position, (channel, value) in enumerate(layers):
+        inner = [names[other] for other, _ in layers[position + 1 : position + 2]]
+        labels[" outside ".join([names[channel], *inner])] = value
+    regions = {names[channel]: values[position:] for position, (channel, _) in enumerate(layers)}
+    return LabelTable.from_card({"labels": labels, "regions": regions})
 
 
 def _format(metadata: Mapping[str, Any], way: str, folder: Path) -> Mapping[str, Any]:

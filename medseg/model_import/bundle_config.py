@@ -1,12 +1,11 @@
 """The configuration of a MONAI bundle as data: references followed, nothing run.
 
-MONAI's configurations hold Python after ``$``, which MONAI runs. A few expressions that stand for
-plain values are known here by their form; every other is refused where its value is needed.
+Expressions after ``$`` whose form is known (:mod:`medseg.model_import.bundle_expressions`) have
+values; every other is refused where its value is needed.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import BadModel
+from medseg.model_import.bundle_expressions import REFERENCE, UnknownExpression, value_of
 
-_NUMBER_TYPE = re.compile(r"(?:torch|np|numpy)\.(float16|float32|float64|int\d+|uint8)")
-_REFERENCE = re.compile(r"@\w+(?:(?:#|::)\w+)*")
-
+#: Of a component, what says nothing of its result: texts, and what is to run before it.
+_ASIDE = ("_desc_", "_mode_", "_requires_")
 
 #: References followed in one configuration; those that double at each step have no end.
 _MOST_REFERENCES = 10_000
@@ -57,23 +56,29 @@ class Configuration:
         if not isinstance(value, str) or not value.startswith(("$", "@", "%")):
             return value
         text = value.removeprefix("$").strip()
-        if _REFERENCE.fullmatch(text):
-            if text in below:
-                raise self.refused(f"{of} refers to itself", found=value)
-            self.followed.append(text)
-            if len(self.followed) > _MOST_REFERENCES:
-                raise self.refused(
-                    f"{of} needs more references than any configuration has",
-                    expected=f"at most {_MOST_REFERENCES}",
-                )
-            return self.plain(self.at(text[1:], of), of, (*below, text))
-        if value.startswith("$") and (known := _known(text)) is not _UNKNOWN:
-            return known
+        if REFERENCE.fullmatch(text):
+            return self._referred(text, of, below)
+        if value.startswith("$"):
+            try:
+                return value_of(text, lambda name: self._referred(name, of, below))
+            except UnknownExpression:
+                pass
         raise self.refused(
             f"{of} is an expression, and none are run",
             found=value,
             remedy="Write its value into a copy of the configuration.",
         )
+
+    def _referred(self, reference: str, of: str, below: tuple[str, ...]) -> Any:
+        if reference in below:
+            raise self.refused(f"{of} refers to itself", found=reference)
+        self.followed.append(reference)
+        if len(self.followed) > _MOST_REFERENCES:
+            raise self.refused(
+                f"{of} needs more references than any configuration has",
+                expected=f"at most {_MOST_REFERENCES}",
+            )
+        return self.plain(self.at(reference[1:], of), of, (*below, reference))
 
     def at(self, identifier: str, of: str) -> Any:
         """What stands at an identifier such as ``preprocessing#transforms#0``, as written.
@@ -98,7 +103,7 @@ class Configuration:
             BadModel: it is something else, or not always switched on.
         """
         seen: set[str] = set()
-        while isinstance(value, str) and _REFERENCE.fullmatch(value.removeprefix("$").strip()):
+        while isinstance(value, str) and REFERENCE.fullmatch(value.removeprefix("$").strip()):
             text = value.removeprefix("$").strip()
             if text in seen:
                 raise self.refused(f"{of} refers to itself", found=value)
@@ -112,7 +117,7 @@ class Configuration:
             )
         if value.get("_mode_", "default") != "default":
             raise self.refused(f"{of} has a _mode_ of its own", found=value["_mode_"])
-        return {key: inner for key, inner in value.items() if key not in ("_desc_", "_mode_")}
+        return {key: inner for key, inner in value.items() if key not in _ASIDE}
 
     def refused(
         self, problem: str, *, found: object = None, expected: object = None, remedy: str = ""
@@ -130,16 +135,3 @@ def target_name(target: str) -> str:
     ('UNet', 'scripts.UNet')
     """
     return target.rpartition(".")[2] if target.startswith("monai.") else target
-
-
-_UNKNOWN = object()
-
-
-def _known(expression: str) -> Any:
-    """The value of an expression whose form is known: a literal or a number type."""
-    if named := _NUMBER_TYPE.fullmatch(expression):
-        return named.group(1)
-    try:
-        return ast.literal_eval(expression)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return _UNKNOWN

@@ -88,14 +88,16 @@ def read_configuration(folder: Path) -> Configuration:
     )
 
 
-def weights_path(folder: Path) -> Path:
-    """Where the state dict lies.
+def weights_path(folder: Path, configuration: Configuration) -> Path:
+    """Where the state dict lies: ``models/model.pt``, or what the configuration loads.
 
     Raises:
         BadModel: there is none, perhaps but TorchScript, which is a program.
     """
     if (folder / WEIGHTS).is_file():
         return folder / WEIGHTS
+    if (named := _loaded(configuration)) and (folder / named).is_file():
+        return folder / named
     if (folder / TORCHSCRIPT).is_file():
         raise BadModel(
             "the bundle has its weights only as TorchScript, which is a program, and none is run",
@@ -103,6 +105,24 @@ def weights_path(folder: Path) -> Path:
             expected=f"a state dict in {WEIGHTS}",
         )
     raise BadModel("the bundle has no weights", path=folder, expected=WEIGHTS)
+
+
+def _loaded(configuration: Configuration) -> str:
+    """The state dict that a ``CheckpointLoader`` loads, below the bundle; empty where unclear."""
+    values = configuration.values
+    handlers = values.get("handlers")
+    loaders = [values.get("checkpointloader"), *(handlers if isinstance(handlers, list) else [])]
+    root = values.get("bundle_root", ".")
+    for loader in loaders:
+        if isinstance(loader, Mapping) and loader.get("_target_") == "CheckpointLoader":
+            try:
+                path = configuration.plain(loader.get("load_path"), "load_path")
+            except BadModel:
+                continue
+            place = PurePosixPath(str(path).removeprefix(str(root)).lstrip("/"))
+            if place.suffix in (".pt", ".pth") and ".." not in place.parts:
+                return str(place)
+    return ""
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -146,7 +166,12 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
         )
     top = PurePosixPath(names[0]).parents[1]
     present = set(archive.namelist())
-    for name in (METADATA, *CONFIGURATIONS, WEIGHTS, TORCHSCRIPT):
+    others = [name for name in present if PurePosixPath(name).suffix in (".pt", ".pth")]
+    if str(top / WEIGHTS) in present:
+        others = []
+    inside = [str(PurePosixPath(n).relative_to(top)) for n in others if _is_below(n, top)]
+    named = dict.fromkeys((METADATA, *CONFIGURATIONS, WEIGHTS, TORCHSCRIPT, *inside))
+    for name in named:
         if str(top / name) in present:
             member = archive.getinfo(str(top / name))
             try:  # what is copied ends at the size that the archive claims
@@ -156,3 +181,8 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target)
+
+
+def _is_below(name: str, folder: PurePosixPath) -> bool:
+    path = PurePosixPath(name)
+    return path.is_relative_to(folder) and ".." not in path.parts and not path.is_absolute()

@@ -39,8 +39,10 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
     rules: list[tuple[bool, Normalise]] = []
     for step in steps:
         match step.name:
-            case "LoadImaged" | "EnsureChannelFirstd" | "EnsureTyped" | "CastToTyped":
+            case "LoadImaged" | "EnsureTyped" | "CastToTyped" | "ToTensord" | "ToDeviced":
                 _check_reading(step)
+            case "EnsureChannelFirstd" | "AddChanneld" | "AsChannelFirstd":
+                step.only("channel_dim")
             case "Orientationd":
                 turned_to = _orientation(step)
                 if orientation not in (None, turned_to):
@@ -74,9 +76,6 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
 
 def _check_reading(step: Step) -> None:
     """Scans are read as float32 with their channels first, whatever the transforms spell out."""
-    if step.name == "EnsureChannelFirstd":
-        step.only("channel_dim")
-        return
     step.only("dtype")
     optional = step.name != "LoadImaged"
     step.expect(dtype=step.value("dtype") and "float32" if optional else "float32")
@@ -178,7 +177,7 @@ def _check_clips(step: Step) -> None:
 
 
 def _check_each_channel(step: Step, channels: int) -> None:
-    if channels > 1 and step.value("channel_wise") is not True:
+    if channels > 1 and not step.value("channel_wise"):
         raise step.refused(
             f"{step.name} over all channels at once is not known here", expected="channel_wise"
         )

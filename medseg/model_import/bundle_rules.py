@@ -11,18 +11,33 @@ from typing import Any
 from medseg.config import InferConfig, PostprocessRule
 from medseg.labels import LabelTable
 from medseg.model_import.bundle_config import Configuration
+from medseg.model_import.bundle_expressions import painting
 from medseg.model_import.bundle_steps import Step, steps_of
 
 
+def slicing(step: Step) -> int | None:
+    """The axis along which a ``SliceInferer`` slices; ``None`` for inferers of volumes."""
+    if step.name != "SliceInferer":
+        return None
+    axis = step.value("spatial_dim", 0)
+    if axis not in (0, 1, 2):
+        raise step.refused("spatial_dim is not known here", found=axis, expected="0, 1 or 2")
+    return int(axis)
+
+
 def inferring(step: Step, restore: Any) -> InferConfig:
-    """How windows are laid and joined, from a ``SlidingWindowInferer``.
+    """How windows are laid and joined, from a ``SlidingWindowInferer`` or ``SliceInferer``.
 
     Raises:
         BadModel: another inferer, or an argument that is not known.
     """
-    if step.name != "SlidingWindowInferer":
-        raise step.refused(f"{step.name} is not known here", expected="SlidingWindowInferer")
+    if step.name not in ("SlidingWindowInferer", "SliceInferer"):
+        raise step.refused(
+            f"{step.name} is not known here", expected="SlidingWindowInferer or SliceInferer"
+        )
+    dims = 2 if step.name == "SliceInferer" else 3
     step.only(
+        *(["spatial_dim"] if dims == 2 else []),
         "roi_size",
         "sw_batch_size",
         "overlap",
@@ -40,8 +55,9 @@ def inferring(step: Step, restore: Any) -> InferConfig:
     padding = {"constant": "zeros", "replicate": "border"}.get(
         step.value("padding_mode", "constant")
     )
-    if not (isinstance(window, list) and len(window) == 3 and all(int(n) > 0 for n in window)):
-        raise step.refused("roi_size is not known here", found=window, expected="three sizes")
+    window = [window] * dims if isinstance(window, int) else window
+    if not (isinstance(window, list) and len(window) == dims and all(int(n) > 0 for n in window)):
+        raise step.refused("roi_size is not known here", found=window, expected=f"{dims} sizes")
     if mode not in ("constant", "gaussian") or padding is None:
         raise step.refused(
             "windows are joined in a way that is not known here",
@@ -70,6 +86,27 @@ class Decision:
     rules: tuple[PostprocessRule, ...]
 
 
+def painted_layers(configuration: Configuration) -> list[tuple[int, int]]:
+    """Channel and value of each region that the bundle paints, in this order; empty for labels.
+
+    A bundle paints where it has ``Activationsd`` (sigmoid), ``AsDiscreted`` (threshold 0.5) and a
+    ``Lambdad`` of ``torch.where`` alone.
+    """
+    for step in steps_of(configuration, "postprocessing"):
+        if step.name == "Lambdad":
+            step.only("func", "overwrite")
+            written = str(step.arguments.get("func", ""))
+            layers = painting(written.removeprefix("$")) if written.startswith("$") else None
+            if layers is None:
+                raise step.refused(
+                    "Lambdad of this function is not known here",
+                    found=written[:200],
+                    expected="lambda x: torch.where(x[[1]] > 0, 2, torch.where(x[[0]] > 0, 1, 0))",
+                )
+            return layers
+    return []
+
+
 def deciding(configuration: Configuration, labels: LabelTable, *, spaced: bool) -> Decision:
     """What happens to logits, from the transforms after the network.
 
@@ -85,36 +122,53 @@ def deciding(configuration: Configuration, labels: LabelTable, *, spaced: bool) 
     rules: list[PostprocessRule] = []
     restore = "logits"
     for step in steps_of(configuration, "postprocessing"):
-        match step.name:
-            case "Activationsd":
-                step.only("softmax", "sigmoid", "other")
-                step.expect(sigmoid=False, other=None)
-            case "Invertd":
-                step.only("transform", "nearest_interp")
-                _check_invert(step, spaced=spaced, decided="AsDiscreted" in done)
-                restore = "probabilities" if "Activationsd" in done and spaced else "logits"
-            case "AsDiscreted":
-                step.only("argmax", "to_onehot", "threshold", "rounding")
-                step.expect(to_onehot=None, threshold=None, rounding=None)
-                if step.value("argmax") is not True:
-                    raise step.refused("AsDiscreted without argmax is not known here")
-            case "KeepLargestConnectedComponentd":
-                if "AsDiscreted" not in done or (spaced and "Invertd" not in done):
-                    raise step.refused(
-                        f"{step.name} before the mask is on the scan's own grid is not known here"
-                    )
-                rules += _largest(step, labels)
-            case "EnsureTyped" | "SaveImaged":
-                pass
-            case _:
-                raise step.refused(f"{step.name} is not in the table of known transforms")
-        if step.name == "Activationsd" and step.value("softmax") is not True:
-            continue
-        done.append(step.name)
-    for name in ("AsDiscreted", *(["Invertd"] if spaced else [])):
+        rules += _checked(step, done, labels, spaced=spaced)
+        if step.name == "Invertd" and "Activationsd" in done and spaced:
+            restore = "probabilities"
+        if step.name != "Activationsd" or step.value("softmax") or step.value("sigmoid"):
+            done.append(step.name)
+    painted = ["Activationsd", "Lambdad"] if labels.regions else []
+    for name in ("AsDiscreted", *painted, *(["Invertd"] if spaced else [])):
         if name not in done:
             raise configuration.refused(f"postprocessing: there is no {name}")
+    if labels.regions and spaced:
+        raise configuration.refused(
+            "postprocessing: regions that go back to the scan's grid are not known here"
+        )
     return Decision(restore, tuple(rules))
+
+
+def _checked(
+    step: Step, done: list[str], labels: LabelTable, *, spaced: bool
+) -> list[PostprocessRule]:
+    """The rules of a step, none for most; refused where it, or its place, is not known."""
+    match step.name:
+        case "Activationsd":
+            step.only("softmax", "sigmoid", "other")
+            step.expect(sigmoid=bool(labels.regions), other=None)
+        case "Invertd":
+            step.only("transform", "nearest_interp")
+            _check_invert(step, spaced=spaced, decided="AsDiscreted" in done)
+        case "AsDiscreted":
+            step.only("argmax", "to_onehot", "threshold", "rounding")
+            step.expect(to_onehot=None, rounding=None)
+            step.expect(threshold=0.5 if labels.regions else None)
+            if bool(step.value("argmax")) is bool(labels.regions):
+                raise step.refused("AsDiscreted without argmax is not known here")
+        case "Lambdad":
+            if done[-1:] not in (["AsDiscreted"], ["Invertd"]) or "AsDiscreted" not in done:
+                raise step.refused("Lambdad before AsDiscreted is not known here")
+        case "KeepLargestConnectedComponentd":
+            if "AsDiscreted" not in done or (spaced and "Invertd" not in done):
+                raise step.refused(
+                    f"{step.name} before the mask is on the scan's own grid is not known here"
+                )
+            return _largest(step, labels)
+        case "EnsureTyped" | "SaveImaged":
+            pass
+        case _:
+            raise step.refused(f"{step.name} is not in the table of known transforms")
+    return []
 
 
 def _check_invert(step: Step, *, spaced: bool, decided: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from medseg.errors import BadModel
 from medseg.model_import.bundle_config import Configuration, target_name
+from medseg.model_import.bundle_expressions import REFERENCE
 
 #: Arguments that change no voxel.
 _OF_NO_MATTER = frozenset(
@@ -63,6 +64,12 @@ class Step:
         plain = self.configuration.plain(written, f"{self.name}.{argument}")
         return plain[0] if isinstance(plain, list) and len(plain) == 1 else plain
 
+    @property
+    def is_disabled(self) -> bool:
+        """What ``_disabled_`` says; of texts, as MONAI does, only ``true`` switches off."""
+        value = self.value("_disabled_", default=False)
+        return value.strip().lower() == "true" if isinstance(value, str) else bool(value)
+
     def expect(self, **expected: Any) -> None:
         """Refuse arguments of other values; one that is left out has MONAI's default."""
         for argument, value in expected.items():
@@ -100,19 +107,29 @@ def steps_of(configuration: Configuration, section: str) -> list[Step]:
     chain = step_of(configuration, configuration.values[section], section)
     if chain.name != "Compose":
         raise chain.refused(f"{chain.name} is not known here", expected="Compose")
-    written = chain.arguments.get("transforms", [])
-    if isinstance(written, str):
-        written = configuration.at(written.lstrip("$@"), section)
+    written = _joined(configuration, chain.arguments.get("transforms", []), section)
     if not isinstance(written, list):
         raise chain.refused("transforms are no list", found=repr(written)[:120])
     steps = [step_of(configuration, each, section) for each in written]
-    steps = [step for step in steps if not step.value("_disabled_")]
+    steps = [step for step in steps if not step.is_disabled]
     keys = {str(step.value("keys")) for step in steps if "keys" in step.arguments}
     if len(keys) > 1:
         raise chain.refused(
             "transforms work on several keys", found=", ".join(sorted(keys)), expected="one key"
         )
     return steps
+
+
+def _joined(configuration: Configuration, written: Any, section: str) -> Any:
+    """A list of transforms as written, or what ``@one`` or ``$@one + @other`` refer to."""
+    if not isinstance(written, str):
+        return written
+    names = [part.strip() for part in written.removeprefix("$").split("+")]
+    if not all(REFERENCE.fullmatch(name) for name in names):
+        return written
+    parts = [configuration.at(name[1:], section) for name in names]
+    lists = [part for part in parts if isinstance(part, list)]
+    return [step for part in lists for step in part] if len(lists) == len(parts) else written
 
 
 def step_of(configuration: Configuration, value: Any, section: str) -> Step:

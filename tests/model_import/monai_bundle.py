@@ -127,7 +127,7 @@ def sharpen(network: torch.nn.Module) -> None:
 
 def parser(config: dict[str, Any], folder: Path) -> ConfigParser:
     made = ConfigParser({**copy.deepcopy(config), "bundle_root": str(folder)})
-    made["imports"] = []
+    made["imports"] = ["$import torch"]
     return made
 
 
