@@ -189,6 +189,18 @@ HOSTILE = {
     "a list": ("- 1\n- 2", "not a mapping"),
     "a control character": ("a: \x01", "not YAML"),
     "a long text": ("a: " + "x" * 8_000_001, "too long"),
+    "a longer one": ("a: " + "x" * 33_000_000, "bytes are more than such a file can have"),
+    "values without end": ("a: [" + "1," * 300_001 + "]", "too many values"),
+    "lists without end": ("a: [" + "[]," * 300_001 + "]", "too many values"),
+    "a truth that is none": ("a: !!bool x", "cannot be understood"),
+    "a program": ("a: !!python/object/apply:os.system [ls]", "not YAML|cannot be understood"),
+    "merges that explode": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 30)),
+        "aliases stand for too many values",
+    ),
+    "two merges": ("a: {<<: {x: 1}, <<: {x: 2}}", "'<<' occurs twice"),
+    "a merge with no mapping": ("a: {<<: 1}", "not YAML|cannot be understood"),
 }
 
 

@@ -17,6 +17,9 @@ MOST_CHARACTERS = 8_000_000
 #: Lists and mappings inside one another.
 MOST_LEVELS = 40
 
+#: Keys and values of a file; each takes half a kilobyte of memory until it is understood.
+MOST_VALUES = 300_000
+
 #: Values that aliases (``*name``) may stand for, all together.
 MOST_ALIASED = 10_000
 
@@ -73,7 +76,14 @@ def parse_yaml(text: str, *, path: Path | None = None) -> Any:
             path=path,
             found=getattr(error, "problem", None) or "unreadable text",
         ) from None
-    except (ValueError, TypeError, OverflowError, RecursionError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+        AttributeError,
+    ) as error:
         raise BadConfig(
             "a value cannot be understood", path=path, found=str(error).split("\n")[0][:120]
         ) from None
@@ -96,6 +106,8 @@ def _check_structure(text: str) -> None:
     count = aliased = 0
     for event in yaml.parse(text, Loader=_Parser):
         line = event.start_mark.line + 1 if event.start_mark is not None else 0
+        if count > MOST_VALUES:
+            raise _Refused("the file holds too many values", f"at most {MOST_VALUES}")
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise _Refused(f"line {line}: the alias *{event.anchor} stands for nothing yet")
@@ -130,9 +142,11 @@ class _StrictLoader(_Parser):  # type: ignore[misc]
         """A mapping; refuses a key that stands twice, and says on which lines."""
         lines: dict[Any, int] = {}
         for key_node, _ in getattr(node, "value", ()):
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+            if not isinstance(key_node, yaml.ScalarNode):
                 continue
-            key, line = self.construct_object(key_node), key_node.start_mark.line + 1
+            is_merge = key_node.value == "<<"
+            key = "<<" if is_merge else self.construct_object(key_node)
+            line = key_node.start_mark.line + 1
             if key in lines:
                 raise _Refused(
                     f"the key {str(key)[:60]!r} occurs twice, on lines {lines[key]} and {line}"
