@@ -220,9 +220,10 @@ def test_contours_near_a_slice_belong_to_it_and_others_are_refused(tmp_path):
         read_labels(rtstruct(tmp_path / "t.dcm", {"GTV": tilted}, GRID), grid=GRID)
 
 
-def test_contours_on_every_other_slice_are_refused(tmp_path):
+@pytest.mark.parametrize("drawn", [(1, 3, 5), (1, 3, 5, 7), (0, 3, 5, 9)])
+def test_contours_with_gaps_between_all_slices_are_refused(tmp_path, drawn):
     grid = Geometry((40, 40, 12), GRID.affine)
-    path = rtstruct(tmp_path / "r.dcm", {"GTV": box(5, 12, (1, 3, 5, 7))}, grid)
+    path = rtstruct(tmp_path / "r.dcm", {"GTV": box(5, 12, drawn)}, grid)
     with pytest.raises(BadLabels, match="some slices only"):
         read_labels(path, grid=grid)
 

@@ -163,7 +163,7 @@ def _refuse_every_other(slices: set[int], name: str, path: Path) -> None:
     """Refuse a structure that was drawn on every n-th slice and never filled in."""
     places = np.array(sorted(slices))
     steps = np.diff(places)
-    if len(steps) >= 3 and steps.min() > 1:
+    if len(steps) >= 2 and steps.min() > 1:
         raise BadLabels(
             f"{name!r} is drawn on some slices only, with gaps between all of them",
             path=path,
