@@ -14,7 +14,8 @@ from medseg.inference import segment
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
 from medseg.planning.frames import typical_frame
 from medseg.training.cache import cached_case
-from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.patch_plan import PatchPlan
+from medseg.training.patches import PatchStream
 from medseg.transforms.prepare import prepare_volume
 from medseg.volume import Volume
 from medseg.writers import write_labels, write_volume

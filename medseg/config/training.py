@@ -61,6 +61,8 @@ class LoopConfig(Options):
             warm-up. Either this or ``steps``.
         steps: number of optimiser steps.
         batch: patches a step.
+        growth: sizes through which patches grow to ``patch``; while they are small, a step has
+            more of them. 1 keeps one size.
         foreground: share of patches centred on a labelled voxel (classes in turn).
         learning_rate: peak of warm-up and cosine decay.
         weight_decay: of AdamW.
@@ -96,6 +98,7 @@ class LoopConfig(Options):
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     batch: int = Field(default=2, ge=1)
+    growth: int = Field(default=1, ge=1, le=8)
     foreground: float = Field(default=0.5, ge=0, le=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -123,6 +126,8 @@ class LoopConfig(Options):
     def _check_length(self) -> LoopConfig:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("give either minutes or steps, and not both")
+        if self.growth > 1 and self.workers:
+            raise ValueError("patches that grow (growth) are not read by workers: set workers to 0")
         return self
 
 

@@ -15,7 +15,7 @@ from medseg.manifests import Cohort
 from medseg.training.layout import LAYOUTS, Layout, memory_format, quickest_layout
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import start_from
-from medseg.training.patches import PatchPlan
+from medseg.training.patch_plan import PatchPlan
 from medseg.training.precision import dtype_of, tf32
 from medseg.training.run import DAMAGED, Run, read_facts
 from medseg.training.setup import Setup, augment_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from medseg.manifests import Case, Cohort
 from medseg.progress import Progress
 from medseg.training.cache import CachedCase, cached_case
 from medseg.training.device_cases import DeviceCases
-from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.patch_plan import PatchPlan
+from medseg.training.patches import PatchStream
 from medseg.training.read_ahead import ReadAhead
 from medseg.transforms.augment import Patches
 
@@ -130,6 +131,7 @@ class PatchData(L.LightningDataModule):
         workers: processes that read ahead; with 0 a CPU reads in between its steps, and a GPU is
             fed by threads.
         pool: the same cases on a GPU, if they fit; nothing is read then.
+        share: a step's share of the way to the last one, 0-1, by which patches grow.
     """
 
     def __init__(
@@ -138,12 +140,14 @@ class PatchData(L.LightningDataModule):
         plan: PatchPlan,
         workers: int,
         pool: DeviceCases | None = None,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         super().__init__()
         self.cases = cases
         self.plan = plan
         self.workers = workers if pool is None else 0
         self.pool = pool
+        self.share = share
         self._stream: PatchStream | None = None
 
     def train_dataloader(self) -> DataLoader[Patches]:
@@ -151,7 +155,7 @@ class PatchData(L.LightningDataModule):
         trainer = self.trainer
         first = trainer.global_step if trainer is not None else 0
         rank, ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        self._stream = PatchStream(self.cases, self.plan, first, rank, ranks, self.pool)
+        self._stream = PatchStream(self.cases, self.plan, first, rank, ranks, self.pool, self.share)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return DataLoader(
             ReadAhead(self._stream) if on_gpu and not self.workers else self._stream,

@@ -146,7 +146,7 @@ def fit(setup: Setup, task: SegmentationTask, trainer: L.Trainer, resume: Path |
     """Step by step to the end; on a GPU with the cases there, if they fit."""
     loop, cases, device = setup.config.training, setup.data.train, setup.run.device
     pool = cases_on(cases, device, loop.cases_on_device)
-    data = PatchData(cases, setup.plan, loop.workers, pool)
+    data = PatchData(cases, setup.plan, loop.workers, pool, task.share if loop.growth > 1 else None)
     rounded = loop.precision == "tf32"
     with srun_not_needed(), _interrupts_raised(trainer), tf32(allowed=rounded):
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

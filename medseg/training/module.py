@@ -85,6 +85,7 @@ class SegmentationTask(L.LightningModule):
         self._in_float32 = False
         self._loss_of_step: Tensor | None = None
         self.skipped_in_a_row: Tensor | int = 0
+        self._patches_here = loop.batch
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.register_buffer("repeated", torch.zeros((), dtype=torch.long))
 
@@ -110,6 +111,7 @@ class SegmentationTask(L.LightningModule):
         del batch_idx
         self.network.zero_grad(set_to_none=True)
         torch.manual_seed(_mixed(self.loop.seed, int(batch.index[0])))  # dropout
+        self._patches_here = len(batch.index)
         *earlier, last = split(batch, self.parts)
         done = torch.zeros((), device=batch.image.device)
         for part in earlier:
@@ -193,7 +195,7 @@ class SegmentationTask(L.LightningModule):
 
     def _halve(self) -> None:
         """Twice as many parts a batch from here on."""
-        here = self.loop.batch // self.trainer.world_size
+        here = self._patches_here
         if self.parts >= here:
             raise TrainingFailed(
                 "memory ran out with a single patch",
@@ -237,6 +239,10 @@ class SegmentationTask(L.LightningModule):
     def rate(self, step: int) -> float:
         """Learning rate of a step as a share of the peak."""
         return rate(step, self.loop, self.length)
+
+    def share(self, step: int) -> float:
+        """How far a step is on the way from the warm-up to the last one, 0-1."""
+        return self.length.progress(step) if self.length else 0.0
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Keep the loss to judge the step by; of several processes each knows its own alone."""

@@ -5,8 +5,7 @@ It is cut from the cache on disk, or on the GPU where that holds the cases; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,28 +16,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from medseg.training.cache import CachedCase
 from medseg.training.device_cases import DeviceCases
+from medseg.training.patch_plan import Growth, PatchPlan
 from medseg.transforms.augment import Patches
-
-
-@dataclass(frozen=True)
-class PatchPlan:
-    """How patches are drawn.
-
-    Attributes:
-        patch: voxels of the patch itself, kept inside the scan where the scan is larger.
-        source_shape: voxels to cut around it along the same axes.
-        axes: working axis behind each of them, by role; two for slices.
-        foreground: share of patches centred on a labelled voxel, classes in turn.
-        batch: patches a step, over all processes.
-        seed: of the whole run.
-    """
-
-    patch: tuple[int, ...]
-    source_shape: tuple[int, ...]
-    axes: tuple[int, ...]
-    foreground: float
-    batch: int
-    seed: int
 
 
 class PatchStream(IterableDataset[Patches]):
@@ -50,6 +29,8 @@ class PatchStream(IterableDataset[Patches]):
         first_step: number of the first batch to give.
         rank, ranks: which part of every batch this process gives.
         pool: the same cases on a GPU, where they fit; batches are then cut there.
+        share: a step's share of the way to the last one, 0-1, by which patches grow; they are as
+            large as they become where it is left out.
     """
 
     def __init__(
@@ -60,11 +41,13 @@ class PatchStream(IterableDataset[Patches]):
         rank: int = 0,
         ranks: int = 1,
         pool: DeviceCases | None = None,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         super().__init__()
         self.pool = pool
         self.cases = list(cases)
         self.plan = plan
+        self.growth = Growth((plan,)) if share is None else Growth(plan.stages, share)
         self.first_step = first_step
         self.rank = rank
         self.ranks = ranks
@@ -80,34 +63,38 @@ class PatchStream(IterableDataset[Patches]):
 
     def batch_of(self, step: int) -> Patches:
         """This process's part of the batch of a step."""
-        per_rank = self.plan.batch // self.ranks
-        first = step * self.plan.batch + self.rank * per_rank
+        plan, before = self.growth.of(step)
+        per_rank = plan.batch // self.ranks
+        first = before + self.rank * per_rank
         numbers = range(first, first + per_rank)
-        places = [place_of(self.cases, self.plan, index) for index in numbers]
+        places = [place_of(self.cases, plan, index) for index in numbers]
         cut = self._cut_on_disk if self.pool is None else self._cut_on_device
-        image, classes = cut(places)
+        image, classes = cut(places, _box_shape(plan))
         return Patches(
             image,
             classes,
-            torch.tensor([_spacing(self.cases[place.case], self.plan) for place in places]),
+            torch.tensor([_spacing(self.cases[place.case], plan) for place in places]),
             torch.arange(first, first + per_rank),
             self._known(places) if self.partly else None,
             self._left_right(places),
         )
 
-    def _cut_on_disk(self, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
-        shape = _box_shape(self.plan)
+    def _cut_on_disk(
+        self, places: Sequence[Place], shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
         boxes = [_cut(self.cases[place.case], place.start, shape) for place in places]
         images, classes = zip(*boxes, strict=True)
         return self._flattened(
             torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(classes))
         )
 
-    def _cut_on_device(self, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+    def _cut_on_device(
+        self, places: Sequence[Place], shape: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
         if self.pool is None:
             raise RuntimeError("no cases are on the device")
         cases, starts = zip(*places, strict=True)
-        return self._flattened(*self.pool.cut(cases, starts, _box_shape(self.plan)))
+        return self._flattened(*self.pool.cut(cases, starts, shape))
 
     def _flattened(self, image: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Without the axis that slices run across, if any."""

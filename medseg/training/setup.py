@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -12,7 +12,7 @@ from medseg.config import InferConfig, TrainConfig
 from medseg.manifests import Cohort
 from medseg.networks import build_network
 from medseg.training.data import TrainingData
-from medseg.training.patches import PatchPlan
+from medseg.training.patch_plan import PatchPlan, patches_in_place_of, sizes_up_to
 from medseg.training.run import Run
 from medseg.transforms.augment import Augment, source_shape
 
@@ -73,7 +73,8 @@ def network_of(config: TrainConfig, cohort: Cohort) -> nn.Module:
 
 def augment_of(config: TrainConfig, cohort: Cohort, plan: PatchPlan) -> Augment:
     """The random changes that a config names, for the labels of a cohort."""
-    return Augment(config.augment, plan.patch, plan.axes, cohort.labels, plan.seed)
+    smaller = {each.source_shape: each.patch for each in plan.smaller}
+    return Augment(config.augment, plan.patch, plan.axes, cohort.labels, plan.seed, smaller)
 
 
 def patch_plan(config: TrainConfig, spacing_mm: Sequence[float]) -> PatchPlan:
@@ -87,12 +88,16 @@ def patch_plan(config: TrainConfig, spacing_mm: Sequence[float]) -> PatchPlan:
     patch = config.patch
     if len(patch) != config.dims:
         patch = tuple(patch[axis] for axis in axes)
-    loop = config.training
-    return PatchPlan(
-        patch=patch,
-        source_shape=source_shape(patch, config.augment, [spacing_mm[axis] for axis in axes]),
-        axes=axes,
-        foreground=loop.foreground,
-        batch=loop.batch,
-        seed=loop.seed,
-    )
+    loop, spacing = config.training, [spacing_mm[axis] for axis in axes]
+    stages = [
+        PatchPlan(
+            patch=size,
+            source_shape=source_shape(size, config.augment, spacing),
+            axes=axes,
+            foreground=loop.foreground,
+            batch=loop.batch * patches_in_place_of(patch, size),
+            seed=loop.seed,
+        )
+        for size in sizes_up_to(patch, loop.growth)
+    ]
+    return replace(stages[-1], smaller=tuple(stages[:-1]))

@@ -14,7 +14,7 @@ from medseg.planning.cost import Machine
 from medseg.planning.memory import GPU_CONTEXT_BYTES, GPU_SLACK
 from medseg.training.build import task_of_parts
 from medseg.training.optimiser import build_optimizer
-from medseg.training.patches import PatchPlan
+from medseg.training.patch_plan import PatchPlan
 from medseg.training.precision import dtype_of, tf32
 from medseg.training.setup import network_of, patch_plan
 from medseg.transforms.augment import Patches

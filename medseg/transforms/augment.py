@@ -8,7 +8,7 @@ from the device, so that a GPU never waits for the host.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -115,6 +115,7 @@ class Augment:
         axes: working axis behind each spatial axis, by role.
         labels: says which classes swap when left and right are mirrored.
         seed: of the whole run.
+        smaller: source shape to patch shape, for patches that grow to `patch`.
     """
 
     def __init__(
@@ -124,9 +125,11 @@ class Augment:
         axes: Sequence[int],
         labels: LabelTable,
         seed: int,
+        smaller: Mapping[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
         self.config = config
         self.patch = tuple(patch)
+        self.smaller = smaller or {}
         self.seed = seed
         self.axes = tuple(axes)
         self.labels = labels
@@ -135,8 +138,9 @@ class Augment:
     def __call__(self, patches: Patches) -> Patches:
         """Deform, crop and change intensities of a batch."""
         index = patches.index.tolist()
-        draws = self._draw(patches, index)
-        offsets = self._offsets(draws)
+        shape = self.smaller.get(tuple(patches.image.shape[2:]), self.patch)
+        draws = self._draw(patches, shape, index)
+        offsets = _offsets(draws, shape)
         image = sample_image(patches.image.float(), offsets)
         classes = sample_classes(patches.classes, offsets)
         known = patches.known
@@ -146,7 +150,7 @@ class Augment:
         image = change_intensity(image, draws, self.seed, index)
         return replace(patches, image=image, classes=classes, known=known)
 
-    def _draw(self, patches: Patches, index: Sequence[int]) -> Draws:
+    def _draw(self, patches: Patches, shape: tuple[int, ...], index: Sequence[int]) -> Draws:
         """What happens to each patch."""
         sideways = self._left_right(patches)
         mirrors = [
@@ -155,7 +159,7 @@ class Augment:
         ]
         return draw(
             self.config,
-            self.patch,
+            shape,
             patches.spacing_mm.numpy(),
             mirrors,
             sideways,
@@ -170,22 +174,23 @@ class Augment:
             return [self.axes.index(0) if 0 in self.axes else None] * len(patches.index)
         return [None if axis < 0 else axis for axis in patches.left_right.tolist()]
 
-    def _offsets(self, draws: Draws) -> list[Tensor]:
-        """For each axis (B, *patch): where a voxel comes from, from the middle of the source."""
-        device, dims = draws.matrix.device, len(self.patch)
-        lines = []
-        for axis, size in enumerate(self.patch):
-            line = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
-            lines.append(line.view(1, *[-1 if a == axis else 1 for a in range(dims)]))
-        moved = None if draws.field is None else enlarge(draws.field, self.patch)
-        offsets = []
-        for axis in range(dims):
-            factors = draws.matrix[:, axis].view(-1, dims, *[1] * dims)
-            offset = factors[:, 0] * lines[0]
-            for other in range(1, dims):
-                offset = offset + factors[:, other] * lines[other]
-            offsets.append(offset if moved is None else offset + moved[:, axis])
-        return offsets
+
+def _offsets(draws: Draws, shape: tuple[int, ...]) -> list[Tensor]:
+    """For each axis (B, *shape): where a voxel comes from, from the middle of the source."""
+    device, dims = draws.matrix.device, len(shape)
+    lines = []
+    for axis, size in enumerate(shape):
+        line = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
+        lines.append(line.view(1, *[-1 if a == axis else 1 for a in range(dims)]))
+    moved = None if draws.field is None else enlarge(draws.field, shape)
+    offsets = []
+    for axis in range(dims):
+        factors = draws.matrix[:, axis].view(-1, dims, *[1] * dims)
+        offset = factors[:, 0] * lines[0]
+        for other in range(1, dims):
+            offset = offset + factors[:, other] * lines[other]
+        offsets.append(offset if moved is None else offset + moved[:, axis])
+    return offsets
 
 
 def _class_swap(labels: LabelTable) -> Tensor:

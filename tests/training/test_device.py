@@ -14,7 +14,8 @@ from medseg.training import Run, begin_run, read_curves, train
 from medseg.training.cache import cached_case
 from medseg.training.device_cases import DeviceCases
 from medseg.training.pace import measure_steps
-from medseg.training.patches import PatchPlan, PatchStream
+from medseg.training.patch_plan import PatchPlan
+from medseg.training.patches import PatchStream
 from medseg.transforms.augment import Augment, Patches, source_shape
 from tests.training.cohorts import ORGANS, tiny_cohort
 from tests.training.plans import PLAN, STEPS

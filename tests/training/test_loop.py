@@ -438,6 +438,25 @@ def test_every_kind_of_patch_and_precision_trains_and_segments(fit, name, change
     assert segment(model, make_scan(9)[0]).labelmap.data.shape == (24, 24, 24)
 
 
+def test_patches_grow_and_a_killed_run_goes_on_to_the_same_weights(fit, tmp_path):
+    grow = ("patch=[48, 16, 16]", "training.growth=2")
+    shapes = []
+
+    def seen(self, batch, *args):
+        shapes.append(tuple(self.augment(batch).image.shape))
+        return step_of(self, batch, *args)
+
+    step_of = SegmentationTask.training_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SegmentationTask, "training_step", seen)
+        whole = fit("whole", *grow, "training.batch=2").card.weights
+    # even parts of the way after the warm-up, with which the first part begins
+    assert shapes == 8 * [(2, 1, 32, 16, 16)] + 4 * [(2, 1, 48, 16, 16)]
+    with pytest.raises(Killed):
+        fit("cut", *grow, "training.batch=2", report=kill_after(9))
+    assert fit("cut", *grow, "training.batch=2", resume=True).card.weights == whole
+
+
 def test_coarser_outputs_are_learnt_where_they_are_supervised(fit, cohort, tmp_path):
     """Zero weight decay leaves a layer without a gradient as it was initialised."""
     deep = "network.options={features: [4, 8, 8], deep_supervision: true}"

@@ -13,7 +13,8 @@ from medseg.config import PrepareConfig
 from medseg.training import read_ahead
 from medseg.training.cache import cached_case
 from medseg.training.device_cases import DeviceCases, needed_bytes
-from medseg.training.patches import PatchPlan, PatchStream, place_of
+from medseg.training.patch_plan import PatchPlan
+from medseg.training.patches import PatchStream, place_of
 from medseg.training.read_ahead import ReadAhead
 from medseg.transforms.augment import Patches
 from tests.training.cohorts import partly_labelled, tiny_cohort
