@@ -88,11 +88,8 @@ def sizes_up_to(patch: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]
         patch: the last shape, in voxels.
         count: of shapes, fewer where two would be equal.
     """
-    sizes = {}
-    for place in range(1, count + 1):
-        size = tuple(_part(n, place / count) for n in patch)
-        sizes[size] = None
-    return tuple(sizes)
+    shapes = (tuple(_part(n, place / count) for n in patch) for place in range(1, count + 1))
+    return tuple(dict.fromkeys(shapes))
 
 
 def patches_in_place_of(patch: Sequence[int], smaller: Sequence[int]) -> int:
