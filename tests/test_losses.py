@@ -220,6 +220,34 @@ def test_dice_ce_equals_monais(smooth):
     torch.testing.assert_close(ours(logits, classes), monais(logits, classes[:, None]))
 
 
+def test_rare_classes_weigh_more_by_the_power_of_their_rarity():
+    classes = truth(ORGANS).clone()
+    classes[0, :, 0] = IGNORE
+    logits = logits_of(classes, ORGANS, 0.3) + torch.randn(2, 3, 8, 9, 7)
+    counts = torch.bincount(classes[classes != IGNORE], minlength=3)
+    for power in (0.0, 0.5, 1.0):
+        options = {"dice": 0, "balance": power}
+        weights = (counts.sum() / 3 / counts) ** power
+        expected = F.cross_entropy(logits, classes, weights, ignore_index=IGNORE)
+        found = build_loss(Choice(name="dice_ce", options=options), ORGANS)(logits, classes)
+        assert found == pytest.approx(float(expected), rel=1e-5)
+    by_class = F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="none")
+    of_each = torch.stack([by_class[classes == k].mean() for k in range(3)])
+    assert found == pytest.approx(float(of_each.mean()), rel=1e-5), "all classes weigh the same"
+
+
+def test_balanced_voxels_leave_out_what_is_not_scored_and_absent_classes(labels):
+    loss = build_loss(Choice(name="dice_ce", options={"balance": 1.0}), labels)
+    classes = torch.zeros(1, 4, 4, 4, dtype=torch.long)  # background alone
+    plain = build_loss(Choice(name="dice_ce"), labels)
+    logits = torch.randn(1, labels.channels, 4, 4, 4)
+    assert loss(logits, classes) == pytest.approx(float(plain(logits, classes)), rel=1e-5)
+    nothing = torch.full_like(classes, IGNORE)
+    assert torch.isfinite(loss(logits, nothing))
+    known = torch.tensor([[True, *[False] * len(labels.values)]])
+    assert torch.isfinite(loss(logits, classes, known))
+
+
 def test_weights_of_the_two_terms_add_up():
     classes, logits = truth(ORGANS), torch.randn(2, 3, 8, 9, 7)
     values = [

