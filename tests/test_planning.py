@@ -380,6 +380,27 @@ def test_a_hundred_classes_cost_steps_or_voxels():
     assert seen[1] < 0.75 * seen[0]
 
 
+def test_many_labels_get_patches_of_whole_scans_and_a_loss_that_hears_the_rare_ones():
+    many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
+    few = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 4)}})
+    plans = {
+        len(labels.names): plan_of(
+            looks_of(labels, shape=(140, 180, 140)),
+            dataclasses.replace(LAPTOP, minutes=60),
+            cohort=cohort_of(labels),
+        )
+        for labels in (many, few)
+    }
+    assert plans[140].share > 0.7
+    spacings = [plans[n].config.prepare.spacing_mm[0] for n in (140, 3)]
+    assert spacings[0] > 1.3 * spacings[1]
+    assert plans[140].config.loss.options["balance"] > 0
+    assert "balance" not in plans[3].config.loss.options
+    # and structures stay four voxels wide
+    width_mm = (6 * 1700 / math.pi) ** (1 / 3)
+    assert max(plans[140].config.prepare.spacing_mm) <= width_mm / 3.9
+
+
 def test_neither_specks_nor_a_few_of_many_labels_keep_voxels_fine():
     many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
     plain = looks_of(many, shape=(140, 180, 140))

@@ -36,15 +36,31 @@ PLENTY_STEPS = 4000
 MOST_PATCHES = 8
 
 
-def voxels_a_step(machine: Machine, cost: float, memory: StepMemory, whole: float) -> float:
+def enough_context(labels: int) -> float:
+    """The share of a typical scan that a patch should show, with so many labels.
+
+    >>> enough_context(3), enough_context(104)
+    (0.5, 1.0)
+    """
+    return 1.0 if labels >= MANY_LABELS else ENOUGH_CONTEXT
+
+
+def voxels_a_step(
+    machine: Machine,
+    cost: float,
+    memory: StepMemory,
+    whole: float,
+    context: float = ENOUGH_CONTEXT,
+) -> float:
     """Voxels a step that leave time for a good number of steps, and fit the memory.
 
     Args:
         machine: to train on.
         cost: multiplications a voxel.
         memory: of a step.
-        whole: voxels of a step that shows typical scans whole. For `ENOUGH_CONTEXT` of them steps
-            are given up, down to the least number that learns anything.
+        whole: voxels of a step that shows typical scans whole.
+        context: share of them for which steps are given up, down to the least number that learns
+            anything.
 
     Raises:
         BadConfig: the memory does not hold the smallest patch.
@@ -53,7 +69,7 @@ def voxels_a_step(machine: Machine, cost: float, memory: StepMemory, whole: floa
     if in_all / whole >= WHOLE_STEPS:
         in_time = max(in_all / GOOD_STEPS, whole)
     else:
-        in_time = min(max(in_all / GOOD_STEPS, ENOUGH_CONTEXT * whole), in_all / LEAST_STEPS)
+        in_time = min(max(in_all / GOOD_STEPS, context * whole), in_all / LEAST_STEPS)
     voxels = min(in_time, memory.voxels_in(machine.memory_bytes))
     if voxels < 16**2:
         raise BadConfig(

@@ -14,6 +14,7 @@ from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import Cohort
 from medseg.planning.affordable import (
     are_too_few,
+    enough_context,
     filled_up,
     patches_a_step,
     slices_a_step,
@@ -156,7 +157,8 @@ def _geometry(
         )
     whole = median_shape(looks, spacing)
     here, near = [whole[a] for a in axes], [spacing[a] for a in axes]
-    voxels = voxels_a_step(machine, cost, memory, least * math.prod(here))
+    context = enough_context(len(looks.typical_ml()))
+    voxels = voxels_a_step(machine, cost, memory, least * math.prod(here), context)
     patch, levels = affordable_patch(cohort, looks, machine, preset, (here, near), voxels / least)
     memory = memory_of(cohort, looks, machine, preset, levels)
     fitting = min(voxels, memory.voxels_in(machine.memory_bytes))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from medseg.planning.affordable import ENOUGH_CONTEXT, ENOUGH_VOXELS, MANY_LABELS
+from medseg.planning.affordable import ENOUGH_VOXELS, MANY_LABELS, enough_context
 from medseg.planning.choices import neat
 from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS
 from medseg.planning.fingerprint import CohortLooks, median_shape
@@ -76,7 +76,7 @@ def affordable_spacing(
     if good < math.prod(median_shape(looks, spacing)):
         spacing, reason = median_spacing(looks, finer=False)
     spacing, why = coarsened(spacing, looks, max(1, min(most, in_time(LEAST_STEPS))))
-    spacing, why_more = mildly_coarsened(spacing, looks, max(1, good))
+    spacing, why_more = mildly_coarsened(spacing, looks, max(1, min(most, good)))
     return spacing, "; ".join(filter(None, (why or reason, why_more)))
 
 
@@ -120,7 +120,7 @@ def mildly_coarsened(
     has_many = len(looks.typical_ml()) >= MANY_LABELS
     coarser, wide = (MUCH_COARSER, NARROW_VOXELS) if has_many else (MILDLY_COARSER, WIDE_VOXELS)
     most = min(coarser * min(spacing_mm), size_mm / wide)
-    context = 1.0 if has_many else ENOUGH_CONTEXT
+    context = enough_context(len(looks.typical_ml()))
     if share >= context or voxels >= ENOUGH_VOXELS or most <= 1.05 * min(spacing_mm):
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
     floor = min(most, _floor(spacing_mm, context / share))
