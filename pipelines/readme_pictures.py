@@ -16,7 +16,8 @@ import pandas as pd
 from medseg.manifests import load_cohort, read_case, read_truth
 from medseg.pictures import picture, prediction_layer, truth_layer
 from medseg.readers.labels import read_labels
-from medseg.reports import charts
+from medseg.reports.figure_style import drawn
+from medseg.reports.training import curve_chart
 
 
 def draw_overlay(demo: Path, case_id: str) -> bytes:
@@ -36,7 +37,7 @@ def draw_overlay(demo: Path, case_id: str) -> bytes:
 
 def draw_curve(curves: pd.DataFrame) -> bytes:
     """The curves of a training run as SVG."""
-    return charts.drawn(charts.curves(curves))
+    return drawn(curve_chart(curves))
 
 
 def main(demo: Path, run: Path, output: Path) -> None:

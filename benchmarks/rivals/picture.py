@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medseg.reports.charts import STYLE
+from medseg.reports.figure_style import STYLE
 
 #: Name, row of the results, what counts of it, colour, marker. Of medseg the upper bound counts,
 #: of the others what was seen.

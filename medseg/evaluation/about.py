@@ -11,7 +11,7 @@ from medseg import __version__
 from medseg.checksums import sha256_of
 from medseg.evaluation.pairing import Predictions, extra_files
 from medseg.evaluation.scores import REFUSED, UNSCORED, Scores
-from medseg.evaluation.scoring import BETWEEN_WARNINGS
+from medseg.evaluation.task import BETWEEN_WARNINGS
 from medseg.manifests import Cohort
 
 

@@ -15,9 +15,10 @@ from medseg.evaluation.folders import is_truth, truth_cohort
 from medseg.evaluation.journal import Journal
 from medseg.evaluation.leakage import copies_of_training, refuse_leaks
 from medseg.evaluation.pairing import Predictions, fold_folders, load_predictions
+from medseg.evaluation.rows import structures_of
 from medseg.evaluation.running import score_all
 from medseg.evaluation.scores import COLUMNS, SCORED, Scores
-from medseg.evaluation.scoring import Outcome, Task, structures_of
+from medseg.evaluation.task import Outcome, Task
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
 from medseg.progress import Progress

@@ -18,7 +18,7 @@ from typing import Any
 from medseg import __version__
 from medseg.errors import BadOutput
 from medseg.evaluation.scores import SCORED
-from medseg.evaluation.scoring import Outcome, Task
+from medseg.evaluation.task import Outcome, Task
 from medseg.files import is_file, read_bytes
 
 NAME = ".scoring.jsonl"

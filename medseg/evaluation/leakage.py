@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import BadCohort
-from medseg.evaluation.scoring import Outcome, Task
+from medseg.evaluation.task import Outcome, Task
 from medseg.manifests import Cohort
 from medseg.manifests.likeness import Likeness, same_scans
 from medseg.manifests.looks import read_looks, unpack_looks

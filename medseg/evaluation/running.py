@@ -11,7 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from medseg.evaluation.journal import Journal
-from medseg.evaluation.scoring import Outcome, Task, score_case, unscored
+from medseg.evaluation.scoring import score_case, unscored
+from medseg.evaluation.task import Outcome, Task
 
 #: Said of a case whose process ended while it was scored, twice.
 DIED = "the process that scored it was ended, twice: most often the system was out of memory"

@@ -5,7 +5,6 @@ Colours are Okabe & Ito's; nothing is said by colour alone.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
@@ -18,52 +17,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medseg.pictures import PALETTE
+from medseg.reports.figure_style import STYLE, short_name, wide_figure
 
-_BLUE, _ORANGE, _GREEN, _RED = PALETTE[6], PALETTE[1], PALETTE[2], PALETTE[5]
-
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.edgecolor": "#777777",
-    "svg.hashsalt": "medseg",
-    "text.parse_math": False,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-}
+_BLUE, _RED = PALETTE[6], PALETTE[5]
 
 #: Above this number of dots, dots become pixels, so that the page stays small.
 MOST_DOTS = 3000
 
 #: Of fewer cases a curve shows each as a dot.
 FEW_CASES = 40
-
-#: Width of two columns in most journals: 183 mm.
-WIDTH_INCHES = 7.2
-
-#: What is written for each format, so that the same scores give the same file.
-_UNDATED: dict[str, dict[str, None]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {},
-}
-
-
-def drawn(figure: Figure, form: str = "svg") -> bytes:
-    """The figure as ``svg``, ``pdf`` or ``png`` (300 dots an inch), without a date."""
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format=form, metadata=_UNDATED[form], dpi=300)
-    return buffer.getvalue()
-
-
-def _figure(height_inches: float) -> Figure:
-    return Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
 
 
 def distribution(
@@ -83,7 +45,7 @@ def distribution(
     """
     with mpl.rc_context(STYLE):
         labels = list(values.columns)
-        figure = _figure(0.75 + 0.42 * len(labels))
+        figure = wide_figure(0.75 + 0.42 * len(labels))
         ax = figure.add_subplot()
         columns = {
             row: values[label].dropna().to_numpy(dtype=np.float64)
@@ -150,14 +112,9 @@ def _mean_marks(ax: Axes, intervals: Mapping[int, tuple[float, float, float] | N
 
 
 def _label_rows(ax: Axes, labels: Sequence[str]) -> None:
-    ax.set_yticks(range(len(labels)), [_short(label) for label in labels])
+    ax.set_yticks(range(len(labels)), [short_name(label) for label in labels])
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-
-
-def _short(name: str, most: int = 34) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in name)
-    return printable if len(printable) <= most else printable[: most - 1] + "…"
 
 
 def _limit(ax: Axes, bounds: tuple[float, float]) -> None:
@@ -204,7 +161,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> Fig
                 ax.axhline(row[name], color=_RED, linestyle=style, linewidth=1.3)
                 if not isnan(row[low]):
                     ax.axhspan(row[low], row[high], color=_RED, alpha=0.12, linewidth=0)
-            ax.set_title(_short(str(label), 26))
+            ax.set_title(short_name(str(label), 26))
             ax.set_xlabel("mean of truth and prediction [ml]")
             ax.set_ylabel("prediction − truth [ml]")
         return figure
@@ -226,7 +183,7 @@ def against_volume(panels: Mapping[str, pd.DataFrame], axis: str) -> Figure:
             )
             if ml.size and ml.min() > 0 and ml.max() > 10 * ml.min():
                 ax.set_xscale("log")
-            ax.set_title(_short(str(label), 26))
+            ax.set_title(short_name(str(label), 26))
             ax.set_xlabel("volume of the truth [ml]")
             ax.set_ylabel(axis)
         return figure
@@ -236,7 +193,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Axes side by side, three in a row at most."""
     across = min(3, max(2, count))
     down = -(-count // across)
-    figure = _figure(2.7 * down)
+    figure = wide_figure(2.7 * down)
     axes = list(np.atleast_1d(figure.subplots(down, across)).ravel())
     for ax in axes[count:]:
         ax.set_axis_off()
@@ -253,10 +210,12 @@ def forest(table: pd.DataFrame, overall: tuple[float, float, float], axis: str) 
     """
     rows: list[tuple[str, Any]] = [("all cases", None)]
     for covariate, part in table.groupby("covariate", sort=False):
-        rows.append((f"{_short(str(covariate), 24)}:", None))
-        rows += [(f"{_short(str(r['group']), 24)}  (n {r['n']})", r) for _, r in part.iterrows()]
+        rows.append((f"{short_name(str(covariate), 24)}:", None))
+        rows += [
+            (f"{short_name(str(r['group']), 24)}  (n {r['n']})", r) for _, r in part.iterrows()
+        ]
     with mpl.rc_context(STYLE):
-        figure = _figure(0.8 + 0.27 * len(rows))
+        figure = wide_figure(0.8 + 0.27 * len(rows))
         ax = figure.add_subplot()
         ax.axvline(overall[0], color="#999999", linewidth=0.9, linestyle="--")
         _mean_marks(ax, {0: overall})
@@ -298,7 +257,7 @@ def risk_coverage(curves: Mapping[str, NDArray[np.float64]], without_order: floa
         without_order: mean error of all cases.
     """
     with mpl.rc_context(STYLE):
-        figure = _figure(3.0)
+        figure = wide_figure(3.0)
         ax = figure.add_subplot()
         for number, (name, risk) in enumerate(curves.items()):
             coverage = 100 * np.arange(1, len(risk) + 1) / len(risk)
@@ -317,7 +276,7 @@ def risk_coverage(curves: Mapping[str, NDArray[np.float64]], without_order: floa
 def differences(rows: pd.DataFrame, axis: str) -> Figure:
     """Mean difference and interval, one row for each pair of methods and label."""
     with mpl.rc_context(STYLE):
-        figure = _figure(0.8 + 0.3 * len(rows))
+        figure = wide_figure(0.8 + 0.3 * len(rows))
         ax = figure.add_subplot()
         ax.axvline(0, color="#555555", linewidth=1, linestyle="--")
         texts = []
@@ -325,46 +284,11 @@ def differences(rows: pd.DataFrame, axis: str) -> Figure:
             interval = float(row["difference"]), float(row["ci_low"]), float(row["ci_high"])
             _mean_marks(ax, {place: interval})
             texts.append(
-                f"{_short(str(row['second']), 18)} − {_short(str(row['first']), 18)}: "
-                f"{_short(str(row['label']), 20)}"
+                f"{short_name(str(row['second']), 18)} − {short_name(str(row['first']), 18)}: "
+                f"{short_name(str(row['label']), 20)}"
             )
         ax.set_yticks(range(len(texts)), texts)
         ax.set_ylim(len(texts) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(axis)
-        return figure
-
-
-def curves(table: pd.DataFrame) -> Figure:
-    """Training curves: losses on the left, everything else on the right, against time or step.
-
-    Args:
-        table: a row a moment; ``step`` or ``epoch``, and named figures (gaps allowed).
-    """
-    numbers = table.select_dtypes("number").rename(columns=str)
-    along = next((name for name in ("step", "epoch") if name in numbers), None)
-    x = numbers[along] if along else pd.Series(range(len(numbers)))
-    names = [
-        str(name)
-        for name in numbers
-        if name not in ("step", "epoch") and numbers[name].notna().any()
-    ]
-    losses = [name for name in names if "loss" in name]
-    scores = [name for name in names if name not in losses and "dice" in name.lower()]
-    groups = [group for group in (losses, scores) if group] or [names[:8]]
-    with mpl.rc_context(STYLE):
-        figure = _figure(2.6)
-        for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
-            for position, name in enumerate(group[:8]):
-                defined = numbers[name].notna()
-                ax.plot(
-                    x[defined],
-                    numbers.loc[defined, name],
-                    color=PALETTE[6 - position % 7],
-                    label=_short(name),
-                    linewidth=1.4,
-                    linestyle=("-", "--", ":", "-.")[position % 4],
-                )
-            ax.set_xlabel(along or "row")
-            ax.legend(frameon=False, fontsize=8)
         return figure

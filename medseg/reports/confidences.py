@@ -10,7 +10,7 @@ from medseg.batch.shards import entries_of
 from medseg.errors import MedsegError
 from medseg.evaluation.matching import match_names
 from medseg.evaluation.pairing import RUN_FILE
-from medseg.evaluation.scoring import Task
+from medseg.evaluation.task import Task
 from medseg.tables import read_csv
 
 #: Table beside masks of other tools, and its column.

@@ -19,6 +19,7 @@ from medseg.metrics import METRICS
 from medseg.reports import charts
 from medseg.reports.figures import chart
 from medseg.reports.page import Picture
+from medseg.reports.training import curve_chart
 
 #: Metrics whose distribution is drawn.
 _DRAWN = ("dice", "nsd", "hd95")
@@ -170,7 +171,7 @@ def training(path: Path) -> Picture:
     except (OSError, ValueError) as error:
         raise BadOutput("the training curves cannot be read", path=path, found=error) from None
     return chart(
-        charts.curves(table),
+        curve_chart(table),
         name="training",
         alt="Training curves",
         caption="Training and validation as they went.",

@@ -16,8 +16,8 @@ from medseg.evaluation import (
     write_scores,
     write_table,
 )
-from medseg.evaluation.scoring import Task
 from medseg.evaluation.tables import interval_notes, paper_table, to_latex, to_markdown
+from medseg.evaluation.task import Task
 from medseg.reports.confidences import confidences_of
 from medseg.reports.evaluation import Statistics, write_evaluation_report
 from medseg.reports.figures import write_figures

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from medseg.reports.charts import drawn
+from medseg.reports.figure_style import drawn
 from medseg.reports.page import Picture, picture
 from medseg.writers.atomic import atomic_path
 

@@ -12,8 +12,9 @@ from medseg.batch.scrolling import paired_slices
 from medseg.ct_windows import WINDOWS, window_for
 from medseg.errors import MedsegError
 from medseg.evaluation.scores import MEAN, SCORED, Scores
-from medseg.evaluation.scoring import Task, read_pair
+from medseg.evaluation.scoring import read_pair
 from medseg.evaluation.tables import figure
+from medseg.evaluation.task import Task
 from medseg.labels import present_values
 from medseg.manifests import read_case
 from medseg.pictures import picture as overlay

@@ -1,9 +1,10 @@
-"""A training in one PNG: loss, learning rate and Dice on whole scans."""
+"""Training curves: one PNG while a network learns, one chart of any curves.csv for a report."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medseg.pictures import PALETTE
-from medseg.reports.charts import STYLE
+from medseg.reports.figure_style import STYLE, short_name, wide_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Labels drawn one by one; of more, the mean alone is.
 _MOST_LABELS = 6
@@ -35,6 +39,41 @@ def draw_curves(curves: Sequence[Mapping[str, str]], cases: Sequence[Mapping[str
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def curve_chart(table: pd.DataFrame) -> Figure:
+    """Training curves: losses on the left, everything else on the right, against time or step.
+
+    Args:
+        table: a row a moment; ``step`` or ``epoch``, and named figures (gaps allowed).
+    """
+    numbers = table.select_dtypes("number").rename(columns=str)
+    along = next((name for name in ("step", "epoch") if name in numbers), None)
+    x = numbers[along].to_numpy() if along else np.arange(len(numbers))
+    names = [
+        str(name)
+        for name in numbers
+        if name not in ("step", "epoch") and numbers[name].notna().any()
+    ]
+    losses = [name for name in names if "loss" in name]
+    scores = [name for name in names if name not in losses and "dice" in name.lower()]
+    groups = [group for group in (losses, scores) if group] or [names[:8]]
+    with mpl.rc_context(STYLE):
+        figure = wide_figure(2.6)
+        for ax, group in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
+            for position, name in enumerate(group[:8]):
+                defined = numbers[name].notna().to_numpy()
+                ax.plot(
+                    x[defined],
+                    numbers.loc[defined, name],
+                    color=PALETTE[6 - position % 7],
+                    label=short_name(name),
+                    linewidth=1.4,
+                    linestyle=("-", "--", ":", "-.")[position % 4],
+                )
+            ax.set_xlabel(along or "row")
+            ax.legend(frameon=False, fontsize=8)
+        return figure
 
 
 def _draw_loss(ax: Axes, curves: Sequence[Mapping[str, str]]) -> None:

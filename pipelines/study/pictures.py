@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medseg.networks import build_network
 from medseg.pictures import PALETTE
-from medseg.reports.charts import drawn
+from medseg.reports.figure_style import drawn
 from medseg.reports.network_figure import draw_network
 from study.cells import BY_NAME, FEATURES, RESOLVED, SKIPPED, UPSAMPLED
 from study.page import Figure
