@@ -26,64 +26,72 @@ _Row: TypeAlias = dict[str, str]
 _Search: TypeAlias = "Callable[[Progress], list[ListedScan]]"
 
 
+_Scans: TypeAlias = Annotated[
+    list[Path],
+    typer.Argument(metavar="SCAN…", help="Files, folders, archives or an edited scans.csv."),
+]
+_Output: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for volumes and scans.csv.")
+]
+_DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Search and write the table only; convert nothing.")
+]
+_Modality: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="CT|MR|…", help="Only scans of this modality.", rich_help_panel=CHOICE),
+]
+_Description: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Only series with this description, such as '*T1*'.",
+        rich_help_panel=CHOICE,
+    ),
+]
+_MinSlices: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, help="Only scans with at least this many slices.", rich_help_panel=CHOICE),
+]
+_Orientation: TypeAlias = Annotated[
+    Literal["axial", "coronal", "sagittal"] | None,
+    typer.Option(help="Only scans with slices in this plane.", rich_help_panel=CHOICE),
+]
+_Volume: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|all",
+        help="Which volume, from 0, of scans that hold several.",
+        rich_help_panel=CHOICE,
+    ),
+]
+_Nonfinite: TypeAlias = Annotated[
+    Literal["keep", "replace"],
+    typer.Option(
+        help="Keep NaN and infinite voxels, or replace them by the smallest finite value."
+    ),
+]
+_WithIdentifiers: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--with-identifiers",
+        help="Add patient and study names, ids, dates and descriptions to scans.csv.",
+    ),
+]
+
+
 def convert(
-    scans: Annotated[
-        list[Path],
-        typer.Argument(metavar="SCAN…", help="Files, folders, archives or an edited scans.csv."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for volumes and scans.csv.")
-    ],
+    scans: _Scans,
+    output: _Output,
     *,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Search and write the table only; convert nothing.")
-    ] = False,
-    modality: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CT|MR|…", help="Only scans of this modality.", rich_help_panel=CHOICE
-        ),
-    ] = None,
-    description: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="Only series with this description, such as '*T1*'.",
-            rich_help_panel=CHOICE,
-        ),
-    ] = None,
-    min_slices: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Only scans with at least this many slices.", rich_help_panel=CHOICE
-        ),
-    ] = None,
-    orientation: Annotated[
-        Literal["axial", "coronal", "sagittal"] | None,
-        typer.Option(help="Only scans with slices in this plane.", rich_help_panel=CHOICE),
-    ] = None,
-    volume: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|all",
-            help="Which volume, from 0, of scans that hold several.",
-            rich_help_panel=CHOICE,
-        ),
-    ] = None,
+    dry_run: _DryRun = False,
+    modality: _Modality = None,
+    description: _Description = None,
+    min_slices: _MinSlices = None,
+    orientation: _Orientation = None,
+    volume: _Volume = None,
     root: Root = None,
-    nonfinite: Annotated[
-        Literal["keep", "replace"],
-        typer.Option(
-            help="Keep NaN and infinite voxels, or replace them by the smallest finite value."
-        ),
-    ] = "keep",
-    with_identifiers: Annotated[
-        bool,
-        typer.Option(
-            "--with-identifiers",
-            help="Add patient and study names, ids, dates and descriptions to scans.csv.",
-        ),
-    ] = False,
+    nonfinite: _Nonfinite = "keep",
+    with_identifiers: _WithIdentifiers = False,
     overwrite: Overwrite = False,
     break_lock: BreakLock = False,
     quiet: Quiet = False,

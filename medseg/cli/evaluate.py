@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -18,65 +18,76 @@ if TYPE_CHECKING:
     from medseg.manifests import Cohort
 
 
+_Predictions: TypeAlias = Annotated[
+    Path, typer.Argument(help="Folder of masks, as `medseg segment` leaves it, or one mask.")
+]
+_Truths: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="CARD|TRUTHS", help="A cohort's card, or true masks: folder, file."),
+]
+_Output: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for tables, figures and report.")
+]
+_Split: TypeAlias = Annotated[
+    str,
+    typer.Option(help="test, train, or folds: a cross-validation's out-of-fold predictions."),
+]
+_Labels: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME=VALUE,…|FILE|cohort",
+        help="What the values of foreign masks mean: liver=1,tumour=2, a YAML file with "
+        "`labels:`, or `cohort` if they are the card's.",
+    ),
+]
+_Tolerance: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MM|LABEL=MM",
+        help="NSD tolerance in mm, for all labels or for one; may be repeated.",
+    ),
+]
+_Interval: TypeAlias = Annotated[
+    Literal["auto", "studentised", "bca"],
+    typer.Option(
+        help="How intervals are made: auto allows for failures not seen where patients are "
+        "few; studentised and bca are bootstraps over patients."
+    ),
+]
+_Curves: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Training curves (curves.csv) for the report.")
+]
+_ResampleNearest: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--resample-nearest",
+        help="Resample predictions to the truth's grid instead of refusing them.",
+    ),
+]
+_AllowLeakage: TypeAlias = Annotated[
+    bool,
+    typer.Option("--allow-leakage", help="Score scans that trained the model; the report says so."),
+]
+_Workers: TypeAlias = Annotated[
+    int,
+    typer.Option(min=0, help="Worker processes; 0 chooses by cores and cases."),
+]
+
+
 def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(help="Folder of masks, as `medseg segment` leaves it, or one mask.")
-    ],
-    truths: Annotated[
-        Path,
-        typer.Argument(metavar="CARD|TRUTHS", help="A cohort's card, or true masks: folder, file."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for tables, figures and report.")
-    ],
+    predictions: _Predictions,
+    truths: _Truths,
+    output: _Output,
     *,
-    split: Annotated[
-        str,
-        typer.Option(help="test, train, or folds: a cross-validation's out-of-fold predictions."),
-    ] = "test",
+    split: _Split = "test",
     root: Root = None,
-    labels: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME=VALUE,…|FILE|cohort",
-            help="What the values of foreign masks mean: liver=1,tumour=2, a YAML file with "
-            "`labels:`, or `cohort` if they are the card's.",
-        ),
-    ] = "",
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MM|LABEL=MM",
-            help="NSD tolerance in mm, for all labels or for one; may be repeated.",
-        ),
-    ] = None,
-    interval: Annotated[
-        Literal["auto", "studentised", "bca"],
-        typer.Option(
-            help="How intervals are made: auto allows for failures not seen where patients are "
-            "few; studentised and bca are bootstraps over patients."
-        ),
-    ] = "auto",
-    curves: Annotated[
-        Path | None, typer.Option(help="Training curves (curves.csv) for the report.")
-    ] = None,
-    resample_nearest: Annotated[
-        bool,
-        typer.Option(
-            "--resample-nearest",
-            help="Resample predictions to the truth's grid instead of refusing them.",
-        ),
-    ] = False,
-    allow_leakage: Annotated[
-        bool,
-        typer.Option(
-            "--allow-leakage", help="Score scans that trained the model; the report says so."
-        ),
-    ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(min=0, help="Worker processes; 0 chooses by cores and cases."),
-    ] = 0,
+    labels: _Labels = "",
+    tolerance: _Tolerance = None,
+    interval: _Interval = "auto",
+    curves: _Curves = None,
+    resample_nearest: _ResampleNearest = False,
+    allow_leakage: _AllowLeakage = False,
+    workers: _Workers = 0,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

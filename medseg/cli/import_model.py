@@ -3,50 +3,59 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from medseg.cli.console import open_console
 from medseg.cli.options import Json, Overwrite, Quiet
 
+_Tool: TypeAlias = Annotated[
+    Literal["nnunet", "bundle"],
+    typer.Argument(metavar="TOOL", help="nnunet (version 2) or bundle (MONAI's)."),
+]
+_Path: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="Folder of the trained model, or a bundle as a zip."),
+]
+_Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")]
+_Folds: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="nnunet: folds to average, e.g. 0,1 or all. Default: all that exist."),
+]
+_Checkpoint: TypeAlias = Annotated[
+    Literal["final", "best", "latest"], typer.Option(help="nnunet: checkpoint to take.")
+]
+_Orientation: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODES",
+        help="Axis codes that all its training scans had, e.g. LPS or RAS; other scans are "
+        "turned to them. Default: as the model says, else as stored.",
+    ),
+]
+_AnyTrainer: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--any-trainer",
+        help="nnunet: take weights of an unknown trainer if they fit the plan's network.",
+    ),
+]
+_Name: TypeAlias = Annotated[
+    str, typer.Option(help="Name of the model. Default: the name its tool gave it.")
+]
+
 
 def import_model(
-    tool: Annotated[
-        Literal["nnunet", "bundle"],
-        typer.Argument(metavar="TOOL", help="nnunet (version 2) or bundle (MONAI's)."),
-    ],
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="Folder of the trained model, or a bundle as a zip."),
-    ],
+    tool: _Tool,
+    path: _Path,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    folds: Annotated[
-        str | None,
-        typer.Option(help="nnunet: folds to average, e.g. 0,1 or all. Default: all that exist."),
-    ] = None,
-    checkpoint: Annotated[
-        Literal["final", "best", "latest"], typer.Option(help="nnunet: checkpoint to take.")
-    ] = "final",
-    orientation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CODES",
-            help="Axis codes that all its training scans had, e.g. LPS or RAS; other scans are "
-            "turned to them. Default: as the model says, else as stored.",
-        ),
-    ] = None,
-    any_trainer: Annotated[
-        bool,
-        typer.Option(
-            "--any-trainer",
-            help="nnunet: take weights of an unknown trainer if they fit the plan's network.",
-        ),
-    ] = False,
-    name: Annotated[
-        str, typer.Option(help="Name of the model. Default: the name its tool gave it.")
-    ] = "",
+    output: _Output,
+    folds: _Folds = None,
+    checkpoint: _Checkpoint = "final",
+    orientation: _Orientation = None,
+    any_trainer: _AnyTrainer = False,
+    name: _Name = "",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,

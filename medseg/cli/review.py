@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -16,52 +16,64 @@ from medseg.cli.options import Json, Quiet, Root
 _NEEDED = ("starlette", "uvicorn")
 
 
+_Masks: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="MASKS", help="The --output of medseg segment or evaluate, or masks."),
+]
+_Port: TypeAlias = Annotated[
+    int,
+    typer.Option(min=0, max=65535, help="Port of the loopback address; 0 picks a free one."),
+]
+_Rater: TypeAlias = Annotated[
+    str, typer.Option(help="Name of the rater; by default your user name.")
+]
+_Blind: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--blind",
+        help="Hide flags, scores, truth and other raters' verdicts; random order.",
+    ),
+]
+_Scans: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the scans, for masks that no batch made."),
+]
+_Truth: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="CARD|TRUTHS", help="A cohort's card, or a folder of true masks."),
+]
+_Evaluation: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="The --output of medseg evaluate: worst Dice first."),
+]
+_Group: TypeAlias = Annotated[
+    str, typer.Option(metavar="COLUMN", help="Column of the cohort's table to filter by.")
+]
+_Labels: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME=VALUE,…|FILE", help="What the values of foreign masks mean: liver=1."
+    ),
+]
+_Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for verdicts and corrected masks; else MASKS."),
+]
+
+
 def review(
-    masks: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MASKS", help="The --output of medseg segment or evaluate, or masks."
-        ),
-    ],
+    masks: _Masks,
     *,
-    port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port of the loopback address; 0 picks a free one."),
-    ] = 0,
-    rater: Annotated[str, typer.Option(help="Name of the rater; by default your user name.")] = "",
-    blind: Annotated[
-        bool,
-        typer.Option(
-            "--blind",
-            help="Hide flags, scores, truth and other raters' verdicts; random order.",
-        ),
-    ] = False,
-    scans: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the scans, for masks that no batch made."),
-    ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(metavar="CARD|TRUTHS", help="A cohort's card, or a folder of true masks."),
-    ] = None,
-    evaluation: Annotated[
-        Path | None,
-        typer.Option(help="The --output of medseg evaluate: worst Dice first."),
-    ] = None,
+    port: _Port = 0,
+    rater: _Rater = "",
+    blind: _Blind = False,
+    scans: _Scans = None,
+    truth: _Truth = None,
+    evaluation: _Evaluation = None,
     root: Root = None,
-    group: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Column of the cohort's table to filter by.")
-    ] = "",
-    labels: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME=VALUE,…|FILE", help="What the values of foreign masks mean: liver=1."
-        ),
-    ] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder for verdicts and corrected masks; else MASKS."),
-    ] = None,
+    group: _Group = "",
+    labels: _Labels = "",
+    output: _Output = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
