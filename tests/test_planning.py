@@ -394,7 +394,10 @@ def test_many_labels_get_patches_of_whole_scans_and_a_loss_that_hears_the_rare_o
     assert plans[140].share > 0.7
     spacings = [plans[n].config.prepare.spacing_mm[0] for n in (140, 3)]
     assert spacings[0] > 1.3 * spacings[1]
-    assert plans[140].config.loss.options["balance"] > 0
+    assert plans[140].config.loss.options["balance"] == 1.0
+    long = dataclasses.replace(LAPTOP, minutes=600)
+    long = plan_of(looks_of(many, shape=(140, 180, 140)), long, cohort=cohort_of(many))
+    assert long.config.loss.options["balance"] == 0.5
     assert "balance" not in plans[3].config.loss.options
     # and structures stay four voxels wide
     width_mm = (6 * 1700 / math.pi) ** (1 / 3)

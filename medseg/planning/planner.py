@@ -21,7 +21,7 @@ from medseg.planning.affordable import (
     voxels_a_step,
     voxels_in_time,
 )
-from medseg.planning.augmentation import choose_augmentation
+from medseg.planning.augmentation import choose_augmentation, choose_loss
 from medseg.planning.choices import Choices
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
@@ -113,6 +113,7 @@ def make_plan(
     choose_augmentation(choices, cohort, looks, machine)
     voxels = batch * math.prod(patch)
     steps = machine.steps(cost_of(cohort, levels) * voxels)
+    choose_loss(choices, len(cohort.labels.names), steps)
     choose_schedule(choices, looks, machine, batch, steps)
     choices.keep("infer", "overlap", "windows of the patch's size, each voxel seen by several")
     choices.choose("infer.skip_below", *empty_below(cohort, looks))
