@@ -380,6 +380,17 @@ def test_a_hundred_classes_cost_steps_or_voxels():
     assert seen[1] < 0.75 * seen[0]
 
 
+def test_large_patches_grow_on_a_cpu_unless_labels_are_many():
+    many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 41)}})
+    shape = (200, 200, 120)
+    gpu = Machine(60, 24e9, 1e14, "a GPU", "cuda")
+    assert plan_of(looks_of(shape=shape)).config.training.growth == 3
+    assert plan_of(looks_of()).config.training.growth == 1  # patches of 40×56×40
+    assert plan_of(looks_of(shape=shape), gpu).config.training.growth == 1
+    large = plan_of(looks_of(many, shape=shape), cohort=cohort_of(many))
+    assert large.config.training.growth == 1
+
+
 def test_many_labels_get_patches_of_whole_scans_and_a_loss_that_hears_the_rare_ones():
     many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
     few = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 4)}})

@@ -13,6 +13,9 @@ from medseg.planning.memory import StepMemory
 #: there on spacing does not give way for a patch to show more of a scan.
 ENOUGH_VOXELS = 0.9 * 128**3
 
+#: The same of a patch of a slice, in 2D (512², less a rounding).
+ENOUGH_PIXELS = 0.9 * 512**2
+
 #: A patch that shows this share of a typical scan is large enough while steps are few.
 ENOUGH_CONTEXT = 1 / 2
 

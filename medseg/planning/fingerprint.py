@@ -26,7 +26,7 @@ from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the meaning of what is kept changes.
-_VERSION = 4
+_VERSION = 5
 
 #: Voxels inside the labels that are kept of each channel of a scan.
 _SAMPLE = 2000
@@ -215,7 +215,7 @@ def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, .
     for channel in volume.data:
         values = measure.real(channel[chosen])
         scanned = np.isfinite(values) & ~measure.is_padding(values)
-        rows.append(tuple(round(float(value), 4) for value in values[scanned][:_SAMPLE]))
+        rows.append(tuple(float(f"{value:.6g}") for value in values[scanned][:_SAMPLE]))
     return tuple(rows)
 
 

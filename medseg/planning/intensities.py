@@ -29,14 +29,15 @@ def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, An
     for index, channel in enumerate(cohort.channels):
         values = looks.foreground(index)
         if cohort.modality_of(channel) == "CT" and values.size:
-            low, high = np.percentile(values, [0.5, 99.5])
+            low, high = (neat(end) for end in np.percentile(values, [0.5, 99.5]))
+            high = high if high > low else low + 1
             rules.append(
                 {
                     "kind": "window",
-                    "low": neat(low),
-                    "high": neat(max(high, low + 1)),
+                    "low": low,
+                    "high": high,
                     "mean": neat(values.mean()),
-                    "sd": neat(max(values.std(), 1e-3)),
+                    "sd": neat(max(values.std(), (high - low) / 100)),
                 }
             )
             whys.append(

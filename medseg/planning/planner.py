@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,6 @@ from medseg.config import THROUGH_PLANE, TrainConfig, validate
 from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import Cohort
 from medseg.planning.affordable import (
-    are_too_few,
     enough_context,
     filled_up,
     patches_a_step,
@@ -29,20 +27,13 @@ from medseg.planning.frames import typical_frame
 from medseg.planning.intensities import choose_intensities, empty_below
 from medseg.planning.patch import affordable_patch, cost_of, fit_patch, memory_of, why_patch
 from medseg.planning.presets import PRESETS, Preset
-from medseg.planning.schedule import choose_schedule
+from medseg.planning.schedule import choose_schedule, growth
 from medseg.planning.spacing import (
-    SMALLEST_VOXELS,
     affordable_spacing,
     median_spacing,
-    small_structure,
 )
 from medseg.planning.summary import summary_lines
-
-#: A patch that sees less of a scan than this is a plan's weak point.
-LITTLE_CONTEXT = 0.1
-
-#: Fewer scans than this are a plan's weak point.
-FEW_CASES = 10
+from medseg.planning.weakest import weakest_point
 
 _WHY_FRAME = (
     "directions (R, A, S) of the working axes of a typical scan: its slices lie between two body"
@@ -115,6 +106,7 @@ def make_plan(
     steps = machine.steps(cost_of(cohort, levels) * voxels)
     choose_loss(choices, len(cohort.labels.names), steps)
     choose_schedule(choices, looks, machine, batch, steps)
+    choices.choose("training.growth", *growth(patch, len(cohort.labels.names), machine))
     choices.keep("infer", "overlap", "windows of the patch's size, each voxel seen by several")
     choices.choose("infer.skip_below", *empty_below(cohort, looks))
     memory = memory_of(cohort, looks, machine, PRESETS[preset], levels).bytes_of(voxels)
@@ -122,8 +114,9 @@ def make_plan(
     whole = [mm or float(np.median(looks.spacings_mm[:, n])) for n, mm in enumerate(spacing)]
     shape = median_shape(looks, whole)
     share = math.prod(min(1.0, n / of) for n, of in zip(patch, shape, strict=False))
+    config = validate(TrainConfig, choices.values)
     return Plan(
-        config=validate(TrainConfig, choices.values),
+        config=config,
         reasons=choices.reasons,
         summary=(
             *summary_lines(cohort, looks, typical, machine),
@@ -132,7 +125,7 @@ def make_plan(
         memory_bytes=memory,
         steps=steps,
         share=share,
-        weakest=_weakest_point(looks, whole, share, steps, batch),
+        weakest=weakest_point(looks, config, share, steps),
     )
 
 
@@ -147,15 +140,14 @@ def _geometry(
     """Dimensions, spacing, patch and batch, which depend on each other."""
     axes = _dimensions(choices, looks, dims)
     least = preset.batch if len(axes) == 3 else 2
-    spacing, why_spacing = median_spacing(looks, finer=False)
+    spacing, _ = median_spacing(looks, finer=False)
     shape = [min(64, n) for n in median_shape(looks, spacing)]
     _, rough = fit_patch([shape[a] for a in axes], [spacing[a] for a in axes], math.inf, preset)
     memory, cost = memory_of(cohort, looks, machine, preset, rough), cost_of(cohort, rough)
-    if len(axes) == 3:
-        most = memory.voxels_in(machine.memory_bytes) / least
-        spacing, why_spacing = affordable_spacing(
-            looks, most, lambda steps: voxels_in_time(machine, cost, steps) / least
-        )
+    most = memory.voxels_in(machine.memory_bytes) / least
+    spacing, why_spacing = affordable_spacing(
+        looks, axes, most, lambda steps: voxels_in_time(machine, cost, steps) / least
+    )
     whole = median_shape(looks, spacing)
     here, near = [whole[a] for a in axes], [spacing[a] for a in axes]
     context = enough_context(len(looks.typical_ml()))
@@ -222,26 +214,3 @@ def _network(choices: Choices, levels: Levels, preset: Preset) -> None:
         [list(stride) for stride in levels.strides],
         "coarse axes are halved only once the others have become as coarse",
     )
-
-
-def _weakest_point(
-    looks: CohortLooks, spacing_mm: Sequence[float], share: float, steps: int, batch: int
-) -> str:
-    """What most likely holds a plan back, in words."""
-    name, size_mm = small_structure(looks)
-    across = size_mm / max(spacing_mm)
-    if are_too_few(steps, batch):
-        return f"{steps} steps are too few to learn much: give more --minutes or a GPU"
-    if across < SMALLEST_VOXELS:
-        return (
-            f"{name}, a ball of {size_mm:.2g} mm, is {across:.1f} voxels wide at most: more minutes"
-            " or memory allow finer ones"
-        )
-    if share < LITTLE_CONTEXT:
-        return (
-            f"a patch sees {share:.1%} of a scan: what looks alike far apart will be mixed up."
-            " Train a coarse model first and name it under infer.locate"
-        )
-    if len(looks.cases) < FEW_CASES:
-        return f"{len(looks.cases)} scans show little of how people differ: label more"
-    return "nothing stands out; the labels themselves are the limit"

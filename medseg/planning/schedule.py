@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from medseg.planning.affordable import enough_steps
+from medseg.planning.affordable import MANY_LABELS, enough_steps
 from medseg.planning.choices import Choices
 from medseg.planning.cost import Machine
 from medseg.planning.fingerprint import CohortLooks
+
+#: Patches with an axis of so many voxels grow to their size, in so many sizes.
+LARGE_AXIS, GROWN = 64, 3
 
 
 def choose_schedule(
@@ -29,6 +33,20 @@ def choose_schedule(
     choices.keep("training", "fold", "a number holds that fold out and draws its Dice")
     choices.keep("training", "rules", "`learn` adds cleaning rules that help held-out scans")
     choices.keep("training", "on_error", "`skip` leaves unreadable cases out")
+
+
+def growth(patch: Sequence[int], labels: int, machine: Machine) -> tuple[int, str]:
+    """In how many sizes patches grow: on a CPU, where they are large, in three.
+
+    On hearts, 400 steps with patches of 112×112×10 gave 24 held-out scans a Dice of 0.727, and
+    with 5 % less processor time 0.791 where they grew: paired +0.064 [0.006, 0.123] over twelve
+    patients. With many labels, which are told apart by where they lie, it was not tried, nor in
+    slices or on a GPU.
+    """
+    is_large = len(patch) == 3 and max(patch) >= LARGE_AXIS
+    if machine.kind != "cpu" or labels >= MANY_LABELS or not is_large:
+        return 1, "patches have one size"
+    return GROWN, "sizes: small patches first, many a step; a step costs about the same"
 
 
 def learning_rate(steps: int) -> tuple[float, str]:
