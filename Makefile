@@ -81,7 +81,7 @@ test: lint types
 
 docs: install
 	@echo "mkdocs build --strict"
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 dist: install
 	@rm -rf dist

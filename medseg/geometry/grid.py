@@ -170,8 +170,8 @@ class Geometry:
 
         >>> image = Geometry((9, 9, 9), np.eye(4))
         >>> shifted = [Geometry((9, 9, 9), np.eye(4) + mm * np.eye(4, k=3)) for mm in (0.011, 0.5)]
-        >>> [mask.fits(image) for mask in shifted]
-        [True, False]
+        >>> tuple(mask.fits(image) for mask in shifted)
+        (True, False)
         """
         if self.shape != image.shape:
             return False
