@@ -31,6 +31,7 @@ def test_large_slices_get_coarser_voxels_while_a_patch_would_see_a_corner_of_the
     assert plan.config.dims == 2
     assert x == y > 0.3
     assert z is None, "across the slices nothing is resampled"
+    assert "through plane" not in plan.reasons["prepare.spacing_mm"].partition(":")[2]
     assert plan.share > 0.08, "at the scans' own spacing it was 0.03"
     finer = planned((0.25, 0.25, 4.0), shape, 30.0, dataclasses.replace(LAPTOP, minutes=600))
     assert finer.config.prepare.spacing_mm[0] < x

@@ -26,6 +26,9 @@ from medseg.writers.move import ENDING as MOVE
 #: Clocks of file servers differ from ours by so much.
 _CLOCKS_S = 5.0
 
+#: Of masks of one label.
+_SINGLE_ENDINGS = (".nii.gz", ".nrrd", ".mha")
+
 
 def remove_stale(
     tasks: Sequence[Task], before: Mapping[str, Entry], settings: Settings
@@ -38,7 +41,7 @@ def remove_stale(
         settings: output, format and layout.
 
     Returns:
-        One line for each file that was edited since and stays.
+        One line for each file that stays: edited since, or not to be removed.
     """
     new_name = partial(mask_name, format=settings.format, layout=settings.layout)
     remarks = []
@@ -46,11 +49,14 @@ def remove_stale(
         entry = before.get(task.case)
         if entry is None:
             continue
-        for path in _companions(settings.output, entry, before):
+        for path in filter(is_file, _companions(settings.output, entry, before)):
             if _was_edited(path, entry):
                 remarks.append(f"{path.name} was edited since it was written; it stays")
-            else:
+                continue
+            try:
                 path.unlink(missing_ok=True)
+            except OSError as error:
+                remarks.append(f"{path.name} is of the mask before, and stays: {error.strerror}")
         if entry.written is not None and entry.written.name != new_name(task.case):
             old = settings.output / entry.written.name
             with suppress(OSError):
@@ -68,8 +74,9 @@ def _companions(output: Path, entry: Entry, cases: Container[str]) -> Iterator[P
         *(output / REGISTRATION).glob(f"{case}_*{MOVE}"),
     ]
     yield from (path for path in named if _owner(path.name, cases) == entry.case)
-    yield from (output / PER_LABEL / entry.case).glob("*")
-    yield from filter(is_file, map_paths(output, entry.case, get_args(Measure)))
+    singles = (output / PER_LABEL / entry.case).glob("*")  # a person's notes are no mask
+    yield from (path for path in singles if path.name.endswith(_SINGLE_ENDINGS))
+    yield from map_paths(output, entry.case, get_args(Measure))
     if entry.written is not None and "/" in entry.written.name:  # a BIDS derivative
         folder = (output / entry.written.name).parent
         yield from folder.glob(f"{glob.escape(bids_stem(entry.case))}_label-*_mask.*")

@@ -28,7 +28,9 @@ def preview(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Draw augmented training patches with the truth outlined, exactly as training draws them.
+    """Draw augmented training patches with the truth outlined.
+
+    They are exactly what training draws, at the full size where patches grow.
 
     \b
     Example:

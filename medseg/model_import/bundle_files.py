@@ -171,16 +171,16 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
         others = []
     inside = [str(PurePosixPath(n).relative_to(top)) for n in others if _is_below(n, top)]
     named = dict.fromkeys((METADATA, *CONFIGURATIONS, WEIGHTS, TORCHSCRIPT, *inside))
-    for name in named:
-        if str(top / name) in present:
-            member = archive.getinfo(str(top / name))
-            try:  # what is copied ends at the size that the archive claims
-                refuse_expansion(path, packed=path.stat().st_size, unpacked=member.file_size)
-            except BadScan as error:
-                raise BadModel("the zip is not unpacked", path=path, found=error) from None
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, (folder / name).open("wb") as target:
-                shutil.copyfileobj(source, target)
+    members = {n: archive.getinfo(str(top / n)) for n in named if str(top / n) in present}
+    unpacked = sum(member.file_size for member in members.values())
+    try:  # what is copied ends at the size that the archive claims
+        refuse_expansion(path, packed=path.stat().st_size, unpacked=unpacked)
+    except BadScan as error:
+        raise BadModel("the zip is not unpacked", path=path, found=error) from None
+    for name, member in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(member) as source, (folder / name).open("wb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def _is_below(name: str, folder: PurePosixPath) -> bool:

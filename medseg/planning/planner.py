@@ -27,11 +27,8 @@ from medseg.planning.frames import typical_frame
 from medseg.planning.intensities import choose_intensities, empty_below
 from medseg.planning.patch import affordable_patch, cost_of, fit_patch, memory_of, why_patch
 from medseg.planning.presets import PRESETS, Preset
-from medseg.planning.schedule import choose_schedule, growth
-from medseg.planning.spacing import (
-    affordable_spacing,
-    median_spacing,
-)
+from medseg.planning.schedule import choose_schedule
+from medseg.planning.spacing import affordable_spacing, median_spacing
 from medseg.planning.summary import summary_lines
 from medseg.planning.weakest import weakest_point
 
@@ -104,9 +101,8 @@ def make_plan(
     choose_augmentation(choices, cohort, looks, machine)
     voxels = batch * math.prod(patch)
     steps = machine.steps(cost_of(cohort, levels) * voxels)
-    choose_loss(choices, len(cohort.labels.names), steps)
-    choose_schedule(choices, looks, machine, batch, steps)
-    choices.choose("training.growth", *growth(patch, len(cohort.labels.names), machine))
+    choose_loss(choices, len(typical), steps)
+    choose_schedule(choices, looks, machine, batch, steps, len(typical))
     choices.keep("infer", "overlap", "windows of the patch's size, each voxel seen by several")
     choices.choose("infer.skip_below", *empty_below(cohort, looks))
     memory = memory_of(cohort, looks, machine, PRESETS[preset], levels).bytes_of(voxels)

@@ -55,15 +55,12 @@ def median_spacing(
     if median.max() > ANISOTROPIC * np.median(median):
         axis = int(median.argmax())
         thin = float(np.percentile(looks.spacings_mm[:, axis], 10))
-        divided = neat(max(thin, float(np.median(median))))
         if finer:
-            spacing[axis] = divided
+            spacing[axis] = neat(max(thin, float(np.median(median))))
             why += (
                 f"; {ROLES[axis]}, where slices lie {median[axis]:.3g} mm apart, the 10th"
                 " percentile, so that thinner ones are not thrown away"
             )
-        elif divided < spacing[axis]:
-            why += f"; more minutes or a GPU allow {divided:g} mm {ROLES[axis]}"
     return (spacing[0], spacing[1], spacing[2]), why
 
 
@@ -80,8 +77,12 @@ def affordable_spacing(
     """
     spacing, reason = median_spacing(looks, finer=len(axes) == 3)
     good = in_time(GOOD_STEPS)
-    if good < math.prod(median_shape(looks, spacing)):
+    if len(axes) == 3 and good < math.prod(median_shape(looks, spacing)):
+        divided = spacing
         spacing, reason = median_spacing(looks, finer=False)
+        for mm, now, role in zip(divided, spacing, ROLES, strict=True):
+            if mm < now:
+                reason += f"; more minutes or a GPU allow {mm:g} mm {role}"
     afforded = max(1, min(most, in_time(LEAST_STEPS)))
     spacing, why = coarsened(spacing, looks, afforded, axes)
     spacing, why_more = mildly_coarsened(spacing, looks, max(1, min(most, good)), axes)
@@ -139,10 +140,11 @@ def mildly_coarsened(
     """
     share, along = voxels / _size(looks, spacing_mm, axes), [spacing_mm[axis] for axis in axes]
     _, size_mm = small_structure(looks, FEW_LABELS)
-    has_many = len(looks.typical_ml()) >= MANY_LABELS
+    labels = len(looks.typical_ml())
+    has_many = labels >= MANY_LABELS
     coarser, wide = (MUCH_COARSER, NARROW_VOXELS) if has_many else (MILDLY_COARSER, WIDE_VOXELS)
     most = min(coarser * min(along), size_mm / wide)
-    context = as_flat(enough_context(len(looks.typical_ml())), axes)
+    context = as_flat(enough_context(labels), axes)
     if share >= context or voxels >= _plenty(axes) or most <= 1.05 * min(along):
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
     floor = min(most, _floor(along, context / share))
@@ -212,9 +214,9 @@ def _diameter_mm(ml: float, thick_mm: float) -> float:
     return float(max(ball, math.sqrt(4000 * ml / (math.pi * thick_mm))))
 
 
-def _floor(spacing_mm: Sequence[float], times: float) -> float:
+def _floor(spacing_mm: Sequence[float], larger: float) -> float:
     """The least spacing that makes voxels so many times larger; the finest axes give way first."""
-    wanted = math.prod(spacing_mm) * times
+    wanted = math.prod(spacing_mm) * larger
     floor: float = wanted ** (1 / len(spacing_mm))
     for _ in range(20):
         kept = [mm for mm in spacing_mm if mm > floor]

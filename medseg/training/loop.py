@@ -127,7 +127,7 @@ def make_trainer(setup: Setup, callbacks: Sequence[L.Callback], steps: int) -> L
         return L.Trainer(
             **_hardware(run),
             precision=lightning_precision(setup.config.training.precision, run.device),
-            benchmark=run.device.type == "cuda",  # every step has the same shapes
+            benchmark=run.device.type == "cuda",  # few shapes, each in many steps
             max_epochs=-1,
             max_steps=steps,
             callbacks=[*callbacks],

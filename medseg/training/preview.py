@@ -1,4 +1,4 @@
-"""The very patches that a run will draw first, without training."""
+"""Patches as a run draws them once they have their full size, without training."""
 
 from __future__ import annotations
 

@@ -109,6 +109,19 @@ def test_a_file_of_another_label_that_was_edited_stays_and_is_named(folds, scan,
     assert f"{mine.name} was edited since" in ended.stderr
 
 
+def test_what_is_no_mask_stays_beside_masks_of_one_label_however_old(folds, scan, tmp_path):
+    out = tmp_path / "out"
+    segment(folds, scan, "--output", out, "--one-file-per-label")
+    notes, folder = out / "per_label/a/notes.txt", out / "per_label/a/old.nii.gz"
+    notes.write_text("mine")
+    os.utime(notes, (0, 0))
+    folder.mkdir()
+    assert segment(folds, scan, "--output", out, "--redo").exit_code == 0
+    assert notes.read_text() == "mine"
+    assert folder.is_dir()
+    assert sorted(path.name for path in notes.parent.iterdir()) == ["notes.txt", "old.nii.gz"]
+
+
 def test_a_map_that_medseg_did_not_write_stays(folds, scan, tmp_path):
     foreign = tmp_path / "out/uncertainty/entropy/a.nii.gz"
     foreign.parent.mkdir(parents=True)

@@ -592,6 +592,23 @@ def test_a_zip_that_is_damaged_or_claims_too_much_is_refused(tmp_path, monkeypat
         import_model("bundle", packed, tmp_path / "model")
 
 
+def test_all_weights_of_a_zip_together_have_one_limit(tmp_path, monkeypatch):
+    """Without models/model.pt every state dict may be the one that the configuration loads."""
+    folder = make_bundle(tmp_path / "bundle")
+    weights = (folder / "models" / "model.pt").read_bytes()
+    (folder / "models" / "model.pt").unlink()
+    packed = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+        for number in range(3):
+            archive.writestr(f"bundle/models/{number}.pt", weights)
+    monkeypatch.setattr("medseg.readers.limits.HARMLESS_BYTES", 2 * len(weights))
+    monkeypatch.setattr("medseg.readers.limits.MOST_EXPANSION", 0)
+    with pytest.raises(BadModel, match="far more than its size"):
+        import_model("bundle", packed, tmp_path / "model")
+
+
 def test_a_wrapped_state_dict_is_taken(tmp_path):
     folder = make_bundle(tmp_path / "bundle")
     path = folder / "models" / "model.pt"
