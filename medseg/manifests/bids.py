@@ -15,10 +15,14 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.files import read_bytes
 from medseg.labels import LabelTable, plain_name
-from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity
+from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity, stem_of, with_words
 from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import labels_in, modality_of, new_case, read_description, scan_stem
+from medseg.manifests.imported import listed
+from medseg.manifests.importing import labels_in, modality_of, new_case, read_description
 from medseg.manifests.table import COLUMNS
+
+#: Suffixes of masks; only some are looked for unasked, all are named where no case has them.
+_MASKS = ("dseg", "mask", "probseg", "roi", "seg")
 
 
 class BidsOptions(Options):
@@ -63,7 +67,8 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
         if len(scans) < len(options.channels):
             incomplete.append(name)
             continue
-        mask = choose_mask(_files(session, folder, derived=True), choice)
+        own = list(scans.values())
+        mask = choose_mask(_files(session, folder, derived=True), choice, own)
         covariates = people.get(session[0], {})
         cases.append(new_case(name, scans, mask, patient=session[0], covariates=covariates))
     if not cases:
@@ -74,8 +79,9 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
             expected=f"sub-*/anat/*_{options.channels[0]}.nii.gz",
             remedy="Give them, for example channels=[T2w].",
         )
+    unused = _unused_masks(folder, cases)
     if not any(case.label for case in cases):
-        _refuse_unused_masks(folder, choice)
+        _refuse_without_masks(folder, choice, unused)
     return Cohort(
         name=str(about.get("Name") or folder.resolve().name),
         modality=modality_of(options.channels),
@@ -86,7 +92,7 @@ def build(folder: Path, options: BidsOptions) -> Cohort:
         source=str(about.get("DatasetDOI") or ""),
         licence=str(about.get("License") or ""),
         citation=str(about.get("HowToAcknowledge") or ""),
-        remarks=_left_out(incomplete, options.channels),
+        remarks=(*_left_out(incomplete, options.channels), *_unused(unused)),
     )
 
 
@@ -111,7 +117,7 @@ def _files(session: tuple[str, ...], folder: Path, *, derived: bool = False) -> 
         for place in places
         if place.is_dir()
         for path in place.rglob("*")
-        if (scan_stem(path.name) or "").startswith(f"{start}_")
+        if stem_of(path).startswith(f"{start}_")
     )
 
 
@@ -125,12 +131,8 @@ def _scan(
     session: tuple[str, ...], folder: Path, channel: str, words: tuple[str, ...]
 ) -> Path | None:
     """The session's scan of that suffix; ``None`` where there is none."""
-    scans = [
-        path
-        for path in _files(session, folder)
-        if (name := scan_stem(path.name) or "").endswith(f"_{channel}")
-        and all(word in name for word in words)
-    ]
+    files = [path for path in _files(session, folder) if stem_of(path).endswith(f"_{channel}")]
+    scans = with_words(files, words)
     if len(scans) > 1:
         raise BadCohort(
             f"several files end in _{channel}",
@@ -149,7 +151,7 @@ def _choice(folder: Path, options: BidsOptions) -> MaskChoice:
 
 
 def _suffix(path: Path) -> str:
-    return (scan_stem(path.name) or "").rpartition("_")[2]
+    return stem_of(path).rpartition("_")[2]
 
 
 def _suffixes(folder: Path) -> str | None:
@@ -158,16 +160,31 @@ def _suffixes(folder: Path) -> str | None:
     return ", ".join(f"{name} ({count})" for name, count in counts.most_common(8)) or None
 
 
-def _refuse_unused_masks(folder: Path, choice: MaskChoice) -> None:
+def _unused_masks(folder: Path, cases: list[Case]) -> list[Path]:
+    """Files anywhere below that end as masks do and are no case's scan or mask."""
+    used = {path for case in cases for path in (*case.sources, case.label)}
+    files = (path for path in sorted(folder.rglob("*")) if path not in used)
+    return [path for path in files if _suffix(path) in _MASKS and path.is_file()]
+
+
+def _refuse_without_masks(folder: Path, choice: MaskChoice, masks: list[Path]) -> None:
     """No case has a mask: right where none lies there, and a mistake where some do."""
-    masks = [path for path in _every_file(folder) if _suffix(path) in ("dseg", "mask")]
     if masks:
         raise BadCohort(
             f"no mask fits among {len(masks)}",
             path=masks[0],
+            found=f"masks of another session, run or space, elsewhere than in {folder.name}/"
+            "derivatives/PIPELINE/sub-*, or of another suffix",
             expected=choice.describe(),
-            remedy="Give mask=dseg or mask=mask, and words of the ones you want: mask_only=[…].",
+            remedy="Give mask=dseg, mask=mask or mask=roi, and words of the ones you want:"
+            " mask_only=[…].",
         )
+
+
+def _unused(masks: list[Path]) -> tuple[str, ...]:
+    if not masks:
+        return ()
+    return (f"{len(masks)} other masks are no case's: {listed([path.name for path in masks])}",)
 
 
 def _participants(path: Path) -> dict[str, dict[str, str]]:

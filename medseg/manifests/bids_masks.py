@@ -1,4 +1,4 @@
-"""The mask of a BIDS session: by suffix, then by the entities ``label``, ``space`` and ``desc``."""
+"""The mask of a BIDS session: by suffix and words, then by the entities of its scan."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from medseg.manifests.importing import scan_stem
 
 #: Spaces that are the scan's own; a mask in another one (``MNI152…``) lies on another grid.
 _OWN_SPACES = ("", "orig", "native", "individual", "scanner", "T1w", "T2w", "FLAIR")
+
+#: Entities that say which of a session's scans a mask was drawn on.
+_OF_THE_SCAN = tuple(
+    ["acq", "ce", "chunk", "dir", "echo", "flip", "inv", "mod", "mt", "part", "rec", "run"]
+)
 
 
 @dataclass(frozen=True)
@@ -34,23 +39,23 @@ class MaskChoice:
         return f"*_{self.suffix}.nii.gz{words}, called after its subject"
 
 
-def choose_mask(files: Sequence[Path], choice: MaskChoice) -> Path | None:
-    """The session's one mask, or ``None`` where it has none.
+def choose_mask(
+    files: Sequence[Path], choice: MaskChoice, scans: Sequence[Path] = ()
+) -> Path | None:
+    """The one mask of a session's scans, or ``None`` where they have none.
 
-    Masks in the scan's own space come before those in a template's, and those whose entity
-    ``label`` names a wanted label before others.
+    A mask of another run or acquisition, or in the space of a template, is none of theirs, but
+    for one whose space was asked for. Those that share most with the scans' names come first,
+    then those whose entity ``label`` names a wanted label.
 
     Raises:
         BadCohort: several are left.
     """
-    masks = [
-        path
-        for path in files
-        if (name := scan_stem(path.name) or "").endswith(f"_{choice.suffix}")
-        and all(word in name for word in choice.words)
-    ]
+    suffixed = [path for path in files if stem_of(path).endswith(f"_{choice.suffix}")]
+    masks = [path for path in with_words(suffixed, choice.words) if _fits(path, scans, choice)]
+    shared = [sum(_agrees(path, scan) for scan in scans) for path in masks]
+    masks = [path for path, n in zip(masks, shared, strict=True) if n == max(shared)]
     wanted = {name.casefold() for name in choice.labels}
-    masks = [path for path in masks if entity(path, "space") in _OWN_SPACES] or masks
     masks = [path for path in masks if entity(path, "label").casefold() in wanted] or masks
     if len(masks) > 1:
         raise BadCohort(
@@ -61,6 +66,43 @@ def choose_mask(files: Sequence[Path], choice: MaskChoice) -> Path | None:
             remedy="Give words of the one you want, for example mask_only=[label-lesion].",
         )
     return masks[0] if masks else None
+
+
+def with_words(files: Sequence[Path], words: Sequence[str]) -> list[Path]:
+    """The files whose names hold every word, as whole entities where any have it so.
+
+    >>> names = [Path("sub-1_acq-iso_T1w.nii"), Path("sub-1_acq-isolow_T1w.nii")]
+    >>> [path.name for path in with_words(names, ["acq-iso"])]
+    ['sub-1_acq-iso_T1w.nii']
+    """
+    kept = list(files)
+    for word in words:
+        whole = [path for path in kept if f"_{word}_" in f"_{stem_of(path)}_"]
+        kept = whole or [path for path in kept if word in stem_of(path)]
+    return kept
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its ending; empty where it is no scan."""
+    return scan_stem(path.name) or ""
+
+
+def _fits(mask: Path, scans: Sequence[Path], choice: MaskChoice) -> bool:
+    """Whether it is drawn on these scans, by the entities of its name."""
+    spaces = {entity(scan, "space") for scan in scans} | set(_OWN_SPACES)
+    asked = any(word.startswith("space-") for word in choice.words)
+    if entity(mask, "space") not in spaces and not asked:
+        return False
+    for key in _OF_THE_SCAN:
+        values = {entity(scan, key) for scan in scans} - {""}
+        if values and entity(mask, key) not in values | {""}:
+            return False
+    return True
+
+
+def _agrees(mask: Path, scan: Path) -> int:
+    """How many entities of the scan its mask repeats."""
+    return sum(entity(mask, key) == entity(scan, key) != "" for key in _OF_THE_SCAN)
 
 
 def entity(path: Path, key: str) -> str:

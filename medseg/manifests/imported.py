@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import BadCohort
-from medseg.manifests.cohort import Case, Cohort
+from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.reading import file_of
 from medseg.names import tell_apart
 from medseg.readers import claims, glimpse, promises_dicom
@@ -20,13 +20,15 @@ _SHOWN = 3
 def settled(cohort: Cohort) -> Cohort:
     """A cohort whose case ids are unique and whose files promise to be readable.
 
-    Ids that differ in upper and lower case only are marked apart, since some file systems cannot
-    distinguish them. A file whose header cannot be read becomes a remark.
+    Scans without a mask of patients who have train rows are left out with a remark: as test rows
+    they would put one patient into two parts. Ids that differ in upper and lower case only are
+    marked apart, since some file systems cannot distinguish them. A file whose header cannot be
+    read becomes a remark.
 
     Raises:
         BadCohort: two scans would be one case, or no file of the cohort can be read.
     """
-    cohort = cohort.with_cases(_distinguished(cohort.cases))
+    cohort = _with_whole_patients(cohort.with_cases(_distinguished(cohort.cases)))
     faults = [fault for case in cohort.cases for fault in _faults(case)]
     if len({case for case, _ in faults}) == len(cohort.cases):
         raise BadCohort(
@@ -70,6 +72,19 @@ def listed(names: Sequence[str]) -> str:
 
 def _some(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _with_whole_patients(cohort: Cohort) -> Cohort:
+    trained = {case.patient for case in cohort.cases if case.split is Split.TRAIN}
+    spare = [c.case for c in cohort.cases if c.split is Split.TEST and c.patient in trained]
+    if not spare:
+        return cohort
+    remark = (
+        f"{_some(len(spare), 'scan')} without a mask left out ({listed(spare)}): the patient has"
+        " others with one, and lies in one part only"
+    )
+    cases = tuple(case for case in cohort.cases if case.case not in spare)
+    return replace(cohort.with_cases(cases), remarks=(*cohort.remarks, remark))
 
 
 def _distinguished(cases: Sequence[Case]) -> tuple[Case, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.checksums import sha256_of
 from medseg.config import Options, load_json
@@ -27,6 +29,9 @@ from medseg.scans.masks import read_mask
 
 #: Slicer's ending of masks, before the format's own.
 _SLICER = ".seg"
+
+#: More values than this, and fewer neighbours along an axis that agree, are no mask's.
+_MANY_VALUES, _LEAST_AGREEMENT = 20, 0.2
 
 #: Files of a folder that are looked at to see whether it holds DICOM.
 _LOOKED_AT = 8
@@ -76,7 +81,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def described_channels(folder: Path, card: Mapping[str, Any], *keys: str) -> tuple[str, ...]:
-    """The channels that a ``dataset.json`` numbers, in the order of their numbers.
+    """The channels that a ``dataset.json`` numbers, in their order; equal names get the numbers.
 
     Args:
         folder: of the data set.
@@ -88,10 +93,14 @@ def described_channels(folder: Path, card: Mapping[str, Any], *keys: str) -> tup
 
     >>> described_channels(Path(), {"modality": {"1": "T2", "0": "T1"}}, "modality")
     ('T1', 'T2')
+    >>> described_channels(Path(), {"modality": {"0": "MRI", "1": "MRI"}}, "modality")
+    ('MRI_0', 'MRI_1')
     """
     named = next((card[key] for key in keys if card.get(key)), {"0": "image"})
     try:
-        return tuple(str(named[key]) for key in sorted(named, key=int))
+        ordered = [(str(key), str(named[key])) for key in sorted(named, key=int)]
+        count = Counter(name for _, name in ordered)
+        return tuple(name if count[name] == 1 else f"{name}_{key}" for key, name in ordered)
     except (TypeError, ValueError, KeyError):
         raise BadCohort(
             "the channels are not as expected",
@@ -202,9 +211,10 @@ def labels_in(masks: Iterable[Path]) -> LabelTable:
         names = _by_value(paths, contents)
     if not names:
         raise BadCohort(
-            "the masks name no labels and hold none",
-            found=f"{len(paths)} masks",
-            remedy="Give them, for example labels='{liver: 1}'.",
+            "the masks name no labels and hold none" if paths else "no scan has a mask",
+            found=f"{len(paths)} masks" if paths else None,
+            expected=None if paths else "masks, or labels to be drawn later",
+            remedy="Give the labels, for example labels='{liver: 1}'.",
         )
     return LabelTable.from_card(
         {"labels": {names[value] or f"label {value}": value for value in sorted(names)}}
@@ -260,9 +270,31 @@ def _by_value(paths: Sequence[Path], contents: Sequence[Mapping[int, str]]) -> d
 def _held(path: Path) -> dict[int, str]:
     """Values of a mask, each with its name in the file or an empty one."""
     mask = read_mask(path)
+    if _resembles_a_scan(mask.data):
+        raise BadCohort(
+            "looks like a scan, not a mask",
+            path=path,
+            found=f"{len(np.unique(mask.data))} values, and neighbours hardly ever agree",
+            expected="one value for each label",
+            remedy="Say which files are the masks, or give labels='{liver: 1}'.",
+        )
     named = {} if mask.labels is None else {b.value: b.name for b in mask.labels.labels}
     values = {int(value) for value in np.unique(mask.data)} | set(named)
     return {value: named.get(value, "") for value in values - {0}}
+
+
+def _resembles_a_scan(values: NDArray[Any]) -> bool:
+    """Whether (X, Y, Z) values are many and change from voxel to voxel, as intensities do.
+
+    >>> noise = np.random.default_rng(0).integers(1, 99, (9, 9, 9))
+    >>> _resembles_a_scan(noise), _resembles_a_scan(noise.repeat(5, axis=0))
+    (True, False)
+    """
+    if len(np.unique(values)) <= _MANY_VALUES:
+        return False
+    inside = (values[1:] != 0) | (values[:-1] != 0)
+    same = (values[1:] == values[:-1]) & inside
+    return bool(same.sum() < _LEAST_AGREEMENT * inside.sum())
 
 
 def modality_of(names: Iterable[str]) -> str:

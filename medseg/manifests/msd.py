@@ -72,7 +72,7 @@ def _entries(folder: Path, card: dict[str, Any], part: str) -> list[dict[str, st
     """Each case's files; the published lists of test scans hold bare names."""
     try:
         entries = [one if isinstance(one, dict) else {"image": one} for one in card.get(part) or []]
-        keys = [("image", "label") if "label" in entry else ("image",) for entry in entries]
+        keys = [("image", "label") if entry.get("label") else ("image",) for entry in entries]
         return [
             {key: str(entry[key]) for key in present}
             for entry, present in zip(entries, keys, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,7 @@ def _cases(folder: Path, part: str, ending: str, channels: tuple[str, ...]) -> l
     images = scans_in(folder / f"images{part}", ending)
     masks = folder / f"labels{part}"
     labels = scans_in(masks, ending) if masks.is_dir() or part == "Tr" else {}
+    _require_numbers(folder / f"images{part}", images, ending)
     cases = []
     for name in sorted({name.rpartition("_")[0] for name in images} | set(labels)):
         paths = [images.get(f"{name}_{number:04d}") for number in range(len(channels))]
@@ -130,6 +132,19 @@ def _cases(folder: Path, part: str, ending: str, channels: tuple[str, ...]) -> l
         split = Split.TEST if part == "Ts" else None
         cases.append(new_case(name, files, labels.get(name), split=split))
     return cases
+
+
+def _require_numbers(place: Path, images: Mapping[str, Path], ending: str) -> None:
+    """Every image's name ends in the number of its channel."""
+    bare = [path.name for name, path in images.items() if not re.fullmatch(r".+_\d{4}", name)]
+    if bare:
+        raise BadCohort(
+            "images without the number of a channel",
+            path=place,
+            found=f"{len(bare)} of {len(images)}, for example {bare[0]}",
+            expected=f"case_0000{ending}, 0000 for the first channel",
+            remedy="Rename them, or try `medseg cohort import folders`.",
+        )
 
 
 def _listed(folder: Path, dataset: Any, channels: tuple[str, ...]) -> list[Case]:

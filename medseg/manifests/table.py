@@ -235,7 +235,10 @@ def _exists(path: Path) -> bool:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    for file, folder in ((path, root), (path.absolute(), root.absolute())):
+        if file.is_relative_to(folder):
+            return file.relative_to(folder).as_posix()
+    return path.as_posix()
 
 
 def _fold(text: str, split: Split) -> int | None:

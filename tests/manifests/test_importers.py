@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -203,6 +204,22 @@ def test_nnunet_regions_folds_and_test(tmp_path):
     ]
 
 
+def test_channels_of_one_name_are_numbered(tmp_path):
+    make_nnunet(tmp_path)
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    card["channel_names"] = {"0": "MRI", "1": "MRI"}
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    cohort = import_cohort("nnunet", tmp_path)
+    assert cohort.channels == ("MRI_0", "MRI_1") and cohort.modality == "MR"
+
+
+def test_nnunet_images_without_a_channel_number_are_named(tmp_path):
+    make_nnunet(tmp_path)
+    put(tmp_path / "imagesTr", "p_03.nii.gz", 5)
+    with pytest.raises(BadCohort, match=r"without the number of a channel.*p_03\.nii\.gz"):
+        import_cohort("nnunet", tmp_path)
+
+
 def test_nnunet_lacking_a_channel(tmp_path):
     make_nnunet(tmp_path)
     (tmp_path / "imagesTr/p_02_0001.nii.gz").unlink()
@@ -383,6 +400,34 @@ def test_bids_takes_the_mask_in_the_scans_own_space_and_of_the_label_that_was_sa
         import_cohort("bids", tmp_path, options={"mask": "mask"})
 
 
+def test_a_bids_mask_of_another_run_or_space_is_never_taken(tmp_path):
+    """It lies on the same grid here, so that nothing later would notice."""
+    for number in (1, 2):
+        put(tmp_path / "sub-1/anat", f"sub-1_acq-iso_run-{number}_T1w.nii.gz", number)
+    put(tmp_path / "sub-1/anat", "sub-1_acq-isolow_T1w.nii.gz", 3)
+    masks = tmp_path / "derivatives/manual/sub-1/anat"
+    first = {"only": ["acq-iso", "run-1"]}
+    put(masks, "sub-1_acq-iso_run-2_dseg.nii.gz", 2, (0, 1))
+    put(masks, "sub-1_run-1_space-MNI152_dseg.nii.gz", 1, (0, 1))
+    with pytest.raises(BadCohort, match="no mask fits among 2"):
+        import_cohort("bids", tmp_path, options={**first, "labels": {"x": 1}})
+    put(masks, "sub-1_dseg.nii.gz", 5, (0, 1))
+    put(masks, "sub-1_run-1_dseg.nii.gz", 1, (0, 1))
+    cohort = import_cohort("bids", tmp_path, options=first)
+    assert cohort.cases[0].images["T1w"].name == "sub-1_acq-iso_run-1_T1w.nii.gz"
+    assert cohort.cases[0].label == masks / "sub-1_run-1_dseg.nii.gz"
+    assert "3 other masks are no case's" in cohort.remarks[0]
+
+
+def test_a_session_without_a_mask_does_not_split_its_patient(tmp_path):
+    make_bids(tmp_path)
+    next(tmp_path.rglob("sub-01_ses-b_*_dseg.nii.gz")).unlink()
+    cohort = import_cohort("bids", tmp_path)
+    assert [case.case for case in cohort.cases] == ["sub-01_ses-a", "sub-02"]
+    assert "1 scan without a mask left out (sub-01_ses-b)" in cohort.remarks[-1]
+    assert check_cohort(cohort) == []
+
+
 def test_bids_masks_that_do_not_fit_are_no_reason_to_go_without(tmp_path):
     make_bids(tmp_path)
     with pytest.raises(BadCohort, match="no mask fits among 3"):
@@ -393,6 +438,16 @@ def test_bids_sessions_without_the_scan_are_counted(tmp_path):
     make_bids(tmp_path)
     (tmp_path / "sub-02/anat/sub-02_T1w.nii.gz").unlink()
     assert "1 sessions lack one of T1w" in import_cohort("bids", tmp_path).remarks[0]
+
+
+def test_a_scan_is_never_taken_for_a_mask(tmp_path):
+    """Folders named the wrong way round: intensities would become some hundred labels."""
+    (tmp_path / "labels").mkdir()
+    noise = np.random.default_rng(0).integers(0, 200, (8, 9, 10)).astype(np.uint8)
+    nib.Nifti1Image(noise, np.eye(4)).to_filename(tmp_path / "labels/a.nii.gz")
+    put(tmp_path / "images", "a.nii.gz", 0, (0, 1))
+    with pytest.raises(BadCohort, match="looks like a scan"):
+        import_cohort("folders", tmp_path)
 
 
 def test_masks_beside_scans_are_no_scans(tmp_path):
