@@ -14,8 +14,9 @@ from medseg.manifests.importing import scan_stem
 _OWN_SPACES = ("", "orig", "native", "individual", "scanner", "T1w", "T2w", "FLAIR")
 
 #: Entities that say which of a session's scans a mask was drawn on.
-_OF_THE_SCAN = tuple(
-    ["acq", "ce", "chunk", "dir", "echo", "flip", "inv", "mod", "mt", "part", "rec", "run"]
+_OF_THE_SCAN = (
+    *("acq", "ce", "chunk", "dir", "echo", "flip"),
+    *("inv", "mod", "mt", "part", "rec", "run"),
 )
 
 
