@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import Any
 
@@ -15,7 +15,7 @@ from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.intervals import mean_interval
 from medseg.evaluation.paired_tests import holm, paired_test
-from medseg.evaluation.scores import Scores
+from medseg.evaluation.scores import MEAN, Scores
 from medseg.metrics import METRICS, Better
 
 #: What is compared where nothing else is asked; all tests of it are one family for Holm.
@@ -30,6 +30,8 @@ class Comparison:
         table: one row for each pair of methods, label and metric.
         cases: compared by all.
         left_out: by method, the cases that not all methods were scored on.
+        labels_left_out: by method, the labels that not all methods were scored on; where there
+            are any, means over labels are means of different things and are not compared.
         config: of the intervals and tests.
         methods: names in the order given.
         family: different tests that are corrected together.
@@ -38,6 +40,7 @@ class Comparison:
     table: pd.DataFrame
     cases: tuple[str, ...]
     left_out: Mapping[str, tuple[str, ...]]
+    labels_left_out: Mapping[str, tuple[str, ...]]
     config: EvaluateConfig
     methods: tuple[str, ...]
     family: int
@@ -75,7 +78,7 @@ def compare(
 
     Raises:
         BadConfig: fewer than two evaluations, an unknown metric or an unknown reference.
-        BadOutput: no case in common, another truth, or another tolerance.
+        BadOutput: no case, or no label and metric in common, another truth or tolerance.
     """
     chosen = config if config is not None else EvaluateConfig()
     if len(evaluations) < 2:
@@ -87,12 +90,29 @@ def compare(
         raise BadConfig("no such method", found=reference, expected=", ".join(evaluations))
     common = _common_cases(evaluations)
     _refuse_other_truth(evaluations, common)
+    shared = set.intersection(*(set(scores.labels) for scores in evaluations.values()))
+    other_labels = {
+        name: tuple(label for label in scores.labels if label not in shared)
+        for name, scores in evaluations.items()
+    }
+    compared = shared if any(other_labels.values()) else {*shared, MEAN}
+    tables = {name: _of_cases(scores, common, compared) for name, scores in evaluations.items()}
+    _group_alike(tables)
     pairings = [
         pairing
         for one, other in _method_pairs(evaluations, reference)
-        for metric in metrics
-        for pairing in _pairings(one, other, evaluations, metric, common)
+        for metric in dict.fromkeys(metrics)
+        for pairing in _pairings(one, other, tables, metric)
     ]
+    if not pairings:
+        raise BadOutput(
+            "the evaluations have no label and metric in common",
+            found={
+                n: f"{', '.join(s.labels)}: {', '.join(s.metrics)}" for n, s in evaluations.items()
+            },
+            expected=f"one of {', '.join(metrics)} of one label in each",
+            remedy="Evaluate all methods with the same labels, or choose another --metric.",
+        )
     tests = [pairing.fingerprint for pairing in pairings]
     family = len({test for test in tests if test is not None})
     table = pd.DataFrame([_row(pairing, chosen, family) for pairing in pairings])
@@ -101,7 +121,7 @@ def compare(
         name: tuple(c for c in scores.cases["case"] if c not in set(common))
         for name, scores in evaluations.items()
     }
-    return Comparison(table, common, left_out, chosen, tuple(evaluations), family)
+    return Comparison(table, common, left_out, other_labels, chosen, tuple(evaluations), family)
 
 
 def _method_pairs(
@@ -189,10 +209,10 @@ def _corrected(tests: Sequence[tuple[str, ...] | None], p_values: Sequence[float
 
 
 def _pairings(
-    one: str, other: str, evaluations: Mapping[str, Scores], metric: str, common: Sequence[str]
+    one: str, other: str, tables: Mapping[str, pd.DataFrame], metric: str
 ) -> list[_Pairing]:
-    tables = [_of_metric(evaluations[name], metric, common) for name in (one, other)]
-    paired = tables[0].merge(tables[1], on=["case", "label"], suffixes=("_1", "_2"))
+    first, second = (tables[name][tables[name]["metric"] == metric] for name in (one, other))
+    paired = first.merge(second, on=["case", "label"], suffixes=("_1", "_2"))
     pairings = []
     for label, group in paired.groupby("label", sort=False):
         units = set(group["unit_1"]) | set(group["unit_2"])
@@ -208,9 +228,18 @@ def _pairings(
     return pairings
 
 
-def _of_metric(scores: Scores, metric: str, common: Sequence[str]) -> pd.DataFrame:
-    rows = scores.table[(scores.table["metric"] == metric) & scores.table["case"].isin(common)]
-    return rows[["case", "patient", "label", "value", "unit"]]
+def _of_cases(scores: Scores, common: Sequence[str], labels: Set[str]) -> pd.DataFrame:
+    table = scores.table
+    rows = table[table["case"].isin(common) & table["label"].isin(labels)]
+    return rows[["case", "patient", "label", "metric", "value", "unit"]].copy()
+
+
+def _group_alike(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Give every table the patients of the one that knows the most scans to be of one person."""
+    knowing = min(tables.values(), key=lambda table: table["patient"].nunique())
+    patients = dict(zip(knowing["case"], knowing["patient"], strict=True))
+    for table in tables.values():
+        table["patient"] = table["case"].map(patients)
 
 
 def _row(pairing: _Pairing, config: EvaluateConfig, family: int) -> dict[str, Any]:
@@ -224,6 +253,8 @@ def _row(pairing: _Pairing, config: EvaluateConfig, family: int) -> dict[str, An
     differences = np.where(np.abs(second - first) <= unit, 0.0, second - first)
     bootstrap = config if config.interval != "auto" else _studentised(config)
     interval = mean_interval(differences, pairing.patients, bootstrap, bounds=(-span, span))
+    if interval.low == interval.high != 0:  # equal differences say nothing of their spread
+        interval = replace(interval, low=nan, high=nan)
     test = paired_test(differences, pairing.patients, config, family=family, unit=unit)
     return {
         "first": pairing.first,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
+from math import inf, isinf, nan
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,9 @@ def _texts(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
 def _value(text: str, path: Path) -> float:
     """A score; NaN where it is undefined."""
     try:
-        return float(text) if text else nan
+        score = float(text) if text else nan
     except ValueError:
-        raise BadOutput("a score is no number", path=path, found=repr(text)[:60]) from None
+        score = inf
+    if isinf(score):
+        raise BadOutput("a score is no number", path=path, found=repr(text)[:60])
+    return score

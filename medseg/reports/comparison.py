@@ -76,9 +76,15 @@ def verdict(row: Mapping[str, Any], comparison: Comparison) -> str:
 
 
 def left_out_lines(comparison: Comparison) -> list[str]:
-    """One line for each method with cases that others lack."""
-    return [
-        f"{len(cases)} cases of {name} are in no other evaluation and left out: "
+    """One line for each method with cases or labels that others lack."""
+    labels = [
+        f"Labels of {name} that others lack are not compared, nor means over labels: "
+        f"{', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
+        for name, names in comparison.labels_left_out.items()
+        if names
+    ]
+    return labels + [
+        f"{len(cases)} cases of {name} are not in every evaluation and left out: "
         f"{', '.join(cases[:10])}{' …' if len(cases) > 10 else ''}"
         for name, cases in comparison.left_out.items()
         if cases
@@ -144,7 +150,8 @@ def _charts(comparison: Comparison) -> list[Picture]:
 def _note(comparison: Comparison) -> str:
     return (
         f"Difference: second − first, mean [{comparison.config.confidence:.0%} interval] over "
-        f"the pairs in which both are defined; ‡ fewer than {FEW_PATIENTS} patients: no interval. "
+        f"the pairs in which both are defined; ‡ fewer than {FEW_PATIENTS} patients, or equal "
+        "differences: no interval. "
         "Favours: the method that is better at "
         f"p (Holm) ≤ {comparison.level:.2g}. {power_line(comparison)}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -351,6 +352,32 @@ def test_undefined_pairs_are_left_out_and_counted():
     row = found.table.iloc[0]
     assert (row["n"], row["undefined"]) == (11, 1)
     assert row["difference"] == pytest.approx(1.0)
+
+
+def test_means_over_different_labels_are_not_compared():
+    """The mean of liver and spleen against the mean of the liver alone says nothing."""
+    one, other = scores_of(losses(12)), scores_of(losses(12, 1))
+    spleen = one.table[one.table["label"] == "liver"].assign(label="spleen")
+    more = replace(one, table=pd.concat([one.table, spleen], ignore_index=True))
+    found = compare({"more": more, "other": other}, metrics=["dice", "dice"])
+    assert list(found.table["label"]) == ["liver"]
+    assert found.labels_left_out == {"more": ("spleen",), "other": ()}
+    lone = replace(one, table=spleen.reset_index(drop=True))
+    with pytest.raises(BadOutput, match="no label and metric in common"):
+        compare({"lone": lone, "other": other})
+
+
+def test_the_evaluation_that_knows_the_patients_groups_the_scans_of_all():
+    patients = [f"p{k // 2}" for k in range(24)]
+    known, unknown = scores_of(losses(24), patients=patients), scores_of(losses(24, 1))
+    for pair in ({"a": known, "b": unknown}, {"b": unknown, "a": known}):
+        assert set(compare(pair, metrics=["dice"]).table["patients"]) == {12}
+
+
+def test_equal_differences_get_no_interval_of_no_width():
+    base = losses(12)
+    row = compare({"a": scores_of(base - 0.0625), "b": scores_of(base)}, metrics=["dice"]).table
+    assert row["difference"].iloc[0] == pytest.approx(0.0625) and row["ci_low"].isna().all()
 
 
 def test_comparing_what_cannot_be_compared_is_refused():
