@@ -73,6 +73,7 @@ def train(
     started = command_started("train")
     from medseg.config.kinds import Kind, refuse_other_kinds
     from medseg.manifests import load_cohort
+    from medseg.manifests.card import inputs_of
     from medseg.reports.training import draw_curves
     from medseg.training import Run, check_start, hold_run, join_processes, leave_processes
     from medseg.writers.guard import guard_outputs, removed_if_empty
@@ -96,8 +97,10 @@ def train(
     if not world.first:
         logging.getLogger("medseg").setLevel(logging.ERROR)  # the first one speaks for all
     files = (*_FILES, *_MORE)
+    given = [config, *inputs_of(config.parent / settings.cohort, root=root)]
+    given += [] if init is None else [path for path in init.rglob("*") if path.is_file()]
     guard = guard_outputs(
-        output, "train", claims=_FILES, patterns=files, inputs=[config], overwrite=overwrite
+        output, "train", claims=_FILES, patterns=files, inputs=given, overwrite=overwrite
     )
     holds = world.first and not world.is_held
     place = world.device(chosen)
