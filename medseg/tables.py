@@ -25,6 +25,8 @@ _HINT = re.compile(r"sep=([,;\t])\r?\n", re.IGNORECASE)
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 #: Bytes looked at to find the columns of a table.
 _LONGEST_HEADER = 100_000
+#: How files of Excel and LibreOffice begin.
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: As programs write them: a leading plus is a telephone number or a formula.
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -58,13 +60,14 @@ def read_csv(
             or a row has another number of cells than the header.
     """
     lines = _lines(path, refusal)
-    columns = [_original(name).strip() for name in lines[0]] if lines else []
+    above = next((k for k, line in enumerate(lines) if any(map(str.strip, line))), len(lines))
+    columns = [_original(name).strip() for name in lines[above]] if lines[above:] else []
     named = [name for name in columns if name]
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
         raise refusal("the same column occurs twice", path=path, found=", ".join(repeated))
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in enumerate(lines[above + 1 :], start=above + 2):
         cells = [_original(cell).strip() for cell in line]
         if not any(cells):
             continue
@@ -83,15 +86,16 @@ def read_csv(
 
 
 def csv_columns(path: Path) -> tuple[str, ...]:
-    """The columns of a table by its first line alone; none where there is no such file."""
+    """The columns of a table by its first lines alone; none where there is no such file."""
     try:
         with open_file(path) as file:
-            text = _decoded(file.readline(_LONGEST_HEADER) + file.readline(_LONGEST_HEADER))
+            content = file.read(_LONGEST_HEADER)
+        whole = content.rfind(b"\n") if len(content) == _LONGEST_HEADER else len(content)
+        text = _decoded(content[: whole // 2 * 2])  # of UTF-16, no half of a letter
     except (OSError, ValueError):
         return ()
     hint = _HINT.match(text)
-    first = re.split(r"[\r\n]", text[hint.end() :] if hint else text, maxsplit=1)[0]
-    names = re.split(f"[{_DELIMITERS}]", first)
+    names = re.split(f"[{_DELIMITERS}]", _header(text[hint.end() :] if hint else text))
     return tuple(_original(name.strip().strip('"')) for name in names)
 
 
@@ -142,7 +146,8 @@ def _original(cell: str) -> str:
 
 def _lines(path: Path, refusal: type[MedsegError]) -> list[list[str]]:
     try:
-        text = _decoded(read_bytes(path))
+        content = read_bytes(path)
+        text = _decoded(content)
     except FileNotFoundError:
         raise refusal("no such table", path=path, remedy="Check the path.") from None
     except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
@@ -150,14 +155,26 @@ def _lines(path: Path, refusal: type[MedsegError]) -> list[list[str]]:
         raise refusal(
             "the table cannot be read", path=path, found=found, expected="a CSV file"
         ) from None
+    if content.startswith(_SPREADSHEETS):
+        raise refusal(
+            "a spreadsheet program's own file, not CSV",
+            path=path,
+            remedy="Save the sheet as CSV (UTF-8).",
+        )
     hint = _HINT.match(text)
     text = text[hint.end() :] if hint else text
-    header = _QUOTED.sub("", re.split(r"[\r\n]", text, maxsplit=1)[0])
+    header = _QUOTED.sub("", _header(text))
     delimiter = hint[1] if hint else max(_DELIMITERS, key=header.count)
     try:
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise refusal("the table is not CSV", path=path, found=error) from None
+
+
+def _header(text: str) -> str:
+    """The first line that holds anything."""
+    lines = re.split(r"[\r\n]", text)
+    return next((line for line in lines if line.strip(f'{_DELIMITERS}" ')), "")
 
 
 def _decoded(content: bytes) -> str:

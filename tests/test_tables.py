@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medseg import tables
 from medseg.errors import BadCohort, BadConfig
-from medseg.tables import csv_text, inert, printable, read_csv
+from medseg.tables import csv_columns, csv_text, inert, printable, read_csv
 
 HEADER = ("case", "source", "note")
 ROWS = [
@@ -42,6 +42,7 @@ SPREADSHEETS = {
     "every cell quoted": (with_delimiter(",", csv.QUOTE_ALL), "utf-8"),
     "an old Mac": (with_delimiter(",", end="\r"), "utf-8"),
     "a hint before the header": ("sep=;\r\n" + with_delimiter(";"), "utf-8"),
+    "blank lines above": ("\r\n;;\r\n" + with_delimiter(";"), "utf-8-sig"),
     "empty columns at the end": (
         with_delimiter(";").replace("\r\n", ";;\r\n") + ";;;;\r\n",
         "utf-8-sig",
@@ -54,7 +55,9 @@ def test_a_table_reads_the_same_whoever_saved_it(text, encoding, tmp_path):
     columns, rows = read_csv(saved(tmp_path, text, encoding))
     assert columns == HEADER
     assert [dict(row.cells) for row in rows] == ROWS
-    assert [row.number for row in rows] == [2, 3]
+    above = 2 if text.startswith("\r\n") else 0
+    assert [row.number for row in rows] == [above + 2, above + 3]
+    assert csv_columns(saved(tmp_path, text, encoding))[: len(HEADER)] == HEADER
 
 
 BROKEN = {
@@ -76,6 +79,9 @@ def test_no_table_and_no_text_are_refusals(tmp_path):
     with pytest.raises(BadConfig, match="no such table"):
         read_csv(tmp_path / "absent.csv")
     path = tmp_path / "binary.csv"
+    path.write_bytes(b"PK\x03\x04" + bytes(9))
+    with pytest.raises(BadConfig, match=r"spreadsheet program's own file.*as CSV"):
+        read_csv(path)
     path.write_bytes(b"case,source\n\x81\x8d\x8f,b\n")
     with pytest.raises(BadConfig, match="cannot be read"):
         read_csv(path)

@@ -292,9 +292,14 @@ def _resembles_a_scan(values: NDArray[Any]) -> bool:
     """
     if len(np.unique(values)) <= _MANY_VALUES:
         return False
+    return all(_agreement(np.moveaxis(values, k, 0)) < _LEAST_AGREEMENT for k in range(3))
+
+
+def _agreement(values: NDArray[Any]) -> float:
+    """Share of neighbours along the first axis, not both background, that are equal."""
     inside = (values[1:] != 0) | (values[:-1] != 0)
     same = (values[1:] == values[:-1]) & inside
-    return bool(same.sum() < _LEAST_AGREEMENT * inside.sum())
+    return float(same.sum() / max(1, inside.sum()))
 
 
 def modality_of(names: Iterable[str]) -> str:

@@ -246,10 +246,10 @@ def _fold(text: str, split: Split) -> int | None:
         return None
     if split is not Split.TRAIN:
         raise BadCohort(f"a {split.value} row has a fold", found=text, expected="an empty cell")
-    # Spreadsheets and data frames write 0.0 where a column has empty cells.
-    if not re.fullmatch(r"\d{1,4}(\.0+)?", text):
+    # Spreadsheets and data frames write 0.0, or 0,0, where a column has empty cells.
+    if not re.fullmatch(r"\d{1,4}([.,]0+)?", text):
         raise BadCohort("the fold is not an integer", found=repr(text), expected="0, 1, 2 …")
-    return int(float(text))
+    return int(re.split("[.,]", text)[0])
 
 
 def _sha256(text: str) -> str:

@@ -29,7 +29,8 @@ from medseg.reports.page import write_page
 NAME = "report.html"
 #: Names of files in reasons, which may tell more than the case id.
 _FILE = re.compile(
-    r"\S*/\S+|[^\s(]+\.(?:dcm|nii|gz|nrrd|nhdr|mha|mhd|raw|img|hdr|zip|tar|tgz|bz2|xz|ima)\b", re.I
+    r"\S*/\S*[^\s:;,.)]|[^\s(]+\.(?:dcm|nii|gz|nrrd|nhdr|mha|mhd|raw|img|hdr|zip|tar|tgz|bz2|xz|ima)\b",
+    re.I,
 )
 #: Bins of a volume distribution.
 _BINS = 24
@@ -73,17 +74,24 @@ def write_batch_report(folder: Path, entries: Sequence[Entry], labels: LabelTabl
     return path
 
 
+def without_names(reason: str, source: str) -> str:
+    """A reason in which the user's own folders and files are not named.
+
+    >>> without_names("ann/IM1.dcm: corrupt (after ann)", "ann")
+    'a file: corrupt (after the scan)'
+    """
+    marked = reason.replace(source, "\0") if source.strip(".") else reason
+    return _FILE.sub("a file", marked).replace("\0", "the scan")
+
+
 def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
-    reason = _FILE.sub(
-        "a file", entry.reason.replace(entry.source, "the scan") if entry.source else entry.reason
-    )
     return {
         "case": entry.case,
         "state": entry.state.value,
         "suspicion": round(score, 2),
         "flags": [flag.text for flag in entry.flags],
         "kinds": sorted({flag.kind for flag in entry.flags}),
-        "notes": [reason] if reason else [],
+        "notes": [without_names(entry.reason, entry.source)] if entry.reason else [],
         "volumes": [_rounded(entry.volumes_ml.get(name)) for name in labels.names],
         "confidence": _rounded(min(entry.confidence.values())) if entry.confidence else None,
         "seconds": round(entry.seconds, 2),

@@ -59,6 +59,12 @@ def test_what_is_no_number_or_one_of_two_is_refused(written):
         number_of(written)
 
 
+def test_a_name_where_a_number_belongs_is_not_repeated():
+    with pytest.raises(NotANumber) as caught:
+        number_of("MEYER^ANNA 12")
+    assert str(caught.value) == "'…^… 12'"
+
+
 @pytest.mark.parametrize("vr", ["DS", "LO", "UN"])
 @pytest.mark.parametrize("written", ["-1024,0", "-1024 HU", "-1.024e3", " -1024. ", "-1024\0"])
 def test_an_intercept_is_read_where_it_is_unambiguous(tmp_path, written, vr):

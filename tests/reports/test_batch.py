@@ -224,3 +224,9 @@ def test_slices_are_scrolled_and_labels_switched_off_and_on(tmp_path):
         assert browser.execute_script("return toggles.innerText").split() == ["ball", "<b>rod</b>"]
     finally:
         browser.quit()
+
+
+def test_reasons_name_no_file():
+    inside = report.without_names("ann/IM1.dcm: corrupt (after ann/IM0.dcm)", "ann")
+    assert inside == "a file: corrupt (after a file)"
+    assert report.without_names("one voxel is 2.5 mm.", ".") == "one voxel is 2.5 mm."

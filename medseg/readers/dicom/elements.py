@@ -36,6 +36,9 @@ _NUMBER = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)(?: *(?:mm
 #: "1,024" may be a little more than one, or a thousand.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
+#: Longer than a unit is.
+_WORDS = re.compile(r"[^\W\d_]{4,}")
+
 UNDEFINED = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 #: Pixel data as integers, float32 or float64.
@@ -298,12 +301,13 @@ def number_of(written: str) -> float:
     (-1024.0, 0.5, 0.75, -1024.0)
 
     Raises:
-        NotANumber: it is none, or may be one of two: ``1,024``.
+        NotANumber: it is none, or may be one of two: ``1,024``. Words are not repeated: what
+            stands in the wrong place may be a name.
     """
     match = _NUMBER.fullmatch(written.strip(" \0\t\r\n"))
     if match is None or _THOUSANDS.fullmatch(match[1]):
-        raise NotANumber(repr(written[:40]))
+        raise NotANumber(repr(_WORDS.sub("…", written[:40])))
     value = float(match[1].replace(",", "."))
     if not math.isfinite(value):
-        raise NotANumber(repr(written[:40]))
+        raise NotANumber(repr(_WORDS.sub("…", written[:40])))
     return value
