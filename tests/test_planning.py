@@ -167,6 +167,32 @@ def test_voxels_give_way_a_little_while_time_is_short_and_structures_are_wide():
     assert kept.config.prepare.spacing_mm[0] == 1.5, "a ball of 0.5 ml is 7 voxels wide"
 
 
+@pytest.mark.parametrize(
+    ("side", "zero_share", "crop"),
+    [(0.7, 0.7, "zeros"), (0.7, 0.0, "nothing"), (0.95, 0.5, "nothing")],
+)
+def test_margins_are_cut_off_where_they_are_wide_and_exactly_zero(side, zero_share, crop):
+    looks = looks_of(shape=(160, 200, 160), zero_share=zero_share)
+    looks = CohortLooks(
+        tuple(
+            dataclasses.replace(case, content=tuple(int(side * n) for n in case.shape))
+            for case in looks.cases
+        ),
+        {},
+    )
+    assert plan_of(looks).config.prepare.crop == crop
+
+
+def test_scans_vary_gently_while_steps_are_few():
+    short, long = (
+        plan_of(looks_of(), dataclasses.replace(LAPTOP, minutes=minutes)).config.augment
+        for minutes in (5, 600)
+    )
+    assert short.spatial < long.spatial
+    assert short.scale[0] > long.scale[0]
+    assert short.noise < long.noise
+
+
 def test_thick_slices_are_halved_last_and_keep_their_neighbours_apart():
     plan = plan_of(looks_of(shape=(160, 160, 20), spacing=(0.7, 0.7, 5.0)), GPU)
     options = plan.config.network.options
@@ -391,7 +417,7 @@ def test_large_patches_grow_on_a_cpu_unless_labels_are_many():
     assert large.config.training.growth == 1
 
 
-def test_many_labels_get_patches_of_whole_scans_and_a_loss_that_hears_the_rare_ones():
+def test_many_labels_get_many_steps_and_a_loss_that_hears_the_rare_ones():
     many = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 141)}})
     few = LabelTable.from_card({"labels": {f"gyrus {n}": n for n in range(1, 4)}})
     plans = {
@@ -402,7 +428,8 @@ def test_many_labels_get_patches_of_whole_scans_and_a_loss_that_hears_the_rare_o
         )
         for labels in (many, few)
     }
-    assert plans[140].share > 0.7
+    assert plans[140].steps > 1900
+    assert 1 / 6 < plans[140].share < 0.7
     spacings = [plans[n].config.prepare.spacing_mm[0] for n in (140, 3)]
     assert spacings[0] > 1.3 * spacings[1]
     assert plans[140].config.loss.options["balance"] == 1.0

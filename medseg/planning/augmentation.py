@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from medseg.config import AugmentConfig
 from medseg.manifests import Cohort
-from medseg.planning.affordable import MANY_LABELS, MANY_STEPS
+from medseg.planning.affordable import MANY_LABELS, PLENTY_STEPS
 from medseg.planning.choices import Choices
 from medseg.planning.cost import Machine
 from medseg.planning.fingerprint import CohortLooks
@@ -15,6 +17,25 @@ from medseg.planning.spacing import ANISOTROPIC
 #: Shorter trainings have no time to learn what mirrored anatomy looks like.
 MIRROR_MINUTES = 60.0
 
+#: In trainings of fewer steps scans vary gently. In 400 steps, held-out scans gained a Dice of
+#: 0.012 [0.007, 0.017] on hearts (12 patients), 0.006 [0.001, 0.010] on hippocampi (32 patients)
+#: and 0.075 on brains with 144 labels (3 patients); longer trainings were not compared.
+GENTLE_STEPS = PLENTY_STEPS
+
+#: What gentle means: small moves and few of them, and half as often or less of the rest.
+GENTLE: dict[str, Any] = {
+    "rotate_degrees": 8.0,
+    "scale": [0.92, 1.1],
+    "spatial": 0.3,
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "gamma": 0.15,
+    "noise": 0.1,
+    "blur": 0.05,
+    "low_resolution": 0.05,
+    "bias": 0.1,
+}
+
 #: The cross-entropy of many labels is balanced by this power of their rarity, the second in long
 #: trainings. On brains with 144 labels, 3 mm, 130 steps, the mean Dice of three held-out scans was
 #: 0.022 without, 0.081 with a half and 0.125 with 1.
@@ -22,13 +43,15 @@ BALANCE, MILD_BALANCE = 1.0, 0.5
 
 
 def choose_augmentation(
-    choices: Choices, cohort: Cohort, looks: CohortLooks, machine: Machine
+    choices: Choices, cohort: Cohort, looks: CohortLooks, machine: Machine, steps: int
 ) -> None:
-    """Defaults, gentler where slices are thick, with the mirrors that `mirrors` allows."""
-    plain = AugmentConfig().model_dump(mode="json")
+    """Defaults, gentler in few steps and with thick slices; the mirrors that `mirrors` allows."""
+    plain = AugmentConfig().model_dump(mode="json") | (GENTLE if steps < GENTLE_STEPS else {})
     axes, why = mirrors(cohort, looks, machine.minutes)
     for name, value in plain.items():
         choices.choose(f"augment.{name}", axes if name == "mirror_axes" else value)
+    if steps < GENTLE_STEPS:
+        choices.choose("augment.spatial", GENTLE["spatial"], "gentle: few steps learn little of it")
     spacing = [mm for mm in choices.values["prepare"]["spacing_mm"] if mm is not None]
     if max(spacing) > ANISOTROPIC * min(spacing):
         choices.choose(
@@ -46,7 +69,7 @@ def choose_loss(choices: Choices, labels: int, steps: int) -> None:
     if labels >= MANY_LABELS:
         choices.choose(
             "loss.options.balance",
-            BALANCE if steps < MANY_STEPS else MILD_BALANCE,
+            BALANCE if steps < PLENTY_STEPS else MILD_BALANCE,
             "voxels of rare labels weigh more: among many labels they are else learnt last",
         )
 

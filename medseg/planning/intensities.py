@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,30 @@ from medseg.planning.fingerprint import CohortLooks
 #: Below this a CT shows air, and no structure may come near it where windows of air are left out.
 AIR_HU, DARKEST_TISSUE_HU = -900.0, -800.0
 
+#: Faces of exact zeros are cut off where a typical scan keeps at most this share of its voxels.
+WORTH_CUTTING = 0.8
+
 
 def choose_intensities(choices: Choices, cohort: Cohort, looks: CohortLooks) -> None:
     """Normalisation by modality; resampling as the config has it by default."""
     normalise, why = normalisation(cohort, looks)
+    choices.choose("prepare.crop", *crop(looks))
     choices.choose("prepare.normalise", normalise, why)
     choices.keep("prepare", "alignment")
     choices.keep("prepare", "resampling")
+
+
+def crop(looks: CohortLooks) -> tuple[str, str]:
+    """Whether planes of exact zeros at the faces of a scan are cut off.
+
+    Skull-stripped brains fill half of their scans; a patch and a window should not show the rest.
+    """
+    shares = [math.prod(case.content) / math.prod(case.shape) for case in looks.cases]
+    zeros = [case.zero_share >= 1 - share for case, share in zip(looks.cases, shares, strict=True)]
+    share = float(np.median(shares))
+    if share > WORTH_CUTTING or not np.mean(zeros) > 0.5:
+        return "nothing", "no wide margins of exact zeros"
+    return "zeros", f"margins of exact zeros: {share:.0%} of a typical scan is left"
 
 
 def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, Any]], str]:

@@ -12,7 +12,6 @@ from medseg.config import THROUGH_PLANE, TrainConfig, validate
 from medseg.errors import BadCohort, BadConfig
 from medseg.manifests import Cohort
 from medseg.planning.affordable import (
-    enough_context,
     filled_up,
     patches_a_step,
     slices_a_step,
@@ -98,9 +97,9 @@ def make_plan(
     if frame is not None:
         choices.choose("prepare.frame", [list(row) for row in frame], _WHY_FRAME)
     choose_intensities(choices, cohort, looks)
-    choose_augmentation(choices, cohort, looks, machine)
     voxels = batch * math.prod(patch)
     steps = machine.steps(cost_of(cohort, levels) * voxels)
+    choose_augmentation(choices, cohort, looks, machine, steps)
     choose_loss(choices, len(typical), steps)
     choose_schedule(choices, looks, machine, batch, steps, len(typical))
     choices.keep("infer", "overlap", "windows of the patch's size, each voxel seen by several")
@@ -146,8 +145,8 @@ def _geometry(
     )
     whole = median_shape(looks, spacing)
     here, near = [whole[a] for a in axes], [spacing[a] for a in axes]
-    context = enough_context(len(looks.typical_ml()))
-    voxels = voxels_a_step(machine, cost, memory, least * math.prod(here), context)
+    labels = len(looks.typical_ml())
+    voxels = voxels_a_step(machine, cost, memory, least * math.prod(here), labels)
     patch, levels = affordable_patch(cohort, looks, machine, preset, (here, near), voxels / least)
     memory = memory_of(cohort, looks, machine, preset, levels)
     fitting = min(voxels, memory.voxels_in(machine.memory_bytes))

@@ -9,10 +9,10 @@ import numpy as np
 
 from medseg.config import THROUGH_PLANE
 from medseg.planning.affordable import (
+    ENOUGH_CONTEXT,
     ENOUGH_PIXELS,
     ENOUGH_VOXELS,
     MANY_LABELS,
-    enough_context,
 )
 from medseg.planning.choices import neat
 from medseg.planning.cost import GOOD_STEPS, LEAST_STEPS
@@ -30,7 +30,7 @@ LEAST_CONTEXT = 1 / 30
 #: For a patch to show enough, spacing gives way so far, while structures stay so many voxels wide.
 MILDLY_COARSER, WIDE_VOXELS = 1.35, 8.0
 
-#: The same for a patch to show a whole scan, where there are many labels.
+#: The same for a patch to be as large as a whole scan, where there are many labels.
 MUCH_COARSER, NARROW_VOXELS = 2.5, 4.0
 
 #: So small a share of many labels may become narrower than that.
@@ -132,19 +132,18 @@ def mildly_coarsened(
 
     Arguments as in :func:`coarsened`.
 
-    With many labels it is coarser yet, and shows the whole: an hour of brains with 144 labels at
-    1.35 mm, four tenths of a scan in a patch, came to a Dice of 0.18 on three test scans.
+    With many labels it is coarser yet: an hour of brains with 144 labels at 1.35 mm came to a Dice
+    of 0.18 on three test scans.
 
     On 102 heart scans of 1.5 mm, about ten minutes on two cores, 1.9 mm gave a Dice of 0.80 on
     eight held-out scans, and 1.5 mm with the steps that are left then 0.65.
     """
     share, along = voxels / _size(looks, spacing_mm, axes), [spacing_mm[axis] for axis in axes]
     _, size_mm = small_structure(looks, FEW_LABELS)
-    labels = len(looks.typical_ml())
-    has_many = labels >= MANY_LABELS
+    has_many = len(looks.typical_ml()) >= MANY_LABELS
     coarser, wide = (MUCH_COARSER, NARROW_VOXELS) if has_many else (MILDLY_COARSER, WIDE_VOXELS)
     most = min(coarser * min(along), size_mm / wide)
-    context = as_flat(enough_context(labels), axes)
+    context = 1.0 if has_many else as_flat(ENOUGH_CONTEXT, axes)
     if share >= context or voxels >= _plenty(axes) or most <= 1.05 * min(along):
         return (spacing_mm[0], spacing_mm[1], spacing_mm[2]), ""
     floor = min(most, _floor(along, context / share))
