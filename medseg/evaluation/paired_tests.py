@@ -87,11 +87,11 @@ def paired_test(
     means = _tied(sums / sizes, unit)
     if not means.any():
         return PairedTest(1.0, smallest, 1.0, 0.0, 0.0, 0.5)
-    spread = means.std(ddof=1)
+    spread = means.std(ddof=1) if np.ptp(means) > 0 else 0.0
     return PairedTest(
         p_permutation=sign_flip_p(means * sizes, draws, config.seed),
         p_smallest=smallest,
-        p_wilcoxon=float(stats.wilcoxon(means, zero_method="pratt").pvalue),
+        p_wilcoxon=_wilcoxon(means),
         cohen_dz=float(means.mean() / spread) if spread > 0 else float(np.sign(means[0]) * np.inf),
         rank_biserial=_rank_biserial(means),
         positive=float((means > 0).mean() + (means == 0).mean() / 2),
@@ -156,6 +156,13 @@ def _sign_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     for value in values:
         sums = np.concatenate([sums - value, sums + value])
     return sums
+
+
+def _wilcoxon(means: NDArray[np.float64]) -> float:
+    """All signs of the ranks counted for few patients, ties or not; SciPy's law for many."""
+    if len(means) > EXACT_PATIENTS:
+        return float(stats.wilcoxon(means, zero_method="pratt").pvalue)
+    return sign_flip_p(np.sign(means) * stats.rankdata(np.abs(means)), draws=0)
 
 
 def _rank_biserial(means: NDArray[np.float64]) -> float:

@@ -262,6 +262,10 @@ def test_wilcoxon_and_effect_sizes_equal_scipy_and_paper():
         (ranks[differences > 0].sum() - ranks[differences < 0].sum()) / ranks.sum()
     )
     assert found.positive == pytest.approx((differences > 0).mean())
+    tied = np.array([0.0, 1.0, 1.0, 2.0, -1.0, 3.0, 3.0])  # SciPy, too, counts all signs of these
+    expected = stats.wilcoxon(tied, zero_method="pratt").pvalue
+    assert paired_test(tied, range(7), MANY).p_wilcoxon == pytest.approx(expected)
+    assert paired_test(np.full(7, 0.1), range(7), MANY).cohen_dz == np.inf
 
 
 def test_scans_of_one_patient_are_not_tested_as_many():
