@@ -23,6 +23,13 @@ class NormaliseZScore(Options):
     kind: Literal["zscore"] = "zscore"
     #: Only voxels that are not exactly 0 count: zeros stand for what was not scanned.
     nonzero: bool = False
+    #: To where the lowest and the highest value go afterwards; ``None`` leaves them.
+    target: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _check_target(self) -> NormaliseZScore:
+        _check_ascending(self.target)
+        return self
 
 
 class NormaliseWindow(Options):
@@ -45,17 +52,24 @@ class NormaliseWindow(Options):
 
 
 class NormalisePercentiles(Options):
-    """Map the scan's own percentiles to 0 and 1, clipped."""
+    """Map the scan's own percentiles to 0 and 1, or another target, clipped."""
 
     kind: Literal["percentiles"] = "percentiles"
     low: float = Field(default=0.5, ge=0, le=100)
     high: float = Field(default=99.5, ge=0, le=100)
+    target: tuple[float, float] = (0.0, 1.0)
 
     @model_validator(mode="after")
     def _check_percentiles(self) -> NormalisePercentiles:
+        _check_ascending(self.target)
         if self.high <= self.low:
             raise ValueError(f"high ({self.high}) must be above low ({self.low})")
         return self
+
+
+def _check_ascending(target: tuple[float, float] | None) -> None:
+    if target is not None and target[1] <= target[0]:
+        raise ValueError(f"target goes from low to high, not from {target[0]} to {target[1]}")
 
 
 class NormaliseInside(Options):

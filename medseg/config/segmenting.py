@@ -29,7 +29,8 @@ class InferConfig(Options):
         weighting: importance of a window's voxels; ``gaussian_nnunet`` lies about the voxel
             beside the middle of an even window and falls to almost nothing in its corners.
         restore: what is interpolated on the way from the working grid to the scan's: logits, or
-            the probabilities of labels (not of regions).
+            the probabilities of labels (not of regions); or nothing, with ``labels``: each voxel
+            of the scan takes the label of the nearest working voxel.
         cpu_precision: what ``auto`` means on CPUs that multiply bfloat16 in hardware.
         batch: windows at a time.
         mirror_axes: working axes averaged over mirrors, by role, or ``left-right``.
@@ -43,7 +44,7 @@ class InferConfig(Options):
     steps: Literal["fixed", "even"] = "fixed"
     padding: Literal["border", "zeros"] = "border"
     weighting: Literal["constant", "gaussian", "gaussian_nnunet"] = "gaussian"
-    restore: Literal["logits", "probabilities"] = "logits"
+    restore: Literal["logits", "probabilities", "labels"] = "logits"
     cpu_precision: Literal["auto", "float32"] = "auto"
     batch: int = Field(default=2, ge=1)
     mirror_axes: tuple[MirrorAxis, ...] = ()

@@ -83,13 +83,13 @@ def _swapped(model: Model) -> torch.Tensor:
 
 def _rule(rule: Normalise) -> list[float]:
     match rule:
-        case NormaliseZScore():
+        case NormaliseZScore(target=None):
             return [NONZERO if rule.nonzero else ZSCORE, 0, 0, 0, 1]
         case NormaliseWindow():
             mean = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
             sd = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
             return [WINDOW, rule.low, rule.high, mean, sd]
-        case NormalisePercentiles():
+        case NormalisePercentiles(target=(0.0, 1.0)):
             return [PERCENTILES, rule.low, rule.high, 0, 1]
         case NormaliseNothing():
             return [NOTHING, 0, 0, 0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Kept:
         model: SegmentationModel,
         region: Region,
         whole: Geometry,
-        nearest_axis: int | None,
+        nearest_axes: Collection[int],
     ) -> Kept:
         """Open what is wanted of a scan; nothing where `keeping` is ``None``."""
         if keeping is None:
@@ -53,14 +54,14 @@ class Kept:
             UncertaintyMap(
                 measure,
                 *place,
-                nearest_axis=nearest_axis,
+                nearest_axes=nearest_axes,
                 of_probabilities=model.infer.restore == "probabilities",
             )
             for measure in keeping.uncertainty
         ]
         wanted = keeping.probabilities
         return cls(
-            Probabilities(*place, nearest_axis=nearest_axis) if wanted else None, tuple(maps)
+            Probabilities(*place, nearest_axes=nearest_axes) if wanted else None, tuple(maps)
         )
 
     @property

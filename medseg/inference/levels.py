@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +52,7 @@ class Levels:
         whole: Geometry,
         folder: Path,
         *,
-        nearest_axis: int | None = None,
+        nearest_axes: Collection[int] = (),
     ) -> None:
         """Begin with 0 everywhere.
 
@@ -62,14 +62,14 @@ class Levels:
             region: the part of the scan that logits come from.
             whole: the scan's grid.
             folder: on whose disk they are kept until they are written.
-            nearest_axis: working axis along which native voxels take the nearest logits.
+            nearest_axes: working axes along which native voxels take the nearest logits.
 
         Raises:
             BadOutput: nothing can be written there.
         """
         self.steps = steps
         self._dtype = np.min_scalar_type(steps)
-        self._layout = Layout(region.working, region.native, nearest_axis=nearest_axis)
+        self._layout = Layout(region.working, region.native, nearest_axes=nearest_axes)
         self._start = [side.start for side in region.native_box]
         self._whole = whole
         self._pieces: list[dict[int, list[_Piece]]] = [{} for _ in range(maps)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Probabilities(OnDisk):
         labels: LabelTable,
         folder: Path,
         *,
-        nearest_axis: int | None = None,
+        nearest_axes: Collection[int] = (),
     ) -> None:
         """Begin with 0 everywhere.
 
@@ -51,7 +51,7 @@ class Probabilities(OnDisk):
             whole: the scan's grid.
             labels: what the channels of the logits mean.
             folder: on whose disk they are kept until they are written.
-            nearest_axis: working axis along which native voxels take the nearest logits.
+            nearest_axes: working axes along which native voxels take the nearest logits.
 
         Raises:
             BadOutput: nothing can be written there.
@@ -59,7 +59,7 @@ class Probabilities(OnDisk):
         self._regions = bool(labels.regions)
         self.names = tuple(part.name for part in labels.regions) or labels.names
         self._levels = Levels(
-            len(self.names), STEPS, region, whole, folder, nearest_axis=nearest_axis
+            len(self.names), STEPS, region, whole, folder, nearest_axes=nearest_axes
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Road:
         apart: take (M, K, x, y, z) finished logits of every network by itself; the logits of all
             of them then grow side by side.
         slice_axis: along which a 2D network slices.
-        nearest_axis: working axis along which native voxels take the nearest logits.
+        nearest_axes: working axes along which native voxels take the nearest logits.
     """
 
     image: torch.Tensor
@@ -73,7 +73,7 @@ class Road:
     plan: WindowPlan
     asked: NDArray[np.bool_]
     slice_axis: int | None = None
-    nearest_axis: int | None = None
+    nearest_axes: Collection[int] = ()
     mask: NDArray[Any] | None = None
     also: Sequence[Sink] = ()
     apart: Sequence[Sink] = ()
@@ -85,7 +85,7 @@ class Road:
         Raises:
             BadModel: the model has regions, whose probabilities say nothing about each other.
         """
-        if self.infer.restore == "logits":
+        if self.infer.restore != "probabilities":
             return False
         if self.labels.regions:
             raise BadModel("infer.restore cannot be probabilities for regions", expected="logits")

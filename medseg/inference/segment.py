@@ -161,7 +161,9 @@ class Segmenter:
         # from a GPU the mask comes in any order: in that of a NIfTI file it is written quickest
         order: Literal["C", "F"] = "C" if self._machine.device.type == "cpu" else "F"
         mask = np.zeros(volume.geometry.shape, dtype=model.labels.dtype, order=order)
-        kept = Kept.begin(keeping, model, region, volume.geometry, prepared.nearest_axis)
+        slices = () if prepared.nearest_axis is None else (prepared.nearest_axis,)
+        nearest_axes = (0, 1, 2) if model.infer.restore == "labels" else slices
+        kept = Kept.begin(keeping, model, region, volume.geometry, nearest_axes)
         road = Road(
             image=prepared.image[(slice(None), *region.working_box)],
             working=region.working,
@@ -171,7 +173,7 @@ class Segmenter:
             plan=plan,
             asked=self._asked(plan, volume, region.working),
             slice_axis=model.slice_axis if model.dims == 2 else None,
-            nearest_axis=prepared.nearest_axis,
+            nearest_axes=nearest_axes,
             mask=mask[region.native_box],
             also=kept.also,
             apart=kept.apart,

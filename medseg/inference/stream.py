@@ -169,7 +169,7 @@ def _restorer(road: Road, confidence: BoundaryConfidence, device: torch.device) 
                 observe=_observer(road, confidence),
                 mask=road.mask,
                 device=place,
-                nearest_axis=road.nearest_axis,
+                nearest_axes=road.nearest_axes,
             )
         except RuntimeError as error:
             if place.type == "cpu" or not is_out_of_memory(error):

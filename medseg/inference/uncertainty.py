@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ class UncertaintyMap(OnDisk):
         labels: LabelTable,
         folder: Path,
         *,
-        nearest_axis: int | None = None,
+        nearest_axes: Collection[int] = (),
         of_probabilities: bool = False,
     ) -> None:
         """Begin with 0, sure, everywhere.
@@ -51,7 +51,7 @@ class UncertaintyMap(OnDisk):
             whole: the scan's grid.
             labels: what the channels of the logits mean.
             folder: on whose disk it is kept until it is written.
-            nearest_axis: working axis along which native voxels take the nearest logits.
+            nearest_axes: working axes along which native voxels take the nearest logits.
             of_probabilities: whether the mask comes from interpolated probabilities, not logits.
 
         Raises:
@@ -59,7 +59,7 @@ class UncertaintyMap(OnDisk):
         """
         self.measure = measure
         self._regions, self._early = bool(labels.regions), of_probabilities
-        self._levels = Levels(1, STEPS, region, whole, folder, nearest_axis=nearest_axis)
+        self._levels = Levels(1, STEPS, region, whole, folder, nearest_axes=nearest_axes)
 
     def put(self, logits: torch.Tensor, corner: Sequence[int]) -> None:
         """Take in a box of (K, x, y, z) logits, averaged and normalised, as for the mask.

@@ -36,7 +36,8 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
     names: list[str] = []
     turned_to = orientation
     spacing_mm: tuple[float | None, float | None, float | None] = (None, None, None)
-    rules: list[tuple[bool, Normalise]] = []
+    rule: Normalise | None = None
+    on_scan = False
     for step in steps:
         match step.name:
             case "LoadImaged" | "EnsureTyped" | "CastToTyped" | "ToTensord" | "ToDeviced":
@@ -54,22 +55,22 @@ def preparing(steps: Sequence[Step], channels: int, orientation: str | None) -> 
             case "Spacingd":
                 spacing_mm = _spacing(step)
             case _:
-                rules.append(("Spacingd" in names, _normalisation(step, channels)))
+                before = "Spacingd" not in names
+                if rule is not None and on_scan is not before:
+                    raise step.refused(
+                        f"{step.name} after Spacingd and another one before it is not known here"
+                    )
+                rule, on_scan = _followed(rule, _normalisation(step, channels), step), before
         if step.name in names and step.name in ("Orientationd", "Spacingd"):
             raise step.refused(f"{step.name} stands twice")
         names.append(step.name)
-    if len(rules) > 1:
-        raise steps[0].refused(
-            "more than one transform of intensities is not known here", found=", ".join(names)
-        )
-    after, rule = rules[0] if rules else (True, NormaliseNothing())
     return PrepareConfig(
         spacing_mm=spacing_mm,
         axes=(0, 1, 2),
         turned_to=turned_to,
         alignment=Alignment.MONAI,
-        normalise=(rule,),
-        normalise_on="working" if after or "Spacingd" not in names else "scan",
+        normalise=(rule or NormaliseNothing(),),
+        normalise_on="scan" if on_scan and "Spacingd" in names else "working",
         resampling="linear_narrow",
     )
 
@@ -145,10 +146,36 @@ def _normalisation(step: Step, channels: int) -> Normalise:
             return NormalisePercentiles(low=_number(step, "lower"), high=_number(step, "upper"))
         case "ScaleIntensityd":
             step.only("minv", "maxv", "factor", "channel_wise", "dtype")
-            step.expect(minv=0, maxv=1, factor=None)
+            step.expect(factor=None)
             _check_each_channel(step, channels)
-            return NormalisePercentiles(low=0, high=100)
+            target = float(step.value("minv", 0.0)), float(step.value("maxv", 1.0))
+            return NormalisePercentiles(low=0, high=100, target=target)
     raise step.refused(f"{step.name} is not in the table of known transforms")
+
+
+def _followed(first: Normalise | None, second: Normalise, step: Step) -> Normalise:
+    """One rule for two transforms, one after the other.
+
+    A z-score of every voxel forgets a shift and a scale before it, and the range of all values
+    forgets a z-score of all of them.
+
+    Raises:
+        BadModel: there is no such rule.
+    """
+    if first is None:
+        return second
+    whole = [
+        isinstance(r, NormalisePercentiles) and (r.low, r.high) == (0, 100) for r in (first, second)
+    ]
+    if whole[0] and isinstance(second, NormaliseZScore) and not second.nonzero:
+        return second
+    if isinstance(first, NormaliseZScore) and isinstance(second, NormalisePercentiles) and whole[1]:
+        return first.model_copy(update={"target": second.target}) if first.nonzero else second
+    raise step.refused(
+        f"{step.name} after another transform of intensities is not known here",
+        expected="ScaleIntensityd, then NormalizeIntensityd of all voxels; or NormalizeIntensityd, "
+        "then ScaleIntensityd",
+    )
 
 
 def _window(step: Step) -> NormaliseWindow:

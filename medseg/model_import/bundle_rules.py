@@ -123,17 +123,22 @@ def deciding(configuration: Configuration, labels: LabelTable, *, spaced: bool) 
     restore = "logits"
     for step in steps_of(configuration, "postprocessing"):
         rules += _checked(step, done, labels, spaced=spaced)
-        if step.name == "Invertd" and "Activationsd" in done and spaced:
-            restore = "probabilities"
+        if step.name == "Invertd" and spaced:
+            nearest = bool(step.value("nearest_interp", default=True))
+            restore = (
+                "labels" if nearest else "probabilities" if "Activationsd" in done else restore
+            )
         if step.name != "Activationsd" or step.value("softmax") or step.value("sigmoid"):
             done.append(step.name)
     painted = ["Activationsd", "Lambdad"] if labels.regions else []
     for name in ("AsDiscreted", *painted, *(["Invertd"] if spaced else [])):
         if name not in done:
             raise configuration.refused(f"postprocessing: there is no {name}")
-    if labels.regions and spaced:
+    if labels.regions and spaced and restore != "labels":
         raise configuration.refused(
-            "postprocessing: regions that go back to the scan's grid are not known here"
+            "postprocessing: regions that are interpolated on the way to the scan's grid are not "
+            "known here",
+            expected="Invertd with nearest_interp true",
         )
     return Decision(restore, tuple(rules))
 
@@ -179,11 +184,11 @@ def _check_invert(step: Step, *, spaced: bool, decided: bool) -> None:
             expected="@preprocessing",
         )
     nearest = step.value("nearest_interp", default=True)
-    if spaced and (decided or nearest is not False):
+    if not isinstance(nearest, bool) or (spaced and decided and not nearest):
         raise step.refused(
-            "Invertd that takes nearest voxels, or labels, back to the scan is not known here",
+            "Invertd that interpolates labels gives numbers between them",
             found=f"nearest_interp {nearest}, {'after' if decided else 'before'} AsDiscreted",
-            expected="nearest_interp false, before AsDiscreted",
+            expected="nearest_interp true, or Invertd before AsDiscreted",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Layout:
         native: Geometry,
         tile: int = TILE,
         *,
-        nearest_axis: int | None = None,
+        nearest_axes: Collection[int] = (),
     ) -> None:
         """Map one grid onto the other.
 
@@ -68,7 +68,7 @@ class Layout:
             working: the grid of the logits.
             native: the scan's own grid.
             tile: cells along each side of a tile.
-            nearest_axis: the working axis along which native voxels take the nearest working
+            nearest_axes: the working axes along which native voxels take the nearest working
                 voxel, while everything else is interpolated.
 
         Raises:
@@ -79,7 +79,7 @@ class Layout:
         self._fed = [next(n for n in range(3) if maps[n].source_axis == w) for w in range(3)]
         self._backwards = [maps[n].step < 0 for n in self._fed]
         self._axes = [
-            _axis_cells(maps[n], tile, nearest=working_axis == nearest_axis)
+            _axis_cells(maps[n], tile, nearest=working_axis in nearest_axes)
             for working_axis, n in enumerate(self._fed)
         ]
         self._near: dict[tuple[object, ...], Side] = {}

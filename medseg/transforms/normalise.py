@@ -77,13 +77,16 @@ def _normalise(
     match rule:
         case NormaliseZScore():
             _standardise(channel, channel != 0 if rule.nonzero else None)
+            if rule.target is not None:
+                low, high = (float(end) for end in channel.aminmax())
+                _rescale(channel, (low, high), rule.target)
         case NormaliseWindow():
             centre = rule.mean if rule.mean is not None else (rule.low + rule.high) / 2
             scale = rule.sd if rule.sd is not None else (rule.high - rule.low) / 2
             ends = (rule.low - centre) / scale, (rule.high - centre) / scale
             _rescale(channel, (rule.low, rule.high), ends)
         case NormalisePercentiles():
-            _rescale(channel, _percentiles(channel, (rule.low, rule.high)), (0.0, 1.0))
+            _rescale(channel, _percentiles(channel, (rule.low, rule.high)), rule.target)
 
 
 def _standardise(channel: torch.Tensor, seen: torch.Tensor | None) -> None:

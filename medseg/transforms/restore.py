@@ -9,7 +9,7 @@ holding classes x native voxels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Restorer:
         observe: Observer | None = None,
         mask: NDArray[Any] | None = None,
         device: torch.device = _CPU,
-        nearest_axis: int | None = None,
+        nearest_axes: Collection[int] = (),
     ) -> None:
         """Prepare an empty mask.
 
@@ -69,7 +69,7 @@ class Restorer:
             observe: called with every box of working logits and its decision.
             mask: where to write, such as a part of a larger mask; a new one where there is none.
             device: where logits come from; on a GPU the mask grows there until `finish`.
-            nearest_axis: working axis along which native voxels take the nearest logits.
+            nearest_axes: working axes along which native voxels take the nearest logits.
 
         Raises:
             GridMismatch: the axes of the two grids are not parallel, or `mask` is of another
@@ -87,7 +87,7 @@ class Restorer:
         self._small = torch.uint8 if channels <= 256 else torch.int32
         self._observe = observe
         tile = tile_for(device, channels, native.voxels / working.voxels)
-        self._layout = Layout(working, native, tile, nearest_axis=nearest_axis)
+        self._layout = Layout(working, native, tile, nearest_axes=nearest_axes)
         canvas = HostCanvas if device.type == "cpu" else DeviceCanvas
         values = np.array(labels.channel_values, dtype=labels.dtype)
         self._canvas: Canvas = canvas(self._layout.turn(self.mask), values, device)

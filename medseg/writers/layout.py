@@ -94,10 +94,17 @@ def write_single_labels(
 
 
 def single_name(case: str, name: str, *, format: str, layout: Layout) -> str:  # noqa: A002
-    """The file of one label of a case, relative to the output folder."""
+    """The file of one label of a case, relative to the output folder.
+
+    BIDS wants ``desc`` to be the last of the entities.
+
+    >>> single_name("sub-01_T1w", "liver", format="nifti", layout=Layout.BIDS)
+    'sub-01/anat/sub-01_label-liver_desc-T1w_mask.nii.gz'
+    """
     if layout is Layout.FLAT:
         return f"{PER_LABEL}/{case}/{name}{ending(format)}"
-    return f"{_bids_folder(case)}/{bids_stem(case)}_label-{name}_mask{ending(format)}"
+    entities, desc, described = bids_stem(case).partition("_desc-")
+    return f"{_bids_folder(case)}/{entities}_label-{name}{desc}{described}_mask{ending(format)}"
 
 
 def write_description(output: Path, *, version: str) -> None:

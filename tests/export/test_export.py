@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -11,10 +12,18 @@ import torch
 import yaml
 
 from medseg.cli import run
-from medseg.config import Choice, InferConfig, NormaliseZScore, PrepareConfig
+from medseg.config import (
+    Choice,
+    InferConfig,
+    LocateThreshold,
+    NormaliseZScore,
+    PrepareConfig,
+)
 from medseg.errors import BadConfig, BadModel
 from medseg.export import EXPORTERS, export_model, torchscript
 from medseg.export import networks as exported_networks
+from medseg.export.steps import steps_around
+from medseg.geometry import Alignment
 from medseg.labels import LabelTable
 from medseg.model import save_model
 from medseg.model.card import ModelCard
@@ -88,6 +97,51 @@ def test_the_card_says_what_is_around(tmp_path, labels):
     assert any(
         ("sigmoid" in step) is (labels is REGIONS) for step in card["steps"] if "decide" in step
     )
+
+
+#: Another value of every option that changes what happens around a network.
+AROUND = {
+    "prepare": {
+        "spacing_mm": (1.0, None, 2.0),
+        "frame": ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)),
+        "axes": (2, 0, 1),
+        "turned_to": "LPS",
+        "crop": "zeros",
+        "alignment": Alignment.EDGES,
+        "normalise_on": "scan",
+        "resampling": "spline",
+        "slices_apart": 3.0,
+        "bias_field": "n4",
+    },
+    "infer": {
+        "overlap": 0.25,
+        "steps": "even",
+        "padding": "zeros",
+        "weighting": "gaussian_nnunet",
+        "restore": "labels",
+        "mirror_axes": (0, 2),
+        "skip_below": -500.0,
+        "locate": LocateThreshold(above=-300.0),
+    },
+}
+
+#: What the card says in another place, or what changes no mask.
+ELSEWHERE = {"normalise", "window", "batch", "cpu_precision"}
+
+
+def test_every_option_around_a_network_is_among_the_steps(tmp_path):
+    model = model_of(tmp_path / "model")
+    for part, changes in AROUND.items():
+        before = getattr(model.card, part)
+        assert set(type(before).model_fields) - set(changes) <= ELSEWHERE
+        for name, value in changes.items():
+            needed = {"axes": (0, 1, 2)} if name == "turned_to" else {}
+            base = before.model_copy(update=needed)
+            one, other = (
+                replace(model, card=model.card.model_copy(update={part: options}))
+                for options in (base, base.model_copy(update={name: value}))
+            )
+            assert steps_around(one) != steps_around(other), name
 
 
 def test_a_network_that_answers_otherwise_leaves_no_file(tmp_path, monkeypatch):

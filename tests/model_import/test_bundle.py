@@ -45,6 +45,7 @@ def scan(folder, directions=LPS, spacing=(0.8, 0.9, 1.1), *, seed=1, name="scan"
     blobs = torch.from_numpy(rng.normal(size=(1, 1, 7, 7, 6)).astype(np.float32))
     smooth = torch.nn.functional.interpolate(blobs, shape, mode="trilinear")[0, 0].numpy()
     data = (300 + 200 * smooth + 15 * rng.normal(size=shape)).astype(np.float32)
+    data[:4] = 0  # what was not scanned
     affine = np.eye(4)
     affine[:3, :3] = directions * np.array(spacing)
     affine[:3, 3] = (30, -12, 7)
@@ -99,6 +100,9 @@ INVERT = {
     "orig_keys": "image",
     "nearest_interp": False,
 }
+NEAREST = {**INVERT, "nearest_interp": True}
+SCORE = {"_target_": "NormalizeIntensityd", "keys": "image"}
+SCALE = {"_target_": "ScaleIntensityd", "keys": "image"}
 LARGEST = {
     "_target_": "KeepLargestConnectedComponentd",
     "keys": "pred",
@@ -230,6 +234,19 @@ KINDS = {
         "postprocessing": after(ARGMAX, {**INVERT, "nearest_interp": True}),
     },
     "logits go back": {"postprocessing": after(INVERT, ARGMAX)},
+    "labels go back": {"postprocessing": after(ARGMAX, NEAREST)},
+    "z-score, then -1 to 1": {
+        "preprocessing": before(LOAD, FIRST, TURN, SPACE, SCORE, {**SCALE, "minv": -1})
+    },
+    "z-score of what is not 0, then -1 to 1, as for whole bodies": {
+        "preprocessing": before(
+            LOAD, FIRST, TURN, SPACE, {**SCORE, "nonzero": True}, {**SCALE, "minv": -1}
+        ),
+        "postprocessing": after(ARGMAX, NEAREST),
+    },
+    "0 to 1, then z-score, as for prostates": {
+        "preprocessing": before(LOAD, FIRST, TURN, SPACE, SCALE, SCORE)
+    },
     "largest component": {"postprocessing": after(INVERT, ARGMAX, LARGEST)},
     "plain windows": {"inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 32]}},
     "expressions": {
@@ -427,7 +444,15 @@ REFUSED = {
     "own transform": ({"preprocessing": before(*BEFORE, step("scripts.Mine"))}, r"scripts\.Mine"),
     "two intensities": (
         {"preprocessing": before(*BEFORE, step("ScaleIntensityd"))},
-        "more than one",
+        "ScaleIntensityd after another transform of intensities",
+    ),
+    "intensities on two grids": (
+        {"preprocessing": before(LOAD, FIRST, TURN, SCORE, SPACE, SCALE)},
+        "ScaleIntensityd after Spacingd and another one before it",
+    ),
+    "turned range": (
+        {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {**SCALE, "minv": 2})},
+        "cannot be used.*target goes from low to high",
     ),
     "no clip": (
         {"preprocessing": before(LOAD, FIRST, TURN, SPACE, {**WINDOW, "clip": False})},
@@ -442,7 +467,11 @@ REFUSED = {
         {"preprocessing": before(LOAD, FIRST, TURN, {**SPACE, "new": 1}, WINDOW)},
         "not known here.*new",
     ),
-    "nearest": ({"postprocessing": after(ARGMAX, INVERT)}, "Invertd.*after AsDiscreted"),
+    "labels between": ({"postprocessing": after(ARGMAX, INVERT)}, "gives numbers between them"),
+    "largest first, as for prostates": (
+        {"postprocessing": after(ARGMAX, LARGEST, NEAREST)},
+        "KeepLargestConnectedComponentd before the mask is on the scan's own grid",
+    ),
     "no way back": ({"postprocessing": after(ARGMAX)}, "no Invertd"),
     "no argmax": ({"postprocessing": after(INVERT)}, "no AsDiscreted"),
     "nothing after": ({"postprocessing": after()}, r"inference\.json.*no AsDiscreted"),

@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from medseg.cli import run
 from medseg.errors import BadModel
+from medseg.export import export_model
 from medseg.geometry import Geometry
 from medseg.inference import segment
 from medseg.model import load_model
@@ -69,6 +71,23 @@ def test_masks_are_those_of_nnunet(tmp_path, name):
     ours, theirs = masks(tmp_path, made, scan(made))
     assert len(np.unique(theirs)) > 1
     assert (ours == theirs).mean() > 0.999  # random weights: float32 sums decide near-ties
+
+
+EXPORTED = ("residual", "2D, turned", "regions", "turned axes, folds")
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_imported_network_exports_and_the_card_says_what_is_around(tmp_path, name):
+    made = KINDS[name]
+    model = import_model("nnunet", make_folder(tmp_path, made), tmp_path / "model").model
+    *paths, card = export_model(model, "torchscript", tmp_path / "out")
+    assert len(paths) == len(made.folds)
+    steps = " | ".join(yaml.safe_load(card.read_text())["steps"])
+    for words in ("scan's own voxels", "evenly spread", "voxel size // 2", "cubic B-splines"):
+        assert words in steps
+    assert f"axes in the order {list(model.prepare.axes)}" in steps
+    with pytest.raises(BadModel, match="a bundle cannot follow"):
+        export_model(model, "bundle", tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(
