@@ -20,7 +20,7 @@ from medseg.batch.task import Task
 from medseg.checksums import sha256_of
 from medseg.config import Measure
 from medseg.files import is_file
-from medseg.writers.layout import PER_LABEL, bids_stem, mask_name
+from medseg.writers.layout import PER_LABEL, is_single, mask_name
 from medseg.writers.move import ENDING as MOVE
 
 #: Clocks of file servers differ from ours by so much.
@@ -79,7 +79,7 @@ def _companions(output: Path, entry: Entry, cases: Container[str]) -> Iterator[P
     yield from map_paths(output, entry.case, get_args(Measure))
     if entry.written is not None and "/" in entry.written.name:  # a BIDS derivative
         folder = (output / entry.written.name).parent
-        yield from folder.glob(f"{glob.escape(bids_stem(entry.case))}_label-*_mask.*")
+        yield from (path for path in folder.glob("*_mask.*") if is_single(path.name, entry.case))
 
 
 def _owner(name: str, cases: Container[str]) -> str:

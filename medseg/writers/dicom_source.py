@@ -15,7 +15,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from medseg.errors import BadOutput, BadScan
 from medseg.geometry import LPS_SIGNS, Geometry
@@ -30,6 +30,9 @@ _MATCH_STEPS = 0.1
 _SAME_DIRECTION = 0.9999
 
 _MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+#: UIDs by which a PACS and viewers find what an object belongs to.
+_PLACES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
 _INSTEAD = "Choose --format nifti."
 
@@ -106,6 +109,11 @@ def read_source(
         patient, missing = identity(datasets[0])
     first = datasets[0]
     remarks = [f"{keyword} of the source is no valid value: left empty" for keyword in missing]
+    remarks += [
+        f"{keyword} of the source is no valid UID: repeated as it is, for the object belongs there"
+        for keyword in _PLACES
+        if first.get(keyword) and not UID(str(first.get(keyword)).strip()).is_valid
+    ]
     reference = str(first.get("FrameOfReferenceUID") or "").strip()
     if not reference:
         reference = generate_uid(

@@ -103,8 +103,24 @@ def single_name(case: str, name: str, *, format: str, layout: Layout) -> str:  #
     """
     if layout is Layout.FLAT:
         return f"{PER_LABEL}/{case}/{name}{ending(format)}"
+    return f"{_bids_folder(case)}/{_labelled(case, name)}_mask{ending(format)}"
+
+
+def is_single(file_name: str, case: str) -> bool:
+    """Whether a file in a BIDS derivative is that of one label of a case.
+
+    >>> is_single("sub-01_label-liver_mask.nii.gz", "sub-01")
+    True
+    >>> is_single("sub-01_label-liver_desc-T1w_mask.nii.gz", "sub-01")
+    False
+    """
+    labelled = re.escape(_labelled(case, "*")).replace(re.escape("*"), "[0-9A-Za-z]+")
+    return re.fullmatch(rf"{labelled}_mask\..*", file_name) is not None
+
+
+def _labelled(case: str, label: str) -> str:
     entities, desc, described = bids_stem(case).partition("_desc-")
-    return f"{_bids_folder(case)}/{entities}_label-{name}{desc}{described}_mask{ending(format)}"
+    return f"{entities}_label-{label}{desc}{described}"
 
 
 def write_description(output: Path, *, version: str) -> None:

@@ -70,7 +70,7 @@ def test_a_bids_data_set_becomes_a_bids_derivative(model_folder, tmp_path):  # n
         "sub-01/ses-2/anat/sub-01_ses-2_desc-T1w_dseg.nii.gz",
         "sub-02/anat/sub-02_run-1_desc-FLAIR_dseg.nii.gz",
     ]
-    assert "sub-02/anat/sub-02_run-1_desc-FLAIR_label-ball_mask.nii.gz" in tree(out, "*_mask*")
+    assert "sub-02/anat/sub-02_run-1_label-ball_desc-FLAIR_mask.nii.gz" in tree(out, "*_mask*")
     assert not list(out.glob("*.nii.gz"))
     about = json.loads((out / "dataset_description.json").read_text())
     assert about["DatasetType"] == "derivative"

@@ -203,10 +203,15 @@ def test_dciodvfy_finds_no_error(oddity, tmp_path):
 
 
 def test_what_is_lost_is_told_and_never_quoted(tmp_path):
-    labelmap = labelled(read(odd_series(tmp_path / "s", impossible_values)))
+    def change(dataset, k):
+        impossible_values(dataset, k)
+        raw(dataset, "StudyInstanceUID", "UI", b"1.2.03.4")
+
+    labelmap = labelled(read(odd_series(tmp_path / "s", change)))
     told = write_labels(labelmap, tmp_path / "m.dcm", format="dicom-seg")
     assert any("PatientSex" in warning for warning in told)
     assert any("StudyDate" in warning for warning in told)
+    assert any("StudyInstanceUID" in warning and "repeated" in warning for warning in told)
     assert not any("woman" in warning or "kg" in warning for warning in told)
     segmentation = pydicom.dcmread(tmp_path / "m.dcm")
     assert segmentation.PatientSex == segmentation.StudyDate == ""
