@@ -31,7 +31,7 @@ from medseg.batch.quality import unsure
 from medseg.batch.resume import Plan, forget_gone, plan_run, sweep
 from medseg.batch.runner import Listener, Summary, run_batch
 from medseg.batch.settings import OtherRecipe, Settings, recipe_of
-from medseg.batch.shards import merged_entries, merging, require_one_division
+from medseg.batch.shards import keep_shares, merged_entries, merging, require_one_division
 from medseg.batch.stale import remove_stale
 from medseg.batch.tables import write_cases, write_labels_card, write_run_card
 from medseg.batch.task import State, Task, Unusable
@@ -247,6 +247,7 @@ def open_batch(
                 with ledger.together():
                     for item in everything:
                         ledger.keep_name(item)
+                    keep_shares(ledger, [one.case for one in everything], settings.shard.total)
             plan = plan_run(
                 found,
                 ledger,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from medseg.scans.names import Named
 #: Below the output: one folder a shard.
 FOLDER = "shards"
 _LOCK = "merge.lock"
+#: Of a shard's ledger: what every share was, and when.
+_SHARES = "shares"
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,47 @@ class Shard:
         >>> [Shard(number, 3).has("liver_007") for number in (1, 2, 3)].count(True)
         1
         """
+        return Shard.of(case, self.total) == self
+
+    @classmethod
+    def of(cls, case: str, total: int) -> Self:
+        """The shard that a case is in."""
         digest = hashlib.sha256(case.encode("utf-8", "backslashreplace")).digest()
-        return int.from_bytes(digest[:8], "big") % self.total == self.number - 1
+        return cls(int.from_bytes(digest[:8], "big") % total + 1, total)
 
     def share(self, items: Sequence[Task | Unusable]) -> list[Task | Unusable]:
         """The cases that are this shard's."""
         return [item for item in items if self.has(item.case)]
+
+
+def keep_shares(ledger: ledgers.Ledger, cases: Sequence[str], total: int) -> None:
+    """Remember what every shard's share was when this one began, in a few bytes a shard."""
+    digests = [hashlib.sha256() for _ in range(total)]
+    for case in sorted(cases):
+        name = case.encode("utf-8", "backslashreplace")
+        digests[Shard.of(case, total).number - 1].update(name + b"\0")
+    shares = [digest.hexdigest()[:16] for digest in digests]
+    ledger.remember(_SHARES, {"at": time.time(), "shares": shares})
+
+
+def outdated(output: Path) -> set[Shard]:
+    """The shards whose share became another one since they last began.
+
+    What the archive holds is what the shard saw that began last.
+    """
+    kept = {}
+    for shard in shards_in(output):
+        with closing(ledgers.look(shard.home(output))) as ledger:
+            if known := ledger.recall(_SHARES):
+                kept[shard] = known
+    if not kept:
+        return set()
+    newest = max(kept.values(), key=lambda known: float(known["at"]))["shares"]
+    return {
+        shard
+        for shard, known in kept.items()
+        if known["shares"][shard.number - 1 :][:1] != newest[shard.number - 1 :][:1]
+    }
 
 
 def shards_in(output: Path) -> list[Shard]:

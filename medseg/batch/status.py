@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.batch.ledger import Ledger, look
-from medseg.batch.shards import Shard, shards_in
+from medseg.batch.shards import Shard, outdated, shards_in
 from medseg.batch.task import State
 from medseg.writers.lock import holder
 
@@ -28,7 +28,8 @@ class Standing:
         seconds_left: at that rate.
         under_way: case to attempt, of those with a worker now.
         troubles: case to reason, of those refused or failed.
-        unfinished: shards that have not begun, or that ended before their last case.
+        unfinished: shards that have not begun, that ended before their last case, or whose
+            cases became others since.
     """
 
     counts: Mapping[str, int]
@@ -62,11 +63,11 @@ def stand(folder: Path) -> Standing:
         seconds_left=_left(counts) / rate * 3600 if rate else None,
         under_way={case: text for part in parts.values() for case, text in part.under_way.items()},
         troubles={case: text for part in parts.values() for case, text in part.troubles.items()},
-        unfinished=_unfinished(parts),
+        unfinished=_unfinished(parts, outdated(folder)),
     )
 
 
-def _unfinished(parts: Mapping[Shard, Standing]) -> list[str]:
+def _unfinished(parts: Mapping[Shard, Standing], outdated: Collection[Shard]) -> list[str]:
     """One line a shard that needs to be run, or to be run again."""
     lines = []
     for total in sorted({shard.total for shard in parts}):
@@ -74,8 +75,12 @@ def _unfinished(parts: Mapping[Shard, Standing]) -> list[str]:
             part = parts.get(Shard(number, total))
             if part is None:
                 lines.append(f"shard {number}/{total} has not begun")
-            elif _left(part.counts) and not part.holder:
+            elif part.holder:
+                continue
+            elif _left(part.counts):
                 lines.append(f"shard {number}/{total} ended with {_left(part.counts)} cases to do")
+            elif Shard(number, total) in outdated:
+                lines.append(f"shard {number}/{total} ran before its cases changed: run it again")
     return lines
 
 

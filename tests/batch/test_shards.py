@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from medseg.batch.shards import FOLDER, Shard
+from medseg.batch.ledger import open_ledger
+from medseg.batch.shards import FOLDER, Shard, keep_shares, outdated
 from medseg.batch.status import stand
 from medseg.cli.app import app
 from medseg.errors import BadConfig
@@ -63,6 +65,25 @@ def statuses(out):
 def test_every_case_is_in_one_shard_whatever_else_there_is(cases, total):
     shards = [Shard(number, total) for number in range(1, total + 1)]
     assert all([shard.has(case) for shard in shards].count(True) == 1 for case in cases)
+
+
+def test_a_shard_that_ran_before_the_archive_changed_is_named(tmp_path):
+    def begin(number, cases):
+        home = Shard(number, TOTAL).home(tmp_path)
+        home.mkdir(parents=True, exist_ok=True)
+        with closing(open_ledger(home)) as ledger:
+            keep_shares(ledger, cases, TOTAL)
+
+    cases = [f"liver{n}" for n in range(10)]
+    for number in (1, 2, 3):
+        begin(number, cases)
+    assert outdated(tmp_path) == set() and stand(tmp_path).unfinished == []
+    newcomer = next(f"new{n}" for n in range(99) if Shard(1, TOTAL).has(f"new{n}"))
+    begin(2, [*cases, newcomer])
+    assert outdated(tmp_path) == {Shard(1, TOTAL)}
+    assert stand(tmp_path).unfinished == ["shard 1/3 ran before its cases changed: run it again"]
+    begin(1, [newcomer, *cases])
+    assert outdated(tmp_path) == set()
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", ""])
@@ -146,8 +167,9 @@ def test_names_stay_as_an_archive_grows_between_the_shards(batch, tmp_path):
     (scans / "a").mkdir()
     for number in range(10):  # newcomers of the same names, found before the first ones
         write_volume(stub.scan(number + 20), scans / "a" / f"liver{number}.nii.gz")
-    for number in (1, 2, 3):
+    for number in (2, 3, 1):
         assert run(*call, "--shard", f"{number}/3").exit_code == 0
+        assert run("status", out).exit_code == (number != 1)  # the first one ran too early
     with (out / "cases.csv").open(newline="") as lines:
         sources = {row["case"]: row["source"] for row in csv.DictReader(lines)}
     assert len(sources) == 20
