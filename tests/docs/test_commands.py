@@ -14,6 +14,11 @@ from medseg.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
+#: Any block of code: fenced, or indented by four blanks.
+CODE = re.compile(r"^```\w*\n(.*?)^```|^$\n((?:^ {4}.*\n)+)", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(
+    r"^(?: {4})?(?:\$ |srun (?:-\S+ )*|torchrun .* -m )?(medseg [a-z-].*)$", re.MULTILINE
+)
 FENCE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -24,12 +29,12 @@ def blocks(page: Path) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
+    """Page and command of every line of code, whatever starts it: a prompt, srun, torchrun."""
     return [
-        (page.relative_to(ROOT).as_posix(), line)
+        (page.relative_to(ROOT).as_posix(), match[1])
         for page in PAGES
-        for block in blocks(page)
-        for line in block.splitlines()
-        if line.startswith("medseg ")
+        for block in CODE.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))
+        for match in COMMAND.finditer("".join(block))
     ]
 
 
