@@ -22,7 +22,8 @@ def scan(image: MetaTensor) -> Volume:
     """The values of a tensor (C, X, Y, Z), or (X, Y, Z) without channels.
 
     Raises:
-        BadScan: another number of axes, or spatial transforms that still wait to be carried out.
+        BadScan: another number of axes, spatial transforms that still wait to be carried out, or
+            one number first of three, which a slice of a scan with a channel looks like, too.
     """
     import torch
 
@@ -32,6 +33,13 @@ def scan(image: MetaTensor) -> Volume:
             remedy="Carry them out first: monai.transforms.ApplyPending()(tensor).",
         )
     numbers = image.detach().cpu().numpy()
+    if numbers.ndim == 3 and len(numbers) == 1:
+        raise BadScan(
+            "a slice with a channel, or a volume of one sagittal plane: nothing says which",
+            found=f"shape {numbers.shape}",
+            expected="(C, X, Y, Z)",
+            remedy="Convert the whole tensor and cut afterwards; or add a channel: tensor[None].",
+        )
     if numbers.ndim == 3:
         numbers = numbers[None]
     affine = torch.as_tensor(image.affine).detach().cpu().double().numpy().copy()

@@ -170,6 +170,13 @@ def test_a_metatensor_with_waiting_transforms_is_refused():
         Volume.of(waiting)
 
 
+def test_a_slice_of_a_metatensor_is_taken_for_no_volume():
+    image = scan_on(NATIVE["oblique"]).to("monai")
+    assert Volume.of(image[0]).array.shape == Volume.of(image).array.shape
+    with pytest.raises(BadScan, match="nothing says which"):
+        Volume.of(image[..., 2])
+
+
 def test_an_array_needs_its_affine():
     array = np.arange(24.0).reshape(2, 3, 4)
     scan = Volume.of(array, affine=np.diag([1, 2, 3, 1]))
