@@ -24,7 +24,7 @@ def write_networks(model: Model, exporter: Any, folder: Path) -> list[Path]:
     """One file a network, named like its weights.
 
     Raises:
-        BadModel: an exported network answers otherwise than the network does.
+        BadModel: a network cannot be exported, or answers otherwise than it does itself.
     """
     window = window_of(model)
     generator = torch.Generator().manual_seed(0)
@@ -34,8 +34,12 @@ def write_networks(model: Model, exporter: Any, folder: Path) -> list[Path]:
     for weights, network in zip(model.card.weights, model.networks(), strict=True):
         path = folder / f"{Path(weights).stem}{exporter.ENDING}"
         with atomic_path(path) as temporary, torch.inference_mode(mode=False), torch.no_grad():
-            exporter.write(network, windows, temporary)
-            _compare(network, windows, exporter.run(temporary, windows), path)
+            try:
+                exporter.write(network, windows, temporary)
+                answer = exporter.run(temporary, windows)
+            except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+                raise _refused(model, error, path) from error
+            _compare(network, windows, answer, path)
         paths.append(path)
     return paths
 
@@ -57,6 +61,17 @@ def window_of(model: Model) -> tuple[int, ...]:
             expected=f"infer.window with {model.dims} sizes",
         )
     return window
+
+
+def _refused(model: Model, error: Exception, path: Path) -> BadModel:
+    """The refusal of a network that another tool has no words for."""
+    lines = str(error).strip().splitlines()
+    return BadModel(
+        f"the network {model.card.network.name} cannot be exported as {path.suffix}",
+        path=path,
+        found=lines[0][:200] if lines else type(error).__name__,
+        remedy="Try another format of --to.",
+    )
 
 
 def _compare(network: nn.Module, windows: torch.Tensor, answer: torch.Tensor, path: Path) -> None:

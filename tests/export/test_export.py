@@ -152,6 +152,17 @@ def test_a_network_that_answers_otherwise_leaves_no_file(tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_network_that_the_other_tool_has_no_words_for_is_refused(tmp_path, monkeypatch):
+    def write(network, windows, path):
+        raise RuntimeError("no such operator\nand a long story")
+
+    model = model_of(tmp_path / "model")
+    monkeypatch.setattr(torchscript, "write", write)
+    with pytest.raises(BadModel, match=r"unet cannot be exported as \.pt; found no such operator"):
+        export_model(model, "torchscript", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_model_without_a_window_is_refused(tmp_path):
     model = model_of(tmp_path / "model")
     object.__setattr__(model.card, "infer", InferConfig())
