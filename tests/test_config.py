@@ -42,7 +42,7 @@ MISTAKES = {
     ),
     "key of another rule": (
         "prepare.normalise=[{kind: zscore, low: 0}]",
-        ["low'", "expected one of kind, nonzero."],
+        ["low'", "expected one of kind, nonzero, target."],
     ),
     "unknown rule": (
         "prepare.normalise=[{kind: windo, low: 0}]",
