@@ -23,6 +23,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 #: Bytes that may follow the voxels in a packed file before we stop looking for its checksum.
 _MOST_TRAILING = 1 << 26
+#: ... and so many always may, however small the volume.
+_PADDING = 1 << 10
+_FAR_MORE = "ambiguous: as much data again, or more, follows the volume that the header promises"
 
 _CHUNK = 1 << 20
 
@@ -89,7 +92,7 @@ def read_array(
     skip: int,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    behind: int = 0,
+    behind: int | None = 0,
 ) -> NDArray[Any]:
     """An array in native byte order, first axis fastest, `offset + skip` bytes into a stream.
 
@@ -102,14 +105,18 @@ def read_array(
         skip: bytes of volumes before the one wanted.
         shape: voxels along each axis.
         dtype: as stored, with byte order.
-        behind: bytes of volumes after the one wanted.
+        behind: bytes of volumes after the one wanted; ``None`` where other data may follow.
 
     Raises:
-        BadScan: the content is shorter than header and shape ask for, or a packed file would
-            expand beyond reason; checked before anything is allocated.
+        BadScan: the content is shorter than header and shape ask for, longer by a volume or
+            more, or a packed file would expand beyond reason; checked before anything is
+            allocated.
     """
     wanted = dtype.itemsize * math.prod(shape)
-    _check_size(stream, path, offset + skip + wanted + behind)
+    trailing = max(_PADDING, min(wanted - 1, _MOST_TRAILING))
+    _check_size(stream, path, offset + skip + wanted + (behind or 0))
+    if behind is not None and _is_plain(stream):
+        _check_surplus(path, offset + skip + wanted + behind, trailing)
     try:
         array = np.empty(shape, dtype=dtype, order="F")
     except (MemoryError, ValueError):
@@ -121,7 +128,7 @@ def read_array(
     _forward(stream, path, offset + skip)
     _fill(stream, path, array.reshape(-1, order="F").view(np.uint8))
     if not _is_plain(stream):
-        _drain(stream, path, behind + _MOST_TRAILING)
+        _drain(stream, path, _MOST_TRAILING if behind is None else behind + trailing)
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
@@ -174,6 +181,12 @@ def _check_size(stream: BinaryIO, path: Path, wanted: int) -> None:
         )
 
 
+def _check_surplus(path: Path, wanted: int, trailing: int) -> None:
+    there = path.stat().st_size
+    if there - wanted > trailing:
+        raise BadScan(_FAR_MORE, path=path, found=f"{there} bytes", expected=f"{wanted} bytes")
+
+
 def _forward(stream: BinaryIO, path: Path, count: int) -> None:
     """Go to byte `count` without holding what lies before."""
     if _is_plain(stream):
@@ -199,7 +212,7 @@ def _drain(stream: BinaryIO, path: Path, most: int) -> None:
     while block := stream.read(_CHUNK):
         most -= len(block)
         if most < 0:
-            raise BadScan("far more data follow the volume than its header promises", path=path)
+            raise BadScan(_FAR_MORE, path=path)
 
 
 def _some(stream: BinaryIO, path: Path, count: int) -> bytes:

@@ -95,7 +95,9 @@ class Dropping:
 
 
 #: What archivers, network disks and operating systems leave beside people's files.
-_DROPPINGS = frozenset(("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"))
+_DROPPINGS = frozenset(
+    ("__macosx", "$recycle.bin", "system volume information", "lost+found", "#recycle", "~snapshot")
+).union(("@eadir", "@recycle", "@recently-snapshot", "#snapshot", "desktop.ini", "thumbs.db"))
 
 
 def is_dropping(name: str) -> bool:
@@ -104,7 +106,7 @@ def is_dropping(name: str) -> bool:
     >>> is_dropping("._scan.nii.gz"), is_dropping(".git"), is_dropping("scan.nii.gz")
     (True, True, False)
     """
-    hidden = name.startswith(".") and name.strip(".") != ""
+    hidden = name.startswith((".", "~$")) and name.strip(".") != ""
     return hidden or name.lower() in _DROPPINGS
 
 
@@ -203,11 +205,18 @@ def files_under(
                     continue
                 status = entry.stat()
             except OSError as error:
-                yield Unreadable(printable(below), f"{UNREADABLE}: {error.strerror}")
+                yield Unreadable(printable(below), f"{UNREADABLE}: {_why(entry, error)}")
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield _on_disk(entry.path, status, below)
         waiting.extend(reversed(folders))
+
+
+def _why(entry: os.DirEntry[str], error: OSError) -> str:
+    """What the system says, and of a link to nothing what it may stand for."""
+    if entry.is_symlink() and isinstance(error, FileNotFoundError):
+        return "a link to a file that is not there (not fetched by git-annex or DataLad?)"
+    return error.strerror or str(error)
 
 
 def _identities(folder: Path | None) -> set[tuple[int, int]]:

@@ -35,11 +35,13 @@ def series_scans(headers: Sequence[FileHeader], root: Path) -> list[FoundScan]:
 
 def _of_series(files: Sequence[FileHeader], root: Path) -> Iterator[FoundScan]:
     """The scans of one series, of which each patient under its UID has their own."""
-    patients: dict[str, list[FileHeader]] = {}
-    for file in sorted(files, key=lambda header: header.source.name):
-        patients.setdefault(file.patient, []).append(file)
-    if len(patients) == 2 and "" in patients:  # a missing id is no other patient
-        patients = {"": sorted(files, key=lambda header: header.source.name)}
+    patients = {"": sorted(files, key=lambda header: header.source.name)}
+    for what in range(max(len(file.patient) for file in files)):
+        patients = {
+            key + part: own
+            for key, group in patients.items()
+            for part, own in _by_patient(group, what).items()
+        }
     for patient, own in patients.items():
         if len(patients) > 1:  # nor are they one examination
             own = [replace(file, study=hashed(f"{file.study} {patient}")) for file in own]
@@ -47,6 +49,21 @@ def _of_series(files: Sequence[FileHeader], root: Path) -> Iterator[FoundScan]:
         for finding in findings(own, name):
             where = common_folder([file.source for file in finding.files])
             yield _found(finding, where, root, patients=len(patients))
+
+
+def _by_patient(files: Sequence[FileHeader], what: int) -> dict[str, list[FileHeader]]:
+    """Files by one thing that says whose they are; together where it was forgotten in some.
+
+    An anonymiser's slip in every single slice, or in a name of one, makes no patients either.
+    """
+    parts: dict[str, list[FileHeader]] = {}
+    for file in files:
+        parts.setdefault("".join(file.patient[what : what + 1]), []).append(file)
+    sizes = sorted(sum(max(1, len(file.frames)) for file in part) for part in parts.values())
+    slips = (sizes[-1] == 1 and len(sizes) > 2) or (what > 0 and max(sizes[:-1], default=0) == 1)
+    if len(parts) == 1 or slips or (len(parts) == 2 and "" in parts):
+        return {"": list(files)}
+    return parts
 
 
 def _found(finding: Finding, name: str, root: Path, *, patients: int) -> FoundScan:
@@ -57,6 +74,8 @@ def _found(finding: Finding, name: str, root: Path, *, patients: int) -> FoundSc
         warnings += (
             f"{patients} patients share this SeriesInstanceUID; each is a scan of its own",
         )
+    if len({patient_id for file in finding.files for patient_id in file.patient[:1]} - {""}) > 1:
+        warnings += ("PatientID is another in every slice; they are taken together",)
     if not first.series and first.frames and len(finding.files) > 1:
         warnings += ("no SeriesInstanceUID: the files of one folder were taken together",)
     return FoundScan(

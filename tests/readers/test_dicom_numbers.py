@@ -12,7 +12,7 @@ from pydicom.tag import Tag
 from medseg.errors import BadScan
 from medseg.readers.dicom.elements import NotANumber, number_of
 from medseg.scans import read
-from tests.readers.dicom_files import CT, enhanced_of, save, write_series
+from tests.readers.dicom_files import CT, enhanced_of, pixels_of, save, write_series
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +152,46 @@ def test_a_ct_without_any_rescale_is_read_with_a_warning(tmp_path):
     assert "may not be HU" in str(read(write_series(tmp_path / "s", change=change)).origin.warnings)
 
 
+@pytest.mark.parametrize("keywords", [("PixelRepresentation",), ("BitsStored", "HighBit")])
+@pytest.mark.parametrize("which", [{2}, {0, 1, 2, 3, 4, 5}])
+def test_how_numbers_are_stored_is_assumed_for_all_slices_or_for_none(tmp_path, keywords, which):
+    def change(dataset, k):
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.PixelData = ((pixels_of(k) - 300) & 0xFFF).astype("<u2").tobytes()
+        for keyword in keywords if k in which else ():
+            delattr(dataset, keyword)
+
+    folder = write_series(tmp_path / "s", change=change)
+    if len(which) == 1:
+        with pytest.raises(BadScan, match=f"1 of 6 slices lack {keywords[0]}"):
+            read(folder)
+    else:
+        assert f"no {keywords[0]}" in str(read(folder).origin.warnings)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "HighBit", "PixelRepresentation"])
+def test_two_numbers_where_one_should_stand_are_refused(tmp_path, keyword):
+    def change(dataset, k):
+        if k == 2:
+            as_written(dataset, keyword, "\1\0\2\0", "US")
+
+    with pytest.raises(BadScan, match=f"{keyword} has 2 numbers"):
+        read(write_series(tmp_path / "s", change=change))
+
+
+@pytest.mark.parametrize("which", [{2}, {0, 1, 2, 3, 4, 5}])
+@pytest.mark.parametrize(("slope", "intercept"), [("1", "1e39"), ("1.5e37", "0.5")])
+def test_a_rescale_beyond_any_float_is_refused(tmp_path, slope, intercept, which):
+    def change(dataset, k):
+        if k in which:
+            dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+        else:
+            dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
+
+    with pytest.raises(BadScan, match=r"out of range|do not fit"):
+        read(write_series(tmp_path / "s", change=change))
+
+
 FRAMES = [{"k": k} for k in range(4)]
 
 
@@ -172,7 +212,13 @@ def each(dataset, k):
         item.PixelValueTransformationSequence = [transformation]
 
 
-@pytest.mark.parametrize("place", [at_top, shared, each])
+def without_group(dataset, k):
+    for item in dataset.PerFrameFunctionalGroupsSequence:
+        at_top(item, k)
+    dataset.RescaleIntercept, dataset.RescaleSlope = "7", "7"
+
+
+@pytest.mark.parametrize("place", [at_top, shared, each, without_group])
 def test_a_multiframe_rescale_counts_wherever_it_stands(tmp_path, place):
     plain = values(read(save(enhanced_of(FRAMES), tmp_path / "plain" / "f")))
     scaled = values(read(save(enhanced_of(FRAMES, change=place), tmp_path / "scaled" / "f")))

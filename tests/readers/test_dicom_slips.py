@@ -7,7 +7,13 @@ import struct
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from medseg.errors import BadScan, NotAVolume
 from medseg.scans import discover, read
@@ -30,8 +36,8 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
 
 
-def items(*fragments):
-    return b"".join(ITEM + struct.pack("<I", len(f)) + f for f in (b"", *fragments)) + END
+def items(*fragments, offsets=b""):
+    return b"".join(ITEM + struct.pack("<I", len(f)) + f for f in (offsets, *fragments)) + END
 
 
 def put(dataset, value, syntax, *, undefined):
@@ -117,6 +123,54 @@ def test_run_lengths_in_several_fragments_are_joined(tmp_path, kind):
         np.testing.assert_array_equal(scan.data[0, :, :, k].T, pixels)
 
 
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize(("cut", "offsets"), [(1, "one of four"), (1, "wrong"), (3, "none")])
+def test_frames_are_found_by_themselves_whatever_the_table_of_offsets_says(
+    tmp_path, syntax, cut, offsets
+):
+    table = {"none": b"", "one of four": bytes(4), "wrong": struct.pack("<4I", 90, 9, 0, 40)}
+    frames = compressed_frames(syntax)
+    pieces = [piece for f in frames for piece in (f[:70], f[70:90], f[90:]) if cut == 3] or frames
+    scan = read(multiframe(tmp_path / "f", items(*pieces, offsets=table[offsets]), syntax))
+    assert scan.data[0, ::8, ::8, 2].T.tolist() == pixels_of(2).tolist()
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize("count", [3, 5])
+def test_fewer_or_more_compressed_frames_than_promised_are_refused(tmp_path, syntax, count):
+    frames = [*compressed_frames(syntax), *compressed_frames(syntax)][:count]
+    with pytest.raises(BadScan, match="decoded"):
+        read(multiframe(tmp_path / "f", items(*frames), syntax))
+
+
+def test_a_compressed_image_without_its_end_is_refused(tmp_path):
+    frames = compressed_frames(JPEGLSLossless)
+    frames[1] = frames[1][:200]
+    with pytest.raises(BadScan, match="no end mark"):
+        read(multiframe(tmp_path / "f", items(*frames), JPEGLSLossless))
+
+
+def compressed_frames(syntax):
+    frames = []
+    for k in range(4):
+        dataset = dataset_of(k, pixels=large(k))
+        dataset.compress(syntax, generate_instance_uid=False)
+        frames += generate_frames(dataset.PixelData, number_of_frames=1)
+    return frames
+
+
+def large(k):
+    return np.kron(pixels_of(k), np.ones((8, 8))).astype(np.int16)
+
+
+def multiframe(path, value, syntax):
+    def change(dataset, k):
+        dataset.Rows, dataset.Columns = large(0).shape
+        put(dataset, value, syntax, undefined=True)
+
+    return save(enhanced_of([{"k": k} for k in range(4)], change=change), path / "e.dcm")
+
+
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize(("times", "fate"), [(2, "refused"), (1.2, "warned")])
 def test_pixel_data_that_is_too_long_is_not_cut_in_silence(tmp_path, syntax, times, fate):
@@ -149,7 +203,7 @@ def test_frames_that_the_header_does_not_count_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["interleaved", "end to end", "same places"])
-@pytest.mark.parametrize("tag", ["PatientID", "PatientName"])
+@pytest.mark.parametrize("tag", ["PatientID", "PatientName", "PatientBirthDate"])
 def test_two_patients_under_one_series_are_two_scans(tmp_path, how, tag):
     start = {"interleaved": 1.0, "end to end": 12.0, "same places": 0.0}[how]
     for n in range(2):
@@ -157,9 +211,7 @@ def test_two_patients_under_one_series_are_two_scans(tmp_path, how, tag):
             z = 30.0 + 2 * k + n * start
             dataset = dataset_of(k, position=(10, -20, z), pixels=pixels_of(k) + n)
             dataset.SOPInstanceUID = f"2.25.{n + 1}.{k}"
-            if tag == "PatientName":
-                dataset.PatientID = ""
-            setattr(dataset, tag, f"P{n}")
+            setattr(dataset, tag, f"1960010{n}" if tag == "PatientBirthDate" else f"P{n}")
             save(dataset, tmp_path / f"all/{n}{k}")
     scans = discover(tmp_path / "all")
     assert [scan.shape for scan in scans] == [(5, 6, 6)] * 2
@@ -175,6 +227,43 @@ def test_an_id_that_some_slices_lack_is_no_second_patient(tmp_path):
             dataset.PatientID = dataset.PatientName = ""
 
     assert read(write_series(tmp_path / "s", change=change)).data.shape == (1, 5, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [("PatientID", "P{}"), ("PatientName", "A^{}"), ("PatientName", "SECRET^NAME^")],
+)
+def test_slices_of_as_many_patients_as_slices_are_one_scan(tmp_path, tag, text):
+    def change(dataset, k):
+        setattr(dataset, tag, text.format(k) if k else "Secret^Name")
+
+    scan = read(write_series(tmp_path / "s", change=change))
+    assert scan.data.shape == (1, 5, 6, 6)
+    assert ("PatientID is another" in str(scan.origin.warnings)) == (tag == "PatientID")
+
+
+@pytest.mark.parametrize(
+    ("tag", "modality", "mixed"),
+    [
+        ("SeriesNumber", "MR", True),
+        ("StudyDate", "MR", True),
+        ("AcquisitionNumber", "CT", True),
+        ("AcquisitionNumber", "MR", False),  # every other slice first: one volume
+    ],
+)
+@pytest.mark.parametrize("order", ["interleaved", "one after the other"])
+def test_two_examinations_interleaved_are_no_volume(tmp_path, tag, modality, mixed, order):
+    def change(dataset, k):
+        other = k % 2 if order == "interleaved" else k // 4
+        dataset.Modality = modality
+        setattr(dataset, tag, str(20200101 + other) if tag == "StudyDate" else 1 + other)
+
+    folder = write_series(tmp_path / "s", 8, change=change)
+    if mixed and order == "interleaved":
+        with pytest.raises(BadScan, match="mixed"):
+            read(folder)
+    else:
+        assert read(folder).data.shape[-1] == 8
 
 
 @pytest.mark.parametrize("which", [{0, 1, 2, 3, 4, 5}, {3}, {0, 5}, {1, 2, 3}])
@@ -220,6 +309,18 @@ def test_parallel_slices_outvote_words(tmp_path, words, tag):
     scan = read(write_series(tmp_path / "s", change=change))
     assert scan.data.shape == (1, 5, 6, 6)
     assert "called a localizer" in str(scan.origin.warnings)
+
+
+@pytest.mark.parametrize("which", [{3}, {5}, {0, 1}])
+@pytest.mark.parametrize("how", ["words", "image type"])
+def test_slices_that_go_on_with_the_others_are_no_scouts(tmp_path, which, how):
+    def change(dataset, k):
+        if k in which and how == "words":
+            dataset.SeriesDescription = "scout"
+        elif k in which:
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    assert read(write_series(tmp_path / "s", change=change)).data.shape == (1, 5, 6, 6)
 
 
 def test_many_parallel_slices_outvote_the_image_type(tmp_path):

@@ -203,6 +203,7 @@ def test_missing_voxel_file_is_refused(tmp_path, name):
         (r"encoding: raw", "encoding: bzip2", "encoding"),
         (r"endian: little\n", "", "endian"),
         (r"type: short", "type: block", "no single number"),
+        (r"type: short", "type: half", "unknown type"),
         (r"type: short", "type: short\ntype: int", "twice"),
         (r"encoding: raw", 'space units: "cm" "cm" "cm"\nencoding: raw', "not mm"),
         (r"encoding: raw", "data file: LIST\nencoding: raw", "several files"),

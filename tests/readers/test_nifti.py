@@ -358,10 +358,12 @@ def test_a_quaternion_far_too_long_is_refused(tmp_path):
         nifti.read(patch(path, 256, "<3f", 0.9, 0.9, 0.0))
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_a_blank_sform_beside_a_good_qform_is_passed_over(tmp_path, value):
+@pytest.mark.parametrize("value", [0.0, float("nan"), 1.0])
+@pytest.mark.parametrize("count", [12, 1])
+def test_a_void_sform_beside_a_good_qform_is_passed_over(tmp_path, value, count):
     path = save(tmp_path / "a.nii", voxels(), affine=np.diag([2, 3, 4, 1]), qform_code=1)
-    patch(path, 280, "<12f", *[value] * 12)
+    patch(path, 280, "<12f", 0.0, *[0.0] * 11)
+    patch(path, 280, f"<{count}f", *[value] * count)
     scan = nifti.read(path)
     np.testing.assert_allclose(scan.geometry.spacing_mm, (2, 3, 4))
     assert "qform is used" in str(scan.origin.warnings)
@@ -374,7 +376,28 @@ def test_a_blank_sform_alone_is_no_geometry(tmp_path):
         nifti.read(patch(path, 280, "<12f", *[0.0] * 12))
 
 
-@pytest.mark.parametrize("dim", [(4, *SHAPE, 0), (5, *SHAPE, 1, 0), (5, *SHAPE, 0, 0), (7, *SHAPE)])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_file_with_more_volumes_than_its_header_counts_is_refused(tmp_path, name):
+    data = voxels(shape=(16, 16, 8))
+    path = save(tmp_path / name, data)
+    assert np.array_equal(nifti.read(path).data[0], data)
+    content = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
+    content += data.tobytes()
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(BadScan, match="ambiguous"):
+        nifti.read(path)
+
+
+@pytest.mark.parametrize("words", ["/annex/objects/MD5E-s9--1.nii.gz", "version https://git-lfs."])
+def test_what_stands_for_a_file_that_was_not_fetched_is_named(tmp_path, words):
+    (tmp_path / "a.nii.gz").write_text(words)
+    with pytest.raises(BadScan, match="not fetched"):
+        nifti.read(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "dim", [(4, *SHAPE, 0), (4, *SHAPE, -1), (5, *SHAPE, 1, 0), (5, *SHAPE, 0, 0), (7, *SHAPE)]
+)
 def test_axes_of_size_zero_that_nobody_uses_count_as_one(tmp_path, dim):
     path = save(tmp_path / "a.nii", voxels())
     volume = nifti.read(patch(path, 40, f"<{len(dim)}h", *dim))

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from medseg.readers.dicom.file import Pixels
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+#: How a JPEG (JPEG-LS among them), a JPEG 2000 and one in its own file format start.
+_JPEG, _JPEG_2000, _JP2 = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
+_STARTS = (_JPEG, _JPEG_2000, _JP2)
+_END_OF_IMAGE = b"\xff\xd9"
 _RLE = "1.2.840.10008.1.2.5"
 _RLE_HEADER = 64
 #: JPEG markers that start a frame of any process, JPEG-LS among them.
@@ -19,10 +23,12 @@ _FRAME_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 
 
 def whole_frames(value: bytes, pixels: Pixels) -> bytes:
-    """Encapsulated pixel data from its first item on, checked, run lengths with one item a frame.
+    """Encapsulated pixel data from its first item on, checked, with one item a frame.
+
+    Tables of offsets are not needed and not trusted: frames follow each other as they are stored.
 
     Raises:
-        ValueError: it is cut short, or claims another size than the header.
+        ValueError: it is cut short, or claims another size or number of frames than the header.
     """
     place, fragments = 0, []
     while value[place : place + 4] == _ITEM:
@@ -31,16 +37,12 @@ def whole_frames(value: bytes, pixels: Pixels) -> bytes:
         if place > len(value):
             raise ValueError("truncated: the pixel data ends inside a fragment")
         fragments.append((start, place))
-    ends_itself = value[:place].rstrip(b"\0")[-2:] == b"\xff\xd9"
+    ends_itself = value[:place].rstrip(b"\0").endswith(_END_OF_IMAGE)
     if value[place : place + 4] != _DELIMITER and not ends_itself:
         raise ValueError("truncated: the end of the pixel data is missing")
     contents = [value[start:stop] for start, stop in fragments[1:]]  # the first holds offsets
-    if pixels.syntax == _RLE:
-        frames = _rle_frames(contents, pixels)
-        return value if len(frames) == len(contents) else _encapsulated(frames)
-    for content in contents:
-        _check_fragment(content, pixels)
-    return value
+    frames = (_rle_frames if pixels.syntax == _RLE else _images)(contents, pixels)
+    return _encapsulated(frames)
 
 
 def starts_with_items(content: bytes, length: int | None) -> bool:
@@ -54,6 +56,22 @@ def starts_with_items(content: bytes, length: int | None) -> bool:
         return False
     end = 8 + int.from_bytes(content[4:8], "little")
     return content[end : end + 4] in (_ITEM, _DELIMITER) or length in (end, end + 8)
+
+
+def _images(contents: Sequence[bytes], pixels: Pixels) -> list[bytes]:
+    """Every frame's compressed image whole: from the fragment that starts it to the next such."""
+    starts = [place for place, content in enumerate(contents) if content.startswith(_STARTS)]
+    if not starts or starts[0] != 0:
+        raise ValueError("corrupt: the first fragment starts no compressed image")
+    if len(starts) != pixels.frames:
+        raise ValueError(
+            f"ambiguous: {len(starts)} compressed images, the header promises {pixels.frames}"
+        )
+    ends = [*starts[1:], len(contents)]
+    frames = [b"".join(contents[i:j]) for i, j in zip(starts, ends, strict=True)]
+    for frame in frames:
+        _check_image(frame, pixels)
+    return frames
 
 
 def _rle_frames(contents: Sequence[bytes], pixels: Pixels) -> list[bytes]:
@@ -86,22 +104,24 @@ def _encapsulated(frames: Sequence[bytes]) -> bytes:
     return b"".join((_ITEM + bytes(4), *items, _DELIMITER + bytes(4)))
 
 
-def _check_fragment(fragment: bytes, pixels: Pixels) -> None:
-    if fragment[:4] == b"\xff\x4f\xff\x51":
-        right, bottom, left, top = struct.unpack_from(">4I", fragment, 8)
+def _check_image(image: bytes, pixels: Pixels) -> None:
+    if _END_OF_IMAGE not in image:  # which no compressed number looks like
+        raise ValueError("truncated: a compressed image has no end mark")
+    if image.startswith(_JPEG_2000):
+        right, bottom, left, top = struct.unpack_from(">4I", image, 8)
         _refuse_other_size(bottom - top, right - left, pixels)
-    elif fragment[:2] == b"\xff\xd8":
-        _check_jpeg(fragment, pixels)
+    elif image.startswith(_JPEG):
+        _check_jpeg(image, pixels)
 
 
-def _check_jpeg(fragment: bytes, pixels: Pixels) -> None:
+def _check_jpeg(image: bytes, pixels: Pixels) -> None:
     place = 2
-    while place + 9 <= len(fragment) and fragment[place] == 0xFF:
-        if fragment[place + 1] in _FRAME_MARKERS:
-            height, width = struct.unpack_from(">2H", fragment, place + 5)
+    while place + 9 <= len(image) and image[place] == 0xFF:
+        if image[place + 1] in _FRAME_MARKERS:
+            height, width = struct.unpack_from(">2H", image, place + 5)
             _refuse_other_size(height, width, pixels)
             return
-        place += 2 + int.from_bytes(fragment[place + 2 : place + 4], "big")
+        place += 2 + int.from_bytes(image[place + 2 : place + 4], "big")
 
 
 def _refuse_other_size(height: int, width: int, pixels: Pixels) -> None:

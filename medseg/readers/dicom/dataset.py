@@ -22,7 +22,15 @@ from medseg.readers.dicom.elements import (
     text,
 )
 from medseg.readers.dicom.file import FileHeader, Pixels, hashed
-from medseg.readers.dicom.frames import CLASSIC_MARKS, GEOMETRY_TAGS, Frame, frame_of, marks_of
+from medseg.readers.dicom.frames import (
+    CLASSIC_MARKS,
+    EXAMINATION,
+    GEOMETRY_TAGS,
+    Frame,
+    frame_of,
+    marks_of,
+)
+from medseg.readers.dicom.mapping import PARAMETRIC_MAP
 from medseg.readers.sources import Source
 
 #: Words by which technologists name scout views.
@@ -35,8 +43,10 @@ _INSTANCE = 0x00080018
 _IMAGE_TYPE = 0x00080008
 MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
-_PATIENT_NAME = 0x00100010
-_PATIENT_ID = 0x00100020
+#: PatientID, PatientName, PatientBirthDate, PatientSex.
+_PATIENT = (0x00100020, 0x00100010, 0x00100030, 0x00100040)
+#: StudyDate, SeriesNumber, SeriesDescription, DeviceSerialNumber, ContrastBolusAgent.
+_OF_SERIES = (0x00080020, 0x00200011, 0x0008103E, 0x00181000, 0x00180010)
 _PROTOCOL = 0x00181030
 STUDY = 0x0020000D
 SERIES = 0x0020000E
@@ -66,11 +76,16 @@ _COUNTS = {
     _SIGNED: "PixelRepresentation",
     _PADDING: "PixelPaddingValue",
 }
+#: What is taken for granted where one of them is missing.
+_ASSUMED = {
+    "BitsStored": "all bits of the stored numbers are taken to count",
+    "PixelRepresentation": "the stored numbers are taken as unsigned",
+}
 #: Every top-level element that is looked at.
 WANTED = frozenset(
     (SOP_CLASS, _INSTANCE, _IMAGE_TYPE, MODALITY, _DESCRIPTION, _PROTOCOL, STUDY, SERIES)
 ).union(
-    (_PATIENT_NAME, _PATIENT_ID, _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _PHOTOMETRIC, _LUT),
+    (*_PATIENT, *_OF_SERIES, _INSTANCE_NUMBER, _FRAME_OF_REFERENCE, _PHOTOMETRIC, _LUT),
     (*_COUNTS, *GEOMETRY_TAGS, *CLASSIC_MARKS, *enhanced.TAGS, *mosaic.TAGS, *nuclear.TAGS),
 )
 #: Letters of the hash that separates the patients of one series: too few to identify anybody.
@@ -122,14 +137,25 @@ class DatasetParser:
             self._notes(pixels, frames),
         )
 
-    def _patient(self) -> str:
+    def _patient(self) -> tuple[str, ...]:
         """What separates the patient from others of one series; useless beyond it."""
-        patient = self._text(_PATIENT_ID) or self._text(_PATIENT_NAME)
+        known = list(map(self._text, _PATIENT))
+        known[1] = re.sub(r"[\s^]+", " ", known[1]).strip().lower()  # a name has many spellings
         series = self._text(SERIES)
-        return hashed(f"{series}\0{patient}")[:_PATIENT_CHARACTERS] if patient else ""
+        return tuple(
+            hashed(f"{series}\0{text}")[:_PATIENT_CHARACTERS] if text else "" for text in known
+        )
+
+    def _examination(self) -> str:
+        """What all images of one series share by definition, beyond its UID."""
+        shared = "\0".join(map(self._text, _OF_SERIES))
+        return hashed(shared)[:_PATIENT_CHARACTERS]
 
     def _other_picture(self, pixels: Pixels) -> str:
         """What the pixels are where they are no slices of a volume; else empty."""
+        kind = self._text(_IMAGE_TYPE).upper()
+        if "SCREEN SAVE" in kind and not GEOMETRY_TAGS.keys() & self.elements.keys():
+            return "a picture of a screen"
         if pixels.samples > 1 or pixels.photometric.startswith(("RGB", "YBR", "PALETTE")):
             return f"a colour image (photometric interpretation {pixels.photometric[:16]})"
         nuclear_kind = nuclear.not_a_volume(self.data, self.elements, self.sop_class)
@@ -178,7 +204,8 @@ class DatasetParser:
             if mosaic.applies(data, elements):
                 return mosaic.frames(data, elements, rows=pixels.rows, columns=pixels.columns)
             if pixels.frames == 1:
-                return (frame_of(data, [elements], marks_of(data, elements)),), ""
+                marks = (*marks_of(data, elements), (EXAMINATION, self._examination()))
+                return (frame_of(data, [elements], marks),), ""
         except (Cut, NotDicom):
             return (), "corrupt: a sequence in the header cannot be read"
         except NotANumber as error:
@@ -245,7 +272,7 @@ class DatasetParser:
         element: Element = self.elements[tag]
         allocated = self._count(_ALLOCATED, 0)
         stored = self._count(_STORED, allocated)
-        signed = self._count(_SIGNED, 0)
+        signed = self._count(_SIGNED, 0)  # what other readers assume where it is missing
         if signed not in (0, 1):
             raise NotANumber(f"PixelRepresentation is {signed}, neither 0 nor 1")
         form = PIXEL_TAGS[tag]
@@ -268,6 +295,7 @@ class DatasetParser:
             length=element.length,
             padding=_wrap(self._number(_PADDING, b"SS" if signed else b"US"), signed == 1),
             lut=_LUT in self.elements,
+            assumed=self._missing() if form == "integer" else (),
         )
 
     def _text(self, tag: int) -> str:
@@ -278,7 +306,17 @@ class DatasetParser:
             values = numbers(self.data, self.elements.get(tag), vr)
         except NotANumber as error:
             raise NotANumber(f"{_COUNTS[tag]} cannot be read: {error}") from None
+        if values is not None and len(set(values)) > 1:
+            raise NotANumber(f"{_COUNTS[tag]} has {len(values)} numbers, not 1")
         return None if values is None else values[0]
+
+    def _missing(self) -> tuple[str, ...]:
+        """Names of the elements that should say what the bits of a number are, and do not."""
+        return tuple(
+            name
+            for tag, name in _COUNTS.items()
+            if tag in (_STORED, _HIGH_BIT, _SIGNED) and self._number(tag, b"US") is None
+        )
 
     def _count(self, tag: int, absent: int, vr: bytes = b"US") -> int:
         value = self._number(tag, vr)
@@ -297,13 +335,23 @@ class DatasetParser:
                 notes.append(f"the pixel data is {surplus} bytes longer than the header promises")
             if self.syntax.compressed:
                 notes.append("the pixels are not compressed, whatever the transfer syntax says")
-        unscaled = frames and not any(frame.rescaled for frame in frames)
-        if unscaled and self.modality == "CT" and not (pixels and pixels.lut):
-            notes.append(
-                "a CT without RescaleSlope and RescaleIntercept: the stored numbers are taken as "
-                "they are, which may not be HU"
-            )
+        if frames and pixels is not None:
+            notes += [f"no {name}: {_ASSUMED[name]}" for name in pixels.assumed if name in _ASSUMED]
+        if frames and not any(frame.rescaled for frame in frames):
+            notes.extend(self._unscaled(pixels))
         return tuple(notes)
+
+    def _unscaled(self, pixels: Pixels | None) -> list[str]:
+        """What it means that nothing scales the stored numbers, where it should."""
+        unit = {"CT": "HU", "PT": "an activity"}.get(self.modality)
+        if self.sop_class == PARAMETRIC_MAP:
+            missing = "a parametric map without RealWorldValueMapping"
+            unit = "what it measures"
+        else:
+            missing = f"a {self.modality} without RescaleSlope and RescaleIntercept"
+        if unit is None or (pixels and pixels.lut):
+            return []
+        return [f"{missing}: the stored numbers are taken as they are, which may not be {unit}"]
 
 
 def _wrap(padding: float | None, signed: bool) -> int | None:

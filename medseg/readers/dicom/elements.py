@@ -32,7 +32,9 @@ _BINARY = {
     b"SV": "q",
 }
 #: A number as text, by the standard but for a decimal comma and the unit that it counts in anyway.
-_NUMBER = re.compile(r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)(?: *(?:mm|HU))?")
+_NUMBER = re.compile(
+    r"([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?)(?: *(?:mm|hu))?", re.ASCII | re.IGNORECASE
+)
 #: "1,024" may be a little more than one, or a thousand.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 

@@ -33,6 +33,8 @@ _TELLING = (
     (_CONTENT, 0x00189151, "frame time", b"TM"),
 )
 _GROUPS = frozenset((MAPPING, *_PLACING, _CONTENT, *(group for group, *_ in _TELLING)))
+#: Some writers leave out the group around what places or scales a frame.
+_LEVEL = _GROUPS.union(GEOMETRY_TAGS)
 _INNER = frozenset((*GEOMETRY_TAGS, _VALUES, _STACK, *(element for _, element, *_ in _TELLING)))
 
 
@@ -52,8 +54,8 @@ def frames(
         Cut, NotDicom: a sequence is damaged.
         NotANumber: a value that places or scales a frame cannot be read.
     """
-    shared = items(data, elements.get(_SHARED), wanted=_GROUPS)
-    per_frame = items(data, elements.get(_PER_FRAME), wanted=_GROUPS)
+    shared = items(data, elements.get(_SHARED), wanted=_LEVEL)
+    per_frame = items(data, elements.get(_PER_FRAME), wanted=_LEVEL)
     if len(per_frame) != count and (per_frame or count > 1):
         return (), (
             f"corrupt: {count} frames, but {len(per_frame)} of them are described "
@@ -63,13 +65,16 @@ def frames(
         _pointer(data, item.get(_POINTER))
         for item in items(data, elements.get(_DIMENSIONS), wanted=frozenset((_POINTER,)))
     ]
-    common = _opened(data, shared[0]) if shared else {}
+    for_all = shared[0] if shared else {}
+    common = _opened(data, for_all)
     described = []
     for index, item in enumerate(per_frame or [{}]):
         own = _opened(data, item)
         groups = common | own
         content = groups.get(_CONTENT, {})
-        placing = [level[group] for level in (own, common) for group in _PLACING if group in level]
+        placing = []
+        for level, around in ((own, item), (common, for_all)):
+            placing += [*(level[group] for group in _PLACING if group in level), around]
         frame = frame_of(
             data,
             [*placing, elements],
@@ -78,7 +83,7 @@ def frames(
             stack=text(data, content.get(_STACK)),
         )
         if sop_class == PARAMETRIC_MAP:
-            frame = mapped(frame, data, (item, shared[0] if shared else {}, elements))
+            frame = mapped(frame, data, (item, for_all, elements))
         described.append(frame)
     return tuple(described), ""
 
@@ -86,7 +91,8 @@ def frames(
 def _opened(data: bytes, item: Elements) -> dict[int, Elements]:
     """The elements inside each functional group of an item."""
     opened = {}
-    for group, element in item.items():
+    for group in item.keys() & _GROUPS:
+        element = item[group]
         inside = items(data, element, wanted=_INNER)
         if inside:
             opened[group] = inside[0]

@@ -31,6 +31,7 @@ class Pixels:
         length: its bytes; ``None`` where compressed.
         padding: stored number of pixels outside the scanned field, or ``None``.
         lut: a modality LUT maps the stored numbers.
+        assumed: names of the elements that should say how a number is stored, and are missing.
     """
 
     rows: int
@@ -49,6 +50,7 @@ class Pixels:
     length: int | None
     padding: int | None
     lut: bool
+    assumed: tuple[str, ...] = ()
 
     @property
     def frame_bytes(self) -> int:
@@ -66,7 +68,8 @@ class FileHeader:
         series: hash of the series' UID, or empty.
         instance: hash of the file's own UID, or empty.
         reference: hash of the frame of reference's UID, or empty.
-        patient: a short hash that separates the patients under one series' UID, or empty.
+        patient: short hashes of what separates patients under one series' UID, each maybe empty:
+            id, name, date of birth, sex.
         modality: as written.
         sop_class: UID of the kind of object.
         localizer: what says that it is a scout view: ``image type``, ``description`` or empty.
@@ -83,7 +86,7 @@ class FileHeader:
     series: str = ""
     instance: str = ""
     reference: str = ""
-    patient: str = ""
+    patient: tuple[str, ...] = ()
     modality: str = ""
     sop_class: str = ""
     localizer: str = ""

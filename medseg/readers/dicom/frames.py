@@ -41,6 +41,8 @@ CLASSIC_MARKS: dict[int, tuple[str, bytes]] = {
     0x00080032: ("acquisition time", b"TM"),
     0x00080033: ("content time", b"TM"),
 }
+#: A mark that says no more than whether two images agree in what a series shares.
+EXAMINATION = "examination"
 _TEXT_VRS = (b"CS", b"SH", b"TM", b"LO")
 
 Marks = tuple[tuple[str, float | str], ...]
@@ -131,7 +133,11 @@ def _claims(data: bytes, places: Sequence[Elements]) -> tuple[float | None, floa
         )
     except NotANumber:
         return None, None
-    return None if thickness is None else thickness[0], None if between is None else between[0]
+    return _single(thickness), _single(between)
+
+
+def _single(values: tuple[float, ...] | None) -> float | None:
+    return values[0] if values is not None and len(set(values)) == 1 else None
 
 
 def _first(places: Sequence[Elements], tag: int) -> Element | None:

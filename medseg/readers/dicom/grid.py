@@ -96,7 +96,7 @@ def _thickness(frame: Frame, path: str) -> float:
     for value in (frame.thickness, frame.between):
         if value is not None and value > 0:
             return value
-    raise BadScan("a single slice without SliceThickness: no volume", path=path)
+    raise BadScan("a single slice without a usable SliceThickness: no volume", path=path)
 
 
 def _claimed_mm(frame: Frame) -> list[float]:

@@ -27,9 +27,14 @@ def mapped(frame: Frame, data: bytes, places: Sequence[Elements]) -> Frame:
     mappings = items(data, element, wanted=frozenset((_INTERCEPT, _SLOPE, _TABLE)))
     lines = set()
     for item in mappings:
-        slope, intercept = (numbers(data, item.get(tag), b"FD") for tag in (_SLOPE, _INTERCEPT))
+        try:
+            slope, intercept = (numbers(data, item.get(tag), b"FD") for tag in (_SLOPE, _INTERCEPT))
+        except NotANumber as error:
+            raise NotANumber(f"the RealWorldValueMapping cannot be read: {error}") from None
         if _TABLE in item or slope is None or intercept is None:
-            raise NotANumber("the RealWorldValueMapping is a table, or incomplete")
+            raise NotANumber(
+                "the RealWorldValueMapping is incomplete, or a table, which is not read"
+            )
         lines.add((slope[0], intercept[0]))
     if len(lines) > 1:
         raise NotANumber(f"{len(lines)} RealWorldValueMappings that differ")

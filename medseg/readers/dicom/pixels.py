@@ -130,7 +130,8 @@ def _dtype(planes: Sequence[Plane], *, scaled: bool) -> np.dtype[Any]:
 
 def _scale(pixels: NDArray[Any], plane: Plane, dtype: np.dtype[Any]) -> NDArray[Any]:
     values = pixels.astype(np.float64) * plane.frame.slope + plane.frame.intercept
-    if dtype.kind == "i" and np.abs(values).max(initial=0) > np.iinfo(dtype).max:
+    most = np.iinfo(dtype).max if dtype.kind == "i" else np.finfo(dtype).max
+    if np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0) > most:
         raise BadScan("the scaled values do not fit into 32 bits", path=plane.file.source.name)
     return values.astype(dtype)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medseg.readers.dicom.file import Plane
+from medseg.readers.dicom.frames import EXAMINATION
 
 #: Marks that all slices of one volume share.
 _CONTRAST = (
@@ -27,7 +28,11 @@ Groups = list[tuple[str, list[Plane]]]
 Slots = Sequence[Sequence[Plane]]
 
 #: Marks whose values are times of day: known by their order alone.
-_UNTOLD = ("acquisition time", "content time", "frame time")
+_UNTOLD = ("acquisition time", "content time", "frame time", EXAMINATION)
+
+#: Marks that may change from slice to slice, but come back to a value in a mixture alone; those
+#: of an acquisition in a CT alone: an MR may take every other slice first.
+_RETURNING, _RETURNING_CT = (EXAMINATION,), ("acquisition", "acquisition time")
 
 
 def separate(slots: Slots) -> tuple[Groups, str]:
@@ -124,6 +129,15 @@ def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
     Returns:
         Why the planes cannot be one volume, or empty; and what should be said.
     """
+    lacking = [plane for plane in planes if plane.pixels.assumed]
+    bits = {(plane.pixels.stored, plane.pixels.high_bit, plane.pixels.signed) for plane in planes}
+    if 0 < len(lacking) < len(planes) and len(bits) > 1:
+        return (
+            f"conflict: {len(lacking)} of {len(planes)} slices lack "
+            f"{', '.join(lacking[0].pixels.assumed)} (first: {lacking[0].file.source.name}), "
+            "and the others are not stored as it would be without",
+            (),
+        )
     unscaled = [plane for plane in planes if not plane.frame.rescaled]
     scalings = {(plane.frame.slope, plane.frame.intercept) for plane in planes}
     if 0 < len(unscaled) < len(planes) and len(scalings) > 1:
@@ -145,7 +159,16 @@ def mixture(planes: Sequence[Plane]) -> tuple[str, tuple[str, ...]]:
             )
         if changes:
             warnings.append(f"the {name} is not the same in all slices")
+    for name in (*_RETURNING, *(_RETURNING_CT if planes[0].file.modality == "CT" else ())):
+        if _returns([mark.get(name) for mark in marks]) > _FEW_CHANGES:
+            return f"several volumes mixed: every few slices belong to another {name}", ()
     return "", tuple(warnings)
+
+
+def _returns(values: Sequence[float | str | None]) -> int:
+    """How often a value comes back after others."""
+    changed = [b for a, b in itertools.pairwise(values) if a != b]
+    return len(changed) - len({*changed} - {*values[:1]})
 
 
 def _alike(one: float | str | None, other: float | str | None) -> bool:

@@ -67,10 +67,20 @@ def _set_aside(files: Sequence[FileHeader]) -> tuple[list[Finding], list[FileHea
             scouts.append(file)
         else:
             images.append(file)
+    if images and scouts and _make_one(images, scouts):
+        images, scouts = [*images, *scouts], []
     skipped = [Finding(Status.SKIPPED, tuple(group), reason) for reason, group in aside.items()]
     if scouts:
         skipped.append(_localizer(scouts))
     return skipped, images
+
+
+def _make_one(images: Sequence[FileHeader], scouts: Sequence[FileHeader]) -> bool:
+    """Whether scouts, as some call them, are slices that the others lack or go on with."""
+    every = [*images, *scouts]
+    if any(file.problem or _no_place(file) for file in every):
+        return False
+    return _volumes(every, "").status == Status.USABLE
 
 
 def _localizer(files: Sequence[FileHeader]) -> Finding:
@@ -103,8 +113,11 @@ def _localizer(files: Sequence[FileHeader]) -> Finding:
 
 def _is_volume(candidate: Candidate, least: int) -> bool:
     """Whether planes are slices that follow each other closely, and at least so many."""
-    if candidate.geometry is None or len(candidate.planes) < least:
+    count = len(candidate.planes)
+    if candidate.geometry is None or count < least:
         return False
+    if least < _LEAST_SLICES_BY_TYPE <= count:  # words never outvote so many
+        return True
     thickness_mm = candidate.planes[0].frame.thickness
     step_mm = candidate.geometry.spacing_mm[2]
     return step_mm <= min(_MOST_STEP_MM, _MOST_STEP * (thickness_mm or _MOST_STEP_MM))

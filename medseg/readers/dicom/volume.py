@@ -115,11 +115,9 @@ def read_candidate(
     if candidate.geometry is None:
         raise BadScan(candidate.problem or "no grid", path=name)
     voxels = read_voxels(candidate, name)
-    data, unusual = voxels.data, tuple[str, ...]()
-    if data.dtype.kind == "f":  # float pixel data may hold anything
-        data, unusual = finite_values(
-            data, voxels.slope, voxels.intercept, path=Path(name), nonfinite=nonfinite
-        )
+    data, unusual = finite_values(
+        voxels.data, voxels.slope, voxels.intercept, path=Path(name), nonfinite=nonfinite
+    )
     first = finding.files[0]
     origin = Origin(
         path=name,

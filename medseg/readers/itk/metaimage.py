@@ -38,6 +38,9 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 
+#: How types end that are known and hold several numbers, or none.
+_NO_NUMBER = ("_ARRAY", "_MATRIX", "MET_STRING", "MET_NONE", "MET_OTHER", "MET_ASCII_CHAR")
+
 #: What stands for yes and no; MetaIO looks at the first letter.
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
@@ -58,7 +61,7 @@ def parse(path: Path) -> ItkHeader:
         NotAVolume: a whole file, but not of one number a voxel in 3D.
     """
     fields, length = _fields(path)
-    if fields.get("ObjectType", "Image") != "Image":
+    if fields.get("ObjectType", "Image").lower() != "image":
         raise NotAVolume("a MetaIO object, but no image", path=path)
     dimension = sizes(_need(fields, ("NDims",), path), "NDims", path, 1)[0]
     if not 3 <= dimension <= 4:
@@ -133,7 +136,7 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
             remedy="Save it again as binary MetaImage or NIfTI.",
         )
     channels = fields.get("ElementNumberOfChannels", "1")
-    if channels != "1":
+    if numbers(channels, "ElementNumberOfChannels", path, 1) != [1]:
         raise NotAVolume(
             "several components per voxel, not one value",
             path=path,
@@ -161,7 +164,9 @@ def _refuse_kinds(fields: dict[str, str], path: Path) -> None:
 
 
 def _dtype(fields: dict[str, str], path: Path) -> np.dtype[Any]:
-    name = _need(fields, ("ElementType",), path)
+    name = _need(fields, ("ElementType",), path).upper()
+    if name not in _TYPES and not name.endswith(_NO_NUMBER):
+        raise BadScan("the voxels are of an unknown type", path=path, found=repr(name[:40]))
     if name not in _TYPES:
         raise NotAVolume(
             "the voxels are of a type that holds no single number", path=path, found=repr(name[:40])

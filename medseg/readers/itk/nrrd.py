@@ -179,10 +179,10 @@ def _to_ras(fields: dict[str, str], path: Path) -> NDArray[np.float64]:
 def _dtype(fields: dict[str, str], path: Path) -> np.dtype[Any]:
     name = _need(fields, "type", path).lower()
     code = next((code for code, names in _TYPES.items() if name in names), None)
+    if name == "block":
+        raise NotAVolume("the voxels are blocks of bytes, which hold no single number", path=path)
     if code is None:
-        raise NotAVolume(
-            "the voxels are of a type that holds no single number", path=path, found=repr(name[:40])
-        )
+        raise BadScan("the voxels are of an unknown type", path=path, found=repr(name[:40]))
     if code[1] == "1":
         return np.dtype(code)
     order = {"little": "<", "big": ">"}.get(_need(fields, "endian", path).lower())

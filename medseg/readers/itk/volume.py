@@ -95,6 +95,7 @@ def _voxels(header: ItkHeader, path: Path, volume: int | None) -> NDArray[Any]:
         start = header.voxels.stat().st_size - size * header.volumes
         if start < 0:
             raise BadScan("the file is truncated: fewer data than the header promises", path=path)
+    shared = header.voxels != path and bool(start or header.skip)
     with open_bytes(header.voxels, start=start, packing=header.packing) as stream:
         first = stream.tell()
         return read_array(
@@ -104,5 +105,5 @@ def _voxels(header: ItkHeader, path: Path, volume: int | None) -> NDArray[Any]:
             skip=chosen * size,
             shape=header.shape,
             dtype=header.dtype,
-            behind=(header.volumes - 1 - chosen) * size,
+            behind=None if shared else (header.volumes - 1 - chosen) * size,
         )

@@ -48,7 +48,7 @@ def forms_of(header: Any) -> NiftiForms:
     raw = _with_unit_quaternion(header)
     offsets = ("qoffset_x", "qoffset_y", "qoffset_z")
     b, c, d, x, y, z = (float(raw[name]) for name in (*_QUATERNION, *offsets))
-    code = 0 if _is_blank_sform(raw) else int(raw["sform_code"])
+    code = 0 if _is_void_sform(raw) else int(raw["sform_code"])
     return NiftiForms(
         sform=raw.get_sform().astype(np.float64) if code else None,
         sform_code=code,
@@ -79,9 +79,9 @@ def read_geometry(
             expected="0 to 5",
         )
     to_mm, warnings = _units(raw, path)
-    if _is_blank_sform(raw) and codes[1]:
+    if _is_void_sform(raw) and codes[1]:
         codes = 0, codes[1]
-        warnings += ("the sform has a code and no numbers; the qform is used",)
+        warnings += ("the sform has a code but is no grid; the qform is used",)
     if codes == (0, 0):
         if missing_form is MissingForm.REFUSE:
             raise BadScan(
@@ -104,10 +104,11 @@ def read_geometry(
     return geometry, warnings
 
 
-def _is_blank_sform(raw: Any) -> bool:
-    """Whether the sform has a code and nothing that could be a grid: zeros or NaN alone."""
+def _is_void_sform(raw: Any) -> bool:
+    """Whether the sform has a code and no axes that span space: zeros, NaN, one axis twice."""
     rows = np.array([raw[name][:3] for name in ("srow_x", "srow_y", "srow_z")], np.float64)
-    return bool(raw["sform_code"]) and not np.nan_to_num(rows, posinf=1.0, neginf=1.0).any()
+    void = not np.isfinite(rows).all() or np.linalg.matrix_rank(rows) < 3
+    return bool(raw["sform_code"]) and void
 
 
 def _units(raw: Any, path: Path) -> tuple[float, tuple[str, ...]]:

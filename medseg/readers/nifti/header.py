@@ -40,6 +40,9 @@ _NO_SCAN = {
     2304: "RGBA colours",
 }
 
+#: What stands in a file whose content was not fetched.
+_POINTERS = (b"/annex/objects/", b"version https://git-lfs")
+
 #: Intent codes whose numbers are no grey values on a grid: matrices, vectors, points, triangles,
 #: and the tables that CIFTI keeps.
 _NO_VALUES = {
@@ -134,6 +137,12 @@ def _not_nifti(head: bytes, path: Path) -> BadScan:
             found=f"{len(head)} bytes",
             expected="a header of 348 or 540 bytes",
         )
+    if head.startswith(_POINTERS):
+        return BadScan(
+            "git-annex or Git LFS holds this file's content elsewhere: it was not fetched",
+            path=path,
+            remedy="Fetch it first: git annex get, datalad get or git lfs pull.",
+        )
     size = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")}
     if 348 in size and len(head) < 348:
         return BadScan(
@@ -158,8 +167,8 @@ def _not_nifti(head: bytes, path: Path) -> BadScan:
 
 def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
     dim = [int(n) for n in raw["dim"]]
-    if 3 < dim[0] <= 7:  # some writers leave axes 0 that they do not use
-        dim[4 : dim[0] + 1] = [n or 1 for n in dim[4 : dim[0] + 1]]
+    if 3 < dim[0] <= 7:  # some writers leave axes 0 or less that they do not use
+        dim[4 : dim[0] + 1] = [max(n, 1) for n in dim[4 : dim[0] + 1]]
     if not 1 <= dim[0] <= 7 or any(n < 1 for n in dim[1 : dim[0] + 1]):
         raise BadScan(
             "the header's dimensions are corrupt",
@@ -175,6 +184,8 @@ def _shape(raw: Any, path: Path) -> tuple[tuple[int, int, int], int]:
     if kind:
         raise NotAVolume(f"{kind}: not one value per voxel", path=path, found=dim[1 : dim[0] + 1])
     z = dim[3] if dim[0] > 2 else 1
+    if sorted((dim[1], dim[2], z))[1] == 1:
+        raise NotAVolume("one line of voxels only: not an image", path=path, found=dim[1:4])
     return (dim[1], dim[2], z), math.prod(dim[4 : dim[0] + 1])
 
 
