@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 import struct
 import tarfile
 import zipfile
@@ -23,6 +24,8 @@ from medseg.errors import BadScan
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 #: No member of an archive is read beyond this.
 MOST_MEMBER_BYTES = 1 << 32
+#: How the names of the parts of a split file end; those of zip and rar have endings of their own.
+_PART, _OLD_PART = re.compile(r"\.(\d{2,3}|a[a-z])$"), re.compile(r"\.[zr]\d\d$")
 #: Ways of packing that are unpacked no further than is read.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: Endings of single files packed by themselves.
@@ -70,8 +73,16 @@ def is_archive(name: str) -> bool:
 
 
 def is_foreign_archive(name: str) -> bool:
-    """Whether a file is an archive of a kind that we do not open, by its name."""
-    return name.lower().endswith((".7z", ".rar"))
+    """Whether a file is an archive of a kind that we do not open, or a part of one, by its name.
+
+    >>> is_foreign_archive("a.7z"), is_foreign_archive("a.zip.001"), is_foreign_archive("a.001")
+    (True, True, False)
+    """
+    lower = name.lower()
+    whole = _PART.sub("", lower)
+    if whole != lower and (is_archive(whole) or whole.endswith(".nii.gz")):
+        return True
+    return whole.endswith((".7z", ".rar")) or bool(_OLD_PART.search(lower))
 
 
 def packed_name(name: str) -> str:

@@ -140,7 +140,7 @@ class DatasetParser:
     def _patient(self) -> tuple[str, ...]:
         """What separates the patient from others of one series; useless beyond it."""
         known = list(map(self._text, _PATIENT))
-        known[1] = re.sub(r"[\s^]+", " ", known[1]).strip().lower()  # a name has many spellings
+        known[1] = _spelt_alike(known[1])
         series = self._text(SERIES)
         return tuple(
             hashed(f"{series}\0{text}")[:_PATIENT_CHARACTERS] if text else "" for text in known
@@ -148,7 +148,7 @@ class DatasetParser:
 
     def _examination(self) -> str:
         """What all images of one series share by definition, beyond its UID."""
-        shared = "\0".join(map(self._text, _OF_SERIES))
+        shared = "\0".join(_spelt_alike(self._text(tag)) for tag in _OF_SERIES)
         return hashed(shared)[:_PATIENT_CHARACTERS]
 
     def _other_picture(self, pixels: Pixels) -> str:
@@ -362,3 +362,15 @@ def _wrap(padding: float | None, signed: bool) -> int | None:
     if signed and 0x8000 <= value <= 0xFFFF:
         return value - 0x10000
     return value + 0x10000 if not signed and -0x8000 <= value < 0 else value
+
+
+def _spelt_alike(name: str) -> str:
+    r"""A name for comparison, whatever its case and blanks; empty where a character set matters.
+
+    >>> _spelt_alike("Doe^Jane^^"), _spelt_alike("DOE^JANE=\x1b$B;3"), _spelt_alike("\xd4\xcf^J")
+    ('doe jane', 'doe jane', '')
+    """
+    latin = name.partition("=")[0]
+    if not (latin.isascii() and latin.isprintable()):
+        return ""
+    return re.sub(r"[\s^]+", " ", latin).strip().lower()
