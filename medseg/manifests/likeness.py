@@ -8,7 +8,7 @@ Three looks at the voxels, which miss different things:
   header, another number type or changed voxels leave most of them; interpolation does not.
 - a **thumbnail** of the whole scan, its coarse anatomy taken away. Resampling, smoothing and noise
   hardly change it; a crop does. Copies are alike in every part of it, two patients of one anatomy
-  in most parts.
+  in most parts; and copies agree in their noise, where anatomy shows little, two patients never.
 
 So neither sees a scan that was cropped *and* resampled, resampled onto turned axes, or acquired
 again.
@@ -48,6 +48,11 @@ ALIKE_BEYOND = 0.5
 #: whose whole thumbnails pass to 0.62 at most (2,000 pairs of one anatomy).
 PARTS, FEW_PARTS, ALIKE_IN_PARTS = 4, 0.05, 0.65
 
+#: Share of the thumbnail's voxels where least happens, and the correlation of the noise there.
+#: Copies came to 0.55 or more (resampled by 0.5 to 1.3, smoothed, with added noise), and phantoms
+#: of one anatomy with noise of their own to 0.34 at most.
+QUIET, ALIKE_IN_NOISE = 0.2, 0.45
+
 #: A part is left out where its detail is less than this share of the mean.
 _FAINT = 0.1
 
@@ -57,8 +62,9 @@ _SMALL_COHORT, ALIKE_OF_FEW = 5, 0.93
 #: Share of the thumbnail that its detail must fill evenly to distinguish patients.
 _RICH = 0.1
 
-#: Steps of the thumbnail's values between which nothing is distinguished.
-_LEVELS = 100
+#: Steps of the thumbnail's values between which nothing is distinguished. The noise of a large
+#: scan, averaged over a voxel of the thumbnail, is a few thousandths of the range of values.
+_LEVELS = 1000
 
 #: Landmarks that must lie alike, and their share of those that could.
 _FEWEST, _SHARE = 8, 0.2
@@ -172,22 +178,24 @@ def _codes(patches: NDArray[np.float32], reach: Sequence[int]) -> NDArray[np.uin
     The neighbourhood is first turned so that its values rise along every axis, most along the
     first: then axis order and direction of the scan do not matter.
     """
+    cubes = patches.reshape(-1, *(2 * r + 1 for r in reach))
+    above = cubes > np.median(patches, axis=1)[:, None, None, None]
+    ends = [cubes.take(-1, axis) - cubes.take(0, axis) for axis in (1, 2, 3)]
+    slopes = np.stack([end.sum(axis=(1, 2)) for end in ends], axis=1)
+    orders = np.argsort(-np.abs(slopes), axis=1, kind="stable")
     codes = np.empty(len(patches), np.uint64)
-    for row, values in enumerate(patches):
-        patch = values.reshape([2 * r + 1 for r in reach])
-        slope = np.array([float((patch.take(-1, a) - patch.take(0, a)).sum()) for a in range(3)])
+    for row, (cube, slope, order) in enumerate(zip(above, slopes, orders, strict=True)):
         flips = tuple(slice(None, None, -1 if value < 0 else 1) for value in slope)
-        order = np.argsort(-np.abs(slope), kind="stable")
-        turned = patch[flips].transpose(order).ravel()
-        codes[row] = int.from_bytes(np.packbits(turned > np.median(turned)).tobytes(), "big")
+        turned = cube[flips].transpose(order).ravel()
+        codes[row] = int.from_bytes(np.packbits(turned).tobytes(), "big")
     return codes
 
 
 def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
     """Ranks of the means over equal boxes, less their own surroundings, of norm 1.
 
-    Ranks, so that no bright structure outweighs the rest. Zeros where what is left of a scan is
-    one simple shape: two patients can share that.
+    Ranks, so that no bright structure outweighs the rest. Zeros where neighbours are all equal,
+    and everywhere if what is left of a scan is one simple shape: two patients can share that.
     """
     first, second, third = (_box_means(size) for size in image.shape)
     means = np.zeros((THUMB, THUMB, THUMB), np.float32)
@@ -199,6 +207,7 @@ def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
     _, rank = np.unique(np.rint(means / np.float32(step)), return_inverse=True)
     ranks = rank.reshape(means.shape).astype(np.float32)
     detail = ranks - ndimage.gaussian_filter(ranks, 1)
+    detail[ndimage.maximum_filter(ranks, 3) == ndimage.minimum_filter(ranks, 3)] = 0
     energy = detail.astype(np.float64) ** 2
     spread = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-30) / energy.size
     if spread < _RICH:
@@ -235,6 +244,7 @@ def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, 
                     one < other
                     and (few or _beyond(rest, known[one], sign * turned[other]) >= ALIKE_BEYOND)
                     and _alike_everywhere(known[one], sign * turned[other])
+                    and _alike_in_noise(known[one], sign * turned[other])
                 ):
                     yield one, other
 
@@ -256,6 +266,20 @@ def _alike_everywhere(one: NDArray[np.float32], other: NDArray[np.float32]) -> b
     rich = detail > _FAINT * detail.mean()
     alike = (first * second).sum(axis=1) / np.sqrt(np.maximum(own * others, 1e-30))
     return bool(np.quantile(alike[rich], FEW_PARTS) >= ALIKE_IN_PARTS)
+
+
+def _alike_in_noise(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether what a median filter removes correlates away from edges and empty space."""
+    first, second = (thumb.reshape((THUMB,) * 3).astype(np.float64) for thumb in (one, other))
+    inner = ndimage.minimum_filter((first != 0) & (second != 0), 3)
+    if not inner.any():
+        return False
+    nearby = ndimage.uniform_filter(first**2 + second**2, 3)
+    quiet = inner & (nearby <= np.quantile(nearby[inner], QUIET))
+    own, others = (
+        thumb[quiet] - ndimage.median_filter(thumb, 3)[quiet] for thumb in (first, second)
+    )
+    return bool(own @ others > ALIKE_IN_NOISE * np.linalg.norm(own) * np.linalg.norm(others))
 
 
 def _parts(thumb: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.manifests.likeness import likeness, same_scans
+from medseg.manifests.looks import pack_looks, unpack_looks
 from medseg.manifests.slice_marks import slice_marks
 from medseg.phantoms import Population
 from medseg.phantoms.cohorts import phantom_of
@@ -116,6 +117,36 @@ def test_a_copied_phantom_is_known(phantoms, saved):
 def test_small_and_flat_scans_of_noise_are_told_apart(shape):
     scans = [np.random.default_rng(seed).integers(0, 500, shape) for seed in range(12)]
     assert same_scans([look(scan) for scan in scans]) == []
+
+
+@pytest.fixture(scope="module", params=[(48, 52, 30), (160, 150, 3), (64, 64, 8)], ids=str)
+def one_anatomy(request):
+    """Six scans of one head in empty air; only the noise is each its own."""
+    shape = request.param
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    radius = np.sqrt((grid[:2] ** 2).sum(0) + 0.5 * grid[2] ** 2)
+    anatomy = np.where(radius < 0.9, 150 + 200 * (radius < 0.4) - 60 * (grid[0] > 0.3), 0.0)
+    noises = (np.random.default_rng(seed).normal(0, 20, shape) for seed in range(6))
+    return [np.where(anatomy > 0, anatomy + noise, 0).clip(0) for noise in noises]
+
+
+def test_scans_that_differ_in_their_noise_are_told_apart(one_anatomy):
+    looks = [look(scan) for scan in one_anatomy]
+    for size in (2, 4, 6):
+        assert same_scans(unpack_looks(pack_looks(looks[:size]))) == []
+
+
+@pytest.mark.parametrize("saved", ["other numbers", "8 bits", "changed grid", "cropped"])
+def test_a_copy_among_scans_of_one_anatomy_is_known(one_anatomy, saved):
+    thin = one_anatomy[0].shape[2] < 6
+    copy = {
+        "cropped": lambda image: image[5:, 4:-3, 0 if thin else 2 :],
+        "changed grid": lambda image: ndimage.zoom(image[::-1], (0.7, 0.7, 1), order=1),
+    }
+    looks = [look(scan) for scan in one_anatomy]
+    again = look((COPIES | copy)[saved](one_anatomy[2]))
+    assert same_scans([*looks, again]) == [(2, 6)]
+    assert same_scans(unpack_looks(pack_looks([*looks, again]))) == [(2, 6)]
 
 
 def test_a_copied_slice_image_is_known():
