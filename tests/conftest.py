@@ -16,6 +16,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MEDSEG_CACHE", os.path.join(tempfile.gettempdir(), "medseg-tests"))  # noqa: PTH118
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -49,6 +50,18 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The top of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of ``convert`` start as copies of this process, as they do for a user.
+
+    A user's process has one thread when they start. Here a library may have left a second one
+    behind, and then every worker would be a new Python that imports all over again.
+    """
+    from medseg.batch import process
+
+    monkeypatch.setattr(process, "threading", SimpleNamespace(active_count=lambda: 1))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

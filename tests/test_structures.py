@@ -120,9 +120,14 @@ def is_flagged(case, limits):
 
 #: Of new cases like the training cases, at most so many may be flagged.
 ONE_IN_TWENTY = 0.05
+#: Training cases, and cohorts of so many.
+LARGE = ((30, 150), (100, 60))
 
 
-@pytest.mark.parametrize(("taught", "cohorts"), [(8, 300), (30, 150), (100, 60)])
+@pytest.mark.parametrize(
+    ("taught", "cohorts"),
+    [(8, 300), (30, 60), *(pytest.param(*row, marks=pytest.mark.slow) for row in LARGE)],
+)
 def test_at_most_one_in_twenty_new_cases_of_a_cohort_is_flagged(taught, cohorts):
     """One new case each of many cohorts: the flags are independent and their sum is binomial.
 

@@ -17,7 +17,6 @@ from medseg.errors import BadModel, BadScan, NotAVolume
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.model import ModelCard, save_model
-from medseg.networks import build_network
 from medseg.readers.nifti import volume as nifti
 from medseg.volume import LabelMap, Volume
 from medseg.writers import write_volume
@@ -71,6 +70,8 @@ class Threshold:
 
 def small_model(folder: Path, folds: int = 1) -> Path:
     """A model folder with a real, untrained network, or one a fold."""
+    from medseg.networks import build_network  # here: a worker that unpickles a stub needs no torch
+
     options = {"features": [4, 8]}
     networks = [
         build_network("unet", dims=3, in_channels=1, out_channels=2, options=options)

@@ -1,6 +1,7 @@
 """A conversion loses no more than the bad scan, goes on where it ended, and replaces nothing."""
 
 import csv
+import faulthandler
 import os
 import signal
 import time
@@ -19,6 +20,8 @@ from medseg.scans.content import ImageFile
 from medseg.scans.table import row
 from medseg.writers import guard, write_volume
 from tests.batch import stub
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Trap(ImageFile):
 
 def die_of(number):
     """The signal may reach another thread first: this one goes no further."""
+    faulthandler.disable()  # a copy of pytest's process would print every stack
     os.kill(os.getpid(), number)
     time.sleep(3600)
 

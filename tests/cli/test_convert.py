@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 from tests.readers.dicom_files import dataset_of, pixels_of, save, write_series
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):

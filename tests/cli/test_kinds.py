@@ -10,6 +10,8 @@ from medseg.config.kinds import Kind, kind_of
 from medseg.writers import write_volume
 from tests.batch import stub
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 #: Content of a file, or of a folder by the names of its files.
 CONTENT = {
     Kind.CARD: "name: x\nlabels: {liver: 1}\ntable: x.csv\nchannels: [CT]\n",

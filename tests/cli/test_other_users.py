@@ -74,7 +74,9 @@ def test_segment_works(folder, environment):
     assert len(list((folder / "out").glob("*.nii.gz"))) == 1
 
 
-@pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["doctor"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["segment", "--help"], pytest.param(["doctor"], marks=pytest.mark.slow)]
+)
 def test_help_and_doctor_work_on_a_terminal_of_ascii(folder, words):
     ended = run(folder, ENVIRONMENTS["ASCII, twenty columns"], *words)
     assert ended.returncode in (0, 1)

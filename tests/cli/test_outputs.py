@@ -12,6 +12,8 @@ from medseg.cli.app import app
 from medseg.writers import write_volume
 from tests.batch import stub
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):

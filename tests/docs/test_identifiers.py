@@ -10,6 +10,8 @@ from medseg.cli.app import app
 from tests.batch.stub import small_model
 from tests.readers.dicom_files import write_series
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 #: Marked identifiers: of the header, and of the user's own names.
 HEADER = (b"ZZNAME", b"ZZIDENT", b"ZZACCESSION", b"ZZDESCRIPTION", b"ZZMODALITY", b"19770707")
 NAMES = (b"ZZFOLDER", b"ZZFILE")

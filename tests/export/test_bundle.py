@@ -154,7 +154,13 @@ def test_what_a_bundle_cannot_follow_is_refused_by_name(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("channels", [("T1",), ("T1", "T2")], ids=["one channel", "two"])
+@pytest.mark.parametrize(
+    "channels",
+    [
+        pytest.param(("T1",), id="one channel", marks=pytest.mark.slow),
+        pytest.param(("T1", "T2"), id="two"),
+    ],
+)
 def test_monai_runs_the_bundle_where_medseg_cannot_be_imported(tmp_path, channels):
     pytest.importorskip("fire")  # what `python -m monai.bundle` reads its arguments with
     rule = PostprocessRule(rule="keep_largest", label="tumour")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import replace
 from importlib import import_module
 
@@ -38,6 +39,8 @@ NETWORKS = {
     "2D U-Net": (2, "unet", {"features": [4, 8, 8]}, (20, 24)),
     "2D FCN-8s": (2, "fcn8s", {}, (40, 48)),
 }
+#: Takes as long as all others; the slow tests have it.
+SLOW = ("2D FCN-8s", "onnx")
 
 
 def model_of(folder, name="3D U-Net", *, labels=LABELS, weights=("all",), **changes):
@@ -68,8 +71,13 @@ def require(to):
             pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        pytest.param(name, to, marks=[pytest.mark.slow] if (name, to) == SLOW else [])
+        for name, to in itertools.product(NETWORKS, EXPORTERS)
+    ],
+)
 def test_an_exported_network_answers_as_the_network(tmp_path, to, name):
     require(to)
     model = model_of(tmp_path / "model", name)

@@ -65,11 +65,13 @@ def test_every_2d_size_from_1_to_70_comes_out_as_itself(name, axis):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
-    "axis", [0, *(pytest.param(axis, marks=pytest.mark.slow) for axis in (1, 2))]
+    ("axis", "largest"),
+    # a whole stride of the coarsest network, and two
+    [(0, 33), *(pytest.param(axis, 70, marks=pytest.mark.slow) for axis in (0, 1, 2))],
 )
-def test_every_3d_size_from_1_to_70_comes_out_as_itself_along_each_axis(name, axis):
+def test_every_3d_size_comes_out_as_itself_along_each_axis(name, axis, largest):
     network = without_norm(name, 3)
-    for size in range(1, 71):
+    for size in range(1, largest + 1):
         shape = [1 + size % 5, 1 + size % 3, 1 + size % 7]
         shape[axis] = size
         assert network(torch.zeros(1, 1, *shape)).shape[2:] == tuple(shape)

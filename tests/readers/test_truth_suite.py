@@ -33,7 +33,10 @@ def _cases() -> list[dict]:
 
 
 CASES = {case["id"]: case for case in _cases()}
-pytestmark = pytest.mark.skipif(not CASES, reason="no truth suite here: set MEDSEG_SHARED_DATA")
+pytestmark = [
+    pytest.mark.skipif(not CASES, reason="no truth suite here: set MEDSEG_SHARED_DATA"),
+    pytest.mark.usefixtures("forked_workers"),
+]
 
 
 @pytest.fixture(scope="module")

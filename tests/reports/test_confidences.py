@@ -61,10 +61,15 @@ TABLES = [None, "case,status\nc0,done\n", "case\n\x00", "case,confidence\nc0,nan
 
 
 @pytest.mark.parametrize("table", TABLES, ids=range(4))
-def test_masks_of_which_nothing_is_known_get_no_table(pairs, tmp_path, table):
+def test_nothing_is_known_of_masks_without_a_column_of_numbers(pairs, table):
     cohort, masks = pairs
     if table is not None:
         (masks / "cases.csv").write_text(table, encoding="utf-8")
+    assert confidences_of(plan_tasks(masks, cohort)) == {}
+
+
+def test_masks_of_which_nothing_is_known_get_no_table(pairs, tmp_path):
+    cohort, masks = pairs
     folder = written(cohort, masks, tmp_path / "out")
     assert not (folder / "confidence.csv").exists()
     assert 'id="confidence"' not in (folder / "report.html").read_text(encoding="utf-8")

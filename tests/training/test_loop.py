@@ -44,7 +44,7 @@ def cache(folder):
 
 
 @pytest.fixture
-def fit(cohort, cache, tmp_path):
+def fit(cohort, cache, tmp_path, undrawn):
     """Train in a folder below `tmp_path`; returns the model."""
 
     def run(name="run", *assignments, report=lambda *_, **__: None, cohort=cohort, **options):

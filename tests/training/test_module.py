@@ -31,7 +31,7 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture
-def fit(cohort, tmp_path):
+def fit(cohort, tmp_path, undrawn):
     def run(name, *assignments, resume=False, report=lambda *_, **__: None, cohort=cohort):
         config = validate(TrainConfig, override(PLAN, [*BATCH_OF_FOUR, *assignments]))
         begin_run(tmp_path / name, config, resume=resume)

@@ -35,7 +35,7 @@ def others(here):
 
 
 @pytest.fixture
-def fit(here, tmp_path):
+def fit(here, tmp_path, undrawn):
     def run(cohort, name, *assignments, resume=False, init=None, training=train, report=None):
         config = validate(TrainConfig, override(PLAN, assignments))
         begin_run(tmp_path / name, config, resume=resume)

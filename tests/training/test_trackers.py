@@ -11,7 +11,7 @@ import torch
 
 from medseg.config import TrainConfig, override, validate
 from medseg.errors import BadConfig
-from medseg.training import Run, begin_run, read_curves, train, watch
+from medseg.training import Run, begin_run, read_curves, train
 from medseg.training.trackers import IDENTITY, TRACKERS, mlflow_name, require_tracker
 from tests.training.cohorts import tiny_cohort
 from tests.training.plans import PLAN
@@ -33,9 +33,7 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture
-def fit(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(watch, "picture_of", lambda *_: b"\x89PNG")
-
+def fit(cohort, tmp_path, undrawn):
     def run(*assignments, resume=False):
         config = validate(TrainConfig, override(PLAN, assignments))
         begin_run(tmp_path / "run", config, resume=resume)

@@ -40,12 +40,6 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture
-def unseen(monkeypatch):
-    """No pictures, which take more time than the steps."""
-    monkeypatch.setattr(watch, "picture_of", lambda *_: b"\x89PNG")
-
-
-@pytest.fixture
 def fit(cohort, tmp_path):
     def run(
         *assignments, resume=False, report=lambda *_, **__: None, name="run", draw=lambda *_: b""
@@ -96,7 +90,7 @@ def size_of(png):
     return struct.unpack(">II", png[16:24])
 
 
-def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, unseen, cohort, tmp_path):
+def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, undrawn, cohort, tmp_path):
     fit(*HELD_OUT)
     rows = rows_of(tmp_path / "run" / "validation.csv")
     held_out = {case.case for case in cohort.select(split="train", fold=0).cases}
@@ -112,7 +106,7 @@ def test_the_dice_of_every_held_out_case_and_label_is_kept(fit, unseen, cohort, 
 
 
 def test_the_weights_that_validated_best_are_kept_and_may_make_the_model(
-    fit, unseen, scripted, tmp_path
+    fit, undrawn, scripted, tmp_path
 ):
     scripted(0.4, 0.8, 0.6)
     last = fit(*HELD_OUT)
@@ -141,7 +135,7 @@ def test_the_best_weights_need_scans_that_are_held_out(fit):
 
 
 def test_a_resumed_run_forgets_what_was_scored_after_its_checkpoint(
-    fit, unseen, scripted, tmp_path
+    fit, undrawn, scripted, tmp_path
 ):
     """The best so far (step 8) lies after the last checkpoint (step 6)."""
 
@@ -220,14 +214,14 @@ def test_one_or_two_cases_give_one_or_two_pictures():
     assert [five[name].mean for name in ("worst", "median", "best")] == [0.1, 0.3, 0.5]
 
 
-def test_curves_are_drawn_with_and_without_held_out_scans(fit, unseen, tmp_path):
+def test_curves_are_drawn_with_and_without_held_out_scans(fit, undrawn, tmp_path):
     fit(*HELD_OUT, name="held", draw=draw_curves)
     fit(name="all", draw=draw_curves)
     sizes = [size_of((tmp_path / name / "curves.png").read_bytes()) for name in ("held", "all")]
     assert sizes[0] == sizes[1] == (864, 336)
 
 
-def test_the_curves_are_drawn_once_for_the_same_rows(fit, unseen, scripted, tmp_path):
+def test_the_curves_are_drawn_once_for_the_same_rows(fit, undrawn, scripted, tmp_path):
     drawn = []
 
     def draw(curves, cases):
@@ -240,7 +234,7 @@ def test_the_curves_are_drawn_once_for_the_same_rows(fit, unseen, scripted, tmp_
     assert all(one != other for one, other in itertools.pairwise(drawn))
 
 
-def test_tensorboard_shows_what_the_tables_say(fit, unseen, tmp_path):
+def test_tensorboard_shows_what_the_tables_say(fit, undrawn, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -320,7 +314,7 @@ def test_what_the_truth_ignores_counts_neither_for_nor_against(tmp_path, monkeyp
     assert scored.dice == {"ball": 1.0, "box": 1.0}
 
 
-def test_scans_are_scored_as_users_get_them_rules_included(fit, unseen, monkeypatch):
+def test_scans_are_scored_as_users_get_them_rules_included(fit, undrawn, monkeypatch):
     seen = []
     plain = watch.score_cases
 
