@@ -76,7 +76,7 @@ types: install
 
 test: lint types
 	@echo "pytest"
-	@$(PYTEST) -q -n 2
+	@$(PYTEST) -q -n 2 --dist worksteal
 	@$(MAKE) --no-print-directory docs
 
 docs: install
@@ -89,7 +89,7 @@ dist: install
 	@$(PY) -m twine check --strict dist/*
 
 test-all: lint types
-	@$(PYTEST) -q -n 2 -m "not bench"
+	@MEDSEG_EXAMPLES=300 $(PYTEST) -q -n 2 --dist worksteal -m "not bench"
 	@$(MAKE) --no-print-directory test-other
 
 # The fast tests once more, with another Python and the oldest torch that medseg is written for.
@@ -98,7 +98,7 @@ test-other:
 	@test -x .venv-other/bin/python || $(OTHER_PYTHON) -m venv .venv-other
 	@echo "Installing medseg with torch $(OTHER_TORCH) into .venv-other"
 	@.venv-other/bin/python -m pip install -q --disable-pip-version-check "torch==$(OTHER_TORCH)" -e ".[dev]"
-	@$(ONE_THREAD) .venv-other/bin/python -m pytest -q -n 2
+	@$(ONE_THREAD) .venv-other/bin/python -m pytest -q -n 2 --dist worksteal
 
 # Each part has its own time limit and leaves its results at once; in an environment that has what
 # medseg needs, `make -o install gpu PY=python3` installs nothing.

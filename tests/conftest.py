@@ -23,8 +23,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+#: How often a property is tried; `make test-all` tries it 300 times.
+EXAMPLES = int(os.environ.get("MEDSEG_EXAMPLES", "25"))
 # No deadline: a busy machine is not a fault. Derandomised: the same commit gives the same answer.
-hypothesis.settings.register_profile("medseg", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "medseg", max_examples=EXAMPLES, deadline=None, derandomize=True
+)
 hypothesis.settings.load_profile("medseg")
 
 

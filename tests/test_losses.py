@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.losses import DiceCELoss
 
@@ -305,7 +305,6 @@ SIZES = st.lists(st.integers(1, 40), min_size=2, max_size=3)
 STEPS = st.lists(st.sampled_from([(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 3)]), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
 @given(size=SIZES, steps=STEPS, data=st.data())
 def test_truth_of_a_coarse_level_is_never_stretched(size, steps, data):
     """Every cell of the coarsest level holds one class, so that each level has one right answer."""
@@ -337,7 +336,6 @@ def test_strides_are_told_from_sizes_where_nobody_says_them():
     assert deep_loss(loss, logits, classes) < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     size=st.lists(st.integers(8, 60), min_size=2, max_size=3),
     steps=st.lists(st.sampled_from([2, 4, 8]), min_size=1, max_size=2),

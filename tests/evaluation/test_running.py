@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import stat
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,16 @@ def cohort(tmp_path_factory):
     return make_cohort(tmp_path_factory.mktemp("cohort"), 4)
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes start as copies of this one, at once; those of test_evaluating are new ones."""
+    fork = SimpleNamespace(
+        get_context=lambda _: multiprocessing.get_context("fork"),
+        parent_process=multiprocessing.parent_process,
+    )
+    monkeypatch.setattr(running, "multiprocessing", fork)
+
+
 def die_on_c1(task):
     """As the system ends a process that takes all memory."""
     if task.case.case == "c1":
@@ -28,7 +40,7 @@ def die_on_c1(task):
     return scoring.score_case(task)
 
 
-def test_a_case_that_ends_its_process_costs_itself_alone(cohort, tmp_path, monkeypatch):
+def test_a_case_that_ends_its_process_costs_itself_alone(cohort, tmp_path, monkeypatch, forked):
     folder = predict(cohort, tmp_path / "p", shifted)
     whole = evaluate(folder, cohort)
     monkeypatch.setattr(running, "score_case", die_on_c1)
@@ -75,7 +87,9 @@ def test_another_mask_is_scored_again(cohort, tmp_path):
     assert scores.values("dice").loc["c0", "mean"] == 1.0
 
 
-def test_a_case_that_began_and_never_ended_is_scored_elsewhere(cohort, tmp_path, monkeypatch):
+def test_a_case_that_began_and_never_ended_is_scored_elsewhere(
+    cohort, tmp_path, monkeypatch, forked
+):
     """In one process the kill takes the whole run; the next one keeps its distance."""
     folder = predict(cohort, tmp_path / "p", shifted)
     tasks = evaluate_tasks(folder, cohort)

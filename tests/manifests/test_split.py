@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.errors import BadCohort, BadConfig
@@ -32,7 +32,6 @@ def made(visits, *, site=lambda patient: "A", labelled=lambda patient: True):
     return Cohort("made", "MR", ("T1",), LabelTable.from_card({"labels": {"x": 1}}), cases, Path())
 
 
-@settings(max_examples=40)
 @given(
     st.lists(st.integers(1, 5), min_size=10, max_size=60),
     st.integers(0, 5),

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.errors import BadLabels, GridMismatch
@@ -100,7 +100,6 @@ def test_memory_goes_by_the_labels_not_by_their_values():
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 40), top=st.sampled_from([9, 255, 65535]))
-@settings(max_examples=60, deadline=None)
 def test_any_set_of_values_is_counted_like_one_mask_after_the_other(seed, size, top):
     random = np.random.default_rng(seed)
     values = sorted({int(v) for v in random.integers(1, top + 1, size=size)})

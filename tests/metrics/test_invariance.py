@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.metrics import METRICS, Structure, pairs
@@ -59,7 +59,6 @@ def stored(array, axes, mirrors):
     return array.transpose(axes)[flips]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     spacing=SPACINGS,
@@ -81,7 +80,6 @@ def test_turning_the_patient_and_the_file_changes_no_metric(seed, spacing, axes,
         assert turned[key] == pytest.approx(value, rel=2e-6, abs=1e-9, nan_ok=True), key
 
 
-@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), shear=st.floats(-0.5, 0.5))
 def test_a_sheared_grid_may_be_turned_too(seed, shear):
     truth, prediction = masks(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.metrics import METRICS, Better, Empty, Structure, pairs
@@ -143,7 +143,6 @@ def test_nsd_counts_the_surface_within_tolerance():
     assert nsd.compute(truth, moved, (2, 1, 1), tolerance_mm=2.0) == 1
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["dice", "iou", "nsd", "hd", "hd95", "assd", "panoptic_quality"]),
@@ -156,7 +155,6 @@ def test_symmetric_metrics_do_not_care_which_is_the_truth(seed, name):
     assert forth == pytest.approx(back, nan_ok=True)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.permutations(range(3)), st.integers(0, 7))
 def test_storage_order_does_not_matter(seed, axes, mirrors):
     random = np.random.default_rng(seed)

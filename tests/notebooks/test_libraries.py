@@ -74,7 +74,6 @@ HERE = ["nibabel", "simpleitk", "monai"]
 
 @pytest.mark.parametrize("library", HERE)
 @given(geometry=grids(), channels=st.integers(1, 3), scaled=st.booleans())
-@settings(max_examples=40)
 def test_a_scan_comes_back_from_a_library(library, geometry, channels, scaled):
     scan = scan_on(geometry, channels, *((2.0, -1024.0) if scaled else (1.0, 0.0)))
     back = Volume.of(scan.to(library))

@@ -255,7 +255,7 @@ def test_missing_file_is_refused(tmp_path):
         itk.read(tmp_path / "a.nrrd")
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(["a.nrrd", "a.mha"]), where=st.floats(0, 1), bit=st.integers(0, 7))
 def test_flipped_header_bit_never_crashes(tmp_path, name, where, bit):
     path = tmp_path / name

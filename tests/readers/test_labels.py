@@ -209,9 +209,7 @@ def test_named_value_is_not_what_the_card_ignores(tmp_path):
     assert set(np.unique(read_labels(path).named(card).data)) == {0, 3}
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(["liver", "tumour", "vésicule"]), st.data())
 def test_segments_go_by_their_names_whatever_their_values(tmp_path, names, data):
     """Case, blanks and composed or decomposed accents make no difference; nor do layers."""

@@ -305,9 +305,7 @@ def test_field_that_cannot_be_trusted_is_refused(tmp_path, offset, fmt, values, 
         nifti.read(path)
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.integers(0, 351), bit=st.integers(0, 7))
 def test_flipped_header_bit_never_crashes(tmp_path, where, bit):
     path = save(tmp_path / "a.nii", voxels())

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -40,13 +40,11 @@ def even_odd(lines, shape):
 
 
 @given(PLANES)
-@settings(max_examples=300)
 def test_voxel_centres_inside_the_lines_are_the_mask(plane):
     np.testing.assert_array_equal(even_odd(closed_lines(plane), plane.shape), plane)
 
 
 @given(PLANES)
-@settings(max_examples=200)
 def test_every_vertex_rounds_to_a_voxel_of_the_mask(plane):
     for line in closed_lines(plane):
         assert plane[tuple(np.rint(line).astype(int).T)].all()
