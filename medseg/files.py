@@ -74,6 +74,18 @@ def read_text(path: str | Path, *, most: int = MOST_TEXT_BYTES) -> str:
     return read_bytes(path, most=most).decode("utf-8-sig")
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something that this user may look at.
+
+    >>> is_there(Path("x" * 300)), is_there(Path("/dev/null"))
+    (False, True)
+    """
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no permission, a name that is too long
+        return False
+
+
 def is_file(path: Path) -> bool:
     """Whether a regular file can be seen there.
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from medseg.checksums import sha256_of
 from medseg.errors import BadCohort, BadLabels, MedsegError
+from medseg.files import is_there
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import cohort_likenesses, duplicates_among
 from medseg.manifests.likeness import Likeness
-from medseg.manifests.reading import file_of, is_there, read_truth, read_unaligned, why_absent
+from medseg.manifests.reading import file_of, read_truth, read_unaligned, why_absent
 from medseg.memory import usable_cores
 from medseg.progress import Progress
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import BadCohort, BadLabels, GridMismatch
+from medseg.files import is_there
 from medseg.geometry import Geometry
 from medseg.manifests.cohort import Case, Cohort
 from medseg.scans import Align, Frames, read_channels
@@ -178,11 +179,3 @@ def why_absent(path: Path) -> str:
     except (OSError, ValueError) as error:  # no permission, a name that is too long, a loop
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     return ""
-
-
-def is_there(path: Path) -> bool:
-    """Whether a path leads to something that this user may look at; never raises."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # no permission, a name that is too long
-        return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import BadCohort
+from medseg.files import is_there
 from medseg.manifests.cohort import Case, Split
 from medseg.manifests.rows import check_together
 from medseg.names import MOST_BYTES, PUNCTUATION, is_safe, safe_name
@@ -221,17 +222,10 @@ def _path(text: str, root: Path) -> Path:
     """Windows' separators are understood, and names as a Mac or others compose their letters."""
     text = text.replace("\\", "/")
     path = root / text
-    if text.isascii() or _exists(path):
+    if text.isascii() or is_there(path):
         return path
     others = (root / unicodedata.normalize(form, text) for form in _FORMS)
-    return next(filter(_exists, others), path)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+    return next(filter(is_there, others), path)
 
 
 def _relative(path: Path, root: Path) -> str:

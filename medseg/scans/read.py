@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg import readers
 from medseg.archives.members import is_archive
 from medseg.errors import BadScan, MedsegError, NotAVolume
-from medseg.files import is_folder
+from medseg.files import is_folder, is_there
 from medseg.readers.entry import Status
 from medseg.scans.discover import discover
 from medseg.scans.found import FoundScan
@@ -52,16 +52,9 @@ def read(path: str | Path, *, volume: int | None = None, series: str | None = No
 
 def _split(path: str | Path, series: str | None) -> tuple[Path, str | None]:
     text = str(path)
-    if series is None and "#" in text and not _exists(Path(text)):
+    if series is None and "#" in text and not is_there(Path(text)):
         text, _, series = text.rpartition("#")
     return Path(text), series
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _refusal(place: Path, scans: Sequence[FoundScan]) -> MedsegError:

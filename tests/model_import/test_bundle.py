@@ -384,7 +384,8 @@ def test_a_zip_is_read_and_the_verb_segments(tmp_path, capsys):
     path = scan(tmp_path / "scans")
     model, masks = tmp_path / "model", tmp_path / "masks"
     assert run("import-model", "bundle", packed, "--output", model) == 0
-    assert run("segment", model, tmp_path / "scans", "--output", masks) == 0
+    scans = (tmp_path / "scans", "--executor", "inline")
+    assert run("segment", model, *scans, "--output", masks) == 0
     theirs = predict(folder, configuration(), path)
     ours = read_labels(next(masks.rglob("scan*.nii.gz"))).data
     assert agreement(ours, theirs) >= 0.999
