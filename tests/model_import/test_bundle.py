@@ -119,7 +119,7 @@ NETS = {
         "kernel_size": [3, 3, 3],
         "strides": [1, 2, 2],
         "upsample_kernel_size": [2, 2],
-        "filters": [4, 8, 8],
+        "filters": [4, 8, 16],
     },
     "SegResNet": {
         "_target_": "SegResNet",
