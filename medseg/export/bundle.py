@@ -56,7 +56,6 @@ def _check(model: Model) -> None:
         "prepare.bias_field": (prepare.bias_field, "keep"),
         "prepare.alignment": (prepare.alignment is Alignment.MONAI, False),
         "prepare.axes": (prepare.axes, None),
-        "prepare.crop": (prepare.crop, "nothing"),
         "prepare.normalise_on": (prepare.normalise_on, "working"),
         "prepare.slices_apart": (prepare.slices_apart, None),
         "infer.steps": (infer.steps, "fixed"),

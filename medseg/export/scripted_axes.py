@@ -1,4 +1,4 @@
-"""The order and signs of a scan's axes, as functions that TorchScript compiles."""
+"""The order, signs and content of a scan's axes, as functions that TorchScript compiles."""
 
 import torch
 from torch import Tensor
@@ -40,3 +40,17 @@ def nearest(
                 best, order = nearness, axes
                 backwards = [bool(along[to, axes[to]] < 0) for to in range(3)]
     return order, backwards
+
+
+def content(scan: Tensor) -> list[list[int]]:
+    """First voxel and length, along each axis, of what is not 0 in every channel; all if all is."""
+    inside = (scan != 0).any(0)
+    box: list[list[int]] = []
+    for axis in range(3):
+        along = inside.movedim(axis, 0).flatten(1).any(1).nonzero().flatten()
+        first, length = 0, scan.shape[axis + 1]
+        if along.numel() > 0:
+            first = int(along[0])
+            length = int(along[-1]) + 1 - first
+        box.append([first, length])
+    return box

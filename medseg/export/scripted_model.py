@@ -52,6 +52,7 @@ def script_model(model: Model) -> torch.jit.ScriptModule:
         window,
         [BELOW_ANY_HU, STANDS_ALONE, ABOVE_ANY_SIGNAL],
         [-1 if axis == "left-right" else int(axis) for axis in infer.mirror_axes],
+        cropped=prepare.crop == "zeros",
         fixed_frame=prepare.frame is not None,
         edges=prepare.alignment is Alignment.EDGES,
         overlap=infer.overlap,

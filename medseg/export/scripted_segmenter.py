@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from medseg.export.scripted_axes import nearest, through_plane
+from medseg.export.scripted_axes import content, nearest, through_plane
 from medseg.export.scripted_intensities import measured, normalised
 from medseg.export.scripted_resampling import resampled, restoring, shrinking
 
@@ -57,6 +57,7 @@ class ScriptedSegmenter(nn.Module):
         padding: list[float],
         mirror_axes: list[int],
         *,
+        cropped: bool,
         fixed_frame: bool,
         edges: bool,
         overlap: float,
@@ -78,7 +79,7 @@ class ScriptedSegmenter(nn.Module):
         self.register_buffer("rules", rules)
         self.register_buffer("mirror_axes", torch.tensor(mirror_axes, dtype=torch.int64))
         self.spacing, self.window = spacing, window
-        self.padding = padding
+        self.padding, self.cropped = padding, cropped
         self.fixed_frame, self.edges, self.regions = fixed_frame, edges, regions
         self.overlap, self.slice_axis = overlap, slice_axis
         self.stack_spacing, self.stack_shape = stack_spacing, stack_shape
@@ -87,6 +88,21 @@ class ScriptedSegmenter(nn.Module):
     def forward(self, image: Tensor, affine: Tensor) -> Tensor:
         """(C, X, Y, Z) real-world values and (4, 4) voxel to RAS mm, to (X, Y, Z) labels."""
         scan = measured(image.float(), self.padding)
+        if not self.cropped:
+            return self.mask_of(scan, affine)
+        box = content(scan)
+        mask = torch.zeros(scan.shape[1:], dtype=torch.int64, device=scan.device)
+        inside = mask
+        for axis in range(3):
+            scan = scan.narrow(axis + 1, box[axis][0], box[axis][1])
+            inside = inside.narrow(axis, box[axis][0], box[axis][1])
+        found = self.mask_of(scan, affine)
+        inside.copy_(found)
+        return mask.to(found.dtype)
+
+    @torch.jit.export
+    def mask_of(self, scan: Tensor, affine: Tensor) -> Tensor:
+        """The mask of values that are measured and cut, whatever their place."""
         columns = affine[:3, :3].double().cpu()
         spacing = columns.pow(2).sum(0).sqrt()
         directions = columns / spacing

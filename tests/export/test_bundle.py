@@ -49,6 +49,7 @@ MODELS = {
     "frame": {"prepare": {"frame": OBLIQUE, "spacing_mm": (1.5, 1.5, None)}},
     "window": {"rules": [NormaliseWindow(low=100, high=500)]},
     "percentiles": {"rules": [NormalisePercentiles(low=1, high=98)]},
+    "cropped": {"prepare": {"crop": "zeros", "spacing_mm": (1.5, 1.7, None)}},
     "nonzero": {"rules": [NormaliseZScore(nonzero=True)]},
     "channels": {
         "channels": ("T1", "T2"),
