@@ -1,7 +1,7 @@
 """A review of many masks: time to the first case, time a case, memory of server and page.
 
     python benchmarks/bench_review.py --cases 500            # phantoms of 127 x 97 x 87 voxels
-    python benchmarks/bench_review.py --cases 4 --large      # CT of 512 x 512 x 300
+    python benchmarks/bench_review.py --cases 4 --large      # CT of 512 x 512 x 600
 
 Starts the real server and a headless Chromium on masks beside scans, and goes through some cases
 with the key j, waiting for the pixels of all three planes each time.
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--looked-at", type=int, default=20)
-    parser.add_argument("--large", action="store_true", help="512 x 512 x 300 instead")
+    parser.add_argument("--large", action="store_true", help="512 x 512 x 600 instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
         masks = write_masks(Path(folder), options.cases, large=options.large)
@@ -66,8 +66,8 @@ def write_masks(home: Path, cases: int, *, large: bool) -> Path:
 
 
 def enlarged(volume: Volume, truth: LabelMap) -> tuple[Volume, LabelMap]:
-    """The phantom on 512 x 512 x 300 voxels, by repeating voxels, with noise as scanners have."""
-    shape = (512, 512, 300)
+    """The phantom on 512 x 512 x 600 voxels, by repeating voxels, with noise as scanners have."""
+    shape = (512, 512, 600)
     index = np.ix_(
         *(np.arange(n) * old // n for n, old in zip(shape, truth.data.shape, strict=True))
     )

@@ -19,11 +19,27 @@ def open_database(path: Path, tables: str, *, threads: bool = False) -> sqlite3.
     Raises:
         sqlite3.Error: it cannot be read or written.
     """
+    database = _connected(path, threads=threads)
+    database.execute("PRAGMA journal_mode = DELETE")
+    database.execute("PRAGMA synchronous = FULL")
+    database.executescript(f"BEGIN IMMEDIATE; {tables}; COMMIT;")  # all of them or none
+    return database
+
+
+def look_into_database(path: Path) -> sqlite3.Connection:
+    """A file to read, also where nothing can be written; others may be writing to it.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    database = _connected(path, threads=False)
+    database.execute("PRAGMA query_only = ON")
+    return database
+
+
+def _connected(path: Path, *, threads: bool) -> sqlite3.Connection:
     database = sqlite3.connect(
         path, timeout=60, isolation_level=None, check_same_thread=not threads
     )
     database.row_factory = sqlite3.Row
-    database.execute("PRAGMA journal_mode = DELETE")
-    database.execute("PRAGMA synchronous = FULL")
-    database.executescript(f"BEGIN IMMEDIATE; {tables}; COMMIT;")  # all of them or none
     return database

@@ -264,10 +264,13 @@ class LabelTable:
 
 
 def present_values(values: NDArray[Any]) -> set[int]:
-    """Every integer that occurs, in the order in which the voxels lie in memory."""
+    """Every integer that occurs; what fills most of a mask, its background, is not sorted."""
     flat = values.ravel(order="K")
-    parts = (flat[start : start + _VOXELS] for start in range(0, flat.size, _VOXELS))
-    return {int(value) for part in parts for value in np.unique(part)}
+    present: set[int] = set()
+    for start in range(0, flat.size, _VOXELS):
+        part = flat[start : start + _VOXELS]
+        present |= {int(part[0]), *map(int, np.unique(part[part != part[0]]))}
+    return present
 
 
 def _check_unique(what: str, items: list[Any]) -> None:

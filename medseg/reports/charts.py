@@ -162,7 +162,7 @@ def bland_altman(panels: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> Fig
                 if not isnan(row[low]):
                     ax.axhspan(row[low], row[high], color=_RED, alpha=0.12, linewidth=0)
             ax.set_title(short_name(str(label), 26))
-            ax.set_xlabel("mean of truth and prediction [ml]")
+            ax.set_xlabel("mean of truth\nand prediction [ml]")
             ax.set_ylabel("prediction − truth [ml]")
         return figure
 

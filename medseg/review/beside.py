@@ -59,10 +59,13 @@ def _matched(masks: Sequence[str], place: Path) -> dict[str, Path]:
 
 
 def _scans_of(place: Path) -> dict[str, Path]:
-    """Files of a folder by name without ending, in order."""
+    """Files of a folder by name without ending, and folders by name, in order."""
     files: dict[str, Path] = {}
-    for path in sorted(place.iterdir()):
+    listed = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
+    for path in listed:
         ending = next((end for end in ENDINGS if path.name.lower().endswith(end)), None)
-        if ending is not None and not path.name.startswith(".") and path.is_file():
+        if ending is not None and path.is_file():
             files.setdefault(path.name[: -len(ending)], path)
+    for path in filter(Path.is_dir, listed):
+        files.setdefault(path.name, path)  # a DICOM series
     return files

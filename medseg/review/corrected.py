@@ -37,7 +37,7 @@ def save(case: Opened, folder: Path, store: Store, rater: str, run: Mapping[str,
     Raises:
         BadOutput: the file cannot be written, or was edited by another program since.
     """
-    name = _name(case.item.case, rater, store)
+    name = name_for(case.item.case, rater, store)
     with case.lock:
         mask = drawn(case)
         tools = Counter(edit.tool for edit, _ in case.edits)
@@ -60,14 +60,15 @@ def save(case: Opened, folder: Path, store: Store, rater: str, run: Mapping[str,
     return saved
 
 
-def _name(case: str, rater: str, store: Store) -> str:
+def name_for(case: str, rater: str, store: Store) -> str:
+    """The file of a rater's corrected mask, relative to the folder; of no other rater's."""
     known = store.corrected()
     plain = f"{FOLDER}/{case}.nii.gz"
     if (case, rater) in known:
         return known[case, rater].name
-    if any(one.name == plain for one in known.values()):
-        return f"{FOLDER}/{safe_name(rater)}/{case}.nii.gz"
-    return plain
+    if all(one.name != plain for one in known.values()) and store.claim(plain, rater):
+        return plain
+    return f"{FOLDER}/{safe_name(rater)}/{case}.nii.gz"
 
 
 def _write_provenance(

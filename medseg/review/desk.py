@@ -189,7 +189,7 @@ class Desk:
             if standing.differs:
                 kept, remark = Verdict.EDIT, "kept as edited: the corrected mask is accepted"
         said = self.store.judge(case, self.review.rater, kept, note, digest)
-        self._export()
+        write_review(self.review.output, self.store)
         return {
             "verdict": said.verdict.value,
             "note": said.note,
@@ -207,7 +207,7 @@ class Desk:
         Raises:
             MedsegError: no such tool, label or pixel; or the mask cannot be read.
         """
-        opened = self.opened(case)
+        opened = self._current(case)
         with opened.lock:
             change = change_of(order, opened.mask, opened.geometry, self.review.labels)
             if change.voxels.size:
@@ -217,21 +217,30 @@ class Desk:
             return {"voxels": int(change.voxels.size), **self._state(opened)}
 
     def undo(self, case: str) -> dict[str, Any]:
-        """Take the last change back, also one of an earlier day."""
-        opened = self.opened(case)
+        """Take the last change back, also one of an earlier day.
+
+        Raises:
+            MedsegError: as :meth:`edit`.
+        """
+        opened = self._current(case)
         with opened.lock:
-            edit = opened.undo()
+            edit = opened.edits[-1][0] if opened.edits else None
             if edit is not None:
                 self.store.drop_edit(edit.number)
+                opened.undo()
             return {"voxels": int(edit.change.voxels.size) if edit else 0, **self._state(opened)}
 
     def save(self, case: str) -> dict[str, Any]:
         """Write the corrected mask; the verdict becomes ``edit``.
 
         Raises:
+            BadConfig: nothing was changed here, or something elsewhere.
             BadOutput: it cannot be written.
         """
-        opened = self.opened(case)
+        opened = self._current(case)
+        standing = Standings(self.store).of(case, self.review.rater, opened.mask_sha256)
+        if not opened.edits and standing.saved is None:
+            raise BadConfig("nothing to save: the mask is as it was")
         saved = save(opened, self.review.output, self.store, self.review.rater, self.review.run)
         note = next(
             (
@@ -270,6 +279,22 @@ class Desk:
             )
         return digest
 
+    def _current(self, case: str) -> Opened:
+        """The opened case, with every change that this rater made.
+
+        Raises:
+            BadConfig: the rater has changed it elsewhere meanwhile.
+            MedsegError: the mask cannot be read.
+        """
+        opened = self.opened(case)
+        standing = Standings(self.store).of(case, self.review.rater, opened.mask_sha256)
+        if standing.last_edit != (opened.edits[-1][0].number if opened.edits else 0):
+            self._shelf.drop(case)
+            raise BadConfig(
+                f"{self.review.rater} has changed this case elsewhere", remedy="Reload the page."
+            )
+        return opened
+
     def _open(self, case: str) -> Opened:
         edits = self.store.edits(case, self.review.rater)
         return open_case(self._items[case], self.review.labels, edits)
@@ -277,7 +302,6 @@ class Desk:
     def _state(self, opened: Opened) -> dict[str, Any]:
         standing = Standings(self.store).of(opened.item.case, self.review.rater, opened.mask_sha256)
         return {
-            "version": f"{len(opened.edits)}-{standing.last_edit}",
             "edits": len(opened.edits),
             "unsaved": standing.is_unsaved,
             "corrected": standing.saved.name if standing.saved else "",
@@ -310,7 +334,3 @@ class Desk:
             return read_labels(path, labels=self.review.labels).data
         except MedsegError:
             return None
-
-    def _export(self) -> None:
-        with self._lock:
-            write_review(self.review.output, self.store)

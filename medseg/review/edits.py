@@ -98,6 +98,8 @@ def paint(
     size = sizes[plane.across] * sizes[plane.up]
     if pairs.size and (pairs.min() < 0 or pairs.sum(axis=1).max() > size):
         raise BadConfig("pixels outside the picture", expected=f"numbers below {size}")
+    if pairs[:, 1].sum() > size:
+        raise BadConfig("more pixels than the picture has", expected=f"at most {size}")
     parts = [np.arange(start, start + length) for start, length in pairs]
     pixels = np.concatenate(parts) if parts else np.empty(0, np.int64)
     return differing(mask, voxels(pixels.astype(np.int64), geometry, plane, position), value)
@@ -169,8 +171,10 @@ def label_counts(mask: Mask) -> NDArray[np.int64]:
     flat = mask.ravel(order="K")
     counts = np.zeros(np.iinfo(mask.dtype).max + 1 if mask.dtype.itemsize < 4 else 1 << 16, int)
     for start in range(0, flat.size, _PART):
-        part = np.bincount(flat[start : start + _PART])
-        counts[: part.size] += part
+        part = flat[start : start + _PART]
+        drawn = np.bincount(part[part != 0])
+        counts[: drawn.size] += drawn
+    counts[0] = flat.size - counts.sum()
     return counts
 
 

@@ -25,6 +25,7 @@ from medseg.review.items import Item, items_of
 from medseg.review.patients import patient_keys
 from medseg.review.remembered import recalled_places
 from medseg.review.rows import Rows, rows_of
+from medseg.review.standing import Standings
 from medseg.review.store import Corrected, Judgement, Store, Verdict, look_store
 from medseg.review.together import kept_together
 from medseg.scans import discover
@@ -135,13 +136,14 @@ def _ripe(
             said.setdefault(one.case, []).append(one)
     saved = {key: one for key, one in store.corrected().items() if not rater or one.rater == rater}
     by_case = {item.case: item for item in items}
+    standings = Standings(store)
     ripe, left_out = [], {}
     for case, judgements in said.items():
         if case not in by_case:
             left_out[case] = "its mask is no longer there"
             continue
         own = [one for (name, _), one in saved.items() if name == case]
-        found = _judged(by_case[case], judgements, own, folder)
+        found = _judged(by_case[case], judgements, own, folder, standings)
         if isinstance(found, str):
             left_out[case] = found
         else:
@@ -150,7 +152,11 @@ def _ripe(
 
 
 def _judged(
-    item: Item, judgements: Sequence[Judgement], saved: Sequence[Corrected], folder: Path
+    item: Item,
+    judgements: Sequence[Judgement],
+    saved: Sequence[Corrected],
+    folder: Path,
+    standings: Standings,
 ) -> _Ripe | str:
     """The mask that the raters ended with, or why there is none."""
     verdicts = {one.verdict for one in judgements}
@@ -163,6 +169,11 @@ def _judged(
             return "to be mended: no corrected mask was saved"
         if len(saved) > 1 or Verdict.ACCEPT in verdicts:
             return "raters differ: choose one with --rater"
+        standing = standings.of(item.case, saved[0].rater, sha256_of(item.mask))
+        if standing.saved is None:
+            return "the mask was made again since it was corrected"
+        if standing.is_unsaved:
+            return "there are changes that were not saved"
         path = folder / saved[0].name
         if not path.is_file() or sha256_of(path) != saved[0].sha256:
             return "the corrected mask was changed since it was saved"

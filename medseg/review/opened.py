@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from medseg.files import is_folder
 from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.manifests import read_case, read_truth
-from medseg.readers.labels import read_labels
+from medseg.readers.labels import needs_image, read_labels
 from medseg.review.edits import Change, label_counts
 from medseg.review.items import Item, first_place
 from medseg.review.store import Edit
 from medseg.review.uncertainty import uncertainty, uncertainty_maps
 from medseg.scans import discover, read
 from medseg.volume import LabelMap, Origin, Volume
+from medseg.volume.box import box_of_values
 
 log = logging.getLogger(__name__)
 
@@ -127,14 +129,11 @@ class Opened:
         with self.lock:
             self.edits.append((edit, self._change(edit.change)))
 
-    def undo(self) -> Edit | None:
-        """Take the last change back; ``None`` where there is none."""
+    def undo(self) -> None:
+        """Take the last change back."""
         with self.lock:
-            if not self.edits:
-                return None
-            edit, back = self.edits.pop()
+            _, back = self.edits.pop()
             self._change(back)
-            return edit
 
     def _change(self, change: Change) -> Change:
         """Apply a change, with the counts of labels beside it."""
@@ -158,14 +157,19 @@ class Opened:
 
     def focus(self) -> tuple[int, int, int]:
         """R, A, S position where most of the mask lies; the middle where it is empty."""
-        canonical = self.geometry.canonical(self.mask) > 0
-        position = []
-        for axis in range(3):
-            others = tuple(other for other in range(3) if other != axis)
-            profile = np.count_nonzero(canonical, axis=others)
-            middle = canonical.shape[axis] // 2
-            position.append(int(profile.argmax()) if profile.any() else middle)
-        return position[0], position[1], position[2]
+        box = box_of_values(self.mask)
+        axes, backwards = self.geometry.canonical_axes
+        position = [size // 2 for size in self.geometry.shape]
+        if box is not None:
+            inside = self.mask[box] > 0
+            for axis, side in enumerate(box):
+                others = tuple(other for other in range(3) if other != axis)
+                position[axis] = side.start + int(np.count_nonzero(inside, axis=others).argmax())
+        r, a, s = (
+            self.geometry.shape[axis] - 1 - position[axis] if back else position[axis]
+            for axis, back in zip(axes, backwards, strict=True)
+        )
+        return r, a, s
 
 
 def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
@@ -182,9 +186,12 @@ def open_case(item: Item, labels: LabelTable, edits: list[Edit]) -> Opened:
         MedsegError: the mask cannot be read.
     """
     notes: list[str] = []
-    volume = _scan(item, notes)
-    found = read_labels(item.mask, labels=labels, grid=volume.geometry if volume else None)
-    named = found.named(labels)
+    with ThreadPoolExecutor(1) as pool:  # both files are unpacked at once
+        reading = pool.submit(_scan, item, notes)
+        image = reading.result() if needs_image(item.mask) else None
+        found = read_labels(item.mask, labels=labels, grid=image.geometry if image else None)
+        named = found.named(labels)
+        volume = reading.result()
     if volume is not None and not named.geometry.fits(volume.geometry):
         where = named.geometry.describe_beside(volume.geometry)
         notes.append(

@@ -14,9 +14,6 @@ from medseg.review import edits as tools
 from medseg.review.edits import Change, Mask
 from medseg.review.planes import plane_named, voxels
 
-#: Pixels of one stroke.
-MOST_PIXELS = 1 << 26
-
 
 def change_of(
     order: Mapping[str, Any], mask: Mask, geometry: Geometry, labels: LabelTable
@@ -74,8 +71,6 @@ def _runs(order: Mapping[str, Any]) -> list[int]:
     whole = isinstance(runs, list) and all(type(n) is int and _fits(n) for n in runs)
     if not isinstance(runs, list) or not whole or len(runs) % 2:
         raise BadConfig("runs are not pairs of whole numbers", found=repr(runs)[:60])
-    if sum(runs[1::2]) > MOST_PIXELS:
-        raise BadConfig("too many pixels in one stroke", expected=f"at most {MOST_PIXELS}")
     return runs
 
 

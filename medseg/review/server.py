@@ -14,7 +14,7 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -179,11 +179,14 @@ async def _order(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/json":
         raise BadConfig("not JSON", expected="Content-Type: application/json")
-    content = b""
-    async for part in request.stream():
-        content += part
-        if len(content) > LARGEST_ORDER:
-            raise BadConfig("the request is too large", expected=f"{LARGEST_ORDER} bytes")
+    content = bytearray()
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > LARGEST_ORDER:
+                raise BadConfig("the request is too large", expected=f"{LARGEST_ORDER} bytes")
+    except ClientDisconnect:
+        raise BadConfig("the request was cut off") from None
     try:
         order = parse_json(content.decode() or "{}")
     except ValueError:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from medseg.database import open_database
+from medseg.database import look_into_database, open_database
 from medseg.errors import BadOutput
 from medseg.review.edits import Change
 
@@ -123,7 +123,7 @@ class Store:
 
     def __init__(self, database: sqlite3.Connection, path: Path) -> None:
         self._database, self._path = database, path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def judge(
         self, case: str, rater: str, verdict: Verdict, note: str, mask_sha256: str
@@ -209,6 +209,22 @@ class Store:
         rows = self._read("SELECT * FROM corrected")
         return {(row["case"], row["rater"]): Corrected(**dict(row)) for row in rows}
 
+    def claim(self, name: str, rater: str) -> bool:
+        """Whether a file's name is this rater's: whoever asks first has it, in any process."""
+        key = f"name {name}"
+        self._write("INSERT OR IGNORE INTO facts VALUES (?, ?)", (key, rater))
+        return self.recall(key) == rater
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile, in any process."""
+        with self._lock, _refusals(self._path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                self._database.execute("ROLLBACK")
+
     def remember(self, key: str, value: str) -> None:
         """Keep a fact."""
         self._write("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
@@ -240,26 +256,17 @@ def open_store(folder: Path) -> Store:
     """
     path = folder / NAME
     with _refusals(path):
-        database = open_database(path, _TABLES, threads=True)
-    store = Store(database, path)
-    version = store.recall("version")
-    if version is None:
+        store = Store(open_database(path, _TABLES, threads=True), path)
+    if not _is_versioned(store, path):
         store.remember("version", _VERSION)
-    elif version != _VERSION:
-        raise BadOutput(
-            "the review is of another version of medseg",
-            path=path,
-            found=version,
-            expected=_VERSION,
-        )
     return store
 
 
 def look_store(folder: Path) -> Store:
-    """The store of a folder that was reviewed, to read.
+    """The store of a folder that was reviewed, to read; the folder may be read-only.
 
     Raises:
-        BadOutput: the folder was not reviewed.
+        BadOutput: the folder was not reviewed, or the store cannot be read.
     """
     path = folder / NAME
     if not path.is_file():
@@ -269,7 +276,27 @@ def look_store(folder: Path) -> Store:
             found=f"no {NAME}",
             expected="a folder that medseg review was run on",
         )
-    return open_store(folder)
+    with _refusals(path):
+        store = Store(look_into_database(path), path)
+    _is_versioned(store, path)
+    return store
+
+
+def _is_versioned(store: Store, path: Path) -> bool:
+    """Whether a store says whose it is.
+
+    Raises:
+        BadOutput: it is of another version of medseg.
+    """
+    version = store.recall("version")
+    if version not in (None, _VERSION):
+        raise BadOutput(
+            "the review is of another version of medseg",
+            path=path,
+            found=version,
+            expected=_VERSION,
+        )
+    return version is not None
 
 
 def now() -> str:

@@ -1,4 +1,4 @@
-"""Volumes and Dice of masks that no batch measured: read in the background, kept for next time."""
+"""Before anybody asks: the first case is opened, then masks are measured that no batch measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,28 @@ _BATCH = 50
 
 @contextmanager
 def surveyed(desk: Desk) -> Iterator[None]:
-    """Measure in the background what is not known yet; the list takes it in as it comes.
+    """Open the first case and measure what is not known yet; the list takes it in as it comes.
 
     When the block ends, the mask that is read is finished and the others are left for next time:
     nobody uses the desk's database afterwards.
     """
     enough = threading.Event()
     wanted = [item for item in desk.items() if not item.volumes_ml or _lacks_dice(item)]
-    thread = threading.Thread(target=measure_all, args=(desk, wanted, enough), daemon=True)
+    thread = threading.Thread(target=_get_ready, args=(desk, wanted, enough), daemon=True)
     thread.start()
     try:
         yield
     finally:
         enough.set()
         thread.join()
+
+
+def _get_ready(desk: Desk, wanted: list[Item], enough: threading.Event) -> None:
+    first = next((row["case"] for row in desk.overview()["cases"] if not row["verdict"]), "")
+    with suppress(MedsegError):  # whoever looks at it will be told
+        if first:
+            desk.opened(first)
+    measure_all(desk, wanted, enough)
 
 
 def measure_all(desk: Desk, items: list[Item], enough: threading.Event) -> None:

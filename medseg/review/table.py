@@ -31,8 +31,8 @@ def write_review(folder: Path, store: Store) -> Path:
         BadOutput: the file cannot be written, or was edited by another program since.
     """
     path = folder / NAME
-    rows = rows_of(store.judgements(), store.corrected())
-    with atomic_path(path) as temporary:
+    with store.alone(), atomic_path(path) as temporary:
+        rows = rows_of(store.judgements(), store.corrected())
         temporary.write_text(csv_text(COLUMNS, rows), encoding="utf-8", newline="")
     return path
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadGeometry, BadLabels
 from medseg.geometry import Geometry
-from medseg.labels import LabelTable
+from medseg.labels import LabelTable, present_values
 from medseg.volume.gridded import Gridded
 from medseg.volume.origin import Origin
 
@@ -94,12 +94,12 @@ class LabelMap(Gridded):
         path = self.origin.path or None
         data = self.data
         if self.labels is not None and self.labels != labels:
-            present = np.unique(data)
+            present = sorted(present_values(data))
             try:
-                values = labels.values_of(self.labels, map(int, present))
+                values = labels.values_of(self.labels, present)
             except BadLabels as error:
                 raise error.about(path) from None
-            table = np.arange(int(present.max()) + 1, dtype=np.uint16)
+            table = np.arange(present[-1] + 1, dtype=np.uint16)
             for old, new in values.items():
                 table[old] = new
             data = table[data].astype(np.min_scalar_type(int(table[present].max())))

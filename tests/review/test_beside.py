@@ -40,6 +40,18 @@ def test_numbered_cases_with_channels_are_told_apart(tmp_path):
     }
 
 
+def test_a_series_in_a_folder_of_its_name_is_a_scan_unless_a_file_is(tmp_path):
+    for name in ("case_1", "case_2"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    masks = ["case_1", "case_2"]
+    assert found(tmp_path, masks, ["case_2"]) == {"case_1": "case_1", "case_2": "case_2"}
+    files = {name: tmp_path / "masks" / f"{name}.nii.gz" for name in masks}
+    assert [path.is_dir() for path in scans_beside(tmp_path / "masks", files).values()] == [
+        True,
+        False,
+    ]
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(BadScan, match="not a folder of scans"):
         scans_beside(tmp_path, {}, tmp_path / "none")

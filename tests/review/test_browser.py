@@ -128,11 +128,17 @@ def test_the_keyboard_alone_judges_scrolls_and_undoes(masks, server, browser):
     assert said == {first: "reject", second: "accept"}
     store.close()
     shown(browser, second)
-    press(browser, ["b"])
-    drag(browser, "coronal", (0, 0), (0.1, 0.1))
+    before = slice_shown(browser, "axial")[1]
+    press(browser, ["x", "\ue007"])  # enter: erased at the crosshair
     wait(lambda: state(browser, "document.body.dataset.edits") == "1", "a stroke")
+    assert np.count_nonzero(slice_shown(browser, "axial")[1] != before) > 3
     press(browser, ["z"])
     wait(lambda: state(browser, "document.body.dataset.edits") == "0", "the stroke undone")
+    shown(browser)
+    assert np.array_equal(slice_shown(browser, "axial")[1], before)  # not shown any more, either
+    browser.execute_script("document.getElementById('protect').focus()")
+    browser.switch_to.active_element.send_keys(" ")
+    assert not state(browser, "document.getElementById('protect').checked")
     contour = state(browser, "review.viewer.look.contour")
     press(browser, ["\ue00c", " "])  # escape, space
     assert state(browser, "review.viewer.look.contour") is not contour
@@ -223,6 +229,7 @@ def test_uncertainty_lies_over_the_scan_with_an_opacity_of_its_own(masks, browse
         entropy = red_share(browser)
         assert state(browser, "review.viewer.look.map") == "entropy"
         choose(browser, "map", "disagreement")
+        wait(lambda: red_share(browser) > 0.2, "the other map")
         assert red_share(browser) == pytest.approx(entropy, abs=0.3)
         assert state(browser, "review.viewer.look.map") == "disagreement"
         choose(browser, "heat", "0")

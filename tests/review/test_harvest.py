@@ -11,7 +11,7 @@ from medseg.review.desk import Desk, Review
 from medseg.review.harvest import harvest
 from medseg.review.items import Places, items_of
 from medseg.review.remembered import Named, remember_places
-from medseg.review.store import open_store
+from medseg.review.store import look_store, open_store
 from tests.review.conftest import LABELS, masks_beside_scans
 
 
@@ -208,6 +208,28 @@ def test_a_mask_that_was_made_again_since_is_left_out(home):
     judge(home, {"case_5": "accept"})
     (home / "masks" / "case_5.nii.gz").write_bytes((home / "masks" / "case_4.nii.gz").read_bytes())
     assert "made again" in taken(home).left_out["case_5"]
+
+
+def test_strokes_that_are_not_in_the_corrected_mask_are_never_forgotten(home):
+    desk = judge(home, {})
+    desk.edit("case_5", STROKE)
+    desk.save("case_5")
+    assert set(taken(home).added) == {"case_5"}
+    desk.edit("case_5", {**STROKE, "position": 6})
+    assert "not saved" in taken(home).left_out["case_5"]
+    desk.save("case_5")
+    (home / "masks" / "case_5.nii.gz").write_bytes((home / "masks" / "case_4.nii.gz").read_bytes())
+    assert "made again" in taken(home).left_out["case_5"]
+
+
+def test_a_review_is_only_read(home):
+    """Its folder may be read-only."""
+    judge(home, {"case_5": "accept"}).store.close()
+    with pytest.raises(BadOutput, match="readonly"):
+        look_store(home / "masks").remember("key", "value")
+    before = {path: path.stat().st_mtime_ns for path in (home / "masks").rglob("*")}
+    assert set(taken(home).added) == {"case_5"}
+    assert {path: path.stat().st_mtime_ns for path in (home / "masks").rglob("*")} == before
 
 
 def test_labels_that_mean_something_else_are_refused(home):

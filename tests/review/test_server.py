@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from medseg.readers.labels import read_labels
+from medseg.review import corrected
 from medseg.review.desk import Desk, Review
 from medseg.review.items import Places, items_of
 from medseg.review.planes import BY_NAME, picture
@@ -43,14 +44,11 @@ def client(desk):
     return client_of(desk)
 
 
+STROKE = {"tool": "paint", "plane": "axial", "position": 5, "runs": [40, 3], "label": 2}
+
+
 def painted(client, case="case_0", *, position=5, runs=(40, 3), label=2, **changes):
-    order = {
-        "tool": "paint",
-        "plane": "axial",
-        "position": position,
-        "runs": list(runs),
-        "label": label,
-    }
+    order = STROKE | {"position": position, "runs": list(runs), "label": label}
     return client.post(f"/api/cases/{case}/edit", json=order | changes, headers=ORIGIN)
 
 
@@ -341,6 +339,7 @@ def test_a_mask_that_is_gone_is_a_refusal(client, masks):
         {"runs": [0]},
         {"runs": "all"},
         {"runs": [0, 10**8]},
+        {"runs": [0, 400] * 5},
         {"runs": [-5, 2]},
         {"label": True},
         {"runs": [2**63, 1]},
@@ -398,8 +397,36 @@ def test_a_second_rater_has_a_mask_of_their_own(client, masks):
     painted(ben, runs=(40, 6))
     saved = ben.post("/api/cases/case_0/save", json={}, headers=ORIGIN).json()
     assert saved["name"] == "corrected/ben/case_0.nii.gz"
+    for rater, name in (("ann", "corrected/case_1.nii.gz"), ("ben", "corrected/ben/case_1.nii.gz")):
+        store = open_store(masks)  # of a process of its own; neither has saved a mask yet
+        assert corrected.name_for("case_1", rater, store) == name
     (pair,) = ben.get("/api/raters").json()
     assert (pair["cases"], pair["edited"]) == (1, 1) and 0.99 < pair["dice"] < 1
+
+
+def test_changes_that_a_rater_made_elsewhere_are_never_left_out(client, masks):
+    """One rater with two servers: a mask that lacks half of the changes is not saved."""
+    assert client.get("/api/cases/case_0").status_code == 200
+    elsewhere = desk_of(masks)
+    elsewhere.edit("case_0", {**STROKE, "runs": [60, 2]})
+    refused = painted(client)
+    assert refused.status_code == 400 and "elsewhere" in refused.json()["error"]
+    assert painted(client).status_code == 200
+    client.post("/api/cases/case_0/save", json={}, headers=ORIGIN)
+    saved = read_labels(masks / "corrected" / "case_0.nii.gz").data
+    assert np.array_equal(saved, desk_of(masks).opened("case_0").mask)
+    assert np.count_nonzero(saved != read_labels(masks / "case_0.nii.gz").data) == 5
+
+
+def test_a_mask_without_changes_is_not_saved(client, masks):
+    answer = client.post("/api/cases/case_0/save", json={}, headers=ORIGIN)
+    assert answer.status_code == 400 and "nothing to save" in answer.json()["error"]
+    assert not (masks / "corrected").exists()
+    painted(client)
+    client.post("/api/cases/case_0/save", json={}, headers=ORIGIN)
+    client.post("/api/cases/case_0/undo", json={}, headers=ORIGIN)
+    again = client.post("/api/cases/case_0/save", json={}, headers=ORIGIN).json()
+    assert again["voxels_changed"] == 0 and not again["unsaved"]
 
 
 def test_blinded_raters_see_no_flags_scores_or_other_verdicts(client, masks):

@@ -115,4 +115,4 @@ def test_nothing_is_measured_once_the_review_has_ended(masks, monkeypatch):
         let.set()
     assert measured == [desk.items()[0].case]  # that one is finished, no other begun
     desk.store.close()
-    assert not [t for t in threading.enumerate() if t.name.endswith("(measure_all)")]
+    assert not [t for t in threading.enumerate() if t.name.endswith("(_get_ready)")]

@@ -30,13 +30,21 @@ export class Drawing {
     return this.stroke(plane, at);
   }
 
+  /** The tool at the crosshair, for those who have no pointer. */
+  atCross() {
+    const plane = this.viewer.active;
+    if (!this.kind || !this.viewer.loaded) return;
+    const place = this.viewer.crossed(plane);
+    this.begin(plane, place)(place, true);
+  }
+
   /** A gesture that gathers pixels along the pointer's way and paints them locally. */
   stroke(plane, at) {
     const { viewer } = this, { loaded } = viewer;
     const mask = loaded.slice("mask", plane, at);
     if (!mask) return () => undefined;
     const [w, h] = loaded.size(plane), [dx, dy] = loaded.spacing(plane);
-    const value = this.kind === "eraser" ? 0 : this.label, touched = new Set();
+    const value = this.kind === "eraser" ? 0 : this.label, touched = new Set(), { changes } = loaded;
     const rx = this.radiusMm / dx, ry = this.radiusMm / dy;
     const changeable = old => old !== value && (!this.protect || (value ? old === 0 : old === this.label));
     const dab = (cx, cy) => {
@@ -57,7 +65,7 @@ export class Drawing {
       before = [column, row];
       viewer.draw();
       if (last && touched.size)
-        this.send({ tool: "paint", plane, position: at, label: value, runs: runsOf(touched) }, { plane, at, mask });
+        this.send({ tool: "paint", plane, position: at, label: value, runs: runsOf(touched) }, { plane, at, mask, changes });
     };
   }
 
@@ -66,11 +74,10 @@ export class Drawing {
     const { loaded } = this.viewer;
     try {
       const state = await post(`${casePath(loaded.name)}/edit`, order);
-      loaded.has = state;
-      if (painted) loaded.keep(loaded.key("mask", painted.plane, painted.at), painted.mask);
+      loaded.renew(state, painted);
       this.report(loaded, state, order.tool === "paint" ? "" : `${state.voxels} voxels changed`);
     } catch (error) {
-      if (painted) loaded.slices.delete(loaded.key("mask", painted.plane, painted.at));
+      loaded.renew(loaded.has);
       this.report(loaded, null, error.message);
     }
     this.viewer.draw();
@@ -80,7 +87,7 @@ export class Drawing {
     const { loaded } = this.viewer;
     try {
       const state = await post(`${casePath(loaded.name)}/${name}`);
-      loaded.has = state;
+      loaded.renew(state);
       const text = name === "save" ? `saved ${state.name}: ${state.voxels_changed} voxels changed`
         : state.voxels ? `undone: ${state.voxels} voxels` : "nothing to undo";
       this.report(loaded, state, text);

@@ -37,7 +37,8 @@ class Review {
   // ---- cases
 
   follow() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    let name = "";
+    try { name = decodeURIComponent(location.hash.slice(1)); } catch { /* no case's address */ }
     if (!name || name === this.name || !this.list.row(name)) return Boolean(name && name === this.name);
     this.choose(name);
     return true;
@@ -395,7 +396,7 @@ class Review {
     }
     const digit = /^Digit([1-9])$/.exec(event.code);
     const act = digit ? () => this.digit(Number(digit[1]) - 1, event.shiftKey) : this.keys[event.key];
-    if (!act || (event.key === " " && event.target.matches("button"))) return;
+    if (!act || (["Enter", " "].includes(event.key) && event.target.matches("button, input"))) return;
     event.preventDefault();
     act.call(this, event);
   }
@@ -421,7 +422,7 @@ class Review {
       w: () => this.nextWindow(), v: () => this.loaded && this.showSolid(),
       b: () => this.tool("brush"), x: () => this.tool("eraser"), i: () => this.tool("island"),
       ",": () => this.size(2 * this.drawing.radiusMm - 1), ".": () => this.size(2 * this.drawing.radiusMm + 1),
-      f: () => this.send("fill"), z: () => this.drawing.command("undo"), s: () => this.drawing.command("save"),
+      Enter: () => this.drawing.atCross(), f: () => this.send("fill"), z: () => this.drawing.command("undo"), s: () => this.drawing.command("save"),
       "?": () => el("help").showModal(),
     };
   }

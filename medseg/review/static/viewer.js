@@ -14,6 +14,7 @@ export class Loaded {
     this.slices = new Map();
     this.waiting = new Map();
     this.bytes = 0;
+    this.changes = 0;
     this.preview = null;
   }
 
@@ -42,7 +43,7 @@ export class Loaded {
   }
 
   key(layer, plane, position) {
-    return `${layer}/${plane}/${position}` + (layer === "mask" ? `?v=${this.has.version}` : "");
+    return `${layer}/${plane}/${position}` + (layer === "mask" ? `?v=${this.changes}` : "");
   }
 
   /** The pixels of a slice, or null while they are on their way. */
@@ -79,13 +80,27 @@ export class Loaded {
   }
 
   keep(key, data) {
+    this.forget(key);
     this.slices.set(key, data);
     this.bytes += data.byteLength;
-    for (const [old, value] of this.slices) {
+    for (const old of this.slices.keys()) {
       if (this.bytes <= KEPT_BYTES) break;
-      this.slices.delete(old);
-      this.bytes -= value.byteLength;
+      this.forget(old);
     }
+  }
+
+  forget(key) {
+    this.bytes -= this.slices.get(key)?.byteLength || 0;
+    this.slices.delete(key);
+  }
+
+  /** The mask is another one now: of its slices only one that shows the change already counts. */
+  renew(state, painted) {
+    const shown = painted?.changes === this.changes;
+    this.has = state;
+    this.changes += 1;
+    for (const key of [...this.slices.keys()]) if (key.startsWith("mask/")) this.forget(key);
+    if (shown) this.keep(this.key("mask", painted.plane, painted.at), painted.mask);
   }
 
   /** The slices that are seen first, so that the case appears at once when it is chosen. */
@@ -145,6 +160,17 @@ export class Viewer {
     const ratio = canvas.width / box.width, f = this.frame(plane);
     return [((event.clientX - box.left) * ratio - f.left) / f.sx,
             ((event.clientY - box.top) * ratio - f.top) / f.sy];
+  }
+
+  /** Where a pointer would be over the voxel of the crosshair. */
+  crossed(plane) {
+    const canvas = this.canvases[plane], box = canvas.getBoundingClientRect();
+    const ratio = canvas.width / box.width, f = this.frame(plane);
+    const { across, up } = this.loaded.facts.planes[plane], { position } = this.loaded;
+    return {
+      clientX: box.left + (f.left + (f.w - 0.5 - position[across]) * f.sx) / ratio,
+      clientY: box.top + (f.top + (f.h - 0.5 - position[up]) * f.sy) / ratio,
+    };
   }
 
   slider(plane) { return this.canvases[plane].parentElement.querySelector(".slices"); }
@@ -392,7 +418,7 @@ export class Viewer {
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     const edge = 11 * ratio;
-    for (const [text, x, y] of [[l, edge, height / 2], [r, width - edge, height / 2], [t, width / 2, edge], [b, width / 2, height - edge]]) {
+    for (const [text, x, y] of [[l, edge, height / 2], [r, width - edge, height / 2], [t, width / 2, edge], [b, width / 2, height - 3 * edge]]) {
       pen.lineWidth = 3 * ratio;
       pen.strokeStyle = "#000";
       pen.strokeText(text, x, y);
