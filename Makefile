@@ -21,7 +21,7 @@ NAMES_ONLY := awk '/^ *(Collecting|Processing) / { n = split($$2, part, "/"); na
 	/^Installing collected/ { printf "\n  unpacking %d packages\n", NF - 3; fflush() }'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-other gpu bench docs dist lint types lock clean
+.PHONY: help install demo test tests test-all test-other gpu bench docs dist lint types lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -74,10 +74,13 @@ types: install
 	@echo "mypy --strict medseg (about a minute the first time)"
 	@$(PY) -m mypy
 
-test: lint types
+# The types (one process of a minute) and the docs are checked beside the tests, not after one another.
+test: lint
+	@$(MAKE) --no-print-directory -j 2 tests types docs
+
+tests: install
 	@echo "pytest"
 	@$(PYTEST) -q -n 2 --dist worksteal
-	@$(MAKE) --no-print-directory docs
 
 docs: install
 	@echo "mkdocs build --strict"
