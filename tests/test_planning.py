@@ -13,13 +13,17 @@ import yaml
 from medseg import planning
 from medseg.config import TrainConfig, validate
 from medseg.errors import BadCohort, BadConfig
+from medseg.geometry import Geometry
 from medseg.labels import LabelTable
 from medseg.manifests import Cohort
 from medseg.networks import build_network
 from medseg.networks.inspect import receptive_field
 from medseg.planning import Machine, look_at, make_plan, plan_text, write_plan
+from medseg.planning import filled as filled_module
 from medseg.planning.cost import WHOLE_STEPS, Levels, levels_for
+from medseg.planning.filled import filled
 from medseg.planning.fingerprint import CaseLooks, CohortLooks
+from medseg.volume import LabelMap
 from tests.training.cohorts import ORGANS, make_scan, partly_labelled, tiny_cohort
 
 LAPTOP = Machine(minutes=10, memory_bytes=8e9, macs_a_second=6.8e10, name="2 CPU cores")
@@ -377,6 +381,19 @@ def test_a_patient_preset_plans_a_larger_network_and_a_longer_run():
     assert widths[0] < widths[1] <= widths[2]
     assert fast.training.minutes < standard.training.minutes < accurate.training.minutes
     assert accurate.network.name == "residual_unet"
+
+
+@pytest.mark.parametrize("most", [filled_module.MOST_VOXELS, 20_000])
+def test_a_structure_drawn_in_part_is_planned_for_as_a_whole(monkeypatch, most):
+    monkeypatch.setattr(filled_module, "MOST_VOXELS", most)
+    grid = Geometry((48, 50, 16), np.diag([2.0, -2.0, 6.0, 1.0]))
+    away_mm = (np.indices(grid.shape).T - [20, 27, 7]) * [2, 2, 6]
+    ball = (np.linalg.norm(away_mm, axis=-1).T < 30).astype(np.uint8)
+    is_drawn = np.random.default_rng(0).random(grid.shape) < 0.06
+    values, voxel_ml = filled(LabelMap(np.where(is_drawn, ball, 255).astype(np.uint8), grid), 255)
+    assert values.max() == 1
+    whole_ml = ball.sum() * grid.voxel_ml  # 113 ml, of which 7 are drawn
+    assert (values == 1).sum() * voxel_ml == pytest.approx(whole_ml, rel=0.15)
 
 
 def test_scans_annotated_in_part_are_told(tmp_path):

@@ -20,13 +20,14 @@ from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
+from medseg.planning.filled import filled
 from medseg.progress import Progress
 from medseg.volume import LabelMap, Volume, stored_zero
 from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the meaning of what is kept changes.
-_VERSION = 5
+_VERSION = 6
 
 #: Voxels inside the labels that are kept of each channel of a scan.
 _SAMPLE = 2000
@@ -43,7 +44,7 @@ class CaseLooks:
         spacing_mm: in plane, in plane and through plane.
         shape: voxels along the same axes.
         content: of these, so many between the outermost that are not empty.
-        volumes_ml: of each label that the truth was drawn for.
+        volumes_ml: of each label that the truth was drawn for; estimated where voxels are ignored.
         labelled_share: of voxels that carry a label.
         zero_share: of voxels that are exactly zero in the first channel.
         sample: real-world values inside the labels, a row a channel; empty without labels.
@@ -189,11 +190,12 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
 
 
 def _volumes_ml(cohort: Cohort, case: Case, truth: LabelMap) -> dict[str, float]:
-    counts = np.zeros(max(*cohort.labels.values, int(truth.data.max())) + 1, dtype=np.int64)
-    for plane in truth.data:  # counting makes 64-bit integers
+    values, voxel_ml = filled(truth, cohort.labels.ignore)
+    counts = np.zeros(max(*cohort.labels.values, int(values.max())) + 1, dtype=np.int64)
+    for plane in values:  # counting makes 64-bit integers
         counts += np.bincount(plane.ravel(), minlength=len(counts))
     return {
-        label.name: float(counts[label.value] * truth.geometry.voxel_ml)
+        label.name: float(counts[label.value] * voxel_ml)
         for label in cohort.labels.labels
         if case.annotates(label.name)
     }

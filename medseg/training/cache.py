@@ -22,7 +22,7 @@ from medseg.manifests import Case, Cohort, read_truth
 from medseg.manifests.likeness import Likeness
 from medseg.manifests.looks import unpack_looks
 from medseg.manifests.reading import file_of
-from medseg.model.structures import Structure, measure
+from medseg.model.structures import VOLUME_MARGIN, Structure, measure
 from medseg.transforms.prepare import Prepared, prepare_truth
 from medseg.transforms.steps import prepare_files
 from medseg.volume import LabelMap
@@ -30,7 +30,7 @@ from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
 
 #: Raised whenever the content of a cache file changes its meaning.
-_VERSION = 9
+_VERSION = 10
 
 #: Voxels of each class remembered as possible patch centres.
 _CENTRES_PER_CLASS = 2000
@@ -49,7 +49,8 @@ class CaseFacts:
         native_shape: voxels of the scan along the working axes.
         directions: RAS unit vectors of the working axes.
         left_right: the working axis that runs most nearly left to right.
-        structures: each label that the truth was drawn for, measured on the native grid.
+        structures: each label that the truth was drawn for, measured on the native grid; left out
+            where ignored voxels may be much of it.
         kept: volume on the working grid as a share of that, of each label that is there.
         intensity: 0.5, 50 and 99.5 percentile of real-world values, a row a channel.
         pixels: pixel hash of the scan.
@@ -76,7 +77,7 @@ class CaseFacts:
 
     @property
     def volumes_ml(self) -> dict[str, float]:
-        """Volume of each label that the truth was drawn for."""
+        """Volume of each label whose extent the truth says."""
         return {name: structure.volume_ml for name, structure in self.structures.items()}
 
 
@@ -196,7 +197,7 @@ def _facts(
         native_shape=ordered.shape,
         directions=ordered.frame,
         left_right=left_right_axis(ordered),
-        structures=structures,
+        structures=_whole(structures, cohort, truth),
         kept=_kept(structures, cohort, classes, prepared),
         intensity=prepared.intensity,
         pixels=prepared.pixels,
@@ -207,6 +208,17 @@ def _facts(
             *(f"the mask: {text}" for text in truth.origin.warnings),
         ),
     )
+
+
+def _whole(
+    structures: Mapping[str, Structure], cohort: Cohort, truth: LabelMap
+) -> dict[str, Structure]:
+    """Those that ignored voxels could not make so much larger that a flag would be due."""
+    unknown_ml = 0.0
+    if cohort.labels.ignore is not None:
+        unknown_ml = (truth.data == cohort.labels.ignore).sum() * truth.geometry.voxel_ml
+    most = VOLUME_MARGIN[1] - 1
+    return {name: it for name, it in structures.items() if unknown_ml <= most * it.volume_ml}
 
 
 def _kept(
