@@ -186,15 +186,15 @@ def _tar_members(path: Path) -> Iterator[Member | Unsafe]:
         for number, entry in enumerate(packed):
             forward.promise(entry.size)
             packed.members.clear()  # type: ignore[attr-defined]
-            if not entry.isreg():
-                continue
-            name = _inside(entry.name)
-            reason = _unsafe(name, entry.size)
-            member = None if reason else packed.extractfile(entry)
-            if member is None:
-                yield Unsafe(name, reason or "not a plain file")
-            else:
-                yield Member(number, name, entry.size, Guarded(member, name))
+            if entry.isreg():
+                name = _inside(entry.name)
+                reason = _unsafe(name, entry.size)
+                member = None if reason else packed.extractfile(entry)
+                if member is None:
+                    yield Unsafe(name, reason or "not a plain file")
+                else:
+                    yield Member(number, name, entry.size, Guarded(member, name))
+            forward.expect_headers()
         forward.check_end()
 
 

@@ -16,6 +16,8 @@ from medseg.archives.limits import refuse_swelling
 
 #: A tar header that holds a long name or other words about a member is no longer.
 _MOST_NAME_BYTES = 1 << 16
+#: All headers in front of one member; the map of a sparse file's holes is among them.
+_MOST_HEADER_BYTES = 1 << 20
 #: Unpacking xz may take this much memory; its strongest preset takes 65 MiB.
 _XZ_BYTES = 1 << 27
 #: Types of tar entries that describe the next one.
@@ -76,21 +78,33 @@ class ForwardStream(io.RawIOBase):
     """A stream that goes forward only, counts what it unpacks, and knows how a tar archive ended.
 
     tarfile takes a damaged block in the middle for the archive's end, so we look ourselves. It
-    also takes whatever size the header of a long name claims.
+    also takes whatever size the header of a long name claims, and as many headers as there are.
     """
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         super().__init__()
         self._stream, self._place, self._last = stream, 0, b""
         self._path = path
+        self._promised, self._header_bytes = 0, 0
 
     def promise(self, size: int) -> None:
-        """Refuse a member whose header claims too much, before any of it is unpacked.
+        """Refuse members whose headers claim too much, before any of it is unpacked.
+
+        Sparse members hold far more than lies in the archive, so what all of them claim counts.
+
+        Args:
+            size: bytes of the next member.
 
         Raises:
             BadScan: the archive would swell beyond reason.
         """
-        refuse_swelling(self._path, self._place + size)
+        self._promised += max(size, 0)
+        self._header_bytes = -1
+        refuse_swelling(self._path, max(self._place + size, self._promised))
+
+    def expect_headers(self) -> None:
+        """Count what is read from here to the next `promise`."""
+        self._header_bytes = 0
 
     def tell(self) -> int:
         """Bytes read so far."""
@@ -105,7 +119,7 @@ class ForwardStream(io.RawIOBase):
         if whence != 0 or place < self._place:
             raise OSError("a packed tar archive cannot be read backwards")
         while self._place < place:
-            if not self.read(min(1 << 20, place - self._place)):
+            if not self._next_bytes(min(1 << 20, place - self._place)):
                 break
         return self._place
 
@@ -113,11 +127,20 @@ class ForwardStream(io.RawIOBase):
         """The next bytes.
 
         Raises:
-            tarfile.ReadError: the name of a member claims to be longer than any name.
+            tarfile.ReadError: the name of a member claims to be longer than any name, or its
+                headers have no end.
             BadScan: the archive swells beyond reason.
         """
         if size > _MOST_NAME_BYTES and self._is_about_the_next():
             raise tarfile.ReadError(f"a name of {size} bytes (most: {_MOST_NAME_BYTES})")
+        content = self._next_bytes(size)
+        if self._header_bytes >= 0:
+            self._header_bytes += len(content)
+        if self._header_bytes > _MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"headers of a member beyond {_MOST_HEADER_BYTES} bytes")
+        return content
+
+    def _next_bytes(self, size: int) -> bytes:
         parts = [self._stream.read(size)]  # xz and bzip2 give what they have at hand
         while parts[-1] and (left := size - sum(map(len, parts))) > 0:
             parts.append(self._stream.read(left))
@@ -135,5 +158,5 @@ class ForwardStream(io.RawIOBase):
         """Raise where the archive does not end as tar archives do; read all that follows."""
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
             raise tarfile.ReadError("a damaged block, or no end of the archive")
-        while self.read(1 << 20):
+        while self._next_bytes(1 << 20):
             pass

@@ -217,6 +217,34 @@ def test_an_archive_that_swells_beyond_reason_is_refused(tmp_path):
         read(tmp_path / "bomb.zip")
 
 
+def sparse_header(name, size, *, goes_on=False):
+    """A header of GNU tar for a file of holes; nothing of it lies in the archive."""
+    entry = tarfile.TarInfo(name)
+    entry.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    block[482] = goes_on
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def test_sparse_members_count_with_their_holes(tmp_path):
+    members = [sparse_header(f"{number}.nii", 100 << 20) for number in range(8)]
+    (tmp_path / "holes.tar").write_bytes(b"".join(members) + bytes(1024))
+    with pytest.raises(BadScan, match="swells beyond reason"):
+        read(tmp_path / "holes.tar")
+
+
+def test_headers_without_end_are_refused(tmp_path):
+    more = bytearray(512)
+    more[504] = 1
+    content = sparse_header("a.nii", 1000, goes_on=True) + bytes(more) * 2200
+    (tmp_path / "map.tar").write_bytes(content)
+    with pytest.raises(BadScan, match="headers of a member beyond"):
+        read(tmp_path / "map.tar")
+
+
 def test_archives_that_stay_closed_are_refused_not_overlooked(tmp_path):
     folder = write_series(tmp_path / "s")
     (folder / "more.rar").write_bytes(b"Rar!")
