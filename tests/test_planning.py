@@ -497,20 +497,22 @@ def test_only_labelled_train_rows_are_looked_at(tmp_path):
     np.testing.assert_allclose(np.sort(first.sample[0]), np.sort(inside), atol=1e-3)
 
 
-def test_looking_again_opens_nothing_but_what_changed(tmp_path):
+def test_looking_again_opens_nothing_but_what_changed(tmp_path, monkeypatch):
     cohort = tiny_cohort(tmp_path, cases=3, **SCAN)
     kept = tmp_path / "looks.json"
     first = look_at(cohort, kept=kept)
     assert "case_0" not in kept.read_text(), "nothing tells which case it was"
-    for case in cohort.select(split="train").cases:
-        size = case.sources[0].stat()
-        case.sources[0].write_bytes(b"x" * size.st_size)
-        os.utime(case.sources[0], ns=(size.st_atime_ns, size.st_mtime_ns))
-    assert look_at(cohort, kept=kept).cases == first.cases
-    os.utime(cohort.case("case_01").sources[0], ns=(1, 1))
+    with monkeypatch.context() as blind:
+        blind.setattr("medseg.planning.fingerprint.read_case", None)
+        assert look_at(cohort, kept=kept).cases == first.cases
+    scan = cohort.case("case_01").sources[0]
+    before = scan.stat()
+    scan.write_bytes(b"x" * before.st_size)
+    os.utime(scan, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert list(look_at(cohort, kept=kept).left_out) == ["case_01"]
     kept.write_text("no JSON at all")
-    with pytest.raises(BadCohort, match="no train row can be read"):
+    monkeypatch.setattr("medseg.planning.fingerprint.read_case", None)
+    with pytest.raises(TypeError):  # everything is looked at again
         look_at(cohort, kept=kept)
 
 

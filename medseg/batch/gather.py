@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from medseg.manifests.reading import file_of
 from medseg.names import safe_name
 from medseg.progress import Progress
 from medseg.readers.entry import Status
+from medseg.readers.parts import state_of
 from medseg.readers.sources import printable
 from medseg.scans import Frames, ListedScan, Selection, scans_of
 from medseg.scans.arguments import require_place
@@ -228,34 +228,15 @@ def _with_stable_names(unnamed: Sequence[_Unnamed], known: Named) -> list[Found]
 
 
 def _stamp(paths: Iterable[Path]) -> tuple[str, int, str]:
-    """Identity, size and last touch of files and of everything in folders.
+    """Identity, size and last touch of the files of a case.
 
     Raises:
         OSError: a file or folder cannot be looked at.
     """
-    stamps, touches = [], []
-    for path in paths:
-        for file in sorted(_files(path)):
-            status = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
-            stamps.append((file.name, status.st_size, status.st_mtime_ns))
-            # not the inode: network file systems give a file another one with every mount
-            touches.append((file.name, status.st_size, status.st_ctime_ns))
-    return _digest(stamps), sum(stamp[1] for stamp in stamps), _digest(touches)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    files: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for folder, below, names in os.walk(path, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            below.clear()  # links that loop
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        files += [Path(folder) / name for name in names]
-    return files
+    states = [state for path in paths for state in state_of(path)]
+    stamps = [(name, size, changed) for name, size, changed, _ in states]
+    touches = [(name, size, touched) for name, size, _, touched in states]
+    return _digest(stamps), sum(size for _, size, _ in stamps), _digest(touches)
 
 
 def _digest(stamps: Sequence[tuple[str, int, int]]) -> str:

@@ -20,6 +20,8 @@ from medseg.errors import BadOutput
 from medseg.evaluation.scores import SCORED
 from medseg.evaluation.task import Outcome, Task
 from medseg.files import is_file, read_bytes
+from medseg.manifests.reading import file_of
+from medseg.readers.parts import state_of
 
 NAME = ".scoring.jsonl"
 
@@ -121,7 +123,7 @@ def _key(task: Task) -> str:
     content = [
         __version__,
         repr(case),
-        [_state(path) for path in (task.prediction, case.label, *case.sources)],
+        [_state(path) for path in (task.prediction, case.label, *case.sources) if path],
         repr(task.labels),
         repr(task.cohort.labels),
         sorted(task.cohort.remap.items()),
@@ -132,9 +134,9 @@ def _key(task: Task) -> str:
     return hashlib.sha256(json.dumps(content).encode("utf-8", "replace")).hexdigest()
 
 
-def _state(path: Path | None) -> list[Any]:
-    """What changes when a file does."""
-    if path is None or not is_file(path):
+def _state(path: Path) -> list[Any]:
+    """What changes when the file, or the folder of a series, does."""
+    try:
+        return [str(path), *state_of(file_of(path))]
+    except (OSError, ValueError):
         return [str(path)]
-    stat = path.stat()
-    return [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -22,6 +22,7 @@ from medseg.manifests.reading import file_of
 from medseg.memory import usable_cores
 from medseg.planning.filled import filled
 from medseg.progress import Progress
+from medseg.readers.parts import State, state_of
 from medseg.volume import LabelMap, Volume, stored_zero
 from medseg.volume.box import box_above_lowest
 from medseg.writers.atomic import atomic_path
@@ -224,18 +225,17 @@ def _sample(volume: Volume, labelled: NDArray[np.bool_]) -> tuple[tuple[float, .
 def _key(cohort: Cohort, case: Case) -> str:
     """A name for these very files under this meaning of the labels."""
     files = [*case.sources, *([case.label] if case.label else [])]
-    stats = [_stamp(file_of(file)) for file in files]
+    stats = [_state(file_of(file)) for file in files]
     recipe = [_VERSION, [str(f.resolve()) for f in files], stats, cohort.labels.to_card()]
     recipe += [sorted(cohort.remap.items()), case.labelled]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _state(path: Path) -> list[State]:
     try:
-        status = path.stat()
+        return state_of(path)
     except (OSError, ValueError):
-        return None  # reading says why
-    return status.st_size, status.st_mtime_ns
+        return []  # reading says why
 
 
 def _read_kept(path: Path | None) -> dict[str, CaseLooks | MedsegError]:

@@ -25,6 +25,7 @@ __all__ = [
     "NonFinite",
     "claims",
     "glimpse",
+    "image_endings",
     "is_companion",
     "is_other_image",
     "promises_dicom",
@@ -101,7 +102,7 @@ def claims(name: str) -> bool:
     (True, False, False)
     """
     lower = name.lower()
-    return any(lower.endswith(_endings(name).named) for name in _others())
+    return any(lower.endswith(endings.named) for endings in image_endings())
 
 
 def promises_dicom(name: str) -> bool:
@@ -111,21 +112,26 @@ def promises_dicom(name: str) -> bool:
 
 def unpackable_ending(name: str) -> str | None:
     """The ending of a name whose file can be read alone, outside its archive."""
-    wholes = (end for reader in _others() for end in _endings(reader).whole)
+    wholes = (end for endings in image_endings() for end in endings.whole)
     fitting = [ending for ending in wholes if name.lower().endswith(ending)]
     return max(fitting, key=len, default=None)
 
 
 def is_companion(path: Path) -> bool:
     """Whether a file holds the voxels of a header beside it."""
-    for reader in _others():
-        for ending, heads in _endings(reader).voxels.items():
+    for endings in image_endings():
+        for ending, heads in endings.voxels.items():
             if path.name.lower().endswith(ending):
                 name = path.name[: -len(ending)]
                 tried = (name + head for end in heads for head in (end, end.upper()))
                 if any(path.with_name(head).is_file() for head in tried):
                     return True
     return False
+
+
+def image_endings() -> tuple[Endings, ...]:
+    """How files end, by format; DICOM left out, which is known by content."""
+    return tuple(map(_endings, _others()))
 
 
 def stem(name: str) -> str:
@@ -135,7 +141,7 @@ def stem(name: str) -> str:
     ('ct', 'IM0001.dcm')
     """
     last = name.rsplit("/", 1)[-1]
-    stems = (_endings(reader).stem(last) for reader in _others())
+    stems = (endings.stem(last) for endings in image_endings())
     return min((s for s in stems if s is not None), key=len, default=last)
 
 

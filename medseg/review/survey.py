@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import numpy as np
 from medseg.batch.task import Flag
 from medseg.errors import MedsegError
 from medseg.labels import LabelTable
-from medseg.manifests.reading import named_truth
+from medseg.manifests.reading import file_of, named_truth
 from medseg.metrics import dice_by_label
 from medseg.readers.labels import needs_image, read_labels
+from medseg.readers.parts import state_of
 from medseg.review.desk import Desk
 from medseg.review.edits import label_counts
 from medseg.review.items import Item, Truth
@@ -98,20 +98,16 @@ def _key(item: Item, labels: LabelTable) -> str:
     row = item.row
     truth: list[Any] = []
     try:
-        mask = [item.mask.name, *_stamp(item.mask)]
+        mask = [item.mask.name, state_of(item.mask)]
         if _lacks_dice(item) and row is not None and row.case.label is not None:
             card = row.cohort.labels.to_card()
-            truth = [str(row.case.label), *_stamp(row.case.label), card, row.case.labelled]
+            label = file_of(row.case.label)
+            truth = [str(row.case.label), state_of(label), card, row.case.labelled]
             truth.append(sorted(row.cohort.remap.items()))
     except OSError:
         return ""
     text = json.dumps([mask, labels.to_card(), truth])
     return f"measured {hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def _with_empty_flag(item: Item) -> Item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from typing_extensions import override
@@ -15,7 +16,8 @@ from medseg.readers.dicom.file import hashed
 from medseg.readers.dicom.identity import IDENTIFIERS, description_of, identifiers_of, words_of
 from medseg.readers.dicom.series import Finding
 from medseg.readers.dicom.volume import case_of, choose, read_candidate
-from medseg.readers.sources import Source
+from medseg.readers.parts import other_halves
+from medseg.readers.sources import Source, file_source
 from medseg.readers.values import NonFinite
 from medseg.scans import packed
 from medseg.volume import Volume
@@ -94,7 +96,10 @@ class ImageFile(Content):
     @property
     @override
     def sources(self) -> Sequence[Source]:
-        return (self.file,)
+        if self.file.member:
+            return (self.file,)
+        halves = (file_source(half) for half in other_halves(Path(self.file.path)))
+        return (self.file, *halves)
 
     @override
     def choosable(self, volumes: int, *, usable: bool) -> bool:

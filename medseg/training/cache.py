@@ -23,6 +23,7 @@ from medseg.manifests.likeness import Likeness
 from medseg.manifests.looks import unpack_looks
 from medseg.manifests.reading import file_of
 from medseg.model.structures import VOLUME_MARGIN, Structure, measure
+from medseg.readers.parts import state_of
 from medseg.transforms.prepare import Prepared, prepare_truth
 from medseg.transforms.steps import prepare_files
 from medseg.volume import LabelMap
@@ -159,14 +160,10 @@ def _require_a_channel(cohort: Cohort, case: Case) -> None:
 def _key(cohort: Cohort, case: Case, config: PrepareConfig) -> str:
     """A name that changes with the files, the labels and the way of preparing."""
     files = [*case.sources, *([case.label] if case.label else [])]
-    stats = [
-        (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None
-        for path in map(file_of, files)
-    ]
     recipe = [
         _VERSION,
         [str(path.resolve()) for path in files],
-        stats,
+        [state_of(file_of(path)) for path in files],
         config.model_dump(mode="json"),
         cohort.labels.to_card(),
         sorted(cohort.remap.items()),
