@@ -12,7 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 from medseg import __version__
-from medseg.batch.case import Job, map_paths
+from medseg.batch.case import Job
+from medseg.batch.companions import map_paths
 from medseg.batch.entry import Entry
 from medseg.batch.executors import Executor, Placement
 from medseg.batch.ledger import Ledger, open_ledger

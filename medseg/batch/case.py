@@ -4,87 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from medseg.batch.companions import write_log, write_maps, write_moves, write_pictures
 from medseg.batch.isolation import guarded, relative
 from medseg.batch.task import Flag, Forecast, Outcome, Stage, State, Task, Written
 from medseg.batch.trial import Trial
 from medseg.batch.work import Loaded, Tell
-from medseg.config import Measure
-from medseg.names import safe_name
-from medseg.volume import LabelMap, Origin, Volume
+from medseg.volume import LabelMap, Volume
 from medseg.writers import check_source, write_labels
-from medseg.writers.atomic import atomic_path
 from medseg.writers.layout import Layout, mask_name, write_single_labels
 
 if TYPE_CHECKING:
     from medseg.batch.thumbnail import Depiction
+    from medseg.inference import Segmentation
+    from medseg.inference.budget import Budget
 
 #: Cases side by side: one reading, one in the network, one writing.
 DEPTH = 3
-
-PICTURES, LOGS, PROBABILITIES, REGISTRATION = "pictures", "logs", "probabilities", "registration"
-
-#: Folder of the maps of uncertainty, each measure in one of its own.
-UNCERTAINTY = "uncertainty"
-
-
-class Kept(Protocol):
-    """What waits on disk beside a mask, such as ``medseg.inference``'s ``Probabilities``."""
-
-    def write(self, folder: Path, case: str, origin: Origin) -> object:
-        """Write its files."""
-
-    def close(self) -> None:
-        """Let the disk space go."""
-
-
-class Segmented(Protocol):
-    """What segmenting one scan gives; ``medseg.inference.Segmentation`` is one."""
-
-    @property
-    def labelmap(self) -> LabelMap:
-        """The mask on the scan's grid."""
-
-    @property
-    def volumes_ml(self) -> Mapping[str, float]:
-        """Volume of each label."""
-
-    @property
-    def confidence(self) -> Mapping[str, float] | None:
-        """0-1 for each label, or ``None`` where the network gives none."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know."""
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """Wall time of the parts of segmenting."""
-
-    @property
-    def probabilities(self) -> Kept | None:
-        """Of every label, where they are wanted."""
-
-    @property
-    def uncertainty(self) -> Sequence[Kept]:
-        """Maps of it, where they are wanted."""
-
-
-class Budget(Protocol):
-    """Memory that a scan is going to take; ``medseg.inference.budget.Budget`` is one."""
-
-    @property
-    def host_bytes(self) -> int:
-        """Predicted peak of all processes."""
-
-    def describe(self) -> str:
-        """The same for people."""
 
 
 class Segment(Protocol):
@@ -92,7 +34,7 @@ class Segment(Protocol):
 
     def __call__(
         self, take: Callable[[], Volume], /, *, tell: Callable[[Budget], object] | None = None
-    ) -> Segmented:
+    ) -> Segmentation:
         """The mask and what goes with it; whoever gives the scan no longer holds it."""
 
 
@@ -106,7 +48,7 @@ class Segmenter(Protocol):
 class Inspector(Protocol):
     """Finds reasons to look at a mask; travels to the worker."""
 
-    def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
+    def __call__(self, volume: Volume) -> Callable[[Segmentation], tuple[Flag, ...]]:
         """Look at a scan; then, without it, at its mask."""
 
 
@@ -185,7 +127,7 @@ def run_case(task: Task, job: Job, segment: Segment, device: threading.Lock, tel
     clock.enter("end")
     outcome = replace(outcome, stage_seconds=clock.seconds)
     with suppress(OSError):
-        _log(job.output / LOGS / f"{task.case}.log", outcome, foreseen, trace)
+        write_log(job.output, outcome, foreseen, trace)
     return outcome
 
 
@@ -222,10 +164,10 @@ class _Scan:
         return self._held.pop()
 
 
-def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
+def _written(task: Task, job: Job, scan: _Scan, result: Segmentation) -> Outcome:
     name = mask_name(task.case, format=job.format, layout=job.layout)
-    _write_kept(task, job, scan, result)  # first: where the mask is, all is
-    _write_moves(task, job, scan)
+    write_maps(result, job.output, task.case, scan.origin)  # first: where the mask is, all is
+    write_moves(job.output, task.case, scan.origin)
     with ThreadPoolExecutor(2) as beside:  # a large mask keeps each of them busy for a second
         flags = beside.submit(scan.inspect, result)
         picture = beside.submit(scan.depict, result.labelmap) if scan.depict else None
@@ -236,7 +178,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         remarks = write_labels(result.labelmap, job.output / name, format=job.format)
         written = Written.of(job.output / name, name)
     if picture is not None:
-        _write_pictures(picture.result(), job.output, task.case)
+        write_pictures(picture.result(), job.output, task.case)
     warnings = dict.fromkeys((*task.warnings, *scan.origin.warnings, *result.warnings, *remarks))
     return Outcome(
         task.case,
@@ -244,65 +186,7 @@ def _written(task: Task, job: Job, scan: _Scan, result: Segmented) -> Outcome:
         warnings=tuple(relative(warning, task) for warning in warnings),
         flags=flags.result(),
         volumes_ml=dict(result.volumes_ml),
-        confidence=dict(result.confidence or {}),
+        confidence=dict(result.confidence),
         segment_seconds=dict(result.seconds),
         written=written,
     )
-
-
-def _write_kept(task: Task, job: Job, scan: _Scan, result: Segmented) -> None:
-    """Write what waits on disk."""
-    probabilities = () if result.probabilities is None else (result.probabilities,)
-    with ExitStack() as stack:
-        for kept in (*probabilities, *result.uncertainty):
-            stack.callback(kept.close)
-        for kept in probabilities:
-            kept.write(job.output / PROBABILITIES, task.case, scan.origin)
-        for kept in result.uncertainty:
-            kept.write(job.output / UNCERTAINTY, task.case, scan.origin)
-
-
-def map_paths(output: Path, case: str, measures: Sequence[Measure]) -> list[Path]:
-    """Where the maps of uncertainty of a case lie below the output."""
-    return [output / UNCERTAINTY / measure / f"{case}.nii.gz" for measure in measures]
-
-
-def picture_names(case: str) -> tuple[str, str, str]:
-    """Files of a case's pictures below the output: planes, slices, and labels of the slices."""
-    return (
-        f"{PICTURES}/{case}.jpg",
-        f"{PICTURES}/slices/{case}.jpg",
-        f"{PICTURES}/slices/{case}.png",
-    )
-
-
-def _write_pictures(drawn: Depiction, output: Path, case: str) -> None:
-    contents = (drawn.planes, drawn.slices.scan, drawn.slices.labels)
-    for name, content in zip(picture_names(case), contents, strict=True):
-        with atomic_path(output / name) as temporary:
-            temporary.write_bytes(content)
-
-
-def _write_moves(task: Task, job: Job, scan: _Scan) -> None:
-    """The registration of each channel that was registered, beside the masks."""
-    if not scan.origin.moves:
-        return
-    from medseg.writers import move
-
-    for name, matrix in scan.origin.moves:
-        file_name = f"{task.case}_{safe_name(name)}{move.ENDING}"
-        move.write_move(matrix, job.output / REGISTRATION / file_name)
-
-
-def _log(path: Path, outcome: Outcome, foreseen: str, trace: str) -> None:
-    lines = [f"state: {outcome.state}"]
-    if outcome.reason:
-        lines.append(f"reason: {outcome.reason}")
-    lines += [f"warning: {warning}" for warning in outcome.warnings]
-    lines += [f"flag: {flag.kind} {flag.label}: {flag.text}" for flag in outcome.flags]
-    if foreseen:
-        lines.append(f"memory: {foreseen}")
-    lines += [f"{stage}: {seconds:.3f} s" for stage, seconds in outcome.stage_seconds.items()]
-    lines += [f"segment, {part}: {s:.3f} s" for part, s in outcome.segment_seconds.items()]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join([*lines, trace]).rstrip() + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from medseg.batch.case import LOGS, PROBABILITIES, map_paths, picture_names
+from medseg.batch.companions import LOGS, PROBABILITIES, map_paths, picture_names
 from medseg.batch.entry import Entry
 from medseg.batch.inputs import input_files
 from medseg.batch.resume import is_whole_mask

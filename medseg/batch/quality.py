@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.batch.case import Segmented
 from medseg.batch.task import Flag
 from medseg.geometry import Frame, degrees_apart, role_grid
 from medseg.labels import LabelTable
 from medseg.model.card import Limits
 from medseg.model.structures import USUAL, VOLUME_MARGIN, measure
 from medseg.volume import LabelMap, Volume, intensity_percentiles
+
+if TYPE_CHECKING:
+    from medseg.inference import Segmentation
 
 #: Spacing may leave the training range by this factor, either way.
 SPACING_FACTOR = 1.3
@@ -61,11 +64,11 @@ class Expectations:
     frame: Frame | None = None
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
-    def __call__(self, volume: Volume) -> Callable[[Segmented], tuple[Flag, ...]]:
+    def __call__(self, volume: Volume) -> Callable[[Segmentation], tuple[Flag, ...]]:
         """Every reason to look at a scan's mask before believing it, found once it is there."""
         return partial(self._flags, tuple(self._input_flags(volume)))
 
-    def _flags(self, of_scan: tuple[Flag, ...], result: Segmented) -> tuple[Flag, ...]:
+    def _flags(self, of_scan: tuple[Flag, ...], result: Segmentation) -> tuple[Flag, ...]:
         return (
             *of_scan,
             *self._mask_flags(result.labelmap),

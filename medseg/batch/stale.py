@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from medseg.batch.case import PROBABILITIES, REGISTRATION, UNCERTAINTY, map_paths
+from medseg.batch.companions import PROBABILITIES, REGISTRATION, UNCERTAINTY, map_paths
 from medseg.batch.entry import Entry
 from medseg.batch.settings import Settings
 from medseg.batch.task import Task

@@ -6,20 +6,19 @@ Three looks at the voxels, which miss different things:
   surroundings that does not change with the scaling of values or the order and direction of the
   axes. Landmarks of equal codes that lie alike in two scans are the same voxels. A crop, another
   header, another number type or changed voxels leave most of them; interpolation does not.
-- a **thumbnail** of the whole scan, its coarse anatomy taken away. Resampling, smoothing and noise
-  hardly change it; a crop does. Copies are alike in every part of it, two patients of one anatomy
-  in most parts; and copies agree in their noise, where anatomy shows little, two patients never.
+- a **thumbnail** of the whole scan, see `medseg.manifests.thumbnails`. Resampling, smoothing and
+  noise hardly change it; a crop does.
+- **slices**, see `medseg.manifests.slice_marks`: a copy of some of them keeps their moments.
 
-So neither sees a scan that was cropped *and* resampled, resampled onto turned axes, or acquired
+So none sees a scan that was cropped *and* resampled, resampled onto turned axes, or acquired
 again.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,42 +28,10 @@ from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.manifests.slice_marks import shared_slices
+from medseg.manifests.thumbnails import alike_thumbnails, finite, thumbnail
 
 #: Landmarks kept of a scan, the most prominent ones.
 LANDMARKS = 400
-
-#: Voxels of the thumbnail along each axis.
-THUMB = 24
-
-#: Correlation of thumbnails from which on two scans are one. Two patients of one cohort came to
-#: 0.69 at most (skull-stripped brains, which are the most alike of what was tried).
-ALIKE = 0.82
-
-#: The same in what a pair does not share with the rest of its cohort: one anatomy is no copy.
-ALIKE_BEYOND = 0.5
-
-#: Parts along each axis of the thumbnail, and the correlation that all but a twentieth of them must
-#: reach. Copies resampled by 0.7 or smoothed came to 0.68 or more, and two phantoms of one anatomy
-#: whose whole thumbnails pass to 0.62 at most (2,000 pairs of one anatomy).
-PARTS, FEW_PARTS, ALIKE_IN_PARTS = 4, 0.05, 0.65
-
-#: Share of the thumbnail's voxels where least happens, and the correlation of the noise there.
-#: Copies came to 0.55 or more (resampled by 0.5 to 1.3, smoothed, with added noise), and phantoms
-#: of one anatomy with noise of their own to 0.34 at most.
-QUIET, ALIKE_IN_NOISE = 0.2, 0.45
-
-#: A part is left out where its detail is less than this share of the mean.
-_FAINT = 0.1
-
-#: Below so many scans nothing says what they share, and a pair must correlate more.
-_SMALL_COHORT, ALIKE_OF_FEW = 5, 0.93
-
-#: Share of the thumbnail that its detail must fill evenly to distinguish patients.
-_RICH = 0.1
-
-#: Steps of the thumbnail's values between which nothing is distinguished. The noise of a large
-#: scan, averaged over a voxel of the thumbnail, is a few thousandths of the range of values.
-_LEVELS = 1000
 
 #: Landmarks that must lie alike, and their share of those that could.
 _FEWEST, _SHARE = 8, 0.2
@@ -119,12 +86,12 @@ def likeness(image: NDArray[Any], geometry: Geometry) -> Likeness:
     alone = (patches >= patches[:, centre, None]).sum(axis=1) == 1  # no plateau
     places = peaks[alone][:LANDMARKS]
     codes = _codes(patches[alone][:LANDMARKS], _reach(canonical.shape))
-    return Likeness(codes, places, _thumbnail(canonical))
+    return Likeness(codes, places, thumbnail(canonical))
 
 
 def same_scans(scans: Sequence[Likeness]) -> list[tuple[int, int]]:
     """Pairs that are one scan, the earlier one first; by thumbnails, slices or landmarks."""
-    pairs = set(_alike_thumbs([scan.thumb for scan in scans]))
+    pairs = set(alike_thumbnails([scan.thumb for scan in scans]))
     pairs |= set(shared_slices([scan.slices for scan in scans]))
     for (one, other), matches in _shared_codes(scans).items():
         if (one, other) not in pairs and _lie_alike(scans[one], scans[other], matches):
@@ -146,7 +113,7 @@ def _peaks(image: NDArray[Any]) -> NDArray[np.int64]:
     thickness = max(4, _SLAB_VOXELS // max(1, image[0].size))
     for start in range(inner[0].start, inner[0].stop, thickness):
         stop = min(inner[0].stop, start + thickness)
-        part = _finite(image[start - reach[0] : stop + reach[0]])
+        part = finite(image[start - reach[0] : stop + reach[0]])
         size = [2 * r + 1 for r in reach]
         prominence = part - ndimage.uniform_filter(part, size)
         peaks = (part == ndimage.maximum_filter(part, size)) & (prominence > 0)
@@ -160,16 +127,11 @@ def _peaks(image: NDArray[Any]) -> NDArray[np.int64]:
     return np.concatenate(places)[order]
 
 
-def _finite(part: NDArray[Any]) -> NDArray[np.float32]:
-    values = part.astype(np.float32)
-    return values if part.dtype.kind != "f" else np.nan_to_num(values, posinf=0, neginf=0)
-
-
 def _patches(image: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float32]:
     """(N, 27) values about each place, (N, 9) in a flat image."""
     sides = [range(-r, r + 1) for r in _reach(image.shape)]
     steps = [np.array(step) for step in itertools.product(*sides)]
-    return np.stack([_finite(image[tuple((places + step).T)]) for step in steps], axis=1)
+    return np.stack([finite(image[tuple((places + step).T)]) for step in steps], axis=1)
 
 
 def _codes(patches: NDArray[np.float32], reach: Sequence[int]) -> NDArray[np.uint64]:
@@ -189,117 +151,6 @@ def _codes(patches: NDArray[np.float32], reach: Sequence[int]) -> NDArray[np.uin
         turned = cube[flips].transpose(order).ravel()
         codes[row] = int.from_bytes(np.packbits(turned).tobytes(), "big")
     return codes
-
-
-def _thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Ranks of the means over equal boxes, less their own surroundings, of norm 1.
-
-    Ranks, so that no bright structure outweighs the rest. Zeros where neighbours are all equal,
-    and everywhere if what is left of a scan is one simple shape: two patients can share that.
-    """
-    first, second, third = (_box_means(size) for size in image.shape)
-    means = np.zeros((THUMB, THUMB, THUMB), np.float32)
-    for index, plane in enumerate(image):
-        rows = np.flatnonzero(first[:, index])
-        means[rows] += first[rows, index, None, None] * (second @ _finite(plane) @ third.T)
-    low, high = np.percentile(means, [1, 99])
-    step = float(high - low) / _LEVELS or 1.0  # noise in empty space must not make ranks
-    _, rank = np.unique(np.rint(means / np.float32(step)), return_inverse=True)
-    ranks = rank.reshape(means.shape).astype(np.float32)
-    detail = ranks - ndimage.gaussian_filter(ranks, 1)
-    detail[ndimage.maximum_filter(ranks, 3) == ndimage.minimum_filter(ranks, 3)] = 0
-    energy = detail.astype(np.float64) ** 2
-    spread = energy.sum() ** 2 / max(float((energy**2).sum()), 1e-30) / energy.size
-    if spread < _RICH:
-        return np.zeros_like(detail)
-    scaled: NDArray[np.float32] = detail / np.float32(math.sqrt(energy.sum()))
-    return scaled
-
-
-def _box_means(size: int) -> NDArray[np.float32]:
-    """(THUMB, size) weights of voxels in equal parts of an axis."""
-    edges = np.arange(THUMB + 1)[:, None] * size / THUMB
-    voxel = np.arange(size)[None]
-    overlap = np.minimum(edges[1:], voxel + 1) - np.maximum(edges[:-1], voxel)
-    weights = np.clip(overlap, 0, None)
-    shares: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares
-
-
-def _alike_thumbs(thumbs: Sequence[NDArray[np.float32]]) -> Iterator[tuple[int, int]]:
-    """Pairs whose thumbnails correlate or are negatives, whatever the order of the axes."""
-    if len(thumbs) < 2:
-        return
-    known = np.stack([thumb.ravel() for thumb in thumbs])
-    total, few = known.sum(axis=0), len(known) < _SMALL_COHORT
-    for turn in _array_turns():
-        turned = np.stack([turn(thumb).ravel() for thumb in thumbs])
-        for start in range(0, len(known), 512):
-            alike = known[start : start + 512] @ turned.T
-            close = np.abs(alike) >= (ALIKE_OF_FEW if few else ALIKE)
-            for row, other in np.argwhere(close).tolist():
-                one, sign = start + row, np.sign(alike[row, other])
-                rest = total - known[one] - known[other]
-                if (
-                    one < other
-                    and (few or _beyond(rest, known[one], sign * turned[other]) >= ALIKE_BEYOND)
-                    and _alike_everywhere(known[one], sign * turned[other])
-                    and _alike_in_noise(known[one], sign * turned[other])
-                ):
-                    yield one, other
-
-
-def _beyond(
-    rest: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32]
-) -> float:
-    """Correlation of two thumbnails in what they do not share with the rest of the cohort."""
-    common = rest / max(float(np.linalg.norm(rest)), 1e-12)
-    own, others = one - (one @ common) * common, other - (other @ common) * common
-    return float(own @ others / max(float(np.linalg.norm(own) * np.linalg.norm(others)), 1e-12))
-
-
-def _alike_everywhere(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two thumbnails correlate in nearly all of their parts."""
-    first, second = _parts(one), _parts(other)
-    own, others = (first**2).sum(axis=1), (second**2).sum(axis=1)
-    detail = np.maximum(own, others)
-    rich = detail > _FAINT * detail.mean()
-    alike = (first * second).sum(axis=1) / np.sqrt(np.maximum(own * others, 1e-30))
-    return bool(np.quantile(alike[rich], FEW_PARTS) >= ALIKE_IN_PARTS)
-
-
-def _alike_in_noise(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether what a median filter removes correlates away from edges and empty space."""
-    first, second = (thumb.reshape((THUMB,) * 3).astype(np.float64) for thumb in (one, other))
-    inner = ndimage.minimum_filter((first != 0) & (second != 0), 3)
-    if not inner.any():
-        return False
-    nearby = ndimage.uniform_filter(first**2 + second**2, 3)
-    quiet = inner & (nearby <= np.quantile(nearby[inner], QUIET))
-    own, others = (
-        thumb[quiet] - ndimage.median_filter(thumb, 3)[quiet] for thumb in (first, second)
-    )
-    return bool(own @ others > ALIKE_IN_NOISE * np.linalg.norm(own) * np.linalg.norm(others))
-
-
-def _parts(thumb: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(parts, voxels) of a thumbnail."""
-    size = THUMB // PARTS
-    cubes = thumb.reshape(PARTS, size, PARTS, size, PARTS, size).transpose(0, 2, 4, 1, 3, 5)
-    return cubes.reshape(PARTS**3, size**3).astype(np.float64)
-
-
-def _array_turns() -> list[Callable[[NDArray[Any]], NDArray[Any]]]:
-    def turn(
-        order: tuple[int, ...], flips: tuple[int, ...]
-    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        return lambda thumb: thumb.transpose(order)[tuple(slice(None, None, f) for f in flips)]
-
-    return [
-        turn(order, flips)
-        for order in itertools.permutations(range(3))
-        for flips in itertools.product((1, -1), repeat=3)
-    ]
 
 
 def _shared_codes(scans: Sequence[Likeness]) -> dict[tuple[int, int], list[tuple[int, int]]]:

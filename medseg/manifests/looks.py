@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from medseg.errors import BadModel
 from medseg.files import is_file, read_bytes
-from medseg.manifests.likeness import THUMB, Likeness
+from medseg.manifests.likeness import Likeness
+from medseg.manifests.thumbnails import THUMB
 from medseg.writers.atomic import atomic_path
 
 #: Beside a model's card, and beside the masks that the model makes.

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from medseg import __version__
-from medseg.batch.case import picture_names
+from medseg.batch.companions import picture_names
 from medseg.batch.entry import Entry
 from medseg.batch.slices import Column, column_of
 from medseg.batch.suspicion import suspicion

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from medseg.batch.case import PROBABILITIES, UNCERTAINTY, map_paths
+from medseg.batch.companions import PROBABILITIES, UNCERTAINTY, map_paths
 from medseg.config import Measure
 from medseg.errors import GridMismatch
 from medseg.geometry import Geometry

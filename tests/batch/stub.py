@@ -29,7 +29,7 @@ BALL_VALUE = 100
 class Result:
     labelmap: LabelMap
     volumes_ml: dict[str, float]
-    confidence: dict[str, float] | None = None
+    confidence: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     probabilities: None = None

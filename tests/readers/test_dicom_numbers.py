@@ -10,7 +10,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from medseg.errors import BadScan
-from medseg.readers.dicom.elements import NotANumber, number_of
+from medseg.readers.dicom.values import NotANumber, number_of
 from medseg.scans import read
 from tests.readers.dicom_files import CT, enhanced_of, pixels_of, save, write_series
 

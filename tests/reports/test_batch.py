@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medseg.batch import Entry, Flag, State
-from medseg.batch.case import PICTURES
+from medseg.batch.companions import PICTURES
 from medseg.batch.task import Written
 from medseg.labels import LabelTable
 from medseg.reports import batch as report

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from medseg.readers.dicom.elements import Element, Elements, NotANumber, items, numbers, text
+from medseg.readers.dicom.elements import Element, Elements, items
 from medseg.readers.dicom.frames import GEOMETRY_TAGS, Frame, Marks, frame_of, mark
 from medseg.readers.dicom.mapping import MAPPING, PARAMETRIC_MAP, mapped
+from medseg.readers.dicom.values import NotANumber, numbers, text
 
 _SHARED, _PER_FRAME, _DIMENSIONS = 0x52009229, 0x52009230, 0x00209222
 TAGS = (_SHARED, _PER_FRAME, _DIMENSIONS, MAPPING)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medseg.readers.dicom.elements import Element, Elements, NotANumber, numbers, text
+from medseg.readers.dicom.elements import Element, Elements
+from medseg.readers.dicom.values import NotANumber, numbers, text
 
 _THICKNESS, _BETWEEN = 0x00180050, 0x00180088
 _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030

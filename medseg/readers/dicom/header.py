@@ -21,10 +21,10 @@ from medseg.readers.dicom.elements import (
     Encoding,
     NotDicom,
     data_set_start,
-    text,
     walk,
 )
 from medseg.readers.dicom.file import FileHeader, hashed
+from medseg.readers.dicom.values import text
 from medseg.readers.limits import MOST_HEADER_BYTES
 from medseg.readers.sources import UNREADABLE, Source, open_each
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from medseg.readers.dicom.elements import Elements, NotANumber, items, numbers
+from medseg.readers.dicom.elements import Elements, items
 from medseg.readers.dicom.frames import Frame
+from medseg.readers.dicom.values import NotANumber, numbers
 
 #: Their values are defined by the mapping; in all other images it stands beside the modality LUT.
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"

@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.readers.dicom.elements import Elements, numbers, text
+from medseg.readers.dicom.elements import Elements
 from medseg.readers.dicom.frames import Frame, frame_of, marks_of
+from medseg.readers.dicom.values import numbers, text
 
 _IMAGE_TYPE, _COUNT = 0x00080008, 0x0019100A
 _CREATORS = tuple(0x00290010 + block for block in range(4))

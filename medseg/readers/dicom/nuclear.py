@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.readers.dicom.elements import Elements, NotANumber, items, numbers, text
+from medseg.readers.dicom.elements import Elements, items
 from medseg.readers.dicom.frames import GEOMETRY_TAGS, Frame, Marks, frame_of, marks_of
+from medseg.readers.dicom.values import NotANumber, numbers, text
 
 _CLASS = "1.2.840.10008.5.1.4.1.1.20"
 _IMAGE_TYPE = 0x00080008
