@@ -43,10 +43,10 @@ def write_maps(result: Segmentation, output: Path, case: str, origin: Origin) ->
     with ExitStack() as stack:
         for waiting in (*probabilities, *result.uncertainty):
             stack.callback(waiting.close)
-        for each in probabilities:
-            each.write(output / PROBABILITIES, case, origin)
-        for each in result.uncertainty:
-            each.write(output / UNCERTAINTY, case, origin)
+        if result.probabilities is not None:
+            result.probabilities.write(output / PROBABILITIES, case, origin)
+        for uncertainty in result.uncertainty:
+            uncertainty.write(output / UNCERTAINTY, case, origin)
 
 
 def write_pictures(drawn: Depiction, output: Path, case: str) -> None:
