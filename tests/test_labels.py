@@ -5,6 +5,8 @@ import pytest
 
 from medseg.errors import BadLabels
 from medseg.labels import Label, LabelTable, Region, Side, side_of
+from medseg.labels.colours import distinct_colours
+from medseg.labels.label import rgb_of
 
 BRATS = {
     "labels": {"oedema": 1, "necrosis": 2, "enhancing": 4},
@@ -205,6 +207,13 @@ def test_a_side_said_in_the_card_stands_above_the_name():
 def test_colours_that_nobody_chose_differ():
     labels = LabelTable.from_card({"labels": {f"organ {n}": n for n in range(1, 30)}})
     assert len({label.colour for label in labels.labels}) == 29
+
+
+def test_colours_on_the_screen_differ_for_a_whole_brain():
+    labels = LabelTable.from_card({"labels": {f"region {n}": n for n in range(1, 145)}})
+    colours = np.array([rgb_of(colour) for colour in distinct_colours(labels).values()], float)
+    apart = np.linalg.norm(colours[:, None] - colours, axis=-1)
+    assert apart[np.triu_indices(144, 1)].min() > 25
 
 
 BAD = {

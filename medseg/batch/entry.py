@@ -37,6 +37,16 @@ class Entry:
     finished: float | None
     written: Written | None
 
+    @property
+    def case_confidence(self) -> float | None:
+        """0-1, the mean over the least sure quarter of the labels: the lowest of up to seven.
+
+        The lowest of many says nothing: some label of a hundred is a guess in every scan.
+        """
+        ordered = sorted(self.confidence.values())
+        quarter = ordered[: max(1, len(ordered) // 4)]
+        return sum(quarter) / len(quarter) if quarter else None
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -58,7 +58,7 @@ def rank_errors(scores: Scores, confidence: Mapping[str, float]) -> pd.DataFrame
 
     Args:
         scores: of the cases.
-        confidence: case to 0-1, the lowest of its labels; cases without one are left out.
+        confidence: case to 0-1, of its least sure labels; cases without one are left out.
     """
     dice = scores.values("dice")
     rows = [

@@ -93,7 +93,7 @@ def _row(entry: Entry, score: float, labels: LabelTable) -> dict[str, Any]:
         "kinds": sorted({flag.kind for flag in entry.flags}),
         "notes": [without_names(entry.reason, entry.source)] if entry.reason else [],
         "volumes": [_rounded(entry.volumes_ml.get(name)) for name in labels.names],
-        "confidence": _rounded(min(entry.confidence.values())) if entry.confidence else None,
+        "confidence": _rounded(entry.case_confidence),
         "seconds": round(entry.seconds, 2),
     }
 

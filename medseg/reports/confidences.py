@@ -21,7 +21,7 @@ _DEPTH = 4
 
 
 def confidences_of(tasks: Sequence[Task]) -> dict[str, float]:
-    """Case to 0-1, the lowest of its labels; cases of which nothing is known are left out.
+    """Case to 0-1, of its least sure labels; cases of which nothing is known are left out.
 
     Masks of ``medseg segment`` have it from the ledger beside them; others from the column
     ``confidence`` of a ``cases.csv`` beside them, with names matched as masks are.
@@ -48,9 +48,9 @@ def _of_batch(folder: Path, masks: dict[str, Path]) -> dict[str, float]:
     except MedsegError:
         return {}
     sure = {
-        (folder / entry.written.name).resolve(): min(entry.confidence.values())
+        (folder / entry.written.name).resolve(): entry.case_confidence
         for entry in entries
-        if entry.written is not None and entry.confidence
+        if entry.written is not None and entry.case_confidence is not None
     }
     resolved = {case: path.resolve() for case, path in masks.items()}
     return {case: sure[path] for case, path in resolved.items() if path in sure}

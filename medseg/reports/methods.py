@@ -37,8 +37,9 @@ _INTERVALS = {
 
 
 _RANKED = (
-    "A case's confidence is the lowest of its labels' (for masks of medseg one minus the entropy "
-    "of the probabilities over log 2, averaged along the label's surface). How well it ranks "
+    "A case's confidence is the mean over its least sure quarter of labels, the lowest of up to "
+    "seven (for masks of medseg one minus the entropy of the probabilities over log 2, averaged "
+    "along the label's surface). How well it ranks "
     f"errors is given as the area under the ROC curve for a Dice below {GOOD_DICE:g}, and as the "
     "area under the risk-coverage curve, where risk is 1 − Dice [selective]."
 )

@@ -100,7 +100,8 @@ def _free(cohort: Cohort, rows: Rows, entries: Sequence[Entry]) -> tuple[list[st
 def _uncertainty(entries: Sequence[Entry]) -> dict[str, float]:
     """0-1 for every case: a weighted mean of ranks."""
     scores = suspicion(entries)
-    doubts = [1 - min(entry.confidence.values(), default=1.0) for entry in entries]
+    sure = [entry.case_confidence for entry in entries]
+    doubts = [0.0 if value is None else 1 - value for value in sure]
     flags = [scores[entry.case] for entry in entries]
     mixed = (1 - FLAGS_SHARE) * _ranks(doubts) + FLAGS_SHARE * _ranks(flags)
     return {entry.case: float(value) for entry, value in zip(entries, mixed, strict=True)}

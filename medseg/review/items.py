@@ -56,7 +56,7 @@ class Item:
         row: of the cohort's card, where there is one; its scan is then the row's.
         flags: reasons to look at it.
         suspicion: the sum of how rare they are, in bits.
-        confidence: the lowest of its labels, 0-1, or ``None``.
+        confidence: of its least sure labels, 0-1, or ``None``.
         volumes_ml: by label; empty where nobody measured yet.
         dice: mean over labels, where the truth is known and scored.
         group: what the cases are grouped by, or empty.
@@ -161,7 +161,7 @@ def _of_ledger(folder: Path, entries: Sequence[Entry]) -> list[Item]:
                 source=entry.source,
                 flags=entry.flags,
                 suspicion=scores[entry.case],
-                confidence=min(entry.confidence.values(), default=None),
+                confidence=entry.case_confidence,
                 volumes_ml=entry.volumes_ml,
             )
         )

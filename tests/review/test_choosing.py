@@ -1,5 +1,6 @@
 """What to annotate next: unsure, unlike, never a test patient, patients before second scans."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_the_unsure_come_first_with_their_reason(tmp_path):
     facts = {f"c{k}": (0.9, 10.0 + 0.01 * k, ()) for k in range(10)} | {"odd": (0.4, 10.0, ())}
     first = choose_next(cohort(), batch(tmp_path / "masks", facts), count=1)[0]
     assert first.case == "odd" and "unsure of ball (0.40, usually 0.90)" in first.reason
+
+
+def test_a_guess_among_many_labels_does_not_rank_a_case(tmp_path):
+    ledger = open_ledger(batch(tmp_path / "m", {"few": (0.4, 1.0, ()), "many": (0.4, 1.0, ())}))
+    few, many = (
+        replace(entry, confidence={f"label {k}": k / 99 for k in range(count)})
+        for entry, count in zip(ledger.entries(), (7, 100), strict=True)
+    )
+    ledger.close()
+    assert few.case_confidence == 0.0
+    assert many.case_confidence == pytest.approx(12 / 99)
+    assert replace(few, confidence={}).case_confidence is None
 
 
 def test_two_of_a_kind_are_not_chosen_one_after_the_other(tmp_path):

@@ -42,6 +42,15 @@
     return items;
   }
 
+  /** A paragraph; of many parts, one that opens when asked. */
+  function folded(parts) {
+    const paragraph = element("p", parts.join(" · "));
+    if (parts.length <= 12) return paragraph;
+    const box = element("details");
+    box.append(element("summary", `volumes of ${parts.length} labels`), paragraph);
+    return box;
+  }
+
   function present(entry) {
     return labels.map((label, i) => i).filter(i => entry.volumes[i] !== 0 && entry.volumes[i] !== null);
   }
@@ -75,7 +84,7 @@
     if (entry.flags.length) box.append(list(entry.flags));
     if (entry.notes.length) box.append(list(entry.notes, "notes"));
     const volumes = labels.map((label, i) => [label.name, entry.volumes[i]]).filter(([, ml]) => ml !== null);
-    if (volumes.length) box.append(element("p", volumes.map(([name, ml]) => `${name} ${ml} ml`).join(" · ")));
+    if (volumes.length) box.append(folded(volumes.map(([name, ml]) => `${name} ${ml} ml`)));
     if (entry.confidence !== null) box.append(element("p", `confidence ${entry.confidence}`));
     return box;
   }
