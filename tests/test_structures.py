@@ -80,6 +80,8 @@ def test_truths_that_were_not_drawn_for_a_label_say_nothing_of_it():
 
 def test_from_too_few_cases_nothing_is_learnt():
     assert learn_limits([usual()] * (ENOUGH_CASES - 1)) == {}
+    for nothing in ({}, {"box": Structure()}):  # scribbles that say no volume, or none in sight
+        assert learn_limits([nothing] * ENOUGH_CASES) == {}
 
 
 def test_an_ensemble_finds_usual_what_any_of_its_models_does():

@@ -149,8 +149,8 @@ class Expectations:
             if name in self.limits:
                 least, most = self.limits[name].volume_ml
             if not least <= ml <= most:
-                range_text = f"{low:.3g} to {high:.3g} ml"
-                yield Flag("volume", name, f"{name} has {ml:.3g} ml, in training {range_text}")
+                usual = f"in training {low:.3g} to {high:.3g} ml" if high else "never in training"
+                yield Flag("volume", name, f"{name} has {ml:.3g} ml, {usual}")
 
 
 def unsure(confidence: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[Flag, ...]]:

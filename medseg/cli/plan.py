@@ -94,17 +94,19 @@ def plan(
 def _look(cohort: Cohort, output: Path, console: Console) -> CohortLooks:
     """The train rows; scans that cannot be read, that differ or that are there twice are named."""
     from medseg.manifests import survey_scans
+    from medseg.manifests.remarks import remarks_by_text, some_names
     from medseg.planning import look_at
 
     kept = output.with_name(f".{output.stem}.looks.json")
     looks = look_at(cohort, kept=kept, progress=console.progress("looking"))
     for case, reason in looks.left_out.items():
         console.warn(f"case {case} was not looked at: {reason}")
-    for case, warnings in looks.warnings.items():
-        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
+    if absent := [name for name in cohort.labels.names if name not in looks.typical_ml()]:
+        console.warn(f"in no train mask, so it cannot be learnt: {some_names(absent)}")
     survey = survey_scans(cohort, progress=console.progress("comparing"))
-    for case, warnings in survey.warnings.items():
-        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
+    for remarks in (looks.warnings, survey.warnings):
+        for line, cases in remarks_by_text(remarks).items():
+            console.warn(line, cases=cases)
     for duplicate in survey.duplicates:
         console.warn(f"{duplicate.case.case}: {duplicate}", case=duplicate.case.case)
     return looks

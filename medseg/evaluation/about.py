@@ -13,6 +13,7 @@ from medseg.evaluation.pairing import Predictions, extra_files
 from medseg.evaluation.scores import REFUSED, UNSCORED, Scores
 from medseg.evaluation.task import BETWEEN_WARNINGS
 from medseg.manifests import Cohort
+from medseg.manifests.remarks import remarks_by_text, some_names
 
 
 def about_evaluation(
@@ -116,14 +117,8 @@ def _reader_warnings(scores: Scores) -> list[str]:
     """What the readers accepted: one line for each remark, with the cases that it is made of."""
     if "warnings" not in scores.cases:
         return []
-    cases: dict[str, list[str]] = {}
-    for row in scores.cases.itertuples():
-        for text in filter(None, str(row.warnings).split(BETWEEN_WARNINGS)):
-            cases.setdefault(text, []).append(str(row.case))
-    return [f"{some_names(names, 6)}: {text}" for text, names in cases.items()]
-
-
-def some_names(names: Sequence[str], most: int = 20) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    remarks = {
+        str(row.case): filter(None, str(row.warnings).split(BETWEEN_WARNINGS))
+        for row in scores.cases.itertuples()
+    }
+    return list(remarks_by_text(remarks))

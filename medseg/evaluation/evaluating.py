@@ -10,7 +10,7 @@ import pandas as pd
 
 from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
-from medseg.evaluation.about import about_evaluation, some_names
+from medseg.evaluation.about import about_evaluation
 from medseg.evaluation.folders import is_truth, truth_cohort
 from medseg.evaluation.journal import Journal
 from medseg.evaluation.leakage import copies_of_training, refuse_leaks
@@ -21,6 +21,7 @@ from medseg.evaluation.scores import COLUMNS, SCORED, Scores
 from medseg.evaluation.task import Outcome, Task
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort, load_cohort
+from medseg.manifests.remarks import some_names
 from medseg.progress import Progress
 from medseg.tables import printable
 

@@ -22,7 +22,7 @@ from medseg.manifests.reading import named_truth, read_grid, require
 from medseg.readers.labels import read_labels
 from medseg.scans.masks import mask_needs_image, read_mask
 from medseg.tables import printable
-from medseg.volume import LabelMap, pixel_hash
+from medseg.volume import LabelMap, is_blank, pixel_hash
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _seen(task: Task) -> tuple[bool, bytes]:
     from medseg.transforms.channels import aligner
 
     scan = read_case(task.cohort, task.case, align=aligner(task.cohort.frames))
-    if pixel_hash(scan) in task.training_pixels:
+    if pixel_hash(scan) in task.training_pixels and not is_blank(scan):
         return True, b""
     return False, pack_looks(likenesses(scan)) if task.model_scans is not None else b""
 

@@ -15,6 +15,7 @@ from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.duplicates import cohort_likenesses, duplicates_among
 from medseg.manifests.likeness import Likeness
 from medseg.manifests.reading import file_of, read_truth, read_unaligned, why_absent
+from medseg.manifests.remarks import mask_remarks, scan_remarks
 from medseg.memory import usable_cores
 from medseg.progress import Progress
 
@@ -172,12 +173,12 @@ def _check_case(cohort: Cohort, case: Case) -> _Seen:
     if not problems:
         try:
             scan = read_unaligned(cohort, case)
-            warnings, looks = scan.origin.warnings, tuple(cohort_likenesses(scan))
+            warnings, looks = scan_remarks(scan), tuple(cohort_likenesses(scan))
             grid = scan.geometry
             del scan
             if case.label is not None:
                 truth = read_truth(cohort, case, grid=grid)
-                warnings += tuple(f"the mask: {text}" for text in truth.origin.warnings)
+                warnings += mask_remarks(truth, warnings)
         except MedsegError as error:
             problems.append(str(error))
     if case.split is Split.TRAIN and case.label is None:

@@ -11,6 +11,7 @@ from medseg.errors import MedsegError
 from medseg.manifests.cohort import Case, Cohort, Split
 from medseg.manifests.likeness import Likeness, likeness, same_scans
 from medseg.manifests.reading import read_unaligned
+from medseg.manifests.remarks import scan_remarks
 from medseg.manifests.slice_marks import slice_marks
 from medseg.memory import usable_cores
 from medseg.progress import Progress
@@ -132,7 +133,7 @@ def _look(cohort: Cohort, case: Case) -> tuple[list[Likeness], tuple[str, ...]] 
         scan = read_unaligned(cohort, case)
     except MedsegError:
         return None
-    return cohort_likenesses(scan), scan.origin.warnings
+    return cohort_likenesses(scan), scan_remarks(scan)
 
 
 def _same_files(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,9 @@ _RICH = 0.1
 #: scan, averaged over a voxel of the thumbnail, is a few thousandths of the range of values.
 _LEVELS = 1000
 
+#: Means of equal values differ by less than this share of them.
+_ROUNDING = 2e-6
+
 
 def thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
     """Ranks of the means over equal boxes, less their own surroundings, of norm 1.
@@ -61,7 +64,8 @@ def thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
         rows = np.flatnonzero(first[:, index])
         means[rows] += first[rows, index, None, None] * (second @ finite(plane) @ third.T)
     low, high = np.percentile(means, [1, 99])
-    step = float(high - low) / _LEVELS or 1.0  # noise in empty space must not make ranks
+    # neither noise in empty space nor rounding in a blank scan must make ranks
+    step = max(float(high - low) / _LEVELS, _ROUNDING * float(np.abs(means).max())) or 1.0
     _, rank = np.unique(np.rint(means / np.float32(step)), return_inverse=True)
     ranks = rank.reshape(means.shape).astype(np.float32)
     detail = ranks - ndimage.gaussian_filter(ranks, 1)

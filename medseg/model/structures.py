@@ -102,11 +102,11 @@ def learn_limits(cases: Sequence[Mapping[str, Structure]]) -> dict[str, Limits]:
         cases: by label; a label that a truth was not drawn for is left out of its mapping.
 
     Returns:
-        Nothing where there are too few cases.
+        Nothing where there are too few cases, or no structure in any.
     """
-    if len(cases) < ENOUGH_CASES:
-        return {}
     names = sorted({name for case in cases for name, it in case.items() if it.volume_ml > 0})
+    if len(cases) < ENOUGH_CASES or not names:
+        return {}
     cuts = np.full((len(cases), len(names), 6), np.nan)
     pieces, logs = (np.full((len(cases), len(names)), np.nan) for _ in range(2))
     for (row, case), (column, name) in itertools.product(enumerate(cases), enumerate(names)):

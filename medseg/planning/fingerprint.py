@@ -19,6 +19,7 @@ from medseg.files import read_text
 from medseg.geometry import RAS, Frame, role_grid, role_order
 from medseg.manifests import Case, Cohort, read_case, read_truth
 from medseg.manifests.reading import file_of
+from medseg.manifests.remarks import mask_remarks
 from medseg.memory import usable_cores
 from medseg.planning.filled import filled
 from medseg.progress import Progress
@@ -186,7 +187,7 @@ def _look(cohort: Cohort, case: Case) -> CaseLooks | MedsegError:
         zero_share=_zero_share(volume),
         sample=_sample(volume, labelled),
         directions=grid.frame,
-        warnings=tuple(f"the mask: {text}" for text in truth.origin.warnings),
+        warnings=mask_remarks(truth, volume.origin.warnings),
     )
 
 

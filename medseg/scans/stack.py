@@ -67,6 +67,7 @@ def stack(
         f"channel {name!r}: {warning}"
         for name, scan in zip(names[1:], placed[1:], strict=True)
         for warning in scan.origin.warnings
+        if warning not in first.origin.warnings
     ]
     origin = replace(
         first.origin,

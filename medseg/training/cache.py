@@ -22,6 +22,7 @@ from medseg.manifests import Case, Cohort, read_truth
 from medseg.manifests.likeness import Likeness
 from medseg.manifests.looks import unpack_looks
 from medseg.manifests.reading import file_of
+from medseg.manifests.remarks import mask_remarks
 from medseg.model.structures import VOLUME_MARGIN, Structure, measure
 from medseg.readers.parts import state_of
 from medseg.transforms.prepare import Prepared, prepare_truth
@@ -136,7 +137,9 @@ def cached_case(cohort: Cohort, case: Case, config: PrepareConfig, folder: Path)
     path = folder / f"{case.case}-{_key(cohort, case, config)}.safetensors"
     facts = _read_facts(path)
     if facts is None:
-        prepared = prepare_files(case.sources, config, frames=cohort.frames)
+        prepared = prepare_files(
+            case.sources, config, frames=cohort.frames, channels=cohort.channels
+        )
         truth = read_truth(cohort, case, grid=prepared.native)
         classes = prepare_truth(truth, cohort.labels, prepared.working)
         facts = _facts(cohort, case, prepared, truth, classes, config.frame)
@@ -200,10 +203,7 @@ def _facts(
         pixels=prepared.pixels,
         truth=hashlib.sha256(np.ascontiguousarray(classes).tobytes()).hexdigest(),
         known=(True, *map(case.annotates, cohort.labels.names)),
-        warnings=(
-            *prepared.warnings,
-            *(f"the mask: {text}" for text in truth.origin.warnings),
-        ),
+        warnings=(*prepared.warnings, *mask_remarks(truth, prepared.warnings)),
     )
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from medseg.config import TrainConfig
 from medseg.errors import BadCohort, MedsegError
 from medseg.manifests import Case, Cohort
+from medseg.manifests.remarks import remarks_by_text, some_names
 from medseg.progress import Progress
 from medseg.training.cache import CachedCase, cached_case
 from medseg.training.device_cases import DeviceCases
@@ -88,10 +89,12 @@ def prepare_cohort(
             path=cohort.path,
             remedy="Mend or remove them, or set training.on_error=skip.",
         )
-    for name, ready in prepared.items():
-        if ready.facts.warnings:
-            _log.warning("%s: %s", name, "; ".join(ready.facts.warnings))
+    for line in remarks_by_text({name: one.facts.warnings for name, one in prepared.items()}):
+        _log.warning("%s", line)
     _warn_of_losses(tuple(prepared.values()))
+    seen = {name for one in prepared.values() for name in one.facts.kept}
+    if absent := [name for name in cohort.labels.names if name not in seen]:
+        _log.warning("in no train mask, so it cannot be learnt: %s", some_names(absent))
     kept = [case for case in rows if case.case in prepared]
     train = tuple(prepared[case.case] for case in kept if fold is None or case.fold != fold)
     if not train:

@@ -168,8 +168,8 @@ def _ensemble(models: list[Model], cohort: Cohort, run: Run) -> Model:
     ranges: dict[str, tuple[float, float]] = {}
     for card in cards:
         for name, (low, high) in card.volume_ranges_ml.items():
-            old = ranges.get(name, (low, high))
-            ranges[name] = (min(old[0], low), max(old[1], high))
+            known = [end for end in (*ranges.get(name, ()), low, high) if end > 0] or [0.0]
+            ranges[name] = (min(known), max(known))
     first = cards[0].provenance
     pixels = {pixel for card in cards for pixel in card.provenance.training_pixels}
     provenance: Provenance = first.model_copy(

@@ -122,10 +122,11 @@ def _table_sum(cohort: Cohort) -> str:
 def _volume_ranges(
     facts: Sequence[CaseFacts], names: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
+    """Of each label where it is there; 0 to 0 where no truth has any, though drawn for it."""
     ranges = {}
     for name in names:
-        volumes = [fact.volumes_ml.get(name, 0.0) for fact in facts]
-        present = [volume for volume in volumes if volume > 0]
+        volumes = [fact.volumes_ml[name] for fact in facts if name in fact.volumes_ml]
+        present = [volume for volume in volumes if volume > 0] or volumes
         if present:
             ranges[name] = (round(min(present), 4), round(max(present), 4))
     return ranges

@@ -45,10 +45,12 @@ class MedsegReader(ImageReader):
 
     Args:
         frames: what brings the channels into one space.
+        channels: their names in messages.
     """
 
-    def __init__(self, frames: Frames = Frames.CHECK) -> None:
+    def __init__(self, frames: Frames = Frames.CHECK, channels: Sequence[str] = ()) -> None:
         self._frames = frames
+        self._channels = tuple(channels)
 
     def verify_suffix(self, filename: Any) -> bool:
         """Every file is tried: medseg recognises formats by content, not by suffix."""
@@ -60,7 +62,7 @@ class MedsegReader(ImageReader):
         paths = [data] if single else list(data)
         if len(paths) == 1:
             return read(paths[0])
-        names = kwargs.get("channels") or [f"channel {n}" for n in range(len(paths))]
+        names = kwargs.get("channels") or self._channels or [str(n) for n in range(len(paths))]
         return read_channels(paths, names, align=aligner(self._frames), frames=self._frames)
 
     def get_data(self, img: Volume) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -81,16 +83,17 @@ class LoadScan(LoadImage):
 
     Args:
         frames: what brings the channels of a scan into one space.
+        channels: their names in messages.
     """
 
-    def __init__(self, frames: Frames = Frames.CHECK) -> None:
-        self._frames = frames
+    def __init__(self, frames: Frames = Frames.CHECK, channels: Sequence[str] = ()) -> None:
+        self._reader = MedsegReader(frames, channels)
         with _monai_quiet():
             super().__init__(image_only=True, ensure_channel_first=True)
 
     def __call__(self, filename: Any, reader: ImageReader | None = None) -> MetaTensor:
         """(C, X, Y, Z) real-world values of one path, or of several paths as channels."""
-        image: MetaTensor = super().__call__(filename, reader=reader or MedsegReader(self._frames))
+        image: MetaTensor = super().__call__(filename, reader=reader or self._reader)
         return image
 
 

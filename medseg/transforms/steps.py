@@ -127,18 +127,31 @@ def prepare_steps(config: PrepareConfig) -> Compose:
     return Compose([*crop, ToWorkingGrid(config), *intensities])
 
 
-def load_steps(config: PrepareConfig, frames: Frames = Frames.CHECK) -> Compose:
+def load_steps(
+    config: PrepareConfig, frames: Frames = Frames.CHECK, channels: Sequence[str] = ()
+) -> Compose:
     """The same road from file names on: MONAI's ``LoadImage`` with medseg's reader first."""
-    # map_items would take a list of channels for a list of scans
-    return Compose([_loader(frames), *prepare_steps(config).transforms], map_items=False)
+    steps = [_loader(frames, tuple(channels)), *prepare_steps(config).transforms]
+    return Compose(steps, map_items=False)  # it would take a list of channels for a list of scans
 
 
 def prepare_files(
-    paths: Sequence[str | Path], config: PrepareConfig, *, frames: Frames = Frames.CHECK
+    paths: Sequence[str | Path],
+    config: PrepareConfig,
+    *,
+    frames: Frames = Frames.CHECK,
+    channels: Sequence[str] = (),
 ) -> Prepared:
-    """Read and prepare one scan (several paths are its channels, see `Frames`)."""
+    """Read and prepare one scan.
+
+    Args:
+        paths: of its file, or of its channels.
+        config: the working grid and the rules.
+        frames: what brings the channels into one space.
+        channels: their names in messages.
+    """
     names = [str(path) for path in paths]
-    image = _run(load_steps(config, frames), names if len(names) > 1 else names[0])
+    image = _run(load_steps(config, frames, channels), names if len(names) > 1 else names[0])
     native = Geometry(
         tuple(int(n) for n in image.meta["spatial_shape"]),  # type: ignore[arg-type]
         image.meta["original_affine"],
@@ -164,8 +177,8 @@ def _kept(image: MetaTensor) -> Box | None:
 
 
 @cache
-def _loader(frames: Frames) -> LoadScan:
-    return LoadScan(frames)
+def _loader(frames: Frames, channels: tuple[str, ...]) -> LoadScan:
+    return LoadScan(frames, channels)
 
 
 def _run(steps: Compose, first: Any) -> MetaTensor:

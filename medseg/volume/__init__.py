@@ -3,7 +3,7 @@
 from medseg.volume.gridded import Gridded
 from medseg.volume.labelmap import LabelMap
 from medseg.volume.origin import NAMED_SPACES, NiftiForms, Origin, SourceFiles
-from medseg.volume.pixels import intensity_percentiles, pixel_hash
+from medseg.volume.pixels import intensity_percentiles, is_blank, pixel_hash
 from medseg.volume.scan import Measure, Volume, stored_zero
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "SourceFiles",
     "Volume",
     "intensity_percentiles",
+    "is_blank",
     "pixel_hash",
     "stored_zero",
 ]

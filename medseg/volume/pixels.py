@@ -26,6 +26,14 @@ def pixel_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
+def is_blank(volume: Volume) -> bool:
+    """Whether all voxels of each channel have one value, so that a scan shows nothing.
+
+    Two such scans are no copies of one another.
+    """
+    return all(bool((channel == channel.flat[0]).all()) for channel in volume.data)
+
+
 def intensity_percentiles(volume: Volume) -> tuple[tuple[float, float, float], ...]:
     """0.5, 50 and 99.5 percentile of real-world values, a row a channel.
 

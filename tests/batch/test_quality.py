@@ -1,5 +1,7 @@
 """Every kind of bad case is flagged, and a good one is left in peace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,12 @@ def test_two_large_pieces_but_not_a_crumb():
 def test_a_volume_outside_the_training_range():
     assert scanned(radius_mm=14) == ["volume"]
     assert scanned(radius_mm=7) == ["volume"]
+
+
+def test_a_label_that_no_training_case_had():
+    never = replace(EXPECTED, volume_ranges_ml={"ball": (0.0, 0.0)})
+    assert scanned(expected=never) == ["volume"]
+    assert scanned(expected=never, radius_mm=0.1, centre=(25.5, 30.5, 14.5)) == ["empty"]
 
 
 def test_doubled_spacing():

@@ -35,6 +35,16 @@ def test_a_plan_lies_where_asked_and_finds_its_card_from_there(cohort, tmp_path,
     assert "GB" in said
 
 
+def test_what_is_said_of_several_scans_is_said_once(tmp_path, capfd):
+    cohort = tiny_cohort(tmp_path / "data", cases=2, shape=(20, 18, 1), channels=("T1", "T2"))
+    cohort.path.write_text(cohort.path.read_text().replace("labels:", "labels:\n  stone: 9"))
+    assert run("plan", cohort.path, "--output", tmp_path / "plan.yaml", "--device", "cpu") == 0
+    said = capfd.readouterr().err
+    assert "in no train mask, so it cannot be learnt: stone\n" in said
+    assert said.count("single slice") == 1
+    assert "case_00, case_01: the scan is a single slice\n" in said
+
+
 @pytest.mark.slow
 def test_the_plan_trains(cohort, tmp_path):
     output = tmp_path / "plan.yaml"

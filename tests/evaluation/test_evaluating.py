@@ -271,6 +271,9 @@ def test_a_planted_leak_is_refused_and_told_when_allowed(cohort, tmp_path):
 
 def test_other_training_scans_are_no_leak(cohort, tmp_path):
     pixels = [pixel_hash(read_case(cohort, case)) for case in cohort.select(split="train").cases]
+    path = cohort.case("c6").sources[0]
+    save(np.full(SHAPE, 700, np.float32), path, AFFINE)  # blank, as a training scan was
+    pixels[0] = pixel_hash(read_case(cohort, cohort.case("c6")))
     folder = predict(cohort, tmp_path / "p", run={"training_pixels": pixels})
     about = evaluate(folder, cohort).about
     assert about["leaked"] == []

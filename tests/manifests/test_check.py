@@ -142,9 +142,14 @@ def test_what_a_reader_only_warns_of_is_said(tmp_path):
     values[0, :2] = np.nan
     image = nibabel.Nifti1Image(values[0], GRID.affine)
     image.to_filename(tmp_path / "images/a2.nii.gz")
+    blank = nibabel.Nifti1Image(np.full_like(values[0], 700), GRID.affine)
+    for case in ("a1", "c1"):  # two of them are no copies
+        blank.to_filename(tmp_path / f"images/{case}.nii.gz")
     seen = examine_cohort(load_cohort(write_card(tmp_path)))
-    assert [warning.case for warning in seen.warnings] == ["a2"] and not seen.problems
-    assert "NaN" in seen.warnings[0].text
+    assert sorted(warning.case for warning in seen.warnings) == ["a1", "a2", "c1"]
+    assert not seen.problems
+    texts = {warning.case: warning.text for warning in seen.warnings}
+    assert "NaN" in texts["a2"] and "blank" in texts["a1"]
 
 
 def test_regions_that_no_mask_can_show_are_a_problem(tmp_path):

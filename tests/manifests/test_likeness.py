@@ -158,7 +158,7 @@ def test_simple_shapes_say_nothing():
     boxes = [np.zeros(SHAPE) for _ in range(4)]
     for number, box in enumerate(boxes):
         box[number : number + 10, 8:20, 4:14] = 100
-    empty = [np.zeros(SHAPE), np.full(SHAPE, 7)]
+    empty = [np.full(SHAPE, value, np.float32) for value in (0, 7, 700, 700, -3.3e7)]
     assert same_scans([look(image) for image in (*boxes, *empty)]) == []
 
 

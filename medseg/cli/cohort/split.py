@@ -76,6 +76,7 @@ def split(
 def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, str]:
     """Patients who share a scan, to be kept together; each pair is named."""
     from medseg.manifests import joined_patients, survey_scans
+    from medseg.manifests.remarks import remarks_by_text
 
     survey = survey_scans(cohort, progress=console.progress("comparing"))
     if survey.unread:
@@ -84,8 +85,8 @@ def _joined(console: Console, cohort: Cohort, *, keep_test: bool) -> dict[str, s
             " give --root if they were moved",
             unread=len(survey.unread),
         )
-    for case, warnings in survey.warnings.items():
-        console.warn(f"{case}: {'; '.join(warnings)}", case=case)
+    for line, cases in remarks_by_text(survey.warnings).items():
+        console.warn(line, cases=cases)
     kept = []
     for duplicate in survey.duplicates:
         fixed = keep_test and duplicate.case.split is not duplicate.other.split
