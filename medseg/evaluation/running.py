@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,8 +15,12 @@ from medseg.evaluation.journal import Journal
 from medseg.evaluation.scoring import score_case, unscored
 from medseg.evaluation.task import Outcome, Task
 
+_log = logging.getLogger(__name__)
+
 #: Said of a case whose process ended while it was scored, twice.
 DIED = "the process that scored it was ended, twice: most often the system was out of memory"
+#: ... and of one that ended the whole run, where no process can be started to try it again.
+NO_PROCESS = "it ended an earlier run, and no process of its own can be started here (/dev/shm?)"
 
 
 def score_all(tasks: Sequence[Task], workers: int, journal: Journal | None) -> Iterator[Outcome]:
@@ -28,7 +33,7 @@ def score_all(tasks: Sequence[Task], workers: int, journal: Journal | None) -> I
     """
     outcomes = _known(tasks, journal)
     left = [number for number in range(len(tasks)) if number not in outcomes]
-    pool = _Pool(tasks, left, workers) if workers > 1 and len(left) > 1 else None
+    pool = _pool(tasks, left, workers) if workers > 1 and len(left) > 1 else None
     try:
         for number, task in enumerate(tasks):
             if number in outcomes:
@@ -64,7 +69,10 @@ def _score_here(task: Task, journal: Journal | None) -> Outcome:
 def score_alone(task: Task) -> Outcome:
     """Score a case in a process of its own, and in another one where that dies."""
     for _ in range(2):
-        executor = _executor(1)
+        try:
+            executor = _executor(1)
+        except (OSError, ImportError):
+            return unscored(task, NO_PROCESS)
         try:
             return executor.submit(score_case, task).result()
         except BrokenProcessPool:
@@ -72,6 +80,15 @@ def score_alone(task: Task) -> Outcome:
         finally:
             executor.shutdown(wait=False)
     return unscored(task, DIED)
+
+
+def _pool(tasks: Sequence[Task], left: Sequence[int], workers: int) -> _Pool | None:
+    """Worker processes; none where the system has no locks for them, as without ``/dev/shm``."""
+    try:
+        return _Pool(tasks, left, workers)
+    except (OSError, ImportError) as error:
+        _log.warning("cases are scored one after the other: no processes (%s)", error)
+        return None
 
 
 class _Pool:

@@ -139,7 +139,8 @@ def labels_of(places: Places) -> LabelTable:
                 error.problem,
                 path=places.masks,
                 expected=error.expected,
-                remedy="Give --labels liver=1,tumour=2.",
+                remedy="Say it in labels.yaml beside the masks, or, to `medseg review`, with"
+                " --labels liver=1,tumour=2.",
             ) from None
     return places.cohort.labels
 

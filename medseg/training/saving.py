@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def save_run(setup: Setup, task: SegmentationTask, outcome: Outcome) -> Model:
             pace=outcome.pace,
             validation=outcome.validation,
             init=origin,
-            config=config.model_dump(mode="json"),
+            config=config.model_dump(mode="json") | {"cohort": Path(config.cohort).name},
             versions=versions(),
         ),
     )

@@ -51,6 +51,15 @@ def test_a_case_that_ends_its_process_costs_itself_alone(cohort, tmp_path, monke
     pd.testing.assert_frame_equal(scores.table[alive], whole.table[alive])
 
 
+def test_without_shared_memory_cases_are_scored_one_after_the_other(monkeypatch):
+    def missing(workers):
+        raise OSError(30, "Read-only file system")  # no /dev/shm, as containers may have it
+
+    monkeypatch.setattr(running, "_executor", missing)
+    monkeypatch.setattr(running, "score_case", lambda task: -task)
+    assert list(running.score_all([1, 2, 3], 2, None)) == [-1, -2, -3]
+
+
 def test_a_killed_evaluation_goes_on_where_it_was(cohort, tmp_path, monkeypatch):
     folder = predict(cohort, tmp_path / "p", shifted)
     whole = evaluate(folder, cohort)
