@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import Any
@@ -15,6 +15,7 @@ from medseg.config import EvaluateConfig
 from medseg.errors import BadConfig, BadOutput
 from medseg.evaluation.intervals import mean_interval
 from medseg.evaluation.paired_tests import holm, paired_test
+from medseg.evaluation.paired_values import Pairing, group_alike, pairings_of, values_of
 from medseg.evaluation.scores import MEAN, Scores
 from medseg.metrics import METRICS, Better
 
@@ -81,13 +82,7 @@ def compare(
         BadOutput: no case, or no label and metric in common, another truth or tolerance.
     """
     chosen = config if config is not None else EvaluateConfig()
-    if len(evaluations) < 2:
-        raise BadConfig("a comparison needs two evaluations", found=len(evaluations))
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise BadConfig("no such metric", found=unknown, expected=", ".join(METRICS))
-    if reference is not None and reference not in evaluations:
-        raise BadConfig("no such method", found=reference, expected=", ".join(evaluations))
+    _check_choices(evaluations, metrics, reference)
     common = _common_cases(evaluations)
     _refuse_other_truth(evaluations, common)
     shared = set.intersection(*(set(scores.labels) for scores in evaluations.values()))
@@ -96,23 +91,9 @@ def compare(
         for name, scores in evaluations.items()
     }
     compared = shared if any(other_labels.values()) else {*shared, MEAN}
-    tables = {name: _of_cases(scores, common, compared) for name, scores in evaluations.items()}
-    _group_alike(tables)
-    pairings = [
-        pairing
-        for one, other in _method_pairs(evaluations, reference)
-        for metric in dict.fromkeys(metrics)
-        for pairing in _pairings(one, other, tables, metric)
-    ]
-    if not pairings:
-        raise BadOutput(
-            "the evaluations have no label and metric in common",
-            found={
-                n: f"{', '.join(s.labels)}: {', '.join(s.metrics)}" for n, s in evaluations.items()
-            },
-            expected=f"one of {', '.join(metrics)} of one label in each",
-            remedy="Evaluate all methods with the same labels, or choose another --metric.",
-        )
+    tables = {name: values_of(scores, common, compared) for name, scores in evaluations.items()}
+    group_alike(tables)
+    pairings = _all_pairings(evaluations, tables, metrics, reference)
     tests = [pairing.fingerprint for pairing in pairings]
     family = len({test for test in tests if test is not None})
     table = pd.DataFrame([_row(pairing, chosen, family) for pairing in pairings])
@@ -124,12 +105,16 @@ def compare(
     return Comparison(table, common, left_out, other_labels, chosen, tuple(evaluations), family)
 
 
-def _method_pairs(
-    evaluations: Mapping[str, Scores], reference: str | None
-) -> list[tuple[str, str]]:
-    if reference is None:
-        return list(itertools.combinations(evaluations, 2))
-    return [(reference, name) for name in evaluations if name != reference]
+def _check_choices(
+    evaluations: Mapping[str, Scores], metrics: Sequence[str], reference: str | None
+) -> None:
+    if len(evaluations) < 2:
+        raise BadConfig("a comparison needs two evaluations", found=len(evaluations))
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise BadConfig("no such metric", found=unknown, expected=", ".join(METRICS))
+    if reference is not None and reference not in evaluations:
+        raise BadConfig("no such method", found=reference, expected=", ".join(evaluations))
 
 
 def _common_cases(evaluations: Mapping[str, Scores]) -> tuple[str, ...]:
@@ -164,41 +149,33 @@ def _refuse_other_truth(evaluations: Mapping[str, Scores], common: Sequence[str]
                 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairing:
-    """Two methods' values of one label and metric, case by case.
-
-    Attributes:
-        first, second: names of the methods.
-        label: of the structure.
-        metric: its name.
-        unit: as both evaluations give it.
-        defined: case, patient, value_1 and value_2 of the cases in which both are defined.
-        undefined: how many cases are left out for that.
-    """
-
-    first: str
-    second: str
-    label: str
-    metric: str
-    unit: str
-    defined: pd.DataFrame
-    undefined: int
-
-    @property
-    def patients(self) -> list[str]:
-        return list(self.defined["patient_1"])
-
-    @property
-    def fingerprint(self) -> tuple[str, ...] | None:
-        """Equal for the same test under another label, such as the mean of one label.
-
-        ``None`` where there are too few patients for a test.
-        """
-        if self.defined["patient_1"].nunique() < 2:
-            return None
-        columns = (self.defined[name].to_numpy() for name in ("case", "value_1", "value_2"))
-        return self.first, self.second, self.metric, *(repr(column.tolist()) for column in columns)
+def _all_pairings(
+    evaluations: Mapping[str, Scores],
+    tables: Mapping[str, pd.DataFrame],
+    metrics: Sequence[str],
+    reference: str | None,
+) -> list[Pairing]:
+    """Of every two methods, or of every other one with the reference, in each metric."""
+    if reference is None:
+        methods = list(itertools.combinations(evaluations, 2))
+    else:
+        methods = [(reference, name) for name in evaluations if name != reference]
+    pairings = [
+        pairing
+        for one, other in methods
+        for metric in dict.fromkeys(metrics)
+        for pairing in pairings_of(one, other, tables, metric)
+    ]
+    if not pairings:
+        raise BadOutput(
+            "the evaluations have no label and metric in common",
+            found={
+                n: f"{', '.join(s.labels)}: {', '.join(s.metrics)}" for n, s in evaluations.items()
+            },
+            expected=f"one of {', '.join(metrics)} of one label in each",
+            remedy="Evaluate all methods with the same labels, or choose another --metric.",
+        )
+    return pairings
 
 
 def _corrected(tests: Sequence[tuple[str, ...] | None], p_values: Sequence[float]) -> list[float]:
@@ -208,41 +185,7 @@ def _corrected(tests: Sequence[tuple[str, ...] | None], p_values: Sequence[float
     return [nan if test is None else float(corrected[test]) for test in tests]
 
 
-def _pairings(
-    one: str, other: str, tables: Mapping[str, pd.DataFrame], metric: str
-) -> list[_Pairing]:
-    first, second = (tables[name][tables[name]["metric"] == metric] for name in (one, other))
-    paired = first.merge(second, on=["case", "label"], suffixes=("_1", "_2"))
-    pairings = []
-    for label, group in paired.groupby("label", sort=False):
-        units = set(group["unit_1"]) | set(group["unit_2"])
-        if len(units) > 1:
-            raise BadOutput(
-                f"{metric} of {label!r} was measured in two ways",
-                found=sorted(units),
-                remedy="Evaluate all methods with the same tolerance.",
-            )
-        defined = group[group["value_1"].notna() & group["value_2"].notna()]
-        undefined = len(group) - len(defined)
-        pairings.append(_Pairing(one, other, str(label), metric, units.pop(), defined, undefined))
-    return pairings
-
-
-def _of_cases(scores: Scores, common: Sequence[str], labels: Set[str]) -> pd.DataFrame:
-    table = scores.table
-    rows = table[table["case"].isin(common) & table["label"].isin(labels)]
-    return rows[["case", "patient", "label", "metric", "value", "unit"]].copy()
-
-
-def _group_alike(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Give every table the patients of the one that knows the most scans to be of one person."""
-    knowing = min(tables.values(), key=lambda table: table["patient"].nunique())
-    patients = dict(zip(knowing["case"], knowing["patient"], strict=True))
-    for table in tables.values():
-        table["patient"] = table["case"].map(patients)
-
-
-def _row(pairing: _Pairing, config: EvaluateConfig, family: int) -> dict[str, Any]:
+def _row(pairing: Pairing, config: EvaluateConfig, family: int) -> dict[str, Any]:
     """Second minus first, over the cases in which both are defined."""
     first, second = (
         pairing.defined[name].to_numpy(dtype=np.float64) for name in ("value_1", "value_2")

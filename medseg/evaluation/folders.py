@@ -12,7 +12,7 @@ from medseg.files import is_file, is_folder, read_text
 from medseg.labels import LabelTable
 from medseg.manifests import Case, Cohort
 from medseg.manifests.cohort import Split
-from medseg.manifests.importing import labels_named_in
+from medseg.manifests.mask_labels import labels_named_in
 
 #: Where nnU-Net keeps the names of labels, beside or above its folders of masks.
 DATASET_FILE = "dataset.json"

@@ -18,7 +18,8 @@ from medseg.labels import LabelTable, plain_name
 from medseg.manifests.bids_masks import MaskChoice, choose_mask, entity, stem_of, with_words
 from medseg.manifests.cohort import Case, Cohort
 from medseg.manifests.imported import listed
-from medseg.manifests.importing import labels_in, modality_of, new_case, read_description
+from medseg.manifests.importing import modality_of, new_case, read_description
+from medseg.manifests.mask_labels import labels_in
 from medseg.manifests.table import COLUMNS
 
 #: Suffixes of masks; only some are looked for unasked, all are named where no case has them.

@@ -13,7 +13,8 @@ from medseg.config import Options
 from medseg.errors import BadCohort, BadScan
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Case, Cohort
-from medseg.manifests.importing import labels_in, new_case, scans_in
+from medseg.manifests.importing import new_case, scans_in
+from medseg.manifests.mask_labels import labels_in
 from medseg.readers.dicom.structures import names, references
 from medseg.readers.entry import Status
 from medseg.scans import FoundScan, discover

@@ -11,8 +11,9 @@ from medseg.config import Options
 from medseg.errors import BadCohort
 from medseg.labels import LabelTable
 from medseg.manifests.cohort import Cohort
-from medseg.manifests.importing import holds_dicom, labels_in, modality_of, new_case, scans_in
+from medseg.manifests.importing import holds_dicom, modality_of, new_case, scans_in
 from medseg.manifests.layout import Layout, recognise
+from medseg.manifests.mask_labels import labels_in
 
 #: The layout that needs no recognising.
 IMAGES, MASKS = "images", "labels"

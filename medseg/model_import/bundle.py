@@ -25,9 +25,10 @@ from medseg.model_import.bundle_files import (
     read_metadata,
     weights_path,
 )
+from medseg.model_import.bundle_metadata import channels_of, labels_of
 from medseg.model_import.bundle_preparing import preparing
 from medseg.model_import.bundle_rules import deciding, inferring, painted_layers, slicing
-from medseg.model_import.bundle_steps import step_of, steps_of
+from medseg.model_import.bundle_steps import Step, step_of, steps_of
 from medseg.model_import.checkpoint import read_checkpoint
 from medseg.model_import.foreign import Foreign, ImportOptions
 from medseg.networks import build_network
@@ -73,11 +74,7 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
     with bundle_folder(path) as folder:
         try:
             return _read(folder, path, options)
-        except (
-            ValueError,
-            TypeError,
-            OverflowError,
-        ) as error:  # a number out of range, text for a number
+        except (ValueError, TypeError, OverflowError) as error:  # text for a number, or too large
             raise BadModel(
                 "a value of the configuration cannot be used",
                 path=folder / "configs",
@@ -87,8 +84,8 @@ def foreign(path: Path, options: ImportOptions) -> Foreign:
 
 def _read(folder: Path, path: Path, options: ImportOptions) -> Foreign:
     metadata, configuration = read_metadata(folder), read_configuration(folder)
-    channels, layers = _channels(metadata, folder), painted_layers(configuration)
-    labels = _labels(metadata, folder, layers)
+    channels, layers = channels_of(metadata, folder), painted_layers(configuration)
+    labels = labels_of(metadata, folder, layers)
     inferer = step_of(configuration, configuration.values.get("inferer"), "inferer")
     slice_axis = slicing(inferer)
     dims = 3 if slice_axis is None else 2
@@ -147,22 +144,7 @@ def _network(
             f"the network {step.name} is not known here",
             expected=f"one of MONAI's {', '.join(get_args(MonaiClass))}",
         )
-    arguments = {
-        _RENAMED.get(key, key): configuration.plain(value, f"{step.name}.{key}")
-        for key, value in step.arguments.items()
-        if not key.startswith("_")
-    }
-    for key in _DROPPED.get(name, ()):
-        arguments.pop(key, None)
-    known = ("_target_", "_disabled_")
-    special = sorted(k for k in step.arguments if k.startswith("_") and k not in known)
-    if step.is_disabled:
-        raise step.refused(f"the network {step.name} is switched off")
-    strange = [key for key, value in arguments.items() if not is_plain(value)]
-    if special or strange:
-        raise step.refused(
-            f"{step.name} has arguments that are not known here", found=", ".join(special + strange)
-        )
+    arguments = _plain_arguments(step, configuration)
     expected = {"spatial_dims": dims, "in_channels": inputs, "out_channels": outputs}
     for key, number in expected.items():
         if arguments.get(key, number) != number:
@@ -178,6 +160,31 @@ def _network(
     if layers:
         options["outputs"] = [channel for channel, _ in layers]
     return Choice(name="monai", options=options)
+
+
+def _plain_arguments(step: Step, configuration: Configuration) -> dict[str, Any]:
+    """The network's arguments by the names that they have today.
+
+    Raises:
+        BadModel: the network is switched off, or an argument is no plain value.
+    """
+    arguments = {
+        _RENAMED.get(key, key): configuration.plain(value, f"{step.name}.{key}")
+        for key, value in step.arguments.items()
+        if not key.startswith("_")
+    }
+    for key in _DROPPED.get(_SPELLINGS.get(step.name, step.name), ()):
+        arguments.pop(key, None)
+    known = ("_target_", "_disabled_")
+    special = sorted(k for k in step.arguments if k.startswith("_") and k not in known)
+    if step.is_disabled:
+        raise step.refused(f"the network {step.name} is switched off")
+    strange = [key for key, value in arguments.items() if not is_plain(value)]
+    if special or strange:
+        raise step.refused(
+            f"{step.name} has arguments that are not known here", found=", ".join(special + strange)
+        )
+    return arguments
 
 
 def _weights(path: Path, card: ModelCard, labels: LabelTable) -> dict[str, Tensor]:
@@ -233,78 +240,6 @@ def _check_fit(blank: Mapping[str, Tensor], weights: Mapping[str, Tensor], path:
                 found=f"{name.removeprefix(_PART)} {tuple(tensor.shape)}",
                 expected=tuple(blank[name].shape),
             )
-
-
-def _channels(metadata: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Names of the image's channels; those that the metadata leaves out are numbered."""
-    image = _format(metadata, "inputs", folder)
-    named = image.get("channel_def") or {}
-    count = image.get("num_channels", len(named) or 1)
-    if not isinstance(named, Mapping) or not isinstance(count, int) or count < 1:
-        raise BadModel(
-            "the channels are not as expected",
-            path=folder / METADATA,
-            found=f"{count!r}, {named!r}",
-            expected='"num_channels": 1',
-        )
-    names = tuple(str(named.get(str(n), f"channel {n}")) for n in range(count))
-    modality = str(image.get("modality", "")).upper()
-    if count == 1 and modality in ("CT", "MR", "MRI"):
-        return ("CT" if modality == "CT" else "MR",)
-    return names if len(set(names)) == count else tuple(f"channel {n}" for n in range(count))
-
-
-def _labels(
-    metadata: Mapping[str, Any], folder: Path, layers: Sequence[tuple[int, int]]
-) -> LabelTable:
-    """Labels by the channels of the prediction; the first one is background.
-
-    Where regions are painted, every channel is one, and what it leaves to be seen is a label.
-    """
-    named = _format(metadata, "outputs", folder).get("channel_def")
-    try:
-        names = {int(key): str(name) for key, name in named.items()}  # type: ignore[union-attr]
-        if sorted(names) != list(range(len(names))) or len(names) < (1 if layers else 2):
-            raise ValueError("channels are not 0, 1, 2 …")
-        if layers:
-            return _regions(names, layers)
-        return LabelTable.from_card({"labels": {names[n]: n for n in range(1, len(names))}})
-    except (AttributeError, TypeError, ValueError, MedsegError) as error:
-        raise BadModel(
-            "the labels cannot be used",
-            path=folder / METADATA,
-            found=f"{named!r} ({error})",
-            expected='"channel_def": {"0": "background", "1": "spleen"} of the prediction',
-        ) from None
-
-
-def _regions(names: Mapping[int, str], layers: Sequence[tuple[int, int]]) -> LabelTable:
-    """Regions in the order of painting; each holds what is painted over it."""
-    if sorted(channel for channel, _ in layers) != sorted(names):
-        raise ValueError("not every channel is painted once")
-    values = [value for _, value in layers]
-    labels = {}
-    for position, (channel, value) in enumerate(layers):
-        inner = [names[other] for other, _ in layers[position + 1 : position + 2]]
-        labels[" outside ".join([names[channel], *inner])] = value
-    regions = {names[channel]: values[position:] for position, (channel, _) in enumerate(layers)}
-    return LabelTable.from_card({"labels": labels, "regions": regions})
-
-
-def _format(metadata: Mapping[str, Any], way: str, folder: Path) -> Mapping[str, Any]:
-    """What ``network_data_format`` says of the one image that goes in or out."""
-    try:
-        parts = metadata["network_data_format"][way]
-        (name,) = parts
-        if isinstance(parts[name], Mapping):
-            return dict(parts[name])
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise BadModel(
-        f"network_data_format.{way} does not describe one image",
-        path=folder / METADATA,
-        expected="one entry with channel_def",
-    )
 
 
 def _remarks(turned_to: str | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -110,7 +110,8 @@ class SegmentationTask(L.LightningModule):
         """
         del batch_idx
         self.network.zero_grad(set_to_none=True)
-        torch.manual_seed(_mixed(self.loop.seed, int(batch.index[0])))  # dropout
+        seeds = np.random.SeedSequence((self.loop.seed, int(batch.index[0])))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout
         self._patches_here = len(batch.index)
         *earlier, last = split(batch, self.parts)
         done = torch.zeros((), device=batch.image.device)
@@ -122,8 +123,8 @@ class SegmentationTask(L.LightningModule):
         return self._loss(last) * (len(last.index) / len(batch.index)) + done
 
     def _loss(self, batch: Patches) -> Tensor:
-        # voxel positions beyond 256 are not exact in 16 bits
-        with torch.autocast(batch.image.device.type, enabled=False):
+        device = batch.image.device.type
+        with torch.autocast(device, enabled=False):  # in 16 bits voxels beyond 256 are not exact
             patches = self.augment(batch)
         if self._run_network is None:
             # a method: a network of that name would be a part of the task a second time
@@ -131,7 +132,8 @@ class SegmentationTask(L.LightningModule):
             self._run_network = torch.compile(run) if self.loop.compile else run
         order = memory_format(self.layout, len(self.augment.patch))
         image = patches.image.contiguous(memory_format=order)
-        with self._precision(batch.image.device):
+        full = torch.autocast(device, enabled=False) if self._in_float32 else nullcontext()
+        with full:  # a step that is repeated; others as the trainer computes
             logits: Sequence[Tensor] = self._run_network(image)
         return deep_loss(
             self.loss, logits, patches.classes, patches.known, strides=self.deep_strides
@@ -171,27 +173,21 @@ class SegmentationTask(L.LightningModule):
                     raise
             self._retreat()
 
-    def _precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """Full precision where a step is repeated; else the trainer's."""
-        if self._in_float32:
-            return torch.autocast(device.type, enabled=False)
-        return nullcontext()
-
     def _retreat(self) -> None:
-        """Make room: the cases leave the GPU, or a batch goes through in more parts.
+        """Make room: the cases leave the GPU, or batches go through in more parts.
 
         Of several processes the others wait in this step for the one that ran out: it alone can
         give up its cases no more than it can go through in parts.
         """
-        if self.trainer.world_size > 1 or not self._cases_leave():
-            self._halve()
-        self._free()
-
-    def _cases_leave(self) -> bool:
-        """Whether the GPU held prepared cases, which it does no more."""
         # asked for, not kept: the average of the weights copies all that the task holds
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        return isinstance(data, PatchData) and data.relieve()
+        freed = self.trainer.world_size == 1 and isinstance(data, PatchData) and data.relieve()
+        if not freed:
+            self._halve()
+        self.network.zero_grad(set_to_none=True)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _halve(self) -> None:
         """Twice as many parts a batch from here on."""
@@ -212,13 +208,6 @@ class SegmentationTask(L.LightningModule):
                 f"memory ran out in process {self.trainer.global_rank} at step {step}",
                 remedy=f"With --resume the run goes on with each batch in {self.parts} parts.",
             )
-
-    def _free(self) -> None:
-        """Let go of what the step that failed had claimed."""
-        self.network.zero_grad(set_to_none=True)
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Comes after all callbacks: from here the next batch is waited for."""
@@ -308,8 +297,3 @@ def task_of(module: L.LightningModule) -> SegmentationTask:
     if not isinstance(module, SegmentationTask):
         raise TypeError(f"expected a SegmentationTask, got {type(module).__name__}")
     return module
-
-
-def _mixed(*numbers: int) -> int:
-    """A seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

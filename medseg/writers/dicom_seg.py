@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
-from pydicom.valuerep import DSfloat
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
+from medseg import __version__
 from medseg.errors import BadLabels, BadOutput
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelTable, Side
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
+from medseg.writers.dicom_headers import INSTEAD
 from medseg.writers.dicom_identity import UTF8, long_string, shortened_names
-from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, read_source
+from medseg.writers.dicom_source import DicomSource, no_source, read_source
+from medseg.writers.dicom_stand_ins import refer_to_source, stand_in
 
 ENDING = ".dcm"
 
@@ -135,8 +134,8 @@ def _segmentation(
     import highdicom
 
     pixels = _segment_numbers(labelmap.data, table, kind)
-    images = [_stand_in(frame, series, labelmap.geometry) for frame in series.frames]
-    uid = derived_uids(series, pixels, kind)
+    images = [stand_in(frame, series, labelmap.geometry) for frame in series.frames]
+    uid = series.uids(pixels, kind)
     syntax = RLELossless if kind is Kind.LABELMAP else ExplicitVRLittleEndian
     try:
         with warnings.catch_warnings():
@@ -153,7 +152,7 @@ def _segmentation(
                 instance_number=1,
                 manufacturer="medseg",
                 manufacturer_model_name="medseg",
-                software_versions=medseg_version(),
+                software_versions=__version__,
                 device_serial_number="0",
                 content_label="SEGMENTATION",
                 series_description="Segmentation",
@@ -165,73 +164,11 @@ def _segmentation(
             "the source's headers do not allow a DICOM SEG",
             path=path,
             found=type(error).__name__,
-            remedy="Choose --format nifti.",
+            remedy=INSTEAD,
         ) from error
     segmentation.ContentCreatorName = ""
-    _refer(
-        segmentation,
-        {
-            str(image.SOPInstanceUID): frame
-            for image, frame in zip(images, series.frames, strict=True)
-        },
-    )
+    refer_to_source(segmentation, images, series.frames)
     return segmentation
-
-
-def _stand_in(frame: SourceFrame, series: DicomSource, geometry: Geometry) -> Dataset:
-    """One source frame as the plain image that highdicom asks for: valid values and no others.
-
-    Its class and UID are made up, for frames of a multi-frame object have none of their own;
-    `_refer` puts the source's back.
-    """
-    image = Dataset()
-    image.update(series.patient)
-    image.update(series.lossy)
-    image.SOPClassUID = CTImageStorage
-    image.SOPInstanceUID = generate_uid(entropy_srcs=[frame.instance, str(frame.number)])
-    image.StudyInstanceUID, image.SeriesInstanceUID = series.study, series.series
-    image.FrameOfReferenceUID = series.frame_of_reference
-    image.PositionReferenceIndicator = ""
-    image.Modality = series.modality
-    image.Columns, image.Rows = frame.shape
-    image.ImagePositionPatient = list(map(_decimal, frame.position_lps_mm))
-    image.ImageOrientationPatient = list(map(_decimal, series.frames[0].orientation))
-    image.PixelSpacing = list(map(_decimal, series.frames[0].pixel_spacing_mm))
-    # The true distance of the slices, whatever the source's tags say of it.
-    image.SliceThickness = image.SpacingBetweenSlices = _decimal(geometry.spacing_mm[2])
-    return image
-
-
-def _decimal(number: float) -> DSfloat:
-    return DSfloat(float(number), auto_format=True)
-
-
-def _refer(segmentation: Dataset, frames: dict[str, SourceFrame]) -> None:
-    """Put the source's own classes, UIDs and frame numbers where those of stand-ins are."""
-    for groups in segmentation.get("PerFrameFunctionalGroupsSequence", []):
-        for derivation in groups.get("DerivationImageSequence", []):
-            for item in derivation.SourceImageSequence:
-                _refer_item(item, frames, numbered=True)
-    for series in segmentation.get("ReferencedSeriesSequence", []):
-        series.ReferencedInstanceSequence = _once(series.ReferencedInstanceSequence, frames)
-    if "SourceImageSequence" in segmentation:
-        segmentation.SourceImageSequence = _once(segmentation.SourceImageSequence, frames)
-
-
-def _refer_item(item: Dataset, frames: dict[str, SourceFrame], *, numbered: bool) -> str:
-    """Let one item name the source; items that several frames share are met again, right."""
-    frame = frames.get(str(item.ReferencedSOPInstanceUID))
-    if frame is not None:
-        item.ReferencedSOPClassUID = frame.sop_class
-        item.ReferencedSOPInstanceUID = frame.instance
-        if numbered and frame.number is not None:
-            item.ReferencedFrameNumber = frame.number
-    return str(item.ReferencedSOPInstanceUID)
-
-
-def _once(items: Sequence[Dataset], frames: dict[str, SourceFrame]) -> list[Dataset]:
-    """One item for each source object."""
-    return list({_refer_item(item, frames, numbered=False): item for item in items}.values())
 
 
 def _segment_numbers(data: NDArray[Any], table: LabelTable, kind: Kind) -> NDArray[Any]:
@@ -256,7 +193,7 @@ def _describe(label: Label, number: int, path: Path | None) -> Any:
         segmented_property_type=_TISSUE if label.code is None else coded(label, path),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=medseg_version()
+            name="medseg", family=_ARTIFICIAL_INTELLIGENCE, version=__version__
         ),
         display_color=highdicom.color.CIELabColor.from_rgb(red, green, blue),
     )
@@ -287,19 +224,3 @@ def coded(label: Label, path: Path | None) -> Any:
             remedy="Correct the code in the card.",
         )
     return highdicom.sr.CodedConcept(value, scheme, meaning)
-
-
-def derived_uids(series: DicomSource, pixels: NDArray[Any], kind: str) -> Callable[[str], str]:
-    """UIDs that follow from source and mask, so that equal masks are one object."""
-    content = hashlib.sha256(np.ascontiguousarray(pixels).data)
-    for frame in series.frames:
-        content.update(f"{frame.instance} {frame.number or ''}".encode())
-    return lambda what: generate_uid(entropy_srcs=["medseg", kind, content.hexdigest(), what])
-
-
-def medseg_version() -> str:
-    """Of the installed package."""
-    try:
-        return version("medseg")
-    except PackageNotFoundError:
-        return "unknown"

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, generate_uid
 
-from medseg.errors import BadOutput, BadScan
+from medseg.errors import BadOutput
 from medseg.geometry import LPS_SIGNS, Geometry
-from medseg.volume import LabelMap, SourceFiles
+from medseg.volume import LabelMap
+from medseg.writers.dicom_headers import INSTEAD, FilesOnDisk, headers
 from medseg.writers.dicom_identity import identity
 
 #: A slice is a frame's when their first pixels lie closer than this share of the slices' step:
@@ -29,12 +28,8 @@ _MATCH_STEPS = 0.1
 #: Least cosine between the mask's axes and the source's rows and columns (0.8 degrees).
 _SAME_DIRECTION = 0.9999
 
-_MUST_BE_THERE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-
 #: UIDs by which a PACS and viewers find what an object belongs to.
 _PLACES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-
-_INSTEAD = "Choose --format nifti."
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +79,13 @@ class DicomSource:
     lossy: Dataset
     warnings: tuple[str, ...]
 
+    def uids(self, pixels: NDArray[Any], kind: str) -> Callable[[str], str]:
+        """UIDs that follow from source and mask, so that equal masks are one object."""
+        content = hashlib.sha256(np.ascontiguousarray(pixels).data)
+        for frame in self.frames:
+            content.update(f"{frame.instance} {frame.number or ''}".encode())
+        return lambda what: generate_uid(entropy_srcs=["medseg", kind, content.hexdigest(), what])
+
 
 def read_source(
     labelmap: LabelMap, paths: Sequence[str | Path] | None, target: Path
@@ -104,7 +106,7 @@ def read_source(
     with warnings.catch_warnings():
         # pydicom quotes odd values, a patient's name among them; what matters is in `warnings`.
         warnings.simplefilter("ignore")
-        datasets = _headers(files, target)
+        datasets = headers(files, target)
         frames = _frames(datasets, target)
         patient, missing = identity(datasets[0])
     first = datasets[0]
@@ -136,92 +138,8 @@ def no_source(target: Path | None) -> BadOutput:
     return BadOutput(
         "a DICOM object refers to its source, and this mask's source is no DICOM series",
         path=target,
-        remedy=_INSTEAD,
+        remedy=INSTEAD,
     )
-
-
-@dataclass(frozen=True)
-class FilesOnDisk:
-    """Source files that a caller names by their paths."""
-
-    paths: tuple[Path, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def streams(self) -> Iterator[tuple[int, IO[bytes]]]:
-        """Each file's number and stream."""
-        for place, path in enumerate(self.paths):
-            with path.open("rb") as stream:
-                yield place, stream
-
-
-class _Rewindable(io.RawIOBase):
-    """A stream that can go back, for one that cannot: it remembers what was read so far."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__()
-        self._stream, self._seen, self._place = stream, bytearray(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        if whence == 2:
-            self._fill(None)
-            place += len(self._seen)
-        self._place = place + (self._place if whence == 1 else 0)
-        return self._place
-
-    def read(self, size: int = -1) -> bytes:
-        self._fill(None if size < 0 else self._place + size)
-        end = len(self._seen) if size < 0 else self._place + size
-        content = bytes(self._seen[self._place : end])
-        self._place += len(content)
-        return content
-
-    def _fill(self, end: int | None) -> None:
-        while end is None or len(self._seen) < end:
-            wanted = 1 << 20 if end is None else end - len(self._seen)
-            part = self._stream.read(wanted)
-            if not part:
-                return
-            self._seen += part
-
-
-def _headers(files: SourceFiles, target: Path) -> list[Dataset]:
-    """The data sets without their pixels, in slice order."""
-    datasets: dict[int, Dataset] = {}
-    try:
-        for place, stream in files.streams():
-            datasets[place] = _header(stream, target)
-    except (OSError, InvalidDicomError, EOFError, AttributeError, BadScan) as error:
-        raise BadOutput(
-            "a file of the source series cannot be read any more",
-            path=target,
-            found=error.problem if isinstance(error, BadScan) else type(error).__name__,
-        ) from None
-    return [datasets[place] for place in sorted(datasets)]
-
-
-def _header(stream: IO[bytes], target: Path) -> Dataset:
-    dataset = pydicom.dcmread(_Rewindable(stream), stop_before_pixels=True, force=True)
-    if not dataset.get("SOPClassUID"):
-        dataset.SOPClassUID = dataset.file_meta.get("MediaStorageSOPClassUID", "")
-    if not all(dataset.get(name) for name in _MUST_BE_THERE):
-        raise BadOutput(
-            "a DICOM object refers to its source by UIDs, and the source lacks one of them",
-            path=target,
-            expected=", ".join(_MUST_BE_THERE),
-            remedy=_INSTEAD,
-        )
-    return dataset
 
 
 def _lossy(dataset: Dataset) -> Dataset:
@@ -248,7 +166,7 @@ def _frames(datasets: list[Dataset], target: Path) -> list[SourceFrame]:
                 frames.append(_frame(dataset, dataset, dataset, dataset, None))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise BadOutput(
-            "the source does not say where its frames lie", path=target, remedy=_INSTEAD
+            "the source does not say where its frames lie", path=target, remedy=INSTEAD
         ) from None
     return frames
 
@@ -312,5 +230,5 @@ def _elsewhere(target: Path, found: str) -> BadOutput:
         "the slices of the mask are not the frames of its source",
         path=target,
         found=found,
-        remedy=_INSTEAD,
+        remedy=INSTEAD,
     )

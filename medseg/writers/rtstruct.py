@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
+from medseg import __version__
 from medseg.errors import BadLabels
 from medseg.geometry import LPS_SIGNS, Geometry
 from medseg.labels import Label, LabelTable
 from medseg.volume import LabelMap, Origin
 from medseg.writers.atomic import atomic_file, require_ending
 from medseg.writers.dicom_identity import long_string, shortened_names
-from medseg.writers.dicom_seg import coded, derived_uids, medseg_version
+from medseg.writers.dicom_seg import coded
 from medseg.writers.dicom_source import DicomSource, SourceFrame, no_source, read_source
 from medseg.writers.rtstruct_contours import closed_lines
 
@@ -83,7 +84,7 @@ def write(
 
 
 def _dataset(labelmap: LabelMap, table: LabelTable, series: DicomSource, path: Path) -> Dataset:
-    uid = derived_uids(series, labelmap.data, "RTSTRUCT")
+    uid = series.uids(labelmap.data, "RTSTRUCT")
     meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = UID(uid("instance"))
@@ -110,7 +111,7 @@ def _describe_series(dataset: Any, series: DicomSource, uid: Callable[[str], str
     dataset.SeriesDescription = "Segmentation"
     dataset.OperatorsName = ""
     dataset.Manufacturer = dataset.ManufacturerModelName = "medseg"
-    dataset.SoftwareVersions = medseg_version()
+    dataset.SoftwareVersions = __version__
     dataset.InstanceNumber = 1
     dataset.FrameOfReferenceUID = series.frame_of_reference
     dataset.PositionReferenceIndicator = ""
