@@ -14,8 +14,8 @@ from medseg.evaluation.matching import match_names
 from medseg.files import is_file, is_folder
 from medseg.labels import LabelTable
 from medseg.manifests import Case
-from medseg.manifests.mask_labels import labels_named_in
 from medseg.manifests.looks import LOOKS_FILE
+from medseg.manifests.mask_labels import labels_named_in
 from medseg.names import safe_name
 from medseg.writers.layout import bids_stem, is_bids_derivative
 
