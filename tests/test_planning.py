@@ -172,19 +172,31 @@ def test_voxels_give_way_a_little_while_time_is_short_and_structures_are_wide():
 
 
 @pytest.mark.parametrize(
-    ("side", "zero_share", "crop"),
-    [(0.7, 0.7, "zeros"), (0.7, 0.0, "nothing"), (0.95, 0.5, "nothing")],
+    ("side", "zero_share", "value", "crop", "zeros"),
+    [
+        (0.7, 0.7, 80.0, "zeros", "background"),
+        (0.7, 0.7, 0.0, "zeros", "network"),
+        (0.7, 0.0, 80.0, "nothing", "network"),
+        (0.95, 0.5, 80.0, "nothing", "network"),
+    ],
 )
-def test_margins_are_cut_off_where_they_are_wide_and_exactly_zero(side, zero_share, crop):
+def test_margins_are_cut_off_where_they_are_wide_and_exactly_zero(
+    side, zero_share, value, crop, zeros
+):
     looks = looks_of(shape=(160, 200, 160), zero_share=zero_share)
     looks = CohortLooks(
         tuple(
-            dataclasses.replace(case, content=tuple(int(side * n) for n in case.shape))
+            dataclasses.replace(
+                case,
+                content=tuple(int(side * n) for n in case.shape),
+                sample=((value, *case.sample[0]),),
+            )
             for case in looks.cases
         ),
         {},
     )
-    assert plan_of(looks).config.prepare.crop == crop
+    config = plan_of(looks).config
+    assert (config.prepare.crop, config.infer.zeros) == (crop, zeros)
 
 
 def test_scans_vary_gently_while_steps_are_few():

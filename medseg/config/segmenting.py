@@ -36,6 +36,8 @@ class InferConfig(Options):
         mirror_axes: working axes averaged over mirrors, by role, or ``left-right``.
         skip_below: windows whose every voxel is below this real-world value in every
             channel are background without asking the network; ``None`` asks always.
+        zeros: what scan voxels are that are exactly 0 in every channel, as around a stripped skull:
+            what the network says, or background.
         locate: finds the region that windows are laid over; the rest is background.
     """
 
@@ -49,6 +51,7 @@ class InferConfig(Options):
     batch: int = Field(default=2, ge=1)
     mirror_axes: tuple[MirrorAxis, ...] = ()
     skip_below: float | None = None
+    zeros: Literal["network", "background"] = "network"
     locate: Locate | None = None
 
 

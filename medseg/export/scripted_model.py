@@ -53,6 +53,7 @@ def script_model(model: Model) -> torch.jit.ScriptModule:
         [BELOW_ANY_HU, STANDS_ALONE, ABOVE_ANY_SIGNAL],
         [-1 if axis == "left-right" else int(axis) for axis in infer.mirror_axes],
         cropped=prepare.crop == "zeros",
+        emptied=infer.zeros == "background",
         fixed_frame=prepare.frame is not None,
         edges=prepare.alignment is Alignment.EDGES,
         overlap=infer.overlap,

@@ -58,6 +58,7 @@ class ScriptedSegmenter(nn.Module):
         mirror_axes: list[int],
         *,
         cropped: bool,
+        emptied: bool,
         fixed_frame: bool,
         edges: bool,
         overlap: float,
@@ -79,7 +80,7 @@ class ScriptedSegmenter(nn.Module):
         self.register_buffer("rules", rules)
         self.register_buffer("mirror_axes", torch.tensor(mirror_axes, dtype=torch.int64))
         self.spacing, self.window = spacing, window
-        self.padding, self.cropped = padding, cropped
+        self.padding, self.cropped, self.emptied = padding, cropped, emptied
         self.fixed_frame, self.edges, self.regions = fixed_frame, edges, regions
         self.overlap, self.slice_axis = overlap, slice_axis
         self.stack_spacing, self.stack_shape = stack_spacing, stack_shape
@@ -88,6 +89,14 @@ class ScriptedSegmenter(nn.Module):
     def forward(self, image: Tensor, affine: Tensor) -> Tensor:
         """(C, X, Y, Z) real-world values and (4, 4) voxel to RAS mm, to (X, Y, Z) labels."""
         scan = measured(image.float(), self.padding)
+        mask = self.mask_of_content(scan, affine)
+        if self.emptied:
+            mask = mask.masked_fill((scan == 0).all(dim=0), 0)
+        return mask
+
+    @torch.jit.export
+    def mask_of_content(self, scan: Tensor, affine: Tensor) -> Tensor:
+        """The mask of measured values, 0 on the planes that are cut off."""
         if not self.cropped:
             return self.mask_of(scan, affine)
         box = content(scan)

@@ -162,5 +162,10 @@ def _deciding(model: Model) -> list[str]:
         "decide: sigmoid; paint the regions in their order where it is above 0.5"
         if regions
         else "decide: the label with the largest logit, or background",
+        *(
+            ["set voxels whose values are 0 in every channel to background"]
+            if model.infer.zeros == "background"
+            else []
+        ),
         *(["post-process on the scan's own grid (postprocess)"] if model.card.postprocess else []),
     ]

@@ -125,6 +125,8 @@ class Segmenter:
         )
         streamed_at = time.perf_counter()
         model = self._models[0]
+        if path.empty is not None:
+            path.mask[path.empty] = 0
         mask = apply_rules(path.mask, path.geometry, model.labels, model.postprocess)
         labelmap = LabelMap(mask, path.geometry, model.labels, path.origin)
         warnings += faults(self._engaged)
@@ -178,7 +180,10 @@ class Segmenter:
             also=kept.also,
             apart=kept.apart,
         )
-        return _Path(road, mask, volume.geometry, volume.origin, warnings, kept)
+        empty = None
+        if model.infer.zeros == "background":
+            empty = (volume.measured() == 0).all(axis=0)
+        return _Path(road, mask, empty, volume.geometry, volume.origin, warnings, kept)
 
     def _plan(self, working: Geometry) -> WindowPlan:
         model = self._models[0]
@@ -243,6 +248,7 @@ class _Path:
     Attributes:
         road: through the networks.
         mask: (X, Y, Z) on the scan's whole grid, filled along the road.
+        empty: (X, Y, Z) whether a voxel is background, whatever the networks say; or ``None``.
         geometry: that grid.
         origin: where the scan came from.
         warnings: of reading and preparing; what comes later is added.
@@ -251,6 +257,7 @@ class _Path:
 
     road: Road
     mask: NDArray[Any]
+    empty: NDArray[np.bool_] | None
     geometry: Geometry
     origin: Origin
     warnings: list[str]

@@ -14,6 +14,9 @@ from medseg.planning.fingerprint import CohortLooks
 #: Below this a CT shows air, and no structure may come near it where windows of air are left out.
 AIR_HU, DARKEST_TISSUE_HU = -900.0, -800.0
 
+#: No structure lies on exact zeros where at most this share of its voxels is 0.
+NONE_ON_ZEROS = 0.001
+
 #: Faces of exact zeros are cut off where a typical scan keeps at most this share of its voxels.
 WORTH_CUTTING = 0.8
 
@@ -38,6 +41,19 @@ def crop(looks: CohortLooks) -> tuple[str, str]:
     if share > WORTH_CUTTING or not np.mean(zeros) > 0.5:
         return "nothing", "no wide margins of exact zeros"
     return "zeros", f"margins of exact zeros: {share:.0%} of a typical scan is left"
+
+
+def zeros(cohort: Cohort, looks: CohortLooks) -> tuple[str, str]:
+    """What voxels of exact zeros are, where a cohort has so many that its margins are cut off.
+
+    Few training patches show the corners that are left, and a network guesses there.
+    """
+    if crop(looks)[0] == "nothing":
+        return "network", "the network decides about voxels of 0, too"
+    values = [looks.foreground(index) for index in range(len(cohort.channels))]
+    if any(not of.size or np.mean(of == 0) > NONE_ON_ZEROS for of in values):
+        return "network", "structures lie on voxels of 0, too"
+    return "background", "no structure lies on voxels of 0"
 
 
 def normalisation(cohort: Cohort, looks: CohortLooks) -> tuple[list[dict[str, Any]], str]:

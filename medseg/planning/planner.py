@@ -23,7 +23,7 @@ from medseg.planning.choices import Choices
 from medseg.planning.cost import Levels, Machine
 from medseg.planning.fingerprint import CohortLooks, median_shape
 from medseg.planning.frames import typical_frame
-from medseg.planning.intensities import choose_intensities, empty_below
+from medseg.planning.intensities import choose_intensities, empty_below, zeros
 from medseg.planning.patch import affordable_patch, cost_of, fit_patch, memory_of, why_patch
 from medseg.planning.presets import PRESETS, Preset
 from medseg.planning.schedule import choose_schedule
@@ -104,6 +104,7 @@ def make_plan(
     choose_schedule(choices, looks, machine, batch, steps, len(typical))
     choices.keep("infer", "overlap", "windows of the patch's size, each voxel seen by several")
     choices.choose("infer.skip_below", *empty_below(cohort, looks))
+    choices.choose("infer.zeros", *zeros(cohort, looks))
     memory = memory_of(cohort, looks, machine, PRESETS[preset], levels).bytes_of(voxels)
     spacing = choices.values["prepare"]["spacing_mm"]
     whole = [mm or float(np.median(looks.spacings_mm[:, n])) for n, mm in enumerate(spacing)]

@@ -49,7 +49,10 @@ MODELS = {
     "frame": {"prepare": {"frame": OBLIQUE, "spacing_mm": (1.5, 1.5, None)}},
     "window": {"rules": [NormaliseWindow(low=100, high=500)]},
     "percentiles": {"rules": [NormalisePercentiles(low=1, high=98)]},
-    "cropped": {"prepare": {"crop": "zeros", "spacing_mm": (1.5, 1.7, None)}},
+    "cropped": {
+        "prepare": {"crop": "zeros", "spacing_mm": (1.5, 1.7, None)},
+        "infer": {"zeros": "background"},
+    },
     "nonzero": {"rules": [NormaliseZScore(nonzero=True)]},
     "channels": {
         "channels": ("T1", "T2"),
@@ -123,6 +126,7 @@ def scan(channels=1, shape=GRIDS["volume"][0], affine=GRIDS["volume"][1], *, see
         smooth = torch.nn.functional.interpolate(blobs, shape, mode="trilinear")[0, 0]
         channel[:] = 300 + 150 * smooth.numpy()
     data[:, :2] = 0
+    data[:, 3:6, 5:9, 4:7] = 0
     return Volume(data, Geometry(shape, affine))
 
 

@@ -129,6 +129,7 @@ AROUND = {
         "restore": "labels",
         "mirror_axes": (0, 2),
         "skip_below": -500.0,
+        "zeros": "background",
         "locate": LocateThreshold(above=-300.0),
     },
 }

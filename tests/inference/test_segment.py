@@ -1,5 +1,7 @@
 """The streamed mask is the whole-volume one, and every promise about it holds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,18 @@ def test_a_scan_of_air_is_all_background():
     result = segment(model, volume)
     assert not result.labelmap.data.any()
     assert result.confidence == {}
+
+
+def test_voxels_of_zero_in_every_channel_are_background_where_the_model_says_so():
+    volume = scan(grid((20, 18, 16)), channels=2)
+    volume.data[:, 5:9] = 0
+    volume.data[0, 12:15] = 0
+    base = TinyModel(infer=WINDOW, channels_in=2)
+    free = segment(base, volume).labelmap.data
+    bound = segment(replace(base, infer=WINDOW.model_copy(update={"zeros": "background"})), volume)
+    empty = (volume.data == 0).all(axis=0)
+    assert free[empty].any() and not bound.labelmap.data[empty].any()
+    assert np.array_equal(free[~empty], bound.labelmap.data[~empty])
 
 
 def test_rules_of_the_model_are_applied():
