@@ -27,13 +27,15 @@ def resample_labels(
 ) -> NDArray[Any]:
     """(X, Y, Z) integers on one grid to integers on another; each class is interpolated.
 
-    The strongest class wins a voxel, in a tie the lower value. Classes come one at a time and
-    only where they lie, so that their number costs no memory. Voxels whose value is not among
-    `values` win nothing; where nothing wins stands 0.
+    The strongest class wins a voxel, in a tie the lower value, a negative one last. Classes come
+    one at a time and only where they lie, so that their number costs no memory. Voxels whose value
+    is not among `values` win nothing; where nothing wins stands 0.
 
     A majority takes from everything convex: on a coarser grid a small ball loses half of itself
     or all. So each connected part of a class that lost voxels gets back those of which it holds
-    the largest shares, until its volume is what it was.
+    the largest shares, until its volume is what it was. Lines drawn among ignored voxels, whose
+    value is negative, would vanish likewise, those of the background too, so as much of the
+    truth stays known as was.
 
     Raises:
         GridMismatch: the axes of the two grids are not parallel.
@@ -48,16 +50,41 @@ def resample_labels(
     winner = np.zeros(target.shape, dtype=labels.dtype)
     boxes = ndimage.find_objects(turned) if turned.max(initial=0) > 0 else []
     whole = tuple(slice(0, size) for size in turned.shape)
-    for value in sorted({int(value) for value in values}):
+    in_turn = sorted({int(value) for value in values}, key=lambda value: (value < 0, value))
+    drawn = None
+    for value in in_turn:
+        if value < 0 and drawn is None:
+            drawn = best.copy(), winner.copy()
         box = (boxes[value - 1] if value <= len(boxes) else None) if value > 0 else whole
         if box is not None:
             _compete(turned, value, (box[0], box[1], box[2]), plans, best, winner)
     if any(abs(axis.step) > 1 + COARSER for axis in axes):
         scale = math.prod(abs(axis.step) for axis in axes)
+        if drawn is not None:
+            _reveal(*drawn, round(int((turned >= 0).sum()) / scale), winner)
         named = [(value, boxes[value - 1]) for value in values if 0 < value <= len(boxes)]
         found = [(value, box) for value, box in named if box]
         _repay(turned, found, plans, scale, winner)
     return winner
+
+
+def _reveal(
+    shares: NDArray[np.float32], classes: NDArray[Any], due: int, winner: NDArray[Any]
+) -> None:
+    """Let drawn classes win ignored voxels where their shares are largest, in place.
+
+    Args:
+        shares: (X', Y', Z') of the strongest drawn class.
+        classes: which that is.
+        due: voxels that should be known.
+        winner: (X', Y', Z') what the majority says; changed.
+    """
+    lacking = due - int((winner >= 0).sum())
+    if lacking <= 0:
+        return
+    candidates = np.flatnonzero((winner < 0) & (shares > TIE))
+    best = np.argsort(-shares.ravel()[candidates], kind="stable")[:lacking]
+    winner.ravel()[candidates[best]] = classes.ravel()[candidates[best]]
 
 
 def _repay(
@@ -129,7 +156,7 @@ def _repay_part(
     lacking = due - int(((there == value) & (shares > TIE)).sum())
     if lacking <= 0:
         return
-    candidates = np.flatnonzero(((there != value) & (there >= 0) & (shares > TIE)).ravel())
+    candidates = np.flatnonzero(((there != value) & (shares > TIE)).ravel())
     best = np.argsort(-shares.ravel()[candidates], kind="stable")[:lacking]
     changed = np.unravel_index(candidates[best], there.shape)
     there[changed] = value

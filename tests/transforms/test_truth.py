@@ -116,3 +116,16 @@ def test_neighbours_keep_their_volumes_and_ignored_voxels_stay():
         due = (labels == value).sum() / 27
         assert (coarse == value).sum() == pytest.approx(due, rel=share, abs=1)
     assert (coarse[:, :, 0] == -1).all()
+
+
+def test_thin_scribbles_are_seen_on_a_coarser_grid():
+    native = grid((48, 48, 12), (1.0, 1.0, 8.0))
+    labels = np.full((48, 48, 12), -1, np.int16)
+    labels[4:44, 6, :] = labels[4:44, 42, :] = 0  # lines one voxel wide, around and across
+    labels[14:34, 24, :] = 1
+    labels[24, 10:20, 3:9] = 2
+    target = working_grid(native, (2.6, 2.6, 8.0))
+    coarse = resample_labels(labels, native, target, [-1, 0, 1, 2])
+    for value in (0, 1, 2):  # by a majority none would be left
+        due = (labels == value).sum() / 2.6**2
+        assert (coarse == value).sum() == pytest.approx(due, rel=0.25)
