@@ -14,161 +14,28 @@ import re
 from collections.abc import Iterable
 
 #: Words of structures that are twins, singular; compared word by word.
-_TWINS = frozenset(
-    [
-        "kidney",
-        "lung",
-        "adrenal",
-        "suprarenal",
-        "eye",
-        "eyeball",
-        "globe",
-        "lens",
-        "orbit",
-        "optic",
-        "retina",
-        "cornea",
-        "parotid",
-        "submandibular",
-        "sublingual",
-        "salivary",
-        "lacrimal",
-        "tonsil",
-        "cochlea",
-        "ear",
-        "breast",
-        "mammary",
-        "ovary",
-        "testis",
-        "testicle",
-        "ureter",
-        "hippocampus",
-        "hippocampal",
-        "amygdala",
-        "thalamus",
-        "hypothalamus",
-        "caudate",
-        "putamen",
-        "pallidum",
-        "accumbens",
-        "insula",
-        "claustrum",
-        "cerebrum",
-        "cerebral",
-        "cerebellum",
-        "cerebellar",
-        "hemisphere",
-        "cortex",
-        "ganglia",
-        "gyrus",
-        "sulcus",
-        "operculum",
-        "cuneus",
-        "precuneus",
-        "entorhinal",
-        "fusiform",
-        "parahippocampal",
-        "cingulate",
-        "frontal",
-        "temporal",
-        "parietal",
-        "occipital",
-        "orbitofrontal",
-        "precentral",
-        "postcentral",
-        "supramarginal",
-        "calcarine",
-        "diencephalon",
-        "dc",
-        "forebrain",
-        "substantia",
-        "subthalamic",
-        "choroid",
-        "rib",
-        "clavicle",
-        "clavicula",
-        "scapula",
-        "humerus",
-        "radius",
-        "ulna",
-        "hand",
-        "wrist",
-        "femur",
-        "femoral",
-        "tibia",
-        "fibula",
-        "patella",
-        "hip",
-        "pelvis",
-        "ilium",
-        "ischium",
-        "pubis",
-        "knee",
-        "ankle",
-        "foot",
-        "acetabulum",
-        "meniscus",
-        "mandible",
-        "maxilla",
-        "temporomandibular",
-        "zygomatic",
-        "tmj",
-        "gluteus",
-        "iliopsoas",
-        "psoas",
-        "autochthon",
-        "masseter",
-        "pterygoid",
-        "deltoid",
-        "biceps",
-        "trapezius",
-        "quadriceps",
-        "sartorius",
-        "hamstring",
-        "sternocleidomastoid",
-        "carotid",
-        "jugular",
-        "iliac",
-        "renal",
-        "vertebral",
-        "brachial",
-        "seminal",
-        "fallopian",
-    ]
-)
+_TWIN_WORDS = """
+    kidney lung adrenal suprarenal eye eyeball globe lens orbit optic retina cornea parotid
+    submandibular sublingual salivary lacrimal tonsil cochlea ear breast mammary ovary testis
+    testicle ureter hippocampus hippocampal amygdala thalamus hypothalamus caudate putamen pallidum
+    accumbens insula claustrum cerebrum cerebral cerebellum cerebellar hemisphere cortex ganglia
+    gyrus sulcus operculum cuneus precuneus entorhinal fusiform parahippocampal cingulate frontal
+    temporal parietal occipital orbitofrontal precentral postcentral supramarginal calcarine
+    diencephalon dc forebrain substantia subthalamic choroid rib clavicle clavicula scapula humerus
+    radius ulna hand wrist femur femoral tibia fibula patella hip pelvis ilium ischium pubis knee
+    ankle foot acetabulum meniscus mandible maxilla temporomandibular zygomatic tmj gluteus
+    iliopsoas psoas autochthon masseter pterygoid deltoid biceps trapezius quadriceps sartorius
+    hamstring sternocleidomastoid carotid jugular iliac renal vertebral brachial seminal fallopian
+"""
+_TWINS = frozenset(_TWIN_WORDS.split())
 
 #: Words of structures whose left and right are different organs; they win over `_TWINS`.
-_NO_TWINS = frozenset(
-    [
-        "ventricle",
-        "atrium",
-        "atrial",
-        "auricle",
-        "auricular",
-        "appendage",
-        "ventricular",
-        "myocardium",
-        "heart",
-        "cardiac",
-        "lv",
-        "rv",
-        "la",
-        "ra",
-        "coronary",
-        "bundle",
-        "pulmonary",
-        "aortic",
-        "liver",
-        "hepatic",
-        "lobe",
-        "colon",
-        "bronchus",
-        "diaphragm",
-        "subclavian",
-        "brachiocephalic",
-        "brachiocephalica",
-    ]
-)
+_OTHER_WORDS = """
+    ventricle atrium atrial auricle auricular appendage ventricular myocardium heart cardiac lv rv
+    la ra coronary bundle pulmonary aortic liver hepatic lobe colon bronchus diaphragm subclavian
+    brachiocephalic brachiocephalica
+"""
+_NO_TWINS = frozenset(_OTHER_WORDS.split())
 
 #: Ventricles of the brain are twins; the heart's are not.
 _BRAIN_VENTRICLE = frozenset(("lateral", "cerebral", "brain", "inferior", "inf", "lat"))

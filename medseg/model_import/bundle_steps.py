@@ -10,32 +10,12 @@ from medseg.model_import.bundle_config import Configuration, target_name
 from medseg.model_import.bundle_expressions import REFERENCE
 
 #: Arguments that change no voxel.
-_OF_NO_MATTER = frozenset(
-    (
-        "_target_",
-        "_disabled_",
-        "keys",
-        "allow_missing_keys",
-        "lazy",
-        "device",
-        "to_tensor",
-        "track_meta",
-        "print_log",
-        "meta_keys",
-        "meta_key_postfix",
-        "orig_keys",
-        "orig_meta_keys",
-        "image_only",
-        "reader",
-        "ensure_channel_first",
-        "simple_keys",
-        "strict_check",
-        "data_type",
-        "wrap_sequence",
-        "ensure_same_shape",
-        "align_corners",
-    )
-)
+_HARMLESS_WORDS = """
+    _target_ _disabled_ keys allow_missing_keys lazy device to_tensor track_meta print_log meta_keys
+    meta_key_postfix orig_keys orig_meta_keys image_only reader ensure_channel_first simple_keys
+    strict_check data_type wrap_sequence ensure_same_shape align_corners
+"""
+_OF_NO_MATTER = frozenset(_HARMLESS_WORDS.split())
 
 
 @dataclass(frozen=True)

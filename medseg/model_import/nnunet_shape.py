@@ -19,28 +19,12 @@ _NORMS = {"InstanceNorm": "instance", "BatchNorm": "batch"}
 _ACTIVATIONS = {"LeakyReLU": "leaky_relu", "ReLU": "relu"}
 
 #: Options of theirs that are read below, or that change nothing when a network is asked.
-_READ = {
-    "n_stages",
-    "features_per_stage",
-    "conv_op",
-    "kernel_sizes",
-    "strides",
-    "n_conv_per_stage",
-    "n_blocks_per_stage",
-    "n_conv_per_stage_decoder",
-    "conv_bias",
-    "norm_op",
-    "norm_op_kwargs",
-    "dropout_op",
-    "dropout_op_kwargs",
-    "nonlin",
-    "nonlin_kwargs",
-    "deep_supervision",
-    "stem_channels",
-    "nonlin_first",
-    "block",
-    "bottleneck_channels",
-}
+_READ_WORDS = """
+    n_stages features_per_stage conv_op kernel_sizes strides n_conv_per_stage n_blocks_per_stage
+    n_conv_per_stage_decoder conv_bias norm_op norm_op_kwargs dropout_op dropout_op_kwargs nonlin
+    nonlin_kwargs deep_supervision stem_channels nonlin_first block bottleneck_channels
+"""
+_READ = set(_READ_WORDS.split())
 
 #: Spread that norms add before they divide, here and there.
 _EPS = 1e-5
