@@ -35,14 +35,16 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
 
     The decathlon gives no patient ids: every case counts as a patient, and the card says so.
     Scans of several channels are one file with a fourth dimension. Test scans have a mask where
-    a folder ``labelsTs`` holds one of their name.
+    a folder ``labelsTs`` holds one of their name. What a list ``validation`` names with a mask
+    are train rows, too: folds take the place of such a part.
 
     Raises:
         BadCohort: no dataset.json, or files that it lists are missing.
     """
     card = read_description(folder / "dataset.json")
     channels = described_channels(folder, card, "modality", "channel_names")
-    training = [_case(folder, entry, channels) for entry in _entries(folder, card, "training")]
+    listed = [*_entries(folder, card, "training"), *_validation(folder, card)]
+    training = [_case(folder, entry, channels) for entry in listed]
     if not training:
         raise BadCohort("lists no training cases", path=folder / "dataset.json")
     test = [_test_case(folder, entry, channels) for entry in _entries(folder, card, "test")]
@@ -63,7 +65,7 @@ def build(folder: Path, options: MsdOptions) -> Cohort:
         "though two may be scans of one person.",
         remarks=(
             *_left_out(folder, [*training, *test], len(test) - len(scored)),
-            *miscounted(card, len(training)),
+            *miscounted(card, len(_entries(folder, card, "training"))),
         ),
     )
 
@@ -83,6 +85,16 @@ def _entries(folder: Path, card: dict[str, Any], part: str) -> list[dict[str, st
             path=folder / "dataset.json",
             expected='[{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]',
         ) from None
+
+
+def _validation(folder: Path, card: dict[str, Any]) -> list[dict[str, str]]:
+    """What a list ``validation`` names with a mask, and ``training`` does not."""
+    known = {(folder / entry["image"]).resolve() for entry in _entries(folder, card, "training")}
+    return [
+        entry
+        for entry in _entries(folder, card, "validation")
+        if "label" in entry and (folder / entry["image"]).resolve() not in known
+    ]
 
 
 def _case(folder: Path, entry: dict[str, str], channels: tuple[str, ...]) -> Case:

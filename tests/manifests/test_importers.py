@@ -316,10 +316,17 @@ def test_masks_of_the_challenges_test_scans_are_found(tmp_path):
     assert case.split is Split.TEST and case.label == tmp_path / "labelsTs/liver_9.nii.gz"
 
 
-def test_scans_that_dataset_json_does_not_list_are_named(tmp_path):
+def test_scans_that_dataset_json_does_not_list_are_named_and_validation_is_training(tmp_path):
     make_msd(tmp_path)
     put(tmp_path / "imagesTr", "liver_8.nii.gz", 8)
-    assert "1 scans in imagesTr are not listed" in " ".join(import_cohort("msd", tmp_path).remarks)
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    card["validation"] = [card["training"].pop(), card["training"][0]]  # one is in both lists
+    card["numTraining"] = 2
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    cohort = import_cohort("msd", tmp_path)
+    assert cohort.remarks[-1] == "1 scans in imagesTr are not listed in dataset.json: left out."
+    train = [case.case for case in cohort.cases if case.split is Split.TRAIN]
+    assert train == ["liver_1", "liver_2", "liver_3"]
 
 
 def test_nnunets_list_of_files_is_read(tmp_path):
