@@ -26,7 +26,7 @@ from medseg.readers.sources import UNREADABLE, Source
 
 #: To be raised by whoever changes what is learned of a file: an index of another version is not
 #: read. The test of this module knows the code that each version stands for.
-VERSION = 6
+VERSION = 7
 
 #: An index that another version wrote goes when nobody wrote to it for so long.
 _MOST_IDLE_S = 30 * 86400

@@ -17,6 +17,8 @@ from pydicom.uid import (
 )
 
 from medseg.errors import BadScan, NotAVolume
+from medseg.readers.dicom import header
+from medseg.readers.sources import file_source
 from medseg.scans import read
 from tests.readers.dicom_files import dataset_of, enhanced_of, pixels_of, save, write_series
 
@@ -51,6 +53,19 @@ def write_as(folder, syntax, **how):
 def test_every_transfer_syntax_gives_the_same_numbers(tmp_path, syntax):
     scan = read(write_as(tmp_path / "s", syntax))
     assert scan.data[0, ::8, ::8, 2].T.tolist() == pixels_of(2).tolist()
+
+
+@pytest.mark.parametrize(("size", "limit"), [(3 << 20, 1 << 27), (3 << 20, 1 << 21)])
+def test_a_deflated_header_that_swells_is_read_up_to_the_limit(tmp_path, monkeypatch, size, limit):
+    dataset = dataset_of(0)
+    dataset.add_new(0x00090010, "LO", "MAKER")
+    dataset.add_new(0x00091001, "OB", bytes(size))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = tmp_path / "one.dcm"
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    monkeypatch.setattr(header, "MOST_HEADER_BYTES", limit)
+    seen = header.look_at(file_source(path))
+    assert seen.problem == ("" if limit > size else "the header is longer than 2 MiB: not read")
 
 
 def test_big_endian_files_give_the_same_numbers(tmp_path):

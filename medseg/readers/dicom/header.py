@@ -63,7 +63,8 @@ def look_into(stream: IO[bytes], source: Source) -> FileHeader | None:
         while wanted <= _LONG_BYTES:
             data += read_up_to(stream, min(wanted, source.size) - len(data))
             try:
-                return _parse(data, source, whole=len(data) < min(wanted, source.size))
+                whole = len(data) < min(wanted, source.size)
+                return _parse(data, source, whole=whole, most=_GROWTH * wanted)
             except NeedMore:
                 wanted *= _GROWTH
         with _ONE_LONG:
@@ -80,7 +81,8 @@ def _look_far(stream: IO[bytes], source: Source, data: bytes) -> FileHeader | No
     while True:
         data += read_up_to(stream, min(wanted, source.size) - len(data))
         try:
-            return _parse(data, source, whole=len(data) < min(wanted, source.size))
+            whole = len(data) < min(wanted, source.size)
+            return _parse(data, source, whole=whole, most=_GROWTH * wanted)
         except NeedMore:
             if wanted >= MOST_HEADER_BYTES:
                 return _too_long(data, source)
@@ -89,18 +91,21 @@ def _look_far(stream: IO[bytes], source: Source, data: bytes) -> FileHeader | No
 
 def _too_long(data: bytes, source: Source) -> FileHeader | None:
     """What the beginning of an endless header says of the kind of object."""
-    beginning = _parse(data, source, whole=True)
+    try:
+        beginning = _parse(data, source, whole=True, most=MOST_HEADER_BYTES)
+    except NeedMore:  # a deflated one
+        beginning = FileHeader(source)
     if beginning is None:
         return None
     megabytes = MOST_HEADER_BYTES >> 20
     return replace(beginning, problem=f"the header is longer than {megabytes} MiB: not read")
 
 
-def _parse(data: bytes, source: Source, *, whole: bool) -> FileHeader | None:
+def _parse(data: bytes, source: Source, *, whole: bool, most: int) -> FileHeader | None:
     """What the bytes say; `whole` where there are no more of them, whatever the size promises."""
     known = replace(source, size=len(data)) if whole else source
     try:
-        header = parse_header(data, known)
+        header = parse_header(data, known, most=most)
     except struct.error:
         return FileHeader(source, problem="corrupt: the header cannot be read")
     return header if header is None or not whole else replace(header, source=source)
@@ -129,18 +134,21 @@ def plain_head(stream: IO[bytes], size: int) -> bytes:
     except (Cut, NotDicom):
         return data
     deflated = syntax_of(text(data, meta.get(0x00020010))).deflated
-    return _inflate(data, place, whole=False)[0][:size] if deflated else data
+    return _inflate(data, place, size, whole=False)[0][:size] if deflated else data
 
 
-def parse_header(data: bytes, source: Source) -> FileHeader | None:
+def parse_header(
+    data: bytes, source: Source, *, most: int = MOST_HEADER_BYTES
+) -> FileHeader | None:
     """What a file's first bytes say; ``None`` where it is no DICOM file.
 
     Args:
         data: the file's first bytes.
         source: the file, with its size.
+        most: bytes to which a deflated header is inflated.
 
     Raises:
-        NeedMore: the header is longer than `data`, and so is the file.
+        NeedMore: the header is longer than `data`, and so is the file; or longer than `most`.
     """
     whole = len(data) >= source.size
     named = data[128:132] == b"DICM"
@@ -154,7 +162,7 @@ def parse_header(data: bytes, source: Source) -> FileHeader | None:
         return None
     syntax = syntax_of(text(data, meta.get(0x00020010)))
     if syntax.deflated:
-        data, place, whole = _inflate(data, place, whole)
+        data, place, whole = _inflate(data, place, most, whole=whole)
     sop_class = text(data, meta.get(0x00020002)) if not syntax.deflated else ""
     encoding = _encoding(data, place, syntax)
     try:
@@ -205,12 +213,11 @@ def _encoding(data: bytes, place: int, syntax: Syntax) -> Encoding:
     return Encoding(explicit=explicit, big=syntax.big)
 
 
-def _inflate(data: bytes, place: int, whole: bool) -> tuple[bytes, int, bool]:
-    """The data set inflated, as far as its header may reach."""
+def _inflate(data: bytes, place: int, most: int, *, whole: bool) -> tuple[bytes, int, bool]:
+    """The data set inflated up to so many bytes, where it starts, and whether that is all of it."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        most = min(max(1 << 20, 4 * len(data)), MOST_HEADER_BYTES)
-        inflated = inflater.decompress(memoryview(data)[place:], most)
+        inflated = inflater.decompress(memoryview(data)[place:], min(most, MOST_HEADER_BYTES))
     except zlib.error:
         return b"", 0, whole
     return inflated, 0, whole and (inflater.eof or not inflater.unconsumed_tail)
