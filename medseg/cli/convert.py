@@ -12,7 +12,7 @@ import typer
 from medseg.cli.arguments import volume_choice
 from medseg.cli.console import Console, open_console
 from medseg.cli.exits import DONE, SOME_FAILED, Interrupted
-from medseg.cli.options import CHOICE, BreakLock, Json, Overwrite, Quiet, Root
+from medseg.cli.options import CHOICE, VOLUME_HELP, BreakLock, Json, Overwrite, Quiet, Root
 
 if TYPE_CHECKING:
     from medseg.progress import Progress
@@ -58,11 +58,7 @@ _Orientation: TypeAlias = Annotated[
 ]
 _Volume: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="N|all",
-        help="Which volume, from 0, of scans that hold several.",
-        rich_help_panel=CHOICE,
-    ),
+    typer.Option(metavar="N|all", help=VOLUME_HELP, rich_help_panel=CHOICE),
 ]
 _Nonfinite: TypeAlias = Annotated[
     Literal["keep", "replace"],

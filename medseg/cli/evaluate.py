@@ -36,7 +36,7 @@ _Labels: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="NAME=VALUE,…|FILE|cohort",
-        help="What the values of foreign masks mean: liver=1,tumour=2, a YAML file with "
+        help="Label values of masks from other tools: liver=1,tumour=2, a YAML file with "
         "`labels:`, or `cohort` if they are the card's.",
     ),
 ]

@@ -16,7 +16,7 @@ from medseg.tables import printable
 
 DONE, SOME_FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
-#: What the system refuses, whichever file it is about: not a bug, and nothing that we can mend.
+#: What the system refuses, whichever file it is about: not a bug, and nothing that we can fix.
 _SYSTEM = frozenset(
     (
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),

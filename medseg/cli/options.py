@@ -37,7 +37,7 @@ Overwrite = Annotated[
 ]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="Folder where the paths of a card or table start, if moved."),
+    typer.Option("--root", help="Folder that paths in a card or table are relative to, if moved."),
 ]
 Memory = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory limit, e.g. 4GB.")
@@ -48,9 +48,8 @@ Assignments = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+VOLUME_HELP = "Volume to take, from 0, where a scan holds several."
 Volume = Annotated[
     str | None,
-    typer.Option(
-        "--volume", metavar="N|all", help="Which volume, from 0, of scans that hold several."
-    ),
+    typer.Option("--volume", metavar="N|all", help=VOLUME_HELP),
 ]

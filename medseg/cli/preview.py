@@ -30,7 +30,7 @@ def preview(
 ) -> None:
     """Draw augmented training patches with the truth outlined.
 
-    They are exactly what training draws, at the full size where patches grow.
+    These are the patches that training draws; where patches grow, at their final size.
 
     \b
     Example:

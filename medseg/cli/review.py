@@ -1,4 +1,4 @@
-"""``medseg review``: look at masks in the browser, mend them, accept or reject them."""
+"""``medseg review``: look at masks in the browser; accept, correct or reject them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _Group: TypeAlias = Annotated[
 _Labels: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="NAME=VALUE,…|FILE", help="What the values of foreign masks mean: liver=1."
+        metavar="NAME=VALUE,…|FILE", help="Label values of masks from other tools: liver=1."
     ),
 ]
 _Output: TypeAlias = Annotated[
@@ -77,11 +77,11 @@ def review(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Look at masks, worst first; accept, mend or reject each, in a browser.
+    """Look at masks, worst first; accept, correct or reject each, in a browser.
 
     Serves on this machine alone and prints the address, which holds a secret token. From another
-    machine: ssh -L PORT:localhost:PORT, then the same address. Ends with Ctrl-C. Every verdict and
-    every stroke is kept at once: review.csv, corrected/CASE.nii.gz. A mask itself is never changed.
+    machine: ssh -L PORT:localhost:PORT, then the same address. Ends with Ctrl-C. Verdicts and
+    strokes are saved at once: review.csv, corrected/CASE.nii.gz. A mask itself is never changed.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ def add(
     """Add masks that were accepted or corrected in medseg review as train rows.
 
     Test rows never change, and a patient or scan of the test part is never added. A scan that the
-    cohort has under another patient joins that patient. Every row says why it came or was left
+    cohort has under another patient joins that patient. Each row says why it was added or left
     out. Exit code 1 where nothing was added.
 
     \b

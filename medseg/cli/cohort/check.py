@@ -11,14 +11,14 @@ from medseg.cli.options import Json, Quiet, Root
 
 
 def check(card: Card, *, root: Root = None, quiet: Quiet = False, json: Json = False) -> None:
-    """Open every file: there, unchanged, on one grid, with known label values, no scan twice.
+    """Check every file: readable, unchanged, on one grid, with known label values, no scan twice.
 
     A scan under two patients is found however it was saved: other format, orientation, number
-    type or scaling, cropped, resampled, or with changed voxels. Not seen: cropped and resampled
-    both, resampled onto turned axes, another acquisition of the same patient.
+    type or scaling, cropped, resampled, or with changed voxels. Not seen: both cropped and
+    resampled, resampled onto turned axes, another acquisition of the same patient.
 
-    Exit code 1 where anything is wrong; every problem is named on standard error. What the readers
-    accepted but a person should know (NaN, headers that disagree) is a warning.
+    The exit code is 1 if anything is wrong; every problem is named on standard error. What the
+    readers accept but a person should know (NaN, headers that disagree) is a warning.
 
     \b
     Example:

@@ -31,8 +31,8 @@ def next_(
 ) -> None:
     """Propose which cases to annotate next, with the reason for each.
 
-    Cases that the network is unsure of, unlike one another and unlike what is labelled already;
-    never a test row or a test patient, and first one scan of every patient.
+    Chooses cases that the network is unsure of, unlike one another and unlike those already
+    labelled: one scan of every patient first, never a test row or a test patient.
 
     \b
     Example:
