@@ -236,6 +236,21 @@ def test_rare_classes_weigh_more_by_the_power_of_their_rarity():
     assert found == pytest.approx(float(of_each.mean()), rel=1e-5), "all classes weigh the same"
 
 
+def test_a_balanced_loss_that_knows_the_frequencies_leaves_them_to_the_network(labels):
+    classes = truth(labels)
+    logits = torch.randn(2, labels.channels, 8, 9, 7)
+    shares = [0.9, *[0.1 / len(labels.values)] * len(labels.values)]
+    for balance in (0.0, 0.5, 1.0):
+        choice = Choice(name="dice_ce", options={"balance": balance})
+        plain, knowing = build_loss(choice, labels), build_loss(choice, labels)
+        knowing.expect(shares)
+        shift = torch.zeros(labels.channels)
+        if not labels.regions:
+            shift = 0.5 * balance * torch.tensor(shares).log()
+        shifted = logits + shift.view(1, -1, 1, 1, 1)
+        assert knowing(shifted, classes) == pytest.approx(float(plain(logits, classes)), rel=1e-5)
+
+
 def test_balanced_voxels_leave_out_what_is_not_scored_and_absent_classes(labels):
     loss = build_loss(Choice(name="dice_ce", options={"balance": 1.0}), labels)
     classes = torch.zeros(1, 4, 4, 4, dtype=torch.long)  # background alone

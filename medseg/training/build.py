@@ -10,8 +10,9 @@ from torch import nn
 
 from medseg.config import TrainConfig
 from medseg.errors import BadOutput
-from medseg.losses import build_loss
+from medseg.losses import SegmentationLoss, build_loss
 from medseg.manifests import Cohort
+from medseg.training.frequencies import begin_at, class_shares
 from medseg.training.layout import LAYOUTS, Layout, memory_format, quickest_layout
 from medseg.training.module import SegmentationTask
 from medseg.training.origin import start_from
@@ -26,8 +27,19 @@ def build_task(setup: Setup) -> SegmentationTask:
     network = setup.network()
     layout = run_layout(setup, network)
     task = task_of_parts(setup.config, setup.cohort, setup.plan, network, layout)
+    _expect_classes(setup, task)
     start_from(network, setup.run)
     return task
+
+
+def _expect_classes(setup: Setup, task: SegmentationTask) -> None:
+    """Tell a balanced loss, and a network with heads to say it by, how frequent the classes are."""
+    loss = task.loss
+    if isinstance(loss, SegmentationLoss):
+        facts = [case.facts for case in setup.data.train]
+        loss.expect(class_shares(facts, setup.cohort.labels).tolist())
+        if loss.offset is not None and not begin_at(task.network, loss.offset):
+            loss.offset = None
 
 
 def task_of_parts(
