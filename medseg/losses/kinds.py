@@ -15,7 +15,8 @@ class DiceCEOptions(Options):
     """Weights of the two terms; ``smooth`` in voxels keeps empty classes finite.
 
     In the cross-entropy a voxel weighs by how rare its class is in the batch, to the power of
-    ``balance``: with 0 all voxels weigh the same, with 1 all classes that are there.
+    ``balance``: with 0 all voxels weigh the same, with 1 all classes that are there. A training
+    tells a balanced loss how frequent the classes are (`SegmentationLoss.expect`).
     """
 
     dice: float = Field(default=1.0, ge=0)
