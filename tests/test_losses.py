@@ -396,9 +396,10 @@ def test_an_unknown_loss_or_option_says_what_there_is(choice, said):
         build_loss(choice, ORGANS)
 
 
-def written_out(logits, index, weight):
+def written_out(logits, index, weight, offset):
     """The same sums as `softmax_sums`, from everything at once."""
-    log_probability = logits.float().log_softmax(1)
+    shift = 0 if offset is None else offset.view(1, -1, *[1] * (logits.ndim - 2))
+    log_probability = (logits.float() - shift).log_softmax(1)
     counted = weight[:, None]
     true = F.one_hot(index, logits.shape[1]).movedim(-1, 1) * counted
     probability = log_probability.exp() * counted
@@ -407,12 +408,19 @@ def written_out(logits, index, weight):
     return (probability * true).sum(axes), probability.sum(axes), true.sum(axes), losses
 
 
+@pytest.mark.parametrize("offset", [None, torch.linspace(-2, 3, 6)])
+@pytest.mark.parametrize("by_voxel", [False, True])
 @pytest.mark.parametrize("portion", [1, 150, 10**6])
 @pytest.mark.parametrize("shape", [(3, 7, 5, 4), (2, 9, 6), (1, 1, 1, 1)])
-def test_sums_by_portions_are_those_of_everything_at_once(portion, shape, monkeypatch):
+def test_sums_by_portions_are_those_of_everything_at_once(
+    portion, shape, by_voxel, offset, monkeypatch
+):
     monkeypatch.setattr(softmax, "_PORTION", portion)
+    monkeypatch.setattr(softmax, "_MANY", 2 if by_voxel else 16)
     generator = torch.Generator().manual_seed(1)
     values = 3 * torch.randn(shape[0], 6, *shape[1:], generator=generator)
+    if by_voxel:
+        values = values.movedim(1, -1).contiguous().movedim(-1, 1)
     index = torch.randint(0, 6, shape, generator=generator)
     weight = torch.rand(shape, generator=generator) > 0.3
     of_sums = torch.randn(2, 6, generator=generator)
@@ -420,7 +428,7 @@ def test_sums_by_portions_are_those_of_everything_at_once(portion, shape, monkey
     answers = []
     for sums_of in (softmax.softmax_sums, written_out):
         logits = values.clone().requires_grad_()
-        hit, probable, true, losses = sums_of(logits, index, weight)
+        hit, probable, true, losses = sums_of(logits, index, weight, offset)
         ((of_sums[0] * hit + of_sums[1] * probable).sum() + (of_losses * losses).sum()).backward()
         answers.append((hit, probable, true.float(), losses, logits.grad))
     for one, other in zip(*answers, strict=True):

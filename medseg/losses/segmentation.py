@@ -90,15 +90,15 @@ class SegmentationLoss(nn.Module):
             classes: (B, *spatial) class indices, -1 where not scored.
             known: (B, classes) whether a truth was drawn for the class; ``None``: for all.
         """
-        if self.offset is not None:
-            logits = logits - self.offset.view(1, -1, *[1] * (logits.ndim - 2))
         scored = classes != IGNORE
         index = classes.clamp(min=0).long()
         if known is None and not self.has_regions:
-            hit, probable, true, voxel_losses = softmax_sums(logits, index, scored)
+            hit, probable, true, voxel_losses = softmax_sums(logits, index, scored, self.offset)
             counts = _counts(hit[1:], probable[1:], true[1:])
             return self.overlap(*counts) + self._voxel_term(voxel_losses, index, scored)
         logits = logits.float()
+        if self.offset is not None:
+            logits = logits - self.offset.view(1, -1, *[1] * (logits.ndim - 2))
         terms = self._regions if self.has_regions else self._labels
         truth, probability, voxel_losses, drawn = terms(logits, index, known)
         weight = scored[:, None].to(logits.dtype)

@@ -24,7 +24,7 @@ _MANY = 16
 
 
 def softmax_sums(
-    logits: Tensor, index: Tensor, weight: Tensor
+    logits: Tensor, index: Tensor, weight: Tensor, offset: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sums over a batch of what an overlap is made of, and the cross-entropy of each voxel.
 
@@ -32,13 +32,14 @@ def softmax_sums(
         logits: (B, K, *spatial) of any precision; computed in float32.
         index: (B, *spatial) true class of each voxel.
         weight: (B, *spatial) bool, whether a voxel counts in the sums.
+        offset: (K,) taken off the logits of every voxel.
 
     Returns:
         Three of (K,): the probability of each class where it is true, its probability
         everywhere, and its true voxels; and (B, *spatial) cross-entropies, of all voxels.
     """
     sums: tuple[Tensor, Tensor, Tensor, Tensor] = _SoftmaxSums.apply(  # type: ignore[no-untyped-call]
-        logits, index, weight
+        logits, index, weight, offset
     )
     return sums
 
@@ -46,16 +47,17 @@ def softmax_sums(
 class _SoftmaxSums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, index: Tensor, weight: Tensor
+        ctx: Any, logits: Tensor, index: Tensor, weight: Tensor, offset: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.save_for_backward(logits, index, weight)
+        ctx.offset = offset
         hit, probable, true = (
             torch.zeros(logits.shape[1], dtype=torch.float32, device=logits.device)
             for _ in range(3)
         )
         losses = torch.empty(index.shape, dtype=torch.float32, device=logits.device)
         for part in _portions(logits):
-            values, classes, counted = _flattened(logits, index, weight, part)
+            values, classes, counted = _flattened(logits, index, weight, part, offset)
             log_probability = values.log_softmax(1)
             log_of_true = log_probability.gather(1, classes[:, None])[:, 0]
             losses[part] = -log_of_true.view(losses[part].shape)
@@ -70,12 +72,12 @@ class _SoftmaxSums(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, of_hit: Tensor, of_probable: Tensor, of_true: Tensor, of_losses: Tensor
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor, None, None, None]:
         del of_true
         logits, index, weight = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for part in _portions(logits):
-            values, classes, counted = _flattened(logits, index, weight, part)
+            values, classes, counted = _flattened(logits, index, weight, part, ctx.offset)
             probability = values.softmax(1)
             of_voxel = of_losses[part].reshape(classes.shape)
             at_true = probability.gather(1, classes[:, None])[:, 0] * counted * of_hit[classes]
@@ -85,7 +87,7 @@ class _SoftmaxSums(torch.autograd.Function):
             result.mul_(probability)
             true = result.gather(1, classes[:, None]) + (at_true - of_voxel)[:, None]
             _set(gradient, part, result.scatter_(1, classes[:, None], true))
-        return gradient, None, None
+        return gradient, None, None, None
 
 
 def _portions(logits: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -101,7 +103,11 @@ def _portions(logits: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _flattened(
-    logits: Tensor, index: Tensor, weight: Tensor, part: tuple[slice, slice]
+    logits: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    part: tuple[slice, slice],
+    offset: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A portion's values as float32 (n, K), or (b, K, n) where classes lie apart in memory.
 
@@ -109,9 +115,12 @@ def _flattened(
     """
     values, classes, counted = logits[_of_logits(part)], index[part], weight[part]
     if _is_by_voxel(logits):
-        flat = values.movedim(1, -1).reshape(-1, logits.shape[1])
-        return flat.float(), classes.reshape(-1), counted.reshape(-1).float()
-    return values.flatten(2).float(), classes.flatten(1), counted.flatten(1).float()
+        flat = values.movedim(1, -1).reshape(-1, logits.shape[1]).float()
+        flat = flat if offset is None else flat - offset
+        return flat, classes.reshape(-1), counted.reshape(-1).float()
+    flat = values.flatten(2).float()
+    flat = flat if offset is None else flat - offset[:, None]
+    return flat, classes.flatten(1), counted.flatten(1).float()
 
 
 def _set(gradient: Tensor, part: tuple[slice, slice], values: Tensor) -> None:
