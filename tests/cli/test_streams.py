@@ -22,7 +22,19 @@ STREAMS = {
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full disk to try")  # noqa: PTH110
-@pytest.mark.parametrize("streams", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize(
+    "streams",
+    [
+        pytest.param(
+            streams,
+            id=name,
+            marks=[pytest.mark.slow]
+            if name in ("a log on a full disk", "a reader that went away")
+            else [],
+        )
+        for name, streams in STREAMS.items()
+    ],
+)
 def test_the_work_is_done_whatever_becomes_of_its_log(streams, tmp_path):
     voxels = np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5)
     write_volume(Volume(voxels, Geometry((3, 4, 5), np.eye(4))), tmp_path / "a.nii.gz")

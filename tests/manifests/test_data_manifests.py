@@ -86,7 +86,10 @@ def test_sarcoma_has_three_channels_and_the_contours_of_the_first(shared_data):
     assert check_cohort(cohort.with_cases(cohort.cases[1:2])) == []
 
 
-@pytest.mark.parametrize("name", ["hippocampus", "acdc", "acdc_scribbles", "brain", "sarcoma"])
+SLOWLY = [pytest.param(n, marks=pytest.mark.slow) for n in ("hippocampus", "acdc", "brain")]
+
+
+@pytest.mark.parametrize("name", ["acdc_scribbles", "sarcoma", *SLOWLY])
 def test_a_card_comes_from_its_script_byte_for_byte(shared_data, tmp_path, name):
     data, _, variant = name.partition("_")
     script = REPOSITORY / f"pipelines/{data}_card.py"
