@@ -35,7 +35,7 @@ def build_task(setup: Setup) -> SegmentationTask:
 def _expect_classes(setup: Setup, task: SegmentationTask) -> None:
     """Tell a balanced loss, and a network with heads to say it by, how frequent the classes are."""
     loss = task.loss
-    if isinstance(loss, SegmentationLoss):
+    if isinstance(loss, SegmentationLoss) and loss.balance:
         facts = [case.facts for case in setup.data.train]
         loss.expect(class_shares(facts, setup.cohort.labels).tolist())
         if loss.offset is not None and not begin_at(task.network, loss.offset):
